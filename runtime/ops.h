@@ -1,0 +1,191 @@
+// Operations: what each computes, and the call structure that carries one from the model to a backend's kernel.
+//
+// The table is ops.def; this header holds attributes, operands and the functions that the table's columns name.
+// Tensors are row-major with the last dimension contiguous (stride 1). Unless an op says "strided", its operands are
+// wholly contiguous. Sums and statistics are f32 or better whatever the storage type.
+#ifndef DURE_RUNTIME_OPS_H_
+#define DURE_RUNTIME_OPS_H_
+
+#include "runtime/dtype.h"
+#include "runtime/hal.h"
+#include "runtime/status.h"
+
+enum { DURE_MAX_RANK = 4, DURE_MAX_OPERANDS = 10 };
+
+// Labels with this value give zero loss and zero gradient.
+#define DURE_IGNORE_LABEL UINT32_MAX
+
+typedef enum dure_op {
+#define DURE_OP(name, ...) DURE_OP_##name,
+#include "runtime/ops.def"
+#undef DURE_OP
+  DURE_OP_COUNT,
+} dure_op;
+
+// ---- attributes and semantics, in the table's order --------------------------------------------------------------
+
+typedef struct dure_none_attributes { uint32_t unused; } dure_none_attributes;
+
+// fill: y = value everywhere.
+typedef struct dure_fill_attributes { float value; } dure_fill_attributes;
+
+// copy: y = x.   add: y = a + b (y may be the same memory as a or b).   Any shape.
+
+// embedding: y[r, :] = table[indices[r], :].
+//   table [V, C], indices [R] (any rank, flattened), y [R.., C]
+// embedding_gradient: dtable[v, :] = sum over r with indices[r] == v of dy[r, :], in the order of r (deterministic).
+// expand() cuts tables by rows: this call then covers indices in [first_row, first_row + V) and leaves y's other rows alone.
+// An index >= row_count (the whole table's rows; 0 means V) yields a row of NaN, so that the finite check finds it; in the
+// gradient it is skipped.
+typedef struct dure_embedding_attributes { uint32_t first_row, row_count; } dure_embedding_attributes;
+
+// matmul: c = op(a) op(b) + bias, op = transpose of the last two dimensions when asked.
+//   op(a) [M, K] or [batch, M, K]; op(b) [K, N] or [batch, K, N]; bias [N]; c [M, N] or [batch, M, N]
+//   a of rank 3 with b of rank 2 is taken as [batch * M, K] (transpose_a then contracts over batch * M).
+// Strided: rows of a, b and c may have any stride (the last dimension is contiguous).
+typedef struct dure_matmul_attributes { bool transpose_a, transpose_b; } dure_matmul_attributes;
+
+// sum_rows: y[n] = sum over m of x[m, n]; x [.., N].   sum: y[0] = sum of all x.   square_sum: y[0] = sum of all x * x.
+
+// layer_norm (Ba et al. 2016, section 3): y = (x - mean) * reciprocal_deviation * weight + bias over the last dimension,
+//   reciprocal_deviation = 1 / sqrt(variance + epsilon).  x, y [.., C]; weight, bias [C]; mean, reciprocal_deviation [R]
+// layer_norm_gradient: dx given dy.   layer_norm_parameters: dweight, dbias [C], summed over rows.
+typedef struct dure_layer_norm_attributes { float epsilon; } dure_layer_norm_attributes;
+
+// activation: y = f(x); activation_gradient: dx = f'(x) * dy.
+//   gelu_tanh, gelu_erf: Hendrycks and Gimpel 2016, section 2
+typedef enum dure_activation {
+  DURE_ACTIVATION_GELU_TANH,
+  DURE_ACTIVATION_GELU_ERF,
+  DURE_ACTIVATION_RELU,
+  DURE_ACTIVATION_SILU,
+} dure_activation;
+typedef struct dure_activation_attributes { dure_activation kind; } dure_activation_attributes;
+
+// attention: causal softmax(q k^T * scale) v without a [T, T] matrix in memory (Dao et al. 2022, algorithm 1).
+//   q, y [B, T, H, D]; k, v [B, T, G, D], H a multiple of G (query head h reads key head h / (H / G));
+//   log_sum_exp [B, H, T] of the scaled scores
+//   window > 0: a query sees only its last `window` positions, itself included. 0: all.
+// attention_gradient: dq, dk, dv from saved y and log_sum_exp (Dao et al. 2022, appendix B.2), deterministic.
+// Strided: q, k, v, dq, dk, dv (views into a fused projection); y and dy contiguous. The stride of the batch dimension is
+// T times that of the T dimension.
+typedef struct dure_attention_attributes { float scale; uint32_t window; } dure_attention_attributes;
+
+// cache_append: puts k and v of T new tokens of each sequence into the paged cache.
+//   k, v [B, T, G, D] strided; key_cache, value_cache [blocks, block_size, G, D]; block_table [B, blocks_per_sequence];
+//   positions [B]: tokens of the sequence that were in the cache before. Token t of sequence b goes to position
+//   p = positions[b] + t: block block_table[b, p / block_size], row p % block_size. Positions beyond the table are dropped.
+// attention_cached: as attention, for T queries at positions[b] + t against the cache's positions up to their own.
+//   q [B, T, H, D] strided; y [B, T, H, D] contiguous. Attributes as attention.
+
+// cross_entropy: loss[r] = log_sum_exp[r] - logits[r, labels[r]], nats; log_sum_exp over the row.
+//   logits [.., V]; labels [R] (any rank, flattened); loss, log_sum_exp [R]. Ignored labels give loss 0.
+//   A label that is neither ignored nor < V yields NaN.
+// cross_entropy_gradient: logits[r, v] becomes (exp(logits[r, v] - log_sum_exp[r]) - [v == labels[r]]) * dloss[0]
+//   (zero for ignored rows); dloss [1].
+
+// The values that change with every step, uploaded as one f32 tensor `step` [DURE_STEP_COUNT].
+enum {
+  DURE_STEP_LEARNING_RATE,
+  DURE_STEP_CORRECTION1,  // 1 / (1 - beta1^t), computed in double on the host
+  DURE_STEP_CORRECTION2,  // 1 / (1 - beta2^t)
+  DURE_STEP_CLIP,         // largest gradient norm; infinity or 0: no clipping
+  DURE_STEP_COUNT = 8,
+};
+// gradient_clip: from the sum of squares of all gradients, the state that the optimizer obeys.
+//   square_sum [1]; state f32 [4]: norm = sqrt(square_sum); scale = min(1, clip / (norm + 1e-6)) as PyTorch's
+//   clip_grad_norm_; finite: stays 1 while every norm so far was finite, then 0 for good (sticky; the host sets it to 1)
+enum { DURE_STATE_NORM, DURE_STATE_SCALE, DURE_STATE_FINITE, DURE_STATE_COUNT = 4 };
+
+// adamw (Loshchilov and Hutter 2019, algorithm 2), all in place, nothing at all when state's finite is 0:
+//   g = gradient * scale;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+//   parameter -= learning_rate * (m * correction1 / (sqrt(v * correction2) + epsilon) + weight_decay * parameter)
+//   gradient, parameter, first_moment, second_moment: any equal shape
+typedef struct dure_adamw_attributes { float beta1, beta2, epsilon, weight_decay; } dure_adamw_attributes;
+
+// sample: one token a row. logits [B, V]; settings f32 [DURE_SAMPLE_COUNT]; random u32 [4]: seed low, seed high, step, stream;
+//   token u32 [B]. Only the first candidate_count logits of a row are considered (0: all V).
+//   temperature 0: the largest logit, the lowest index on ties. Else p = softmax(logits / temperature) is cut to the
+//   top_k most probable (0: all; ties with the last one stay) and of those to the smallest set of the most probable whose
+//   mass reaches top_p (1: all; ties stay); the token is the first in index order at which the running mass of what is
+//   left, scaled to 1, exceeds u = dure_random_uniform(random, row).
+enum { DURE_SAMPLE_TEMPERATURE, DURE_SAMPLE_TOP_K, DURE_SAMPLE_TOP_P, DURE_SAMPLE_COUNT = 4 };
+typedef struct dure_sample_attributes { uint32_t candidate_count; } dure_sample_attributes;
+
+typedef union dure_op_attributes {
+  dure_none_attributes none;
+  dure_fill_attributes fill;
+  dure_embedding_attributes embedding;
+  dure_matmul_attributes matmul;
+  dure_layer_norm_attributes layer_norm;
+  dure_activation_attributes activation;
+  dure_attention_attributes attention;
+  dure_adamw_attributes adamw;
+  dure_sample_attributes sample;
+} dure_op_attributes;
+
+// ---- calls -------------------------------------------------------------------------------------------------------
+
+// A tensor in memory as kernels see it. dtype NONE: an absent optional operand.
+typedef struct dure_operand {
+  dure_dtype dtype;
+  uint32_t rank;
+  uint64_t shape[DURE_MAX_RANK];
+  uint64_t stride[DURE_MAX_RANK];  // elements
+  dure_buffer *buffer;
+  uint64_t offset;                 // bytes from the buffer's start to element 0; any multiple of the dtype's size
+} dure_operand;
+
+typedef struct dure_op_call {
+  dure_op op;
+  uint32_t accumulate;  // bit i: operands[i] (an output marked '+') is added to
+  dure_op_attributes attributes;
+  dure_operand operands[DURE_MAX_OPERANDS];
+  dure_operand workspace;  // u8 [bytes], as the backend's workspace_bytes asked; contents undefined; dtype NONE: none
+} dure_op_call;
+
+uint64_t dure_operand_count(const dure_operand *operand);  // elements; 0 when absent
+uint64_t dure_operand_rows(const dure_operand *operand);   // elements / last dimension
+bool dure_operand_is_contiguous(const dure_operand *operand);
+bool dure_operand_is_present(const dure_operand *operand);
+// Bytes from element 0 to past the last element.
+uint64_t dure_operand_span(const dure_operand *operand);
+// Sets shape and contiguous strides.
+void dure_operand_set_shape(dure_operand *operand, uint32_t rank, const uint64_t *shape);
+
+// ---- the table ---------------------------------------------------------------------------------------------------
+
+typedef struct dure_operand_rule {
+  char name[24];
+  dure_access access;
+  bool is_optional;
+  bool can_accumulate;
+  dure_dtype dtype;  // NONE: the call's float type
+} dure_operand_rule;
+
+typedef struct dure_cost { double flops, bytes; } dure_cost;
+typedef struct dure_gradient dure_gradient;  // runtime/gradient.h
+struct dure_program_call;                    // runtime/program.h
+
+// Receives the calls that an expanded call consists of, in order.
+typedef dure_status (*dure_expand_sink)(void *context, const dure_op_call *call);
+
+typedef struct dure_op_row {
+  const char *name;
+  uint32_t operand_count, input_count;  // inputs come first
+  dure_operand_rule operands[DURE_MAX_OPERANDS];
+  dure_status (*shape)(dure_op_call *call);
+  dure_status (*gradient)(dure_gradient *gradient, const struct dure_program_call *call);  // NULL: none
+  dure_cost (*cost)(const dure_op_call *call);
+  dure_status (*expand)(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);  // NULL: none
+} dure_op_row;
+
+const dure_op_row *dure_op_get(dure_op op);
+// The op of that name; DURE_OP_COUNT when there is none.
+dure_op dure_op_find(const char *name);
+// Passes the call to the sink, split by its row's expand() as far as `limits` demand.
+DURE_MUST_CHECK dure_status dure_op_expand(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+// "matmul [256, 768] x [768, 3072] -> [256, 3072]": for messages; cut to `size`.
+void dure_op_describe(const dure_op_call *call, char *out_text, size_t size);
+
+#endif  // DURE_RUNTIME_OPS_H_
