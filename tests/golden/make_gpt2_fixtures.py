@@ -18,6 +18,7 @@ import struct
 
 import numpy as np
 import torch
+import xxhash
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -123,7 +124,7 @@ def record_logits(name, model, directory, seed):
 
 
 def greedy(model, tokens, count):
-    """Ids beyond the tokenizer (padding rows) are never chosen. Returns the new ids and the smallest lead of a choice."""
+    """Ids beyond the tokenizer (padding rows) are never chosen. Returns the new ids and the smallest lead."""
     tokens, smallest_lead = list(tokens), float("inf")
     for _ in range(count):
         with torch.no_grad():
@@ -157,7 +158,7 @@ def batch_loss(model, inputs, labels):
 
 
 def train(directory, stream, accumulate, dtype):
-    """Returns (loss and gradient norm of every step, gradients of step 0, final weights)."""
+    """Returns (loss and gradient norm of every step, gradients of step 0, trained model)."""
     model = GPT2LMHeadModel.from_pretrained(directory, attn_implementation="eager").to(dtype).train()
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
@@ -178,21 +179,37 @@ def train(directory, stream, accumulate, dtype):
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), ADAMW["clip"]).item()
         optimizer.step()
         steps.append({"loss": step_loss, "gradient_norm": norm})
-    return steps, first_gradients, {name: p.detach().clone() for name, p in model.named_parameters()}
+    return steps, first_gradients, model
+
+
+def held_out_loss(model, held_out):
+    """Mean loss in nats per token: every id is a label once, the first one predicted from the end of text."""
+    model.eval()
+    inputs, total = [END_OF_TEXT_ID] + held_out[:-1], 0.0
+    for first in range(0, len(held_out), CONTEXT):
+        with torch.no_grad():
+            logits = model(torch.tensor([inputs[first:first + CONTEXT]])).logits[0].double()
+        labels = torch.tensor(held_out[first:first + CONTEXT])
+        total += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+    return total / len(held_out)
 
 
 def largest_relative(steps, exact_steps, key, count):
     return max(abs(a[key] - b[key]) / abs(b[key]) for a, b in zip(steps[:count], exact_steps[:count]))
 
 
-def record_training(name, directory, stream, output):
-    record = {"model": name, "batch_size": BATCH, "context": CONTEXT, "optimizer": ADAMW, "runs": []}
+def record_training(name, directory, stream, held_out, output):
+    start = GPT2LMHeadModel.from_pretrained(directory, attn_implementation="eager")
+    record = {"model": name, "held_out_loss_at_start": held_out_loss(start, held_out), "batch_size": BATCH,
+              "context": CONTEXT, "optimizer": ADAMW, "runs": []}
     for accumulate in (1, 2):
-        steps, gradients, weights = train(directory, stream, accumulate, torch.float32)
+        steps, gradients, model = train(directory, stream, accumulate, torch.float32)
         exact_steps, _, _ = train(directory, stream, accumulate, torch.float64)
+        weights = {name: p.detach().clone() for name, p in model.named_parameters()}
         digest = hashlib.sha256(b"".join(weights[k].numpy().tobytes() for k in sorted(weights))).hexdigest()
         record["runs"].append({
-            "accumulate": accumulate, "steps": steps, "final_weights_sha256_of_this_torch": digest,
+            "accumulate": accumulate, "steps": steps, "held_out_loss_at_end": held_out_loss(model, held_out),
+            "final_weights_sha256_of_this_torch": digest,
             "float32_noise": {"20": largest_relative(steps, exact_steps, "loss", 20),
                               "50": largest_relative(steps, exact_steps, "loss", 50)}})
         if accumulate == 1:
@@ -202,12 +219,29 @@ def record_training(name, directory, stream, output):
     return record
 
 
-def save_dataset(directory, stream, tokenizer_path):
+def hash_file(path):
+    with open(path, "rb") as file:
+        return f"{xxhash.xxh64(file.read(), seed=0).intdigest():016x}"
+
+
+def save_shard(directory, name, stream):
+    path = os.path.join(directory, name)
+    with open(path, "wb") as file:
+        file.write(struct.pack(f"<{len(stream)}H", *stream))
+    ends = stream.count(END_OF_TEXT_ID)
+    return {"tokens": len(stream), "documents": ends, "text_bytes": len(stream) - ends,
+            "shards": [{"file": name, "tokens": len(stream), "xxh64": hash_file(path)}]}
+
+
+def save_dataset(directory, stream, held_out, tokenizer_path):
     """The token stream as a directory that `dure train --data` reads; with --shuffle off it gives the same batches."""
     os.makedirs(directory, exist_ok=True)
     shutil.copy(tokenizer_path, os.path.join(directory, "tokenizer.json"))
-    with open(os.path.join(directory, "shard-00000.bin"), "wb") as file:
-        file.write(struct.pack(f"<{len(stream)}H", *stream))
+    save_json(os.path.join(directory, "dataset.json"), {
+        "format": "dure-dataset", "version": 1, "dtype": "u16", "vocabulary_size": TOKENIZER_SIZE,
+        "end_of_text": END_OF_TEXT_ID, "tokenizer_xxh64": hash_file(tokenizer_path),
+        "splits": {"train": save_shard(directory, "shard-00000.bin", stream),
+                   "held_out": save_shard(directory, "heldout-00000.bin", held_out)}})
 
 
 def make_all(output):
@@ -235,17 +269,17 @@ def make_all(output):
         assert len(load_file(os.path.join(directory, "model.safetensors"))) > 0
 
     token_count = BATCH * CONTEXT * STEPS * 2 + 1
-    documents = make_text(random.Random(20), token_count)
-    stream = []
-    for document in documents:
-        stream += [byte_to_id[b] for b in document.encode()] + [END_OF_TEXT_ID]
-    stream = np.array(stream[:token_count], dtype=np.uint16)
+    stream, held_out = ([t for document in make_text(random.Random(seed), size)
+                         for t in [*(byte_to_id[b] for b in document.encode()), END_OF_TEXT_ID]]
+                        for seed, size in ((20, token_count), (21, 1000)))
+    stream = stream[:token_count]
     training = os.path.join(output, "train")
     os.makedirs(training)
-    save_dataset(os.path.join(training, "data"), stream.tolist(), tokenizer_path)
-    record = record_training("even", os.path.join(output, "even"), stream, training)
+    save_dataset(os.path.join(training, "data"), stream, held_out, tokenizer_path)
+    record = record_training("even", os.path.join(output, "even"), np.array(stream), held_out, training)
     for run in record["runs"]:
         print(f"accumulate {run['accumulate']}: loss {run['steps'][0]['loss']:.4f} -> {run['steps'][-1]['loss']:.4f}, "
+              f"held out {record['held_out_loss_at_start']:.4f} -> {run['held_out_loss_at_end']:.4f}, "
               f"float32 noise {run['float32_noise']}")
 
 
