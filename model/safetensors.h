@@ -1,0 +1,60 @@
+// Reading and writing safetensors: named tensors in one file, or in several with an index beside them.
+//
+// The format: u64 little-endian length N, N bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin, end]}},
+// then the tensors' bytes, row-major and little-endian, without gaps. Files are hostile: a header is at most 100 MB,
+// every product is checked, offsets must tile the data exactly (no holes, no overlaps), names must not repeat, across
+// shards neither. Opening maps the files; tensors are read when asked for, so memory stays flat.
+#ifndef DURE_MODEL_SAFETENSORS_H_
+#define DURE_MODEL_SAFETENSORS_H_
+
+#include "runtime/dtype.h"
+#include "runtime/status.h"
+
+enum { DURE_SAFETENSORS_MAX_RANK = 8 };
+
+typedef struct dure_safetensors dure_safetensors;
+
+typedef struct dure_safetensors_tensor {
+  const char *name;
+  const char *type;  // as the file spells it: "F32", "BF16", "I64", ...
+  dure_dtype dtype;  // NONE for types that Dure does not compute with
+  uint32_t rank;
+  uint64_t shape[DURE_SAFETENSORS_MAX_RANK];
+  uint64_t count;       // elements
+  uint64_t size;        // bytes
+  const uint8_t *data;  // in the mapped file; at any alignment
+} dure_safetensors_tensor;
+
+// ---- reading ----
+// Opens one file, or a model directory: its model.safetensors, else the shards of model.safetensors.index.json.
+// DURE_NOT_FOUND when there is neither, DURE_CORRUPT naming the file and what is wrong with it.
+DURE_MUST_CHECK dure_status dure_safetensors_open(const char *file_or_directory, dure_safetensors **out_file);
+void dure_safetensors_close(dure_safetensors *file);  // NULL is fine
+
+// Tensors, sorted by name; owned by the file.
+size_t dure_safetensors_count(const dure_safetensors *file);
+const dure_safetensors_tensor *dure_safetensors_get(const dure_safetensors *file, size_t index);
+const dure_safetensors_tensor *dure_safetensors_find(const dure_safetensors *file, const char *name);  // NULL: none
+// `__metadata__`'s value for `key` (of the first shard that has it), NULL: none. Owned by the file.
+const char *dure_safetensors_metadata(const dure_safetensors *file, const char *key);
+
+// Elements [first, first + count) as f32, from F64, F32, F16 or BF16; DURE_UNSUPPORTED for other types.
+DURE_MUST_CHECK dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
+                                                  float *out_values);
+
+// ---- writing ----
+// Declare every tensor, then append their bytes in the same order, in pieces of any size, then finish. Nothing but the
+// header is held in memory. The header carries {"format": "pt"} and its length is a multiple of 8.
+typedef struct dure_safetensors_writer dure_safetensors_writer;
+DURE_MUST_CHECK dure_status dure_safetensors_writer_create(const char *path, dure_safetensors_writer **out_writer);
+DURE_MUST_CHECK dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, const char *name,
+                                                            dure_dtype dtype, uint32_t rank, const uint64_t *shape);
+// Writes the header at the first call.
+DURE_MUST_CHECK dure_status dure_safetensors_writer_append(dure_safetensors_writer *writer, const void *bytes,
+                                                           uint64_t size);
+// Checks that every declared byte has come, flushes and syncs. The file is complete only after this.
+DURE_MUST_CHECK dure_status dure_safetensors_writer_finish(dure_safetensors_writer *writer);
+void dure_safetensors_writer_destroy(
+    dure_safetensors_writer *writer);  // NULL is fine; leaves an unfinished file behind
+
+#endif  // DURE_MODEL_SAFETENSORS_H_

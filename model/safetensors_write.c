@@ -1,0 +1,129 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/safetensors.h"
+#include "runtime/os.h"
+
+struct dure_safetensors_writer {
+  char *path;
+  FILE *file;
+  json_t *header;
+  uint64_t declared, written;  // bytes of data
+  bool header_is_written;
+};
+
+dure_status dure_safetensors_writer_create(const char *path, dure_safetensors_writer **out_writer) {
+  *out_writer = NULL;
+  dure_safetensors_writer *writer = calloc(1, sizeof(*writer));
+  if (writer == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
+  writer->path = strdup(path);
+  writer->header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+  dure_status status = NULL;
+  if (writer->path == NULL || writer->header == NULL) {
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
+  } else if ((writer->file = fopen(path, "wb")) == NULL) {
+    status = dure_fail_errno("cannot create '%s'", path);
+  }
+  if (status != NULL) {
+    dure_safetensors_writer_destroy(writer);
+    return status;
+  }
+  *out_writer = writer;
+  return NULL;
+}
+
+void dure_safetensors_writer_destroy(dure_safetensors_writer *writer) {
+  if (writer == NULL) return;
+  if (writer->file != NULL) fclose(writer->file);
+  json_decref(writer->header);
+  free(writer->path);
+  free(writer);
+}
+
+static const char *type_name(dure_dtype dtype) {
+  switch (dtype) {
+    case DURE_DTYPE_F32: return "F32";
+    case DURE_DTYPE_BF16: return "BF16";
+    case DURE_DTYPE_F16: return "F16";
+    case DURE_DTYPE_F64: return "F64";
+    case DURE_DTYPE_U32: return "U32";
+    case DURE_DTYPE_U16: return "U16";
+    case DURE_DTYPE_U8: return "U8";
+    case DURE_DTYPE_NONE: break;
+  }
+  return NULL;
+}
+
+dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, const char *name, dure_dtype dtype,
+                                            uint32_t rank, const uint64_t *shape) {
+  const char *type = type_name(dtype);
+  if (writer->header_is_written || type == NULL || json_object_get(writer->header, name) != NULL) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s': tensor '%s' is declared twice, too late, or without a dtype",
+                     writer->path, name);
+  }
+  json_t *dimensions = json_array();
+  uint64_t size = dure_dtype_size(dtype);
+  for (uint32_t i = 0; i < rank; i++) {
+    size *= shape[i];
+    json_array_append_new(dimensions, json_integer((json_int_t)shape[i]));
+  }
+  uint64_t end = writer->declared + size;
+  json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", type, "shape", dimensions, "data_offsets",
+                            (json_int_t)writer->declared, (json_int_t)end);
+  if (entry == NULL || json_object_set_new(writer->header, name, entry) != 0) {
+    return dure_fail(DURE_OUT_OF_MEMORY, "'%s': out of memory declaring tensor '%s'", writer->path, name);
+  }
+  writer->declared = end;
+  return NULL;
+}
+
+static dure_status write_bytes(dure_safetensors_writer *writer, const void *bytes, size_t size) {
+  errno = 0;
+  if (size > 0 && fwrite(bytes, 1, size, writer->file) != size)
+    return dure_fail_errno("cannot write '%s'", writer->path);
+  return NULL;
+}
+
+static dure_status write_header(dure_safetensors_writer *writer) {
+  writer->header_is_written = true;
+  char *text = json_dumps(writer->header, JSON_COMPACT);
+  if (text == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", writer->path);
+  // Spaces at the end put the data at a multiple of 8.
+  size_t length = strlen(text), padding = (8 - length % 8) % 8;
+  uint64_t total = length + padding;
+  uint8_t prefix[8];
+  for (int i = 0; i < 8; i++) prefix[i] = (uint8_t)(total >> (8 * i));
+  dure_status status = write_bytes(writer, prefix, sizeof(prefix));
+  if (status == NULL) status = write_bytes(writer, text, length);
+  if (status == NULL) status = write_bytes(writer, "       ", padding);
+  free(text);
+  return status;
+}
+
+dure_status dure_safetensors_writer_append(dure_safetensors_writer *writer, const void *bytes, uint64_t size) {
+  if (!writer->header_is_written) DURE_TRY(write_header(writer));
+  if (size > writer->declared - writer->written) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s': more data than was declared (%" PRIu64 " bytes)", writer->path,
+                     writer->declared);
+  }
+  DURE_TRY(write_bytes(writer, bytes, (size_t)size));
+  writer->written += size;
+  return NULL;
+}
+
+dure_status dure_safetensors_writer_finish(dure_safetensors_writer *writer) {
+  if (!writer->header_is_written) DURE_TRY(write_header(writer));
+  if (writer->written != writer->declared) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s': %" PRIu64 " bytes were declared, %" PRIu64 " came", writer->path,
+                     writer->declared, writer->written);
+  }
+  FILE *file = writer->file;
+  writer->file = NULL;
+  errno = 0;
+  if (fclose(file) != 0) return dure_fail_errno("cannot write '%s'", writer->path);
+  return dure_os_sync_file(writer->path);
+}
