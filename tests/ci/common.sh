@@ -1,0 +1,23 @@
+# shellcheck shell=bash
+# Sourced by the checks in this folder. Not a program.
+set -euo pipefail
+cd "${DURE_SOURCE_DIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
+: "${DURE_BUILD_DIR:=$DURE_SOURCE_DIR/build}"
+: "${DURE_PROGRAM:=$DURE_BUILD_DIR/dure}"
+
+skip() {
+  echo "SKIPPED: $*"
+  exit 77
+}
+
+require() {
+  command -v "$1" >/dev/null || skip "$1 is missing (scripts/install.sh installs it)"
+}
+
+# build_preset NAME: configures and builds a preset of CMakePresets.json.
+build_preset() {
+  local options=()
+  if command -v ccache >/dev/null; then options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
+  cmake --preset "$1" "${options[@]}" >/dev/null
+  cmake --build --preset "$1"
+}
