@@ -33,6 +33,8 @@ void dure_os_library_close(void *library);
 // Paths are UTF-8. `out_path` results are owned by the caller and released with free().
 bool dure_os_is_file(const char *path);
 bool dure_os_is_directory(const char *path);
+bool dure_os_is_link(const char *path);                         // a symbolic link, whatever it points to
+bool dure_os_is_same_file(const char *a, const char *b);        // both exist and are one file, by any name
 DURE_MUST_CHECK dure_status dure_os_file_size(const char *path, uint64_t *out_size);
 DURE_MUST_CHECK dure_status dure_os_make_directories(const char *path);         // with parents; fine if it exists
 DURE_MUST_CHECK dure_status dure_os_remove_tree(const char *path);              // fine if it does not exist; never follows links
