@@ -388,7 +388,7 @@ dure_status dure_recording_dispatch(dure_recording *recording, dure_kernel *kern
   const dure_limits *limits = &recording->device->info.limits;
   for (size_t i = 0; i < binding_count; i++) {
     DURE_TRY(check_range(bindings[i].buffer, bindings[i].offset, bindings[i].size, "a binding"));
-    if (bindings[i].size > limits->max_binding_bytes + limits->offset_alignment) {
+    if (bindings[i].size > limits->max_binding_bytes) {
       return dure_fail(DURE_UNSUPPORTED, "binding %zu of a dispatch covers %llu bytes of '%s', more than the %llu that %s can bind", i,
                        (unsigned long long)bindings[i].size, bindings[i].buffer->label, (unsigned long long)limits->max_binding_bytes,
                        recording->device->info.identifier);

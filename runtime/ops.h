@@ -138,7 +138,7 @@ typedef struct dure_operand {
 
 typedef struct dure_op_call {
   dure_op op;
-  uint32_t accumulate;  // bit i: operands[i] (an output marked '+') is added to
+  uint32_t accumulate;  // bit i: operands[i] (an output marked '+') is added to instead of overwritten
   dure_op_attributes attributes;
   dure_operand operands[DURE_MAX_OPERANDS];
   dure_operand workspace;  // u8 [bytes], as the backend's workspace_bytes asked; contents undefined; dtype NONE: none
@@ -160,12 +160,13 @@ typedef struct dure_operand_rule {
   dure_access access;
   bool is_optional;
   bool can_accumulate;
+  bool may_be_strided;
   dure_dtype dtype;  // NONE: the call's float type
 } dure_operand_rule;
 
 typedef struct dure_cost { double flops, bytes; } dure_cost;
 typedef struct dure_gradient dure_gradient;  // runtime/gradient.h
-struct dure_program_call;                    // runtime/program.h
+typedef struct dure_program_call_record dure_program_call_record;  // runtime/gradient.h
 
 // Receives the calls that an expanded call consists of, in order.
 typedef dure_status (*dure_expand_sink)(void *context, const dure_op_call *call);
@@ -175,7 +176,7 @@ typedef struct dure_op_row {
   uint32_t operand_count, input_count;  // inputs come first
   dure_operand_rule operands[DURE_MAX_OPERANDS];
   dure_status (*shape)(dure_op_call *call);
-  dure_status (*gradient)(dure_gradient *gradient, const struct dure_program_call *call);  // NULL: none
+  dure_status (*gradient)(dure_gradient *gradient, const dure_program_call_record *call);  // NULL: none
   dure_cost (*cost)(const dure_op_call *call);
   dure_status (*expand)(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);  // NULL: none
 } dure_op_row;
@@ -183,6 +184,9 @@ typedef struct dure_op_row {
 const dure_op_row *dure_op_get(dure_op op);
 // The op of that name; DURE_OP_COUNT when there is none.
 dure_op dure_op_find(const char *name);
+// Checks operands, dtypes, strides and the row's shape rule. Outputs that are absent get dtype, shape and contiguous strides
+// (no memory); outputs that are given must agree.
+DURE_MUST_CHECK dure_status dure_op_check(dure_op_call *call);
 // Passes the call to the sink, split by its row's expand() as far as `limits` demand.
 DURE_MUST_CHECK dure_status dure_op_expand(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
 // "matmul [256, 768] x [768, 3072] -> [256, 3072]": for messages; cut to `size`.

@@ -1,0 +1,36 @@
+// What the gradient rules of ops.def's rows see: a recorded call, and slots for the gradients they contribute.
+//
+// A rule reads the gradient of its call's output (dure_gradient_of) and, for each input that wants one, opens a slot,
+// records the call that computes the contribution into slot.tensor (adding when slot.accumulate), and closes it.
+#ifndef DURE_RUNTIME_GRADIENT_H_
+#define DURE_RUNTIME_GRADIENT_H_
+
+#include "runtime/ops.h"
+#include "runtime/program.h"
+
+struct dure_program_call_record {
+  dure_op op;
+  uint32_t accumulate;
+  dure_op_attributes attributes;
+  dure_tensor operands[DURE_MAX_OPERANDS];
+  uint32_t scope;  // index into the program's scopes
+};
+
+typedef struct dure_gradient_slot {
+  dure_tensor tensor;     // where the contribution goes; absent when the input wants none
+  bool accumulate;        // add to it
+  dure_tensor destination;  // set when `tensor` is a temporary that close() adds to the gradient
+} dure_gradient_slot;
+
+dure_program *dure_gradient_program(dure_gradient *gradient);
+// Whether the loss's gradient with respect to `tensor` is needed.
+bool dure_gradient_wants(const dure_gradient *gradient, dure_tensor tensor);
+// The finished gradient of an output; absent when nothing after the call contributed to it.
+dure_tensor dure_gradient_of(dure_gradient *gradient, dure_tensor output);
+// `can_accumulate`: the call about to be recorded can add to its output.
+dure_gradient_slot dure_gradient_open(dure_gradient *gradient, dure_tensor input, bool can_accumulate);
+void dure_gradient_close(dure_gradient *gradient, const dure_gradient_slot *slot);
+// The gradient of `input` now lies in `tensor` itself (in-place rules). Only one contribution may be made.
+void dure_gradient_alias(dure_gradient *gradient, dure_tensor input, dure_tensor tensor);
+
+#endif  // DURE_RUNTIME_GRADIENT_H_

@@ -1,0 +1,64 @@
+// Costs: floating-point operations and the fewest bytes a call must move. Column `cost` of ops.def.
+//
+// They size dispatches and recordings and give the benchmark its ceilings; results never depend on them.
+#include "runtime/op_rules.h"
+
+static double operand_bytes(const dure_op_call *call) {
+  const dure_op_row *row = dure_op_get(call->op);
+  double bytes = 0;
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    const dure_operand *operand = &call->operands[i];
+    if (!dure_operand_is_present(operand)) continue;
+    double size = (double)dure_operand_count(operand) * (double)dure_dtype_size(operand->dtype);
+    bool is_read = (row->operands[i].access & DURE_READ) != 0 || (call->accumulate >> i & 1u) != 0;
+    bool is_written = (row->operands[i].access & DURE_WRITE) != 0;
+    bytes += size * ((is_read ? 1 : 0) + (is_written ? 1 : 0));
+  }
+  return bytes;
+}
+
+// A few operations for each element of the largest operand.
+dure_cost dure_cost_elementwise(const dure_op_call *call) {
+  const dure_op_row *row = dure_op_get(call->op);
+  uint64_t largest = 0;
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    uint64_t count = dure_operand_count(&call->operands[i]);
+    if (count > largest) largest = count;
+  }
+  return (dure_cost){8.0 * (double)largest, operand_bytes(call)};
+}
+
+dure_cost dure_cost_matmul(const dure_op_call *call) {
+  enum { A, B, BIAS, C };
+  const dure_operand *b = &call->operands[B];
+  uint64_t k = call->attributes.matmul.transpose_b ? b->shape[b->rank - 1] : b->shape[b->rank - 2];
+  return (dure_cost){2.0 * (double)dure_operand_count(&call->operands[C]) * (double)k, operand_bytes(call)};
+}
+
+// Pairs of query and key positions that a causal head of T positions looks at.
+static double causal_pairs(uint64_t length, uint32_t window) {
+  double t = (double)length, w = (double)window;
+  if (window == 0 || window >= length) return t * (t + 1) / 2;
+  return w * (w + 1) / 2 + (t - w) * w;
+}
+
+dure_cost dure_cost_attention(const dure_op_call *call) {
+  const uint64_t *q = call->operands[0].shape;  // [B, T, H, D]
+  double pairs = causal_pairs(q[1], call->attributes.attention.window);
+  return (dure_cost){4.0 * (double)q[0] * (double)q[2] * pairs * (double)q[3], operand_bytes(call)};
+}
+
+// Five products instead of two: the scores again, dv, dp, dq and dk (Dao et al. 2022, appendix B.2).
+dure_cost dure_cost_attention_gradient(const dure_op_call *call) {
+  dure_cost cost = dure_cost_attention(call);
+  cost.flops *= 2.5;
+  return cost;
+}
+
+// Against the whole cache, since positions are known only on the device.
+dure_cost dure_cost_attention_cached(const dure_op_call *call) {
+  const uint64_t *q = call->operands[0].shape;      // [B, T, H, D]
+  const uint64_t *cache = call->operands[1].shape;  // [blocks, block_size, G, D]
+  double keys = (double)call->operands[3].shape[1] * (double)cache[1];
+  return (dure_cost){4.0 * (double)q[0] * (double)q[1] * (double)q[2] * keys * (double)q[3], operand_bytes(call)};
+}

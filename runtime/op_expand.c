@@ -1,0 +1,269 @@
+// Expansion: calls too large for one binding or one dispatch become several smaller calls on parts of their operands.
+// Column `expand` of ops.def. The cuts depend on shapes and the device's fixed limits only, so results are repeatable.
+#include <string.h>
+
+#include "runtime/op_rules.h"
+
+// Rows of a cut are multiples of this, so that aligned operands stay aligned.
+enum { CUT_GRAIN = 64 };
+
+static uint64_t ceil_divide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+static uint64_t max_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+// A binding starts at an aligned byte before its operand: that much of the limit may be lost.
+static uint64_t usable_binding(const dure_limits *limits) {
+  return limits->max_binding_bytes > 2 * limits->offset_alignment ? limits->max_binding_bytes - limits->offset_alignment : 1;
+}
+
+// How many parts an operand must be cut into, as far as its size goes.
+static uint64_t parts_for_binding(const dure_operand *operand, const dure_limits *limits) {
+  return max_of(1, ceil_divide(dure_operand_span(operand), usable_binding(limits)));
+}
+
+static uint64_t parts_for_work(const dure_op_call *call, const dure_limits *limits) {
+  double flops = dure_op_get(call->op)->cost(call).flops;
+  if (!(flops > limits->max_dispatch_flops)) return 1;
+  double parts = flops / limits->max_dispatch_flops;
+  return parts > 1e9 ? 1000000000u : (uint64_t)parts + 1;
+}
+
+// Units a part, a multiple of the grain unless that would be everything.
+static uint64_t part_size(uint64_t units, uint64_t parts) {
+  uint64_t size = ceil_divide(units, parts);
+  return size >= CUT_GRAIN ? size / CUT_GRAIN * CUT_GRAIN : size;
+}
+
+// Restricts one axis of an operand to [first, first + count).
+static void cut_axis(dure_operand *operand, uint32_t axis, uint64_t first, uint64_t count) {
+  operand->offset += first * operand->stride[axis] * dure_dtype_size(operand->dtype);
+  operand->shape[axis] = count;
+}
+
+// ---- calls cut along one dimension of rows ---------------------------------------------------------------------
+
+// How each operand takes part when a call over R rows is cut into ranges of rows, one letter an operand:
+//   r  [.., C]: cut by rows           v  [R]: cut by elements
+//   s  a sum over rows: whole, overwritten by the first part and added to by the others      -  whole
+static dure_status expand_rows(const dure_op_call *call, const dure_limits *limits, const char *roles, dure_expand_sink sink, void *context) {
+  uint64_t rows = 0, parts = parts_for_work(call, limits);
+  for (uint32_t i = 0; roles[i] != '\0'; i++) {
+    const dure_operand *operand = &call->operands[i];
+    if (!dure_operand_is_present(operand) || (roles[i] != 'r' && roles[i] != 'v')) continue;
+    rows = roles[i] == 'r' ? dure_operand_rows(operand) : dure_operand_count(operand);
+    parts = max_of(parts, parts_for_binding(operand, limits));
+  }
+  if (parts <= 1 || rows <= 1) return sink(context, call);
+  uint64_t size = max_of(1, part_size(rows, parts));
+
+  for (uint64_t first = 0; first < rows; first += size) {
+    uint64_t count = rows - first < size ? rows - first : size;
+    dure_op_call part = *call;
+    for (uint32_t i = 0; roles[i] != '\0'; i++) {
+      dure_operand *operand = &part.operands[i];
+      if (!dure_operand_is_present(operand)) continue;
+      if (roles[i] == 'r') {
+        uint64_t flat[2] = {rows, operand->rank == 0 ? 1 : operand->shape[operand->rank - 1]};
+        dure_operand_set_shape(operand, 2, flat);
+        cut_axis(operand, 0, first, count);
+      } else if (roles[i] == 'v') {
+        dure_operand_set_shape(operand, 1, &rows);
+        cut_axis(operand, 0, first, count);
+      } else if (roles[i] == 's' && first > 0) {
+        part.accumulate |= 1u << i;
+      }
+    }
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
+dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "rs", sink, context);
+}
+dure_status dure_expand_sum(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "vs", sink, context);
+}
+dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "r--rvv", sink, context);
+}
+dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "rr-vvr", sink, context);
+}
+dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "rrvvss", sink, context);
+}
+dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "rvvv", sink, context);
+}
+dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  return expand_rows(call, limits, "vv-r", sink, context);
+}
+
+// Operands as large as the largest are cut, the others (step values, optimizer state) stay whole.
+dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  const dure_op_row *row = dure_op_get(call->op);
+  uint64_t largest = 0;
+  for (uint32_t i = 0; i < row->operand_count; i++) largest = max_of(largest, dure_operand_count(&call->operands[i]));
+  char roles[DURE_MAX_OPERANDS + 1] = "";
+  for (uint32_t i = 0; i < row->operand_count; i++) roles[i] = dure_operand_count(&call->operands[i]) == largest ? 'v' : '-';
+  return expand_rows(call, limits, roles, sink, context);
+}
+
+// ---- embedding -------------------------------------------------------------------------------------------------
+
+// The table (operand `table`) is cut by its own rows; indices and rows of y stay whole in that pass.
+static dure_status expand_table(const dure_op_call *call, const dure_limits *limits, uint32_t table, dure_expand_sink sink, void *context) {
+  uint64_t rows = call->operands[table].shape[0];
+  uint64_t parts = parts_for_binding(&call->operands[table], limits);
+  if (parts <= 1) return sink(context, call);
+  uint64_t size = max_of(1, part_size(rows, parts));
+  for (uint64_t first = 0; first < rows; first += size) {
+    dure_op_call part = *call;
+    cut_axis(&part.operands[table], 0, first, rows - first < size ? rows - first : size);
+    part.attributes.embedding.first_row = call->attributes.embedding.first_row + (uint32_t)first;
+    if (part.attributes.embedding.row_count == 0) part.attributes.embedding.row_count = (uint32_t)rows;
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
+typedef struct table_context {
+  const dure_limits *limits;
+  uint32_t table;
+  dure_expand_sink sink;
+  void *context;
+} table_context;
+
+static dure_status table_sink(void *context, const dure_op_call *call) {
+  const table_context *next = context;
+  return expand_table(call, next->limits, next->table, next->sink, next->context);
+}
+
+dure_status dure_expand_embedding(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  table_context next = {limits, 0, sink, context};
+  return expand_rows(call, limits, "-vr", table_sink, &next);
+}
+
+// Ranges of positions add up: the first one overwrites the table's gradient, the others add to it.
+dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  table_context next = {limits, 2, sink, context};
+  return expand_rows(call, limits, "vrs", table_sink, &next);
+}
+
+// ---- attention -------------------------------------------------------------------------------------------------
+
+// Cut by sequences; one sequence's heads stay in one call.
+dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  const dure_op_row *row = dure_op_get(call->op);
+  uint64_t batch = call->operands[0].shape[0], parts = parts_for_work(call, limits);
+  for (uint32_t i = 0; i < row->operand_count; i++) parts = max_of(parts, parts_for_binding(&call->operands[i], limits));
+  if (parts <= 1 || batch <= 1) return sink(context, call);
+  uint64_t size = ceil_divide(batch, parts);
+  for (uint64_t first = 0; first < batch; first += size) {
+    uint64_t count = batch - first < size ? batch - first : size;
+    dure_op_call part = *call;
+    for (uint32_t i = 0; i < row->operand_count; i++) {
+      dure_operand *operand = &part.operands[i];
+      if (operand->shape[0] != batch) {  // given under another shape: [B, ...] all the same
+        uint64_t flat[2] = {batch, dure_operand_count(operand) / batch};
+        dure_operand_set_shape(operand, 2, flat);
+      }
+      cut_axis(operand, 0, first, count);
+    }
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
+// ---- matmul ----------------------------------------------------------------------------------------------------
+
+enum { MATMUL_A, MATMUL_B, MATMUL_BIAS, MATMUL_C };
+
+// a of rank 3 against one b: one tall matrix.
+static void flatten_rows(dure_operand *operand) {
+  if (operand->rank != 3) return;
+  operand->shape[0] *= operand->shape[1];
+  operand->stride[0] = operand->stride[1];
+  operand->shape[1] = operand->shape[2];
+  operand->stride[1] = operand->stride[2];
+  operand->rank = 2;
+}
+
+static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  uint64_t batch = call->operands[MATMUL_A].shape[0], parts = parts_for_work(call, limits);
+  const uint32_t cut[] = {MATMUL_A, MATMUL_B, MATMUL_C};
+  for (uint32_t i = 0; i < 3; i++) parts = max_of(parts, parts_for_binding(&call->operands[cut[i]], limits));
+  uint64_t size = max_of(1, batch / parts);
+  for (uint64_t first = 0; first < batch; first += size) {
+    dure_op_call part = *call;
+    uint64_t count = batch - first < size ? batch - first : size;
+    for (uint32_t i = 0; i < 3; i++) cut_axis(&part.operands[cut[i]], 0, first, count);
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
+typedef struct matmul_cuts { uint64_t m, n, k, m_size, n_size, k_size; } matmul_cuts;
+
+static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limits *limits) {
+  const dure_operand *a = &call->operands[MATMUL_A], *b = &call->operands[MATMUL_B], *c = &call->operands[MATMUL_C];
+  bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
+  matmul_cuts cuts = {.m = c->shape[0], .n = c->shape[1], .k = transpose_b ? b->shape[1] : b->shape[0]};
+  uint64_t m_parts = parts_for_binding(c, limits), n_parts = 1;
+  // Kernels unroll the inner loop by at least 4.
+  uint64_t k_parts = max_of(1, ceil_divide(cuts.k, limits->max_loop_iterations >= UINT64_MAX / 4 ? cuts.k : limits->max_loop_iterations * 4));
+  *(transpose_a ? &k_parts : &m_parts) = max_of(transpose_a ? k_parts : m_parts, parts_for_binding(a, limits));
+  *(transpose_b ? &n_parts : &k_parts) = max_of(transpose_b ? n_parts : k_parts, parts_for_binding(b, limits));
+  cuts.k_size = max_of(1, part_size(cuts.k, k_parts));
+
+  uint64_t work_parts = ceil_divide(parts_for_work(call, limits), ceil_divide(cuts.k, cuts.k_size));
+  uint64_t m_most = max_of(1, cuts.m / CUT_GRAIN);
+  m_parts = max_of(m_parts, work_parts < m_most ? work_parts : m_most);
+  cuts.m_size = max_of(1, part_size(cuts.m, m_parts));
+  uint64_t m_made = ceil_divide(cuts.m, cuts.m_size), n_most = max_of(1, cuts.n / CUT_GRAIN);
+  uint64_t n_wanted = ceil_divide(work_parts, m_made);
+  n_parts = max_of(n_parts, n_wanted < n_most ? n_wanted : n_most);
+  cuts.n_size = max_of(1, part_size(cuts.n, n_parts));
+  return cuts;
+}
+
+static dure_op_call cut_matmul(const dure_op_call *call, const matmul_cuts *cuts, uint64_t m, uint64_t n, uint64_t k) {
+  dure_op_call part = *call;
+  bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
+  uint64_t m_count = cuts->m - m < cuts->m_size ? cuts->m - m : cuts->m_size;
+  uint64_t n_count = cuts->n - n < cuts->n_size ? cuts->n - n : cuts->n_size;
+  uint64_t k_count = cuts->k - k < cuts->k_size ? cuts->k - k : cuts->k_size;
+  cut_axis(&part.operands[MATMUL_A], transpose_a ? 1 : 0, m, m_count);
+  cut_axis(&part.operands[MATMUL_A], transpose_a ? 0 : 1, k, k_count);
+  cut_axis(&part.operands[MATMUL_B], transpose_b ? 0 : 1, n, n_count);
+  cut_axis(&part.operands[MATMUL_B], transpose_b ? 1 : 0, k, k_count);
+  cut_axis(&part.operands[MATMUL_C], 0, m, m_count);
+  cut_axis(&part.operands[MATMUL_C], 1, n, n_count);
+  dure_operand *bias = &part.operands[MATMUL_BIAS];
+  if (dure_operand_is_present(bias)) {
+    dure_operand_set_shape(bias, 1, &cuts->n);
+    cut_axis(bias, 0, n, n_count);
+  }
+  if (k > 0) {  // later parts of the sum add to the first, which has brought the bias
+    part.accumulate |= 1u << MATMUL_C;
+    memset(bias, 0, sizeof(*bias));
+  }
+  return part;
+}
+
+dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+  if (call->operands[MATMUL_B].rank == 3) return expand_matmul_batch(call, limits, sink, context);
+  dure_op_call flat = *call;
+  flatten_rows(&flat.operands[MATMUL_A]);
+  flatten_rows(&flat.operands[MATMUL_C]);
+  matmul_cuts cuts = choose_matmul_cuts(&flat, limits);
+  for (uint64_t m = 0; m < cuts.m; m += cuts.m_size) {
+    for (uint64_t n = 0; n < cuts.n; n += cuts.n_size) {
+      for (uint64_t k = 0; k < cuts.k; k += cuts.k_size) {
+        dure_op_call part = cut_matmul(&flat, &cuts, m, n, k);
+        DURE_TRY(sink(context, &part));
+      }
+    }
+  }
+  return NULL;
+}

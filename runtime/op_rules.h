@@ -1,0 +1,60 @@
+// The functions that ops.def's columns name. Adding an op adds its rules to the op_*.c files; this header declares all of
+// them from the table.
+#ifndef DURE_RUNTIME_OP_RULES_H_
+#define DURE_RUNTIME_OP_RULES_H_
+
+#include "runtime/gradient.h"
+#include "runtime/ops.h"
+
+#define dure_gradient_none NULL
+#define dure_expand_none NULL
+
+dure_status dure_shape_fill(dure_op_call *call);
+dure_status dure_shape_same(dure_op_call *call);
+dure_status dure_shape_scalar(dure_op_call *call);
+dure_status dure_shape_sum_rows(dure_op_call *call);
+dure_status dure_shape_embedding(dure_op_call *call);
+dure_status dure_shape_embedding_gradient(dure_op_call *call);
+dure_status dure_shape_matmul(dure_op_call *call);
+dure_status dure_shape_layer_norm(dure_op_call *call);
+dure_status dure_shape_layer_norm_gradient(dure_op_call *call);
+dure_status dure_shape_layer_norm_parameters(dure_op_call *call);
+dure_status dure_shape_attention(dure_op_call *call);
+dure_status dure_shape_attention_gradient(dure_op_call *call);
+dure_status dure_shape_cache_append(dure_op_call *call);
+dure_status dure_shape_attention_cached(dure_op_call *call);
+dure_status dure_shape_cross_entropy(dure_op_call *call);
+dure_status dure_shape_cross_entropy_gradient(dure_op_call *call);
+dure_status dure_shape_gradient_clip(dure_op_call *call);
+dure_status dure_shape_adamw(dure_op_call *call);
+dure_status dure_shape_sample(dure_op_call *call);
+
+dure_cost dure_cost_elementwise(const dure_op_call *call);
+dure_cost dure_cost_matmul(const dure_op_call *call);
+dure_cost dure_cost_attention(const dure_op_call *call);
+dure_cost dure_cost_attention_gradient(const dure_op_call *call);
+dure_cost dure_cost_attention_cached(const dure_op_call *call);
+
+dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_sum(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_embedding(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+
+dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call);
+
+#endif  // DURE_RUNTIME_OP_RULES_H_

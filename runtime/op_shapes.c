@@ -1,0 +1,305 @@
+// Shape rules: each checks its call's inputs and gives the outputs their shapes. Column `shape` of ops.def.
+//
+// Operand indices follow the table's order; dure_op_check has verified presence, dtypes and strides.
+#include <string.h>
+
+#include "runtime/op_rules.h"
+
+static uint64_t last_dimension(const dure_operand *operand) { return operand->rank == 0 ? 1 : operand->shape[operand->rank - 1]; }
+
+static dure_status expect_count(const dure_op_call *call, uint32_t index, uint64_t expected) {
+  const dure_operand *operand = &call->operands[index];
+  if (!dure_operand_is_present(operand) || dure_operand_count(operand) == expected) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' has %llu elements, expected %llu", dure_op_get(call->op)->operands[index].name,
+                   (unsigned long long)dure_operand_count(operand), (unsigned long long)expected);
+}
+
+static dure_status expect_rank(const dure_op_call *call, uint32_t index, uint32_t expected) {
+  const dure_operand *operand = &call->operands[index];
+  if (operand->rank == expected) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' has %u dimensions, expected %u", dure_op_get(call->op)->operands[index].name,
+                   operand->rank, expected);
+}
+
+static dure_status expect_dimension(const dure_op_call *call, uint32_t index, uint32_t axis, uint64_t expected) {
+  const dure_operand *operand = &call->operands[index];
+  if (operand->shape[axis] == expected) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "dimension %u of operand '%s' is %llu, expected %llu", axis,
+                   dure_op_get(call->op)->operands[index].name, (unsigned long long)operand->shape[axis], (unsigned long long)expected);
+}
+
+static void output_like(dure_op_call *call, uint32_t output, uint32_t input) {
+  dure_operand_set_shape(&call->operands[output], call->operands[input].rank, call->operands[input].shape);
+}
+
+static void output_vector(dure_op_call *call, uint32_t output, uint64_t count) {
+  dure_operand_set_shape(&call->operands[output], 1, &count);
+}
+
+// ---- elementwise and reductions --------------------------------------------------------------------------------
+
+dure_status dure_shape_fill(dure_op_call *call) {
+  if (dure_operand_is_present(&call->operands[0])) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "operand 'y' is missing");
+}
+
+dure_status dure_shape_same(dure_op_call *call) {
+  const dure_op_row *row = dure_op_get(call->op);
+  for (uint32_t i = 1; i < row->input_count; i++) DURE_TRY(expect_count(call, i, dure_operand_count(&call->operands[0])));
+  for (uint32_t i = row->input_count; i < row->operand_count; i++) output_like(call, i, 0);
+  return NULL;
+}
+
+dure_status dure_shape_scalar(dure_op_call *call) {
+  output_vector(call, 1, 1);
+  return NULL;
+}
+
+dure_status dure_shape_sum_rows(dure_op_call *call) {
+  output_vector(call, 1, last_dimension(&call->operands[0]));
+  return NULL;
+}
+
+// ---- embedding -------------------------------------------------------------------------------------------------
+
+enum { EMBEDDING_TABLE, EMBEDDING_INDICES, EMBEDDING_Y };
+
+dure_status dure_shape_embedding(dure_op_call *call) {
+  DURE_TRY(expect_rank(call, EMBEDDING_TABLE, 2));
+  const dure_operand *indices = &call->operands[EMBEDDING_INDICES];
+  if (indices->rank + 1 > DURE_MAX_RANK) return dure_fail(DURE_INVALID_ARGUMENT, "operand 'indices' has too many dimensions");
+  uint64_t shape[DURE_MAX_RANK];
+  for (uint32_t i = 0; i < indices->rank; i++) shape[i] = indices->shape[i];
+  shape[indices->rank] = call->operands[EMBEDDING_TABLE].shape[1];
+  dure_operand_set_shape(&call->operands[EMBEDDING_Y], indices->rank + 1, shape);
+  return NULL;
+}
+
+dure_status dure_shape_embedding_gradient(dure_op_call *call) {
+  enum { INDICES, DY, DTABLE };
+  if (dure_operand_rows(&call->operands[DY]) != dure_operand_count(&call->operands[INDICES])) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand 'dy' has %llu rows for %llu indices",
+                     (unsigned long long)dure_operand_rows(&call->operands[DY]),
+                     (unsigned long long)dure_operand_count(&call->operands[INDICES]));
+  }
+  // The table's row count is the caller's: the inferred shape exists only for the check of the width.
+  uint64_t rows = call->attributes.embedding.row_count;
+  if (rows == 0) return dure_fail(DURE_INVALID_ARGUMENT, "attribute row_count must say how many rows the whole table has");
+  uint64_t shape[2] = {rows, last_dimension(&call->operands[DY])};
+  dure_operand_set_shape(&call->operands[DTABLE], 2, shape);
+  return NULL;
+}
+
+// ---- matmul ----------------------------------------------------------------------------------------------------
+
+dure_status dure_shape_matmul(dure_op_call *call) {
+  enum { A, B, BIAS, C };
+  const dure_operand *a = &call->operands[A], *b = &call->operands[B];
+  bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
+  if (a->rank < 2 || a->rank > 3 || b->rank < 2 || b->rank > a->rank) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "operands 'a' and 'b' have %u and %u dimensions, expected 2 or 3, b's not more than a's",
+                     a->rank, b->rank);
+  }
+  bool batched = b->rank == 3;
+  uint64_t a_rows = a->shape[a->rank - 2], a_columns = a->shape[a->rank - 1];
+  if (a->rank == 3 && !batched) {
+    if (a->shape[0] != 1 && a->stride[0] != a->shape[1] * a->stride[1]) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "operand 'a' cannot be taken as one matrix: its rows are not evenly spaced");
+    }
+    a_rows *= a->shape[0];
+  }
+  uint64_t m = transpose_a ? a_columns : a_rows, k = transpose_a ? a_rows : a_columns;
+  uint64_t b_rows = b->shape[b->rank - 2], b_columns = b->shape[b->rank - 1];
+  uint64_t n = transpose_b ? b_rows : b_columns, k_of_b = transpose_b ? b_columns : b_rows;
+  if (k != k_of_b) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "the inner dimensions disagree: %llu in 'a', %llu in 'b'", (unsigned long long)k,
+                     (unsigned long long)k_of_b);
+  }
+  if (batched) DURE_TRY(expect_dimension(call, B, 0, a->shape[0]));
+  DURE_TRY(expect_count(call, BIAS, n));
+  if (a->rank == 3 && !transpose_a) {
+    uint64_t shape[3] = {a->shape[0], a->shape[1], n};
+    dure_operand_set_shape(&call->operands[C], 3, shape);
+  } else if (batched) {
+    uint64_t shape[3] = {a->shape[0], m, n};
+    dure_operand_set_shape(&call->operands[C], 3, shape);
+  } else {
+    uint64_t shape[2] = {m, n};
+    dure_operand_set_shape(&call->operands[C], 2, shape);
+  }
+  return NULL;
+}
+
+// ---- layer norm ------------------------------------------------------------------------------------------------
+
+dure_status dure_shape_layer_norm(dure_op_call *call) {
+  enum { X, WEIGHT, BIAS, Y, MEAN, RECIPROCAL_DEVIATION };
+  uint64_t rows = dure_operand_rows(&call->operands[X]), width = last_dimension(&call->operands[X]);
+  DURE_TRY(expect_count(call, WEIGHT, width));
+  DURE_TRY(expect_count(call, BIAS, width));
+  output_like(call, Y, X);
+  output_vector(call, MEAN, rows);
+  output_vector(call, RECIPROCAL_DEVIATION, rows);
+  return NULL;
+}
+
+dure_status dure_shape_layer_norm_gradient(dure_op_call *call) {
+  enum { DY, X, WEIGHT, MEAN, RECIPROCAL_DEVIATION, DX };
+  uint64_t rows = dure_operand_rows(&call->operands[X]);
+  DURE_TRY(expect_count(call, DY, dure_operand_count(&call->operands[X])));
+  DURE_TRY(expect_count(call, WEIGHT, last_dimension(&call->operands[X])));
+  DURE_TRY(expect_count(call, MEAN, rows));
+  DURE_TRY(expect_count(call, RECIPROCAL_DEVIATION, rows));
+  output_like(call, DX, X);
+  return NULL;
+}
+
+dure_status dure_shape_layer_norm_parameters(dure_op_call *call) {
+  enum { DY, X, MEAN, RECIPROCAL_DEVIATION, DWEIGHT, DBIAS };
+  uint64_t rows = dure_operand_rows(&call->operands[X]);
+  DURE_TRY(expect_count(call, DY, dure_operand_count(&call->operands[X])));
+  DURE_TRY(expect_count(call, MEAN, rows));
+  DURE_TRY(expect_count(call, RECIPROCAL_DEVIATION, rows));
+  output_vector(call, DWEIGHT, last_dimension(&call->operands[X]));
+  output_vector(call, DBIAS, last_dimension(&call->operands[X]));
+  return NULL;
+}
+
+// ---- attention -------------------------------------------------------------------------------------------------
+
+static dure_status check_evenly_spaced(const dure_op_call *call, uint32_t index) {
+  const dure_operand *operand = &call->operands[index];
+  if (operand->shape[0] == 1 || operand->stride[0] == operand->shape[1] * operand->stride[1]) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' must have the batch stride T times the stride of T",
+                   dure_op_get(call->op)->operands[index].name);
+}
+
+static dure_status check_heads(uint64_t query_heads, uint64_t key_heads) {
+  if (key_heads > 0 && query_heads % key_heads == 0) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "%llu query heads are not a multiple of %llu key heads", (unsigned long long)query_heads,
+                   (unsigned long long)key_heads);
+}
+
+// q [B, T, H, D], k and v [B, T, G, D]: operands 0, 1, 2 of both attention rows.
+static dure_status check_query_key_value(const dure_op_call *call) {
+  enum { Q, K, V };
+  for (uint32_t i = Q; i <= V; i++) {
+    DURE_TRY(expect_rank(call, i, 4));
+    DURE_TRY(check_evenly_spaced(call, i));
+  }
+  const dure_operand *q = &call->operands[Q], *k = &call->operands[K];
+  for (uint32_t i = K; i <= V; i++) {
+    DURE_TRY(expect_dimension(call, i, 0, q->shape[0]));
+    DURE_TRY(expect_dimension(call, i, 1, q->shape[1]));
+    DURE_TRY(expect_dimension(call, i, 2, k->shape[2]));
+    DURE_TRY(expect_dimension(call, i, 3, q->shape[3]));
+  }
+  return check_heads(q->shape[2], k->shape[2]);
+}
+
+dure_status dure_shape_attention(dure_op_call *call) {
+  enum { Q, K, V, Y, LOG_SUM_EXP };
+  DURE_TRY(check_query_key_value(call));
+  const uint64_t *shape = call->operands[Q].shape;
+  output_like(call, Y, Q);
+  uint64_t sums[3] = {shape[0], shape[2], shape[1]};
+  dure_operand_set_shape(&call->operands[LOG_SUM_EXP], 3, sums);
+  return NULL;
+}
+
+dure_status dure_shape_attention_gradient(dure_op_call *call) {
+  enum { Q, K, V, Y, LOG_SUM_EXP, DY, DQ, DK, DV };
+  DURE_TRY(check_query_key_value(call));
+  const dure_operand *q = &call->operands[Q];
+  DURE_TRY(expect_count(call, Y, dure_operand_count(q)));
+  DURE_TRY(expect_count(call, DY, dure_operand_count(q)));
+  DURE_TRY(expect_count(call, LOG_SUM_EXP, q->shape[0] * q->shape[1] * q->shape[2]));
+  output_like(call, DQ, Q);
+  output_like(call, DK, K);
+  output_like(call, DV, V);
+  return NULL;
+}
+
+// The cache's side of a call: operands from `first`: key_cache, value_cache; block_table and positions by index.
+static dure_status check_cache(const dure_op_call *call, uint32_t key_cache, uint32_t block_table, uint32_t positions, uint64_t batch,
+                               uint64_t head_size) {
+  DURE_TRY(expect_rank(call, key_cache, 4));
+  DURE_TRY(expect_rank(call, key_cache + 1, 4));
+  for (uint32_t axis = 0; axis < 4; axis++) DURE_TRY(expect_dimension(call, key_cache + 1, axis, call->operands[key_cache].shape[axis]));
+  DURE_TRY(expect_dimension(call, key_cache, 3, head_size));
+  DURE_TRY(expect_rank(call, block_table, 2));
+  DURE_TRY(expect_dimension(call, block_table, 0, batch));
+  return expect_count(call, positions, batch);
+}
+
+dure_status dure_shape_cache_append(dure_op_call *call) {
+  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE };
+  DURE_TRY(expect_rank(call, K, 4));
+  DURE_TRY(expect_rank(call, V, 4));
+  DURE_TRY(check_evenly_spaced(call, K));
+  DURE_TRY(check_evenly_spaced(call, V));
+  const dure_operand *k = &call->operands[K];
+  for (uint32_t axis = 0; axis < 4; axis++) DURE_TRY(expect_dimension(call, V, axis, k->shape[axis]));
+  DURE_TRY(check_cache(call, KEY_CACHE, BLOCK_TABLE, POSITIONS, k->shape[0], k->shape[3]));
+  return expect_dimension(call, KEY_CACHE, 2, k->shape[2]);
+}
+
+dure_status dure_shape_attention_cached(dure_op_call *call) {
+  enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, Y };
+  DURE_TRY(expect_rank(call, Q, 4));
+  DURE_TRY(check_evenly_spaced(call, Q));
+  const dure_operand *q = &call->operands[Q];
+  DURE_TRY(check_cache(call, KEY_CACHE, BLOCK_TABLE, POSITIONS, q->shape[0], q->shape[3]));
+  DURE_TRY(check_heads(q->shape[2], call->operands[KEY_CACHE].shape[2]));
+  output_like(call, Y, Q);
+  return NULL;
+}
+
+// ---- loss, optimizer, sampling ---------------------------------------------------------------------------------
+
+dure_status dure_shape_cross_entropy(dure_op_call *call) {
+  enum { LOGITS, LABELS, LOSS, LOG_SUM_EXP };
+  uint64_t rows = dure_operand_rows(&call->operands[LOGITS]);
+  DURE_TRY(expect_count(call, LABELS, rows));
+  output_vector(call, LOSS, rows);
+  output_vector(call, LOG_SUM_EXP, rows);
+  return NULL;
+}
+
+dure_status dure_shape_cross_entropy_gradient(dure_op_call *call) {
+  enum { LABELS, LOG_SUM_EXP, DLOSS, LOGITS };
+  uint64_t rows = dure_operand_rows(&call->operands[LOGITS]);
+  DURE_TRY(expect_count(call, LABELS, rows));
+  DURE_TRY(expect_count(call, LOG_SUM_EXP, rows));
+  return expect_count(call, DLOSS, 1);
+}
+
+dure_status dure_shape_gradient_clip(dure_op_call *call) {
+  enum { SQUARE_SUM, STEP, STATE };
+  DURE_TRY(expect_count(call, SQUARE_SUM, 1));
+  DURE_TRY(expect_count(call, STEP, DURE_STEP_COUNT));
+  return expect_count(call, STATE, DURE_STATE_COUNT);
+}
+
+dure_status dure_shape_adamw(dure_op_call *call) {
+  enum { GRADIENT, STEP, STATE, PARAMETER, FIRST_MOMENT, SECOND_MOMENT };
+  uint64_t count = dure_operand_count(&call->operands[GRADIENT]);
+  DURE_TRY(expect_count(call, STEP, DURE_STEP_COUNT));
+  DURE_TRY(expect_count(call, STATE, DURE_STATE_COUNT));
+  DURE_TRY(expect_count(call, PARAMETER, count));
+  DURE_TRY(expect_count(call, FIRST_MOMENT, count));
+  return expect_count(call, SECOND_MOMENT, count);
+}
+
+dure_status dure_shape_sample(dure_op_call *call) {
+  enum { LOGITS, SETTINGS, RANDOM, TOKEN };
+  DURE_TRY(expect_rank(call, LOGITS, 2));
+  DURE_TRY(expect_count(call, SETTINGS, DURE_SAMPLE_COUNT));
+  DURE_TRY(expect_count(call, RANDOM, 4));
+  if (call->attributes.sample.candidate_count > call->operands[LOGITS].shape[1]) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "%u candidates are more than the %llu logits of a row", call->attributes.sample.candidate_count,
+                     (unsigned long long)call->operands[LOGITS].shape[1]);
+  }
+  output_vector(call, TOKEN, call->operands[LOGITS].shape[0]);
+  return NULL;
+}
