@@ -3,4 +3,4 @@
 . "$(dirname "$0")/common.sh"
 require clang-format
 scripts/format.sh --check
-if command -v shellcheck >/dev/null; then shellcheck -x scripts/*.sh tests/ci/*.sh .ci/run; fi
+if command -v shellcheck >/dev/null; then shellcheck -x -P SCRIPTDIR -S warning scripts/*.sh tests/ci/*.sh .ci/run; fi
