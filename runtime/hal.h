@@ -40,6 +40,21 @@ typedef struct dure_limits {
   uint64_t max_loop_iterations;   // of one invocation (llvmpipe gives up after about 30,000)
 } dure_limits;
 
+// An optional feature of a device and what became of it. The texts live as long as the program.
+typedef enum dure_feature_state {
+  DURE_FEATURE_MISSING,   // the device cannot do it
+  DURE_FEATURE_DISABLED,  // it could, but the switch turns it off
+  DURE_FEATURE_UNUSED,    // it could, but no kernel of this build uses it
+  DURE_FEATURE_ENABLED,
+} dure_feature_state;
+typedef struct dure_device_feature {
+  const char *name;
+  const char *text;         // what it is
+  const char *environment;  // set to 0 it turns the feature off
+  dure_feature_state state;
+} dure_device_feature;
+enum { DURE_FEATURES_MAX = 32 };
+
 typedef struct dure_device_info {
   char identifier[32];   // what --device takes: "vulkan:0", "cuda:1", "reference"
   char backend[16];      // "vulkan", "cuda", "reference"
@@ -51,6 +66,8 @@ typedef struct dure_device_info {
   bool usable;                   // can be opened by this build
   char reason[512];              // why it is not usable; or what was chosen for it and why, one fact a line
   dure_limits limits;
+  uint32_t feature_count;
+  dure_device_feature features[DURE_FEATURES_MAX];
 } dure_device_info;
 
 // Every device of every backend, also those that cannot be used (with the reason), the best first. Release with free().
