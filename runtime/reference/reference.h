@@ -1,0 +1,41 @@
+// The oracle: every op of ops.def in plain C, one function a row, written to be read beside its definition in ops.h.
+//
+// `dure_reference_<op>` computes one call whose operands lie in mapped buffers. Storage may be any float type, strides
+// are honoured for every operand, and all arithmetic is in double; values are rounded once, when they are stored. NaN
+// and infinity go where the formulas take them. The call's shapes have been checked by the row's shape rule. Fails only
+// with DURE_OUT_OF_MEMORY, before anything has been written.
+//
+// The same functions are the kernels of the device "reference" (device.c).
+#ifndef DURE_RUNTIME_REFERENCE_REFERENCE_H_
+#define DURE_RUNTIME_REFERENCE_REFERENCE_H_
+
+#include "runtime/ops.h"
+
+#define DURE_OP(name, ...) DURE_MUST_CHECK dure_status dure_reference_##name(const dure_op_call *call);
+#include "runtime/ops.def"
+#undef DURE_OP
+
+// ---- access to operands (rows.c) -----------------------------------------------------------------------------------
+//
+// Elements are numbered in the row-major order of the operand's shape, so callers need not care whether an operand came
+// under another shape with the same elements ([B, T, C] for [B * T, C]) or with gaps between its rows.
+
+enum { DURE_REFERENCE_CHUNK = 1024 };  // elements that element-wise ops convert at a time
+
+// The last dimension (1 for rank 0).
+uint64_t dure_reference_width(const dure_operand *operand);
+// Elements [first, first + count) as doubles.
+void dure_reference_load(const dure_operand *operand, uint64_t first, uint64_t count, double *out_values);
+// Writes them, or adds them to what is there.
+void dure_reference_store(const dure_operand *operand, uint64_t first, uint64_t count, const double *values,
+                          bool accumulate);
+double dure_reference_get(const dure_operand *operand, uint64_t index);
+void dure_reference_put(const dure_operand *operand, uint64_t index, double value, bool accumulate);
+uint32_t dure_reference_get_u32(const dure_operand *operand, uint64_t index);
+void dure_reference_put_u32(const dure_operand *operand, uint64_t index, uint32_t value);
+// Whether operand `index` of the call is added to.
+bool dure_reference_accumulates(const dure_op_call *call, uint32_t index);
+// `count` doubles, uninitialised; released with free(). At least one is allocated.
+DURE_MUST_CHECK dure_status dure_reference_scratch(uint64_t count, double **out_values);
+
+#endif  // DURE_RUNTIME_REFERENCE_REFERENCE_H_

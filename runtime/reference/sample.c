@@ -1,0 +1,84 @@
+// One token a row: greedy, or from the softmax cut by top_k and top_p.
+#include <math.h>
+#include <stdlib.h>
+
+#include "runtime/random.h"
+#include "runtime/reference/reference.h"
+
+typedef struct sample_settings {
+  double temperature, top_k, top_p;
+} sample_settings;
+
+static int compare_descending(const void *left, const void *right) {
+  double a = *(const double *)left, b = *(const double *)right;
+  return (a < b) - (a > b);
+}
+
+// The largest value, the lowest index on ties; NaN is never larger.
+static uint64_t largest(const double *x, uint64_t count) {
+  uint64_t best = 0;
+  for (uint64_t i = 1; i < count; i++) {
+    if (x[i] > x[best] || (isnan(x[best]) && !isnan(x[i]))) best = i;
+  }
+  return best;
+}
+
+// The smallest probability that stays: of the top_k most probable, those whose mass reaches top_p.
+static double threshold(const double *probabilities, uint64_t count, sample_settings settings, double *sorted) {
+  for (uint64_t i = 0; i < count; i++) sorted[i] = probabilities[i];
+  qsort(sorted, count, sizeof(double), compare_descending);
+  double k = floor(settings.top_k);
+  uint64_t kept = k >= 1 && k < (double)count ? (uint64_t)k : count;
+  double smallest = sorted[kept - 1], mass = 0;
+  if (settings.top_p >= 1) return smallest;
+  for (uint64_t i = 0; i < count && sorted[i] >= smallest; i++) {
+    mass += sorted[i];
+    if (mass >= settings.top_p) return sorted[i];
+  }
+  return smallest;
+}
+
+// The first in index order at which the running mass of what stays, scaled to 1, exceeds u.
+static uint64_t draw(const double *probabilities, uint64_t count, double smallest, double u) {
+  double total = 0, running = 0;
+  uint64_t last = 0;
+  for (uint64_t i = 0; i < count; i++) total += probabilities[i] >= smallest ? probabilities[i] : 0;
+  for (uint64_t i = 0; i < count; i++) {
+    if (!(probabilities[i] >= smallest)) continue;
+    running += probabilities[i];
+    last = i;
+    if (running / total > u) return i;
+  }
+  return last;
+}
+
+static uint64_t sample_row(double *x, uint64_t count, sample_settings settings, double u, double *sorted) {
+  uint64_t best = largest(x, count);
+  if (!(settings.temperature > 0)) return best;
+  double maximum = x[best], sum = 0;
+  for (uint64_t i = 0; i < count; i++) sum += x[i] = exp((x[i] - maximum) / settings.temperature);
+  for (uint64_t i = 0; i < count; i++) x[i] /= sum;
+  return draw(x, count, threshold(x, count, settings, sorted), u);
+}
+
+dure_status dure_reference_sample(const dure_op_call *call) {
+  const dure_operand *logits = &call->operands[0], *settings_operand = &call->operands[1];
+  const dure_operand *random_operand = &call->operands[2], *token = &call->operands[3];
+  uint64_t V = dure_reference_width(logits), B = dure_operand_rows(logits);
+  uint64_t count = call->attributes.sample.candidate_count;
+  if (count == 0 || count > V) count = V;
+  sample_settings settings = {dure_reference_get(settings_operand, DURE_SAMPLE_TEMPERATURE),
+                              dure_reference_get(settings_operand, DURE_SAMPLE_TOP_K),
+                              dure_reference_get(settings_operand, DURE_SAMPLE_TOP_P)};
+  uint32_t random[4];
+  for (uint32_t i = 0; i < 4; i++) random[i] = dure_reference_get_u32(random_operand, i);
+  double *scratch = NULL;
+  DURE_TRY(dure_reference_scratch(2 * count, &scratch));
+  for (uint64_t row = 0; row < B; row++) {
+    dure_reference_load(logits, row * V, count, scratch);
+    double u = (double)dure_random_uniform(random, (uint32_t)row);
+    dure_reference_put_u32(token, row, (uint32_t)sample_row(scratch, count, settings, u, scratch + count));
+  }
+  free(scratch);
+  return NULL;
+}
