@@ -1,0 +1,343 @@
+// Reverse-mode differentiation of a recorded program by the rows' gradient rules.
+//
+// Every root (allocation) that needs a gradient gets one of the same shape; a view's gradient is the same view of it. The
+// first contribution to a region overwrites, later ones add. Where the regions that contributions will write overlap
+// without being equal, or leave holes in an activation, the whole gradient is zero-filled first and everything adds.
+#include "runtime/gradient.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/program_internal.h"
+
+// ---- regions of memory -----------------------------------------------------------------------------------------
+
+// `rows` runs of `columns` elements, `row_stride` apart: what every view that models make comes down to.
+typedef struct region {
+  uint64_t offset, rows, row_stride, columns;
+  bool is_regular;  // false: more dimensions than that; compared conservatively
+} region;
+
+static region region_of(const program_value *value) {
+  // Collapses dimensions that continue each other.
+  uint64_t shape[DURE_MAX_RANK], stride[DURE_MAX_RANK];
+  uint32_t rank = 0;
+  for (uint32_t i = 0; i < value->rank; i++) {
+    if (value->shape[i] == 1) continue;
+    if (rank > 0 && stride[rank - 1] == value->stride[i] * value->shape[i]) {
+      shape[rank - 1] *= value->shape[i];
+      stride[rank - 1] = value->stride[i];
+    } else {
+      shape[rank] = value->shape[i];
+      stride[rank] = value->stride[i];
+      rank++;
+    }
+  }
+  region r = {.offset = value->offset, .rows = 1, .row_stride = 0, .columns = 1, .is_regular = true};
+  if (rank == 0) return r;
+  if (stride[rank - 1] != 1) {  // a column: runs of one element
+    shape[rank] = 1;
+    stride[rank] = 1;
+    rank++;
+  }
+  r.columns = shape[rank - 1];
+  if (rank >= 2) {
+    r.rows = shape[rank - 2];
+    r.row_stride = stride[rank - 2];
+  }
+  r.is_regular = rank <= 2;
+  return r;
+}
+
+static bool regions_equal(const region *a, const region *b) {
+  return a->is_regular && b->is_regular && a->offset == b->offset && a->rows == b->rows && a->columns == b->columns &&
+         (a->rows == 1 || a->row_stride == b->row_stride);
+}
+
+static uint64_t region_end(const region *r) { return r->offset + (r->rows - 1) * r->row_stride + r->columns; }
+
+static bool regions_disjoint(const region *a, const region *b) {
+  if (!a->is_regular || !b->is_regular) return false;
+  if (region_end(a) <= b->offset || region_end(b) <= a->offset) return true;
+  if (a->rows < 2 || b->rows < 2 || a->row_stride != b->row_stride) return false;
+  // The same row pitch: disjoint when the column intervals are, neither wrapping round the pitch.
+  uint64_t pitch = a->row_stride, a_column = a->offset % pitch, b_column = b->offset % pitch;
+  if (a_column + a->columns > pitch || b_column + b->columns > pitch) return false;
+  return a_column + a->columns <= b_column || b_column + b->columns <= a_column;
+}
+
+// ---- state -----------------------------------------------------------------------------------------------------
+
+typedef struct root_state {
+  bool wanted;           // depends on a target
+  bool reaches_loss;     // the loss depends on it
+  bool is_target;
+  dure_tensor gradient;  // same shape as the root; absent until first needed
+  bool zero_first;       // regions overlap or leave holes
+  region *regions;       // that contributions will write, without repeats
+  uint32_t region_count, region_capacity;
+  bool *written;         // by region
+} root_state;
+
+struct dure_gradient {
+  dure_program *program;
+  root_state *roots;     // by value index; only roots' entries are used
+  uint32_t root_count;   // values that existed before the backward pass
+  bool accumulate;       // into the targets
+  bool out_of_memory;
+};
+
+static root_state *root_of(const dure_gradient *gradient, dure_tensor tensor) {
+  if (tensor.index == 0) return NULL;
+  uint32_t root = gradient->program->values[tensor.index].root;
+  return root < gradient->root_count ? &gradient->roots[root] : NULL;
+}
+
+dure_program *dure_gradient_program(dure_gradient *gradient) { return gradient->program; }
+
+bool dure_gradient_wants(const dure_gradient *gradient, dure_tensor tensor) {
+  const root_state *root = root_of(gradient, tensor);
+  return root != NULL && root->wanted;
+}
+
+// ---- analysis before the backward pass -------------------------------------------------------------------------
+
+// Values that depend on a target, forwards; values that the loss depends on, backwards.
+static void mark_dependencies(dure_gradient *gradient, dure_tensor loss, uint32_t call_count) {
+  dure_program *program = gradient->program;
+  for (uint32_t c = 0; c < call_count; c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    const dure_op_row *row = dure_op_get(call->op);
+    bool depends = false;
+    for (uint32_t i = 0; i < row->operand_count; i++) {
+      bool is_float = row->operands[i].dtype == DURE_DTYPE_NONE;
+      if (is_float && (row->operands[i].access & DURE_READ) != 0) depends = depends || dure_gradient_wants(gradient, call->operands[i]);
+    }
+    for (uint32_t i = row->input_count; depends && row->gradient != NULL && i < row->operand_count; i++) {
+      root_state *root = root_of(gradient, call->operands[i]);
+      if (root != NULL) root->wanted = true;
+    }
+  }
+  root_of(gradient, loss)->reaches_loss = true;
+  for (uint32_t c = call_count; c-- > 0;) {
+    const dure_program_call_record *call = &program->calls[c];
+    const dure_op_row *row = dure_op_get(call->op);
+    bool reaches = false;
+    for (uint32_t i = row->input_count; i < row->operand_count; i++) {
+      const root_state *root = root_of(gradient, call->operands[i]);
+      reaches = reaches || (root != NULL && root->reaches_loss);
+    }
+    for (uint32_t i = 0; reaches && i < row->input_count; i++) {
+      root_state *root = root_of(gradient, call->operands[i]);
+      if (root != NULL) root->reaches_loss = true;
+    }
+  }
+}
+
+static bool call_is_active(const dure_gradient *gradient, const dure_program_call_record *call) {
+  const dure_op_row *row = dure_op_get(call->op);
+  const root_state *output = root_of(gradient, call->operands[row->input_count]);
+  return row->gradient != NULL && output != NULL && output->wanted && output->reaches_loss;
+}
+
+static uint32_t find_region(const root_state *root, const region *wanted) {
+  for (uint32_t i = 0; i < root->region_count; i++) {
+    if (regions_equal(&root->regions[i], wanted)) return i;
+  }
+  return UINT32_MAX;
+}
+
+static bool add_region(root_state *root, const region *added) {
+  if (find_region(root, added) != UINT32_MAX) return true;
+  if (root->region_count == root->region_capacity) {
+    uint32_t grown = root->region_capacity == 0 ? 4 : root->region_capacity * 2;
+    region *regions = realloc(root->regions, grown * sizeof(*regions));
+    if (regions != NULL) root->regions = regions;
+    bool *written = realloc(root->written, grown * sizeof(*written));
+    if (written != NULL) root->written = written;
+    if (regions == NULL || written == NULL) return false;
+    root->region_capacity = grown;
+  }
+  for (uint32_t i = 0; i < root->region_count; i++) {
+    if (!regions_disjoint(&root->regions[i], added)) root->zero_first = true;
+  }
+  root->written[root->region_count] = false;
+  root->regions[root->region_count++] = *added;
+  return true;
+}
+
+// Which regions of each root the backward pass will write, and so whether they can simply be overwritten.
+static void collect_regions(dure_gradient *gradient, uint32_t call_count) {
+  dure_program *program = gradient->program;
+  for (uint32_t c = 0; c < call_count; c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    if (!call_is_active(gradient, call)) continue;
+    const dure_op_row *row = dure_op_get(call->op);
+    for (uint32_t i = 0; i < row->input_count; i++) {
+      if (row->operands[i].dtype != DURE_DTYPE_NONE || !dure_gradient_wants(gradient, call->operands[i])) continue;
+      region touched = region_of(&program->values[call->operands[i].index]);
+      if (!add_region(root_of(gradient, call->operands[i]), &touched)) gradient->out_of_memory = true;
+    }
+  }
+  for (uint32_t i = 1; i < gradient->root_count; i++) {
+    root_state *root = &gradient->roots[i];
+    if (root->region_count == 0 || root->is_target) continue;
+    uint64_t covered = 0;
+    for (uint32_t r = 0; r < root->region_count; r++) covered += root->regions[r].rows * root->regions[r].columns;
+    if (covered != dure_tensor_element_count(program, (dure_tensor){i})) root->zero_first = true;
+  }
+}
+
+// ---- slots -----------------------------------------------------------------------------------------------------
+
+// The gradient's tensor under the geometry of `tensor`.
+static dure_tensor gradient_view(dure_gradient *gradient, dure_tensor tensor, dure_tensor root_gradient) {
+  dure_program *program = gradient->program;
+  program_value value = program->values[tensor.index];
+  if (value.root == tensor.index) return root_gradient;
+  return dure_tensor_view(program, root_gradient, value.rank, value.shape, value.stride, value.offset);
+}
+
+// Makes sure the root has a gradient tensor; zero-fills it when its contributions must all add.
+static void prepare_root(dure_gradient *gradient, dure_tensor tensor, root_state *root) {
+  dure_program *program = gradient->program;
+  uint32_t index = program->values[tensor.index].root;
+  bool is_new = root->gradient.index == 0;
+  if (is_new) {
+    program_value value = program->values[index];
+    root->gradient = dure_tensor_temporary(program, "gradient", value.dtype, value.rank, value.shape);
+  }
+  bool first_use = is_new || (root->is_target && root->zero_first && !gradient->accumulate);
+  if (root->zero_first && first_use) {
+    dure_fill(program, root->gradient, 0.0f);
+    for (uint32_t i = 0; i < root->region_count; i++) root->written[i] = true;
+    if (root->is_target) root->zero_first = false;  // done; the regions count as written from now on
+  }
+}
+
+dure_gradient_slot dure_gradient_open(dure_gradient *gradient, dure_tensor input, bool can_accumulate) {
+  dure_gradient_slot slot = {{0}, false, {0}};
+  root_state *root = root_of(gradient, input);
+  if (root == NULL || !root->wanted || program_failed(gradient->program)) return slot;
+  prepare_root(gradient, input, root);
+  region touched = region_of(&gradient->program->values[input.index]);
+  uint32_t index = find_region(root, &touched);
+  bool add = root->zero_first || index == UINT32_MAX || root->written[index] || (root->is_target && gradient->accumulate);
+  dure_tensor target = gradient_view(gradient, input, root->gradient);
+  if (index != UINT32_MAX) root->written[index] = true;
+  if (add && !can_accumulate) {
+    program_value value = gradient->program->values[input.index];
+    slot.tensor = dure_tensor_temporary(gradient->program, "gradient.part", value.dtype, value.rank, value.shape);
+    slot.destination = target;
+    return slot;
+  }
+  slot.tensor = target;
+  slot.accumulate = add;
+  return slot;
+}
+
+void dure_gradient_close(dure_gradient *gradient, const dure_gradient_slot *slot) {
+  if (slot->destination.index == 0) return;
+  dure_tensor operands[DURE_MAX_OPERANDS] = {slot->destination, slot->tensor, slot->destination};
+  dure_program_call(gradient->program, DURE_OP_add, operands, NULL, 0);
+}
+
+void dure_gradient_alias(dure_gradient *gradient, dure_tensor input, dure_tensor tensor) {
+  root_state *root = root_of(gradient, input);
+  if (root == NULL || program_failed(gradient->program)) return;
+  if (root->gradient.index != 0 || root->region_count > 1) {
+    program_fail(gradient->program, dure_fail(DURE_UNSUPPORTED, "tensor '%s' is used again where its gradient takes its place",
+                                              gradient->program->values[input.index].label));
+    return;
+  }
+  root->gradient = (dure_tensor){gradient->program->values[tensor.index].root};
+}
+
+dure_tensor dure_gradient_of(dure_gradient *gradient, dure_tensor output) {
+  root_state *root = root_of(gradient, output);
+  if (root == NULL || root->gradient.index == 0) return DURE_ABSENT;
+  const program_value *value = &gradient->program->values[output.index];
+  // The loss's seed is one element for all: it is handed on as it is.
+  if (dure_tensor_element_count(gradient->program, root->gradient) == 1) return root->gradient;
+  return value->root == output.index ? root->gradient : gradient_view(gradient, output, root->gradient);
+}
+
+// ---- the pass --------------------------------------------------------------------------------------------------
+
+// cross_entropy takes the seed as one element; any other producer of the loss gets it repeated over the loss's shape.
+static dure_tensor loss_gradient(dure_program *program, dure_tensor loss, dure_tensor seed, bool from_cross_entropy) {
+  uint64_t count = dure_tensor_element_count(program, loss);
+  if (from_cross_entropy || count == 1) return seed;
+  uint64_t column[2] = {count, 1}, one[2] = {1, 1};
+  dure_tensor ones = dure_tensor_temporary(program, "ones", dure_tensor_dtype(program, loss), 2, column);
+  dure_fill(program, ones, 1.0f);
+  dure_tensor repeated = dure_matmul(program, ones, dure_tensor_reshape(program, seed, 2, one), DURE_ABSENT, false, false);
+  program_value shape = program->values[loss.index];
+  return dure_tensor_reshape(program, repeated, shape.rank, shape.shape);
+}
+
+static void run_rules(dure_gradient *gradient, uint32_t call_count) {
+  dure_program *program = gradient->program;
+  for (uint32_t c = call_count; c-- > 0 && !program_failed(program);) {
+    dure_program_call_record call = program->calls[c];  // a copy: recording moves the array
+    const dure_op_row *row = dure_op_get(call.op);
+    if (!call_is_active(gradient, &call)) continue;
+    if (dure_gradient_of(gradient, call.operands[row->input_count]).index == 0) continue;
+    program->current_scope = call.scope;
+    dure_status status = row->gradient(gradient, &call);
+    if (status != NULL) program_fail(program, status);
+  }
+}
+
+static dure_status check_request(const dure_program *program, dure_tensor loss, dure_tensor seed, const dure_gradient_target *targets, size_t target_count) {
+  DURE_TRY(dure_program_check(program));
+  if (loss.index == 0 || dure_tensor_element_count(program, seed) != 1) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "a gradient needs a loss and a seed of one element");
+  }
+  if (program->values[loss.index].root != loss.index) return dure_fail(DURE_INVALID_ARGUMENT, "the loss must not be a view");
+  for (size_t i = 0; i < target_count; i++) {
+    const program_value *value = &program->values[targets[i].value.index], *gradient = &program->values[targets[i].gradient.index];
+    if (!value->is_external || !gradient->is_external || value->root != targets[i].value.index || value->dtype != gradient->dtype ||
+        dure_tensor_element_count(program, targets[i].value) != dure_tensor_element_count(program, targets[i].gradient)) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "target %zu ('%s') and its gradient must be external tensors of one shape and type", i, value->label);
+    }
+  }
+  return NULL;
+}
+
+dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_tensor seed, const dure_gradient_target *targets,
+                                  size_t target_count, bool accumulate) {
+  DURE_TRY(check_request(program, loss, seed, targets, target_count));
+  dure_gradient gradient = {.program = program, .root_count = program->value_count, .accumulate = accumulate};
+  gradient.roots = calloc(gradient.root_count, sizeof(*gradient.roots));
+  if (gradient.roots == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory differentiating a program");
+  for (size_t i = 0; i < target_count; i++) {
+    root_state *root = &gradient.roots[targets[i].value.index];
+    root->wanted = root->is_target = true;
+    root->gradient = targets[i].gradient;
+  }
+  uint32_t call_count = program->call_count;
+  mark_dependencies(&gradient, loss, call_count);
+  collect_regions(&gradient, call_count);
+
+  bool from_cross_entropy = false;
+  for (uint32_t c = 0; c < call_count; c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    from_cross_entropy = from_cross_entropy || (call->op == DURE_OP_cross_entropy && call->operands[2].index == loss.index);
+  }
+  uint32_t scope = program->current_scope;
+  if (gradient.roots[loss.index].wanted && !gradient.roots[loss.index].is_target) {
+    gradient.roots[loss.index].gradient = loss_gradient(program, loss, seed, from_cross_entropy);
+    run_rules(&gradient, call_count);
+  } else {
+    program_fail(program, dure_fail(DURE_INVALID_ARGUMENT, "the loss depends on none of the gradient's targets"));
+  }
+  program->current_scope = scope;
+  if (gradient.out_of_memory) program_fail(program, dure_fail(DURE_OUT_OF_MEMORY, "out of memory differentiating a program"));
+  for (uint32_t i = 0; i < gradient.root_count; i++) {
+    free(gradient.roots[i].regions);
+    free(gradient.roots[i].written);
+  }
+  free(gradient.roots);
+  return dure_program_check(program);
+}

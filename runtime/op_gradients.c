@@ -1,0 +1,166 @@
+// Gradient rules: each appends the calls of its row's backward pass. Column `gradient` of ops.def.
+#include "runtime/op_rules.h"
+
+// ---- elementwise -----------------------------------------------------------------------------------------------
+
+// A contribution that is the output's gradient itself: copied, or added.
+static void pass_on(dure_gradient *gradient, dure_tensor dy, dure_tensor input) {
+  dure_program *program = dure_gradient_program(gradient);
+  if (!dure_gradient_wants(gradient, input)) return;
+  dure_gradient_slot slot = dure_gradient_open(gradient, input, true);
+  if (slot.accumulate) {
+    dure_tensor operands[DURE_MAX_OPERANDS] = {slot.tensor, dy, slot.tensor};
+    dure_program_call(program, DURE_OP_add, operands, NULL, 0);
+  } else {
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dy, slot.tensor};
+    dure_program_call(program, DURE_OP_copy, operands, NULL, 0);
+  }
+  dure_gradient_close(gradient, &slot);
+}
+
+dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call) {
+  pass_on(gradient, dure_gradient_of(gradient, call->operands[1]), call->operands[0]);
+  return NULL;
+}
+
+dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call) {
+  dure_tensor dy = dure_gradient_of(gradient, call->operands[2]);
+  pass_on(gradient, dy, call->operands[0]);
+  pass_on(gradient, dy, call->operands[1]);
+  return NULL;
+}
+
+dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { X, Y };
+  dure_tensor dy = dure_gradient_of(gradient, call->operands[Y]);
+  dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[X], true);
+  dure_tensor operands[DURE_MAX_OPERANDS] = {call->operands[X], dy, slot.tensor};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_activation_gradient, operands, &call->attributes, slot.accumulate ? 1u << 2 : 0);
+  dure_gradient_close(gradient, &slot);
+  return NULL;
+}
+
+// ---- embedding -------------------------------------------------------------------------------------------------
+
+dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { TABLE, INDICES, Y };
+  dure_program *program = dure_gradient_program(gradient);
+  if (!dure_gradient_wants(gradient, call->operands[TABLE])) return NULL;
+  dure_tensor dy = dure_gradient_of(gradient, call->operands[Y]);
+  dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[TABLE], true);
+  dure_op_attributes attributes = {.embedding = {0, (uint32_t)dure_tensor_dimension(program, call->operands[TABLE], 0)}};
+  dure_tensor operands[DURE_MAX_OPERANDS] = {call->operands[INDICES], dy, slot.tensor};
+  dure_program_call(program, DURE_OP_embedding_gradient, operands, &attributes, slot.accumulate ? 1u << 2 : 0);
+  dure_gradient_close(gradient, &slot);
+  return NULL;
+}
+
+// ---- matmul ----------------------------------------------------------------------------------------------------
+
+static void record_matmul(dure_program *program, dure_tensor a, bool transpose_a, dure_tensor b, bool transpose_b, const dure_gradient_slot *slot) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, DURE_ABSENT, slot->tensor};
+  dure_op_attributes attributes = {.matmul = {transpose_a, transpose_b}};
+  dure_program_call(program, DURE_OP_matmul, operands, &attributes, slot->accumulate ? 1u << 3 : 0);
+}
+
+// [batch, rows, columns] against one matrix counts as [batch * rows, columns].
+static dure_tensor as_matrix(dure_program *program, dure_tensor tensor) {
+  if (dure_tensor_rank(program, tensor) != 3) return tensor;
+  uint64_t shape[2] = {dure_tensor_dimension(program, tensor, 0) * dure_tensor_dimension(program, tensor, 1),
+                       dure_tensor_dimension(program, tensor, 2)};
+  return dure_tensor_reshape(program, tensor, 2, shape);
+}
+
+dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { A, B, BIAS, C };
+  dure_program *program = dure_gradient_program(gradient);
+  bool ta = call->attributes.matmul.transpose_a, tb = call->attributes.matmul.transpose_b;
+  dure_tensor a = call->operands[A], b = call->operands[B], bias = call->operands[BIAS];
+  dure_tensor dc = dure_gradient_of(gradient, call->operands[C]);
+  bool batched = dure_tensor_rank(program, b) == 3;
+  if (!batched) dc = as_matrix(program, dc);
+  if (dure_gradient_wants(gradient, a)) {  // da = dc op(b)^T, transposed again when a was
+    dure_gradient_slot slot = dure_gradient_open(gradient, a, true);
+    dure_gradient_slot flat = slot;
+    if (!batched) flat.tensor = as_matrix(program, slot.tensor);
+    if (ta) {
+      record_matmul(program, b, tb, dc, true, &flat);
+    } else {
+      record_matmul(program, dc, false, b, !tb, &flat);
+    }
+    dure_gradient_close(gradient, &slot);
+  }
+  if (dure_gradient_wants(gradient, b)) {  // db = op(a)^T dc, transposed again when b was
+    dure_tensor a_flat = batched ? a : as_matrix(program, a);
+    dure_gradient_slot slot = dure_gradient_open(gradient, b, true);
+    if (tb) {
+      record_matmul(program, dc, true, a_flat, ta, &slot);
+    } else {
+      record_matmul(program, a_flat, !ta, dc, false, &slot);
+    }
+    dure_gradient_close(gradient, &slot);
+  }
+  if (bias.index != 0 && dure_gradient_wants(gradient, bias)) {
+    dure_gradient_slot slot = dure_gradient_open(gradient, bias, true);
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dc, slot.tensor};
+    dure_program_call(program, DURE_OP_sum_rows, operands, NULL, slot.accumulate ? 1u << 1 : 0);
+    dure_gradient_close(gradient, &slot);
+  }
+  return NULL;
+}
+
+// ---- layer norm ------------------------------------------------------------------------------------------------
+
+dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { X, WEIGHT, BIAS, Y, MEAN, RECIPROCAL_DEVIATION };
+  dure_program *program = dure_gradient_program(gradient);
+  const dure_tensor *o = call->operands;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  if (dure_gradient_wants(gradient, o[X])) {
+    dure_gradient_slot slot = dure_gradient_open(gradient, o[X], true);
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[X], o[WEIGHT], o[MEAN], o[RECIPROCAL_DEVIATION], slot.tensor};
+    dure_program_call(program, DURE_OP_layer_norm_gradient, operands, NULL, slot.accumulate ? 1u << 5 : 0);
+    dure_gradient_close(gradient, &slot);
+  }
+  bool wants_weight = dure_gradient_wants(gradient, o[WEIGHT]), wants_bias = dure_gradient_wants(gradient, o[BIAS]);
+  if (!wants_weight && !wants_bias) return NULL;
+  // Where only one of the two is wanted the other goes to a temporary.
+  dure_gradient_slot weight = wants_weight ? dure_gradient_open(gradient, o[WEIGHT], true) : (dure_gradient_slot){0};
+  dure_gradient_slot bias = wants_bias ? dure_gradient_open(gradient, o[BIAS], true) : (dure_gradient_slot){0};
+  dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[X], o[MEAN], o[RECIPROCAL_DEVIATION], weight.tensor, bias.tensor};
+  dure_program_call(program, DURE_OP_layer_norm_parameters, operands, NULL,
+                    (weight.accumulate ? 1u << 4 : 0) | (bias.accumulate ? 1u << 5 : 0));
+  if (wants_weight) dure_gradient_close(gradient, &weight);
+  if (wants_bias) dure_gradient_close(gradient, &bias);
+  return NULL;
+}
+
+// ---- attention -------------------------------------------------------------------------------------------------
+
+dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { Q, K, V, Y, LOG_SUM_EXP };
+  const dure_tensor *o = call->operands;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  dure_gradient_slot slots[3] = {{0}};
+  for (uint32_t i = Q; i <= V; i++) {
+    if (dure_gradient_wants(gradient, o[i])) slots[i] = dure_gradient_open(gradient, o[i], false);
+  }
+  dure_tensor operands[DURE_MAX_OPERANDS] = {o[Q], o[K], o[V], o[Y], o[LOG_SUM_EXP], dy, slots[Q].tensor, slots[K].tensor, slots[V].tensor};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_attention_gradient, operands, &call->attributes, 0);
+  for (uint32_t i = Q; i <= V; i++) {
+    if (slots[i].tensor.index != 0) dure_gradient_close(gradient, &slots[i]);
+  }
+  return NULL;
+}
+
+// ---- loss ------------------------------------------------------------------------------------------------------
+
+// In place: the logits' memory becomes their gradient's, since a [rows, vocabulary] tensor is the largest of a step.
+dure_status dure_gradient_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { LOGITS, LABELS, LOSS, LOG_SUM_EXP };
+  const dure_tensor *o = call->operands;
+  dure_tensor operands[DURE_MAX_OPERANDS] = {o[LABELS], o[LOG_SUM_EXP], dure_gradient_of(gradient, o[LOSS]), o[LOGITS]};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_cross_entropy_gradient, operands, NULL, 0);
+  dure_gradient_alias(gradient, o[LOGITS], o[LOGITS]);
+  return NULL;
+}
