@@ -125,8 +125,8 @@ dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program
   bool wants_weight = dure_gradient_wants(gradient, o[WEIGHT]), wants_bias = dure_gradient_wants(gradient, o[BIAS]);
   if (!wants_weight && !wants_bias) return NULL;
   // Where only one of the two is wanted the other goes to a temporary.
-  dure_gradient_slot weight = wants_weight ? dure_gradient_open(gradient, o[WEIGHT], true) : (dure_gradient_slot){0};
-  dure_gradient_slot bias = wants_bias ? dure_gradient_open(gradient, o[BIAS], true) : (dure_gradient_slot){0};
+  dure_gradient_slot weight = wants_weight ? dure_gradient_open(gradient, o[WEIGHT], true) : (dure_gradient_slot){{0}, false, {0}};
+  dure_gradient_slot bias = wants_bias ? dure_gradient_open(gradient, o[BIAS], true) : (dure_gradient_slot){{0}, false, {0}};
   dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[X], o[MEAN], o[RECIPROCAL_DEVIATION], weight.tensor, bias.tensor};
   dure_program_call(program, DURE_OP_layer_norm_parameters, operands, NULL,
                     (weight.accumulate ? 1u << 4 : 0) | (bias.accumulate ? 1u << 5 : 0));
@@ -141,7 +141,7 @@ dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_
   enum { Q, K, V, Y, LOG_SUM_EXP };
   const dure_tensor *o = call->operands;
   dure_tensor dy = dure_gradient_of(gradient, o[Y]);
-  dure_gradient_slot slots[3] = {{0}};
+  dure_gradient_slot slots[3] = {{{0}, false, {0}}};
   for (uint32_t i = Q; i <= V; i++) {
     if (dure_gradient_wants(gradient, o[i])) slots[i] = dure_gradient_open(gradient, o[i], false);
   }
