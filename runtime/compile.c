@@ -1,0 +1,388 @@
+// Compiling a program for a device: places every tensor, then records every call.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/executable_internal.h"
+#include "runtime/plan.h"
+#include "runtime/program_internal.h"
+
+// ---- workspace -------------------------------------------------------------------------------------------------
+
+typedef struct workspace_context { dure_device *device; uint64_t bytes; } workspace_context;
+
+static dure_status measure_workspace(void *context, const dure_op_call *call) {
+  workspace_context *largest = context;
+  const dure_backend_op *op = largest->device->vtable->op(largest->device, (uint32_t)call->op);
+  if (op == NULL) {
+    return dure_fail(DURE_UNSUPPORTED, "%s has no kernel for op '%s'; choose another --device", largest->device->info.identifier,
+                     dure_op_get(call->op)->name);
+  }
+  uint64_t bytes = op->workspace_bytes != NULL ? op->workspace_bytes(largest->device, call) : 0;
+  if (bytes > largest->bytes) largest->bytes = bytes;
+  return NULL;
+}
+
+// ---- planning --------------------------------------------------------------------------------------------------
+
+// One pass over the program: which roots are used when, and what memory each call needs.
+typedef struct layout {
+  const dure_program *program;
+  dure_device *device;
+  uint64_t guard_bytes, alignment;
+  uint32_t *first_use, *last_use;  // by root; first > last: unused
+  uint64_t *workspace;             // by call
+  dure_plan_item *items;           // activations, then workspaces
+  uint32_t *item_root;             // 0: a workspace
+  uint32_t *item_call;
+  size_t item_count;
+} layout;
+
+static void layout_free(layout *l) {
+  free(l->first_use);
+  free(l->last_use);
+  free(l->workspace);
+  free(l->items);
+  free(l->item_root);
+  free(l->item_call);
+}
+
+static uint64_t root_bytes(const dure_program *program, uint32_t root) {
+  const program_value *value = &program->values[root];
+  return dure_tensor_element_count(program, (dure_tensor){root}) * dure_dtype_size(value->dtype);
+}
+
+static dure_status measure_calls(layout *l) {
+  const dure_program *program = l->program;
+  for (uint32_t i = 0; i < program->value_count; i++) {
+    l->first_use[i] = UINT32_MAX;
+    l->last_use[i] = 0;
+  }
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    const dure_program_call_record *record = &program->calls[c];
+    for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+      if (record->operands[i].index == 0) continue;
+      uint32_t root = program->values[record->operands[i].index].root;
+      if (c < l->first_use[root]) l->first_use[root] = c;
+      if (c > l->last_use[root]) l->last_use[root] = c;
+    }
+    dure_op_call call = program_resolve(program, record);
+    workspace_context largest = {l->device, 0};
+    DURE_TRY(dure_op_expand(&call, &l->device->info.limits, measure_workspace, &largest));
+    l->workspace[c] = largest.bytes;
+  }
+  return NULL;
+}
+
+static void add_item(layout *l, uint64_t size, uint32_t first, uint32_t last, uint32_t root, uint32_t call) {
+  if (l->guard_bytes > 0) {  // guards survive only when nobody else uses the place later
+    first = 0;
+    last = UINT32_MAX;
+  }
+  l->items[l->item_count] = (dure_plan_item){size + 2 * l->guard_bytes, first, last, 0};
+  l->item_root[l->item_count] = root;
+  l->item_call[l->item_count] = call;
+  l->item_count++;
+}
+
+static dure_status layout_make(layout *l) {
+  const dure_program *program = l->program;
+  size_t most = (size_t)program->value_count + program->call_count + 1;
+  l->first_use = calloc(most, sizeof(uint32_t));
+  l->last_use = calloc(most, sizeof(uint32_t));
+  l->workspace = calloc(most, sizeof(uint64_t));
+  l->items = calloc(most, sizeof(*l->items));
+  l->item_root = calloc(most, sizeof(uint32_t));
+  l->item_call = calloc(most, sizeof(uint32_t));
+  if (l->first_use == NULL || l->last_use == NULL || l->workspace == NULL || l->items == NULL || l->item_root == NULL || l->item_call == NULL) {
+    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning a program");
+  }
+  DURE_TRY(measure_calls(l));
+  for (uint32_t i = 1; i < program->value_count; i++) {
+    const program_value *value = &program->values[i];
+    if (value->root != i || value->is_external || l->first_use[i] == UINT32_MAX) continue;
+    add_item(l, root_bytes(program, i), l->first_use[i], l->last_use[i], i, 0);
+  }
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    if (l->workspace[c] > 0) add_item(l, l->workspace[c], c, c, 0, c);
+  }
+  return NULL;
+}
+
+// ---- arenas ----------------------------------------------------------------------------------------------------
+
+static dure_status arena_create(dure_device *device, uint64_t size, uint64_t block_size, const char *label, arena *out_arena) {
+  memset(out_arena, 0, sizeof(*out_arena));
+  if (size == 0) return NULL;
+  size_t count = (size_t)((size + block_size - 1) / block_size);
+  out_arena->blocks = calloc(count, sizeof(*out_arena->blocks));
+  if (out_arena->blocks == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %s", label);
+  out_arena->block_size = block_size;
+  out_arena->size = size;
+  for (size_t i = 0; i < count; i++) {
+    uint64_t left = size - i * block_size;
+    DURE_TRY(dure_buffer_create(device, left < block_size ? left : block_size, DURE_MEMORY_DEVICE, label, &out_arena->blocks[i]));
+    out_arena->block_count++;
+  }
+  return NULL;
+}
+
+static void arena_destroy(arena *a) {
+  for (size_t i = 0; i < a->block_count; i++) dure_buffer_destroy(a->blocks[i]);
+  free(a->blocks);
+}
+
+static void arena_locate(const arena *a, uint64_t place, dure_buffer **out_buffer, uint64_t *out_offset) {
+  *out_buffer = a->blocks[place / a->block_size];
+  *out_offset = place % a->block_size;
+}
+
+// ---- placing ---------------------------------------------------------------------------------------------------
+
+static void place_root(dure_executable *executable, uint32_t root, dure_buffer *buffer, uint64_t offset, uint64_t size) {
+  executable->operands[root].buffer = buffer;
+  executable->operands[root].offset = offset;
+  if (executable->guard_bytes > 0) {
+    executable->guards[executable->guard_count++] = (guarded){root, buffer, offset, size};
+  }
+}
+
+static dure_status place_activations(dure_executable *executable, layout *l) {
+  uint64_t size = 0, block_size = executable->device->info.limits.max_allocation_bytes & ~(l->alignment - 1);
+  DURE_TRY(dure_plan_memory(l->items, l->item_count, l->alignment, block_size, &size));
+  char label[64];
+  snprintf(label, sizeof(label), "%s activations", executable->label);
+  DURE_TRY(arena_create(executable->device, size, block_size, label, &executable->activations));
+  for (size_t i = 0; i < l->item_count; i++) {
+    dure_buffer *buffer = NULL;
+    uint64_t offset = 0;
+    arena_locate(&executable->activations, l->items[i].place, &buffer, &offset);
+    offset += l->guard_bytes;
+    uint64_t bytes = l->items[i].size - 2 * l->guard_bytes;
+    if (l->item_root[i] != 0) {
+      place_root(executable, l->item_root[i], buffer, offset, bytes);
+      continue;
+    }
+    dure_operand *workspace = &executable->calls[l->item_call[i]].workspace;
+    workspace->dtype = DURE_DTYPE_U8;
+    dure_operand_set_shape(workspace, 1, &bytes);
+    workspace->buffer = buffer;
+    workspace->offset = offset;
+    if (bytes > executable->workspace_bytes) executable->workspace_bytes = bytes;
+  }
+  return NULL;
+}
+
+// External tensors that the caller gave a place, then memory for those it did not.
+static dure_status place_externals(dure_executable *executable, const dure_program *program, const dure_place *places, size_t place_count,
+                                   uint64_t alignment) {
+  for (size_t i = 0; i < place_count; i++) {
+    uint32_t index = places[i].tensor.index;
+    if (index == 0 || index >= program->value_count || !program->values[index].is_external || program->values[index].root != index) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "place %zu is for a tensor that is not external", i);
+    }
+    uint64_t bytes = root_bytes(program, index);
+    if (places[i].offset % 4 != 0 || places[i].offset > dure_buffer_size(places[i].buffer) || bytes > dure_buffer_size(places[i].buffer) - places[i].offset) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "the place given for '%s' does not hold its %llu bytes", program->values[index].label,
+                       (unsigned long long)bytes);
+    }
+    executable->operands[index].buffer = places[i].buffer;
+    executable->operands[index].offset = places[i].offset;
+  }
+  size_t count = 0;
+  dure_plan_item *items = calloc(program->value_count, sizeof(*items));
+  uint32_t *roots = calloc(program->value_count, sizeof(*roots));
+  dure_status status = NULL;
+  if (items == NULL || roots == NULL) DURE_TRY_GOTO(status, dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning a program"), done);
+  for (uint32_t i = 1; i < program->value_count; i++) {
+    if (!program->values[i].is_external || program->values[i].root != i || executable->operands[i].buffer != NULL) continue;
+    items[count] = (dure_plan_item){root_bytes(program, i) + 2 * executable->guard_bytes, 0, 0, 0};
+    roots[count++] = i;
+  }
+  uint64_t size = 0, block_size = executable->device->info.limits.max_allocation_bytes & ~(alignment - 1);
+  DURE_TRY_GOTO(status, dure_plan_memory(items, count, alignment, block_size, &size), done);
+  char label[64];
+  snprintf(label, sizeof(label), "%s inputs and outputs", executable->label);
+  DURE_TRY_GOTO(status, arena_create(executable->device, size, block_size, label, &executable->owned), done);
+  for (size_t i = 0; i < count; i++) {
+    dure_buffer *buffer = NULL;
+    uint64_t offset = 0;
+    arena_locate(&executable->owned, items[i].place, &buffer, &offset);
+    place_root(executable, roots[i], buffer, offset + executable->guard_bytes, root_bytes(program, roots[i]));
+  }
+done:
+  free(items);
+  free(roots);
+  return status;
+}
+
+// Views take their root's place; then every call's operands are looked up.
+static void resolve_operands(dure_executable *executable, const dure_program *program) {
+  for (uint32_t i = 1; i < program->value_count; i++) {
+    const program_value *value = &program->values[i];
+    if (value->root == i) continue;
+    const dure_operand *root = &executable->operands[value->root];
+    executable->operands[i] = program_operand(program, (dure_tensor){i});
+    executable->operands[i].buffer = root->buffer;
+    executable->operands[i].offset += root->offset;
+  }
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+      uint32_t index = program->calls[c].operands[i].index;
+      if (index != 0) executable->calls[c].operands[i] = executable->operands[index];
+    }
+  }
+}
+
+static dure_status executable_allocate(dure_executable *executable, const dure_program *program) {
+  executable->operand_count = program->value_count;
+  executable->call_count = program->call_count;
+  executable->operands = calloc(program->value_count, sizeof(*executable->operands));
+  executable->labels = calloc(program->value_count, sizeof(*executable->labels));
+  executable->calls = calloc((size_t)program->call_count + 1, sizeof(*executable->calls));
+  executable->call_labels = calloc((size_t)program->call_count + 1, sizeof(*executable->call_labels));
+  executable->guards = calloc((size_t)program->value_count + 1, sizeof(*executable->guards));
+  if (executable->operands == NULL || executable->labels == NULL || executable->calls == NULL || executable->call_labels == NULL ||
+      executable->guards == NULL) {
+    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory compiling a program");
+  }
+  for (uint32_t i = 1; i < program->value_count; i++) {
+    executable->operands[i] = program_operand(program, (dure_tensor){i});
+    memcpy(executable->labels[i], program->values[i].label, sizeof(executable->labels[i]));
+  }
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    executable->calls[c] = program_resolve(program, &program->calls[c]);
+    char description[128];
+    dure_op_describe(&executable->calls[c], description, sizeof(description));
+    const char *scope = program->scopes[program->calls[c].scope];
+    snprintf(executable->call_labels[c], sizeof(executable->call_labels[c]), scope[0] != '\0' ? "%s @ %.50s" : "%s%s", description, scope);
+  }
+  return NULL;
+}
+
+// ---- recording -------------------------------------------------------------------------------------------------
+
+typedef struct record_context { dure_device *device; dure_recording *recording; } record_context;
+
+static dure_status record_part(void *context, const dure_op_call *call) {
+  record_context *into = context;
+  const dure_backend_op *op = into->device->vtable->op(into->device, (uint32_t)call->op);
+  return op->record(into->device, into->recording, call);
+}
+
+dure_status executable_record_call(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  record_context into = {device, recording};
+  return dure_op_expand(call, &device->info.limits, record_part, &into);
+}
+
+static dure_status start_recording(dure_executable *executable) {
+  uint32_t flags = executable->with_timestamps ? DURE_RECORD_TIMESTAMPS : 0;
+  dure_recording **larger = realloc(executable->recordings, (executable->recording_count + 1) * sizeof(*larger));
+  if (larger == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a program");
+  executable->recordings = larger;
+  DURE_TRY(dure_recording_create(executable->device, executable->label, flags, &executable->recordings[executable->recording_count]));
+  executable->recording_count++;
+  return NULL;
+}
+
+// Recordings end where their work would pass the device's limit: at most about 0.2 s each.
+static dure_status record_calls(dure_executable *executable) {
+  double flops = 0, limit = executable->device->info.limits.max_recording_flops;
+  for (uint32_t c = 0; c < executable->call_count; c++) {
+    const dure_op_call *call = &executable->calls[c];
+    dure_cost cost = dure_op_get(call->op)->cost(call);
+    bool is_full = executable->recording_count > 0 && flops + cost.flops > limit;
+    if (is_full) DURE_TRY(dure_recording_finish(executable->recordings[executable->recording_count - 1]));
+    if (is_full || executable->recording_count == 0) {
+      DURE_TRY(start_recording(executable));
+      flops = 0;
+    }
+    dure_recording *recording = executable->recordings[executable->recording_count - 1];
+    dure_recording_label(recording, executable->call_labels[c]);
+    dure_status status = executable_record_call(executable->device, recording, call);
+    if (status != NULL) return dure_status_prefix(status, "%s", executable->call_labels[c]);
+    flops += cost.flops;
+    executable->cost.flops += cost.flops;
+    executable->cost.bytes += cost.bytes;
+  }
+  if (executable->recording_count == 0) return NULL;
+  return dure_recording_finish(executable->recordings[executable->recording_count - 1]);
+}
+
+// With guards: all planned memory starts as the pattern, except external tensors, which start as zeros.
+static dure_status fill_guards(dure_executable *executable) {
+  if (executable->guard_bytes == 0) return NULL;
+  dure_recording *recording = NULL;
+  dure_stream *stream = NULL;
+  DURE_TRY(dure_recording_create(executable->device, "guards", 0, &recording));
+  dure_status status = NULL;
+  const arena *arenas[2] = {&executable->activations, &executable->owned};
+  for (size_t a = 0; a < 2; a++) {
+    for (size_t i = 0; i < arenas[a]->block_count; i++) {
+      uint64_t size = dure_buffer_size(arenas[a]->blocks[i]) & ~(uint64_t)3;
+      DURE_TRY_GOTO(status, dure_recording_fill(recording, arenas[a]->blocks[i], 0, size, EXECUTABLE_GUARD_PATTERN), done);
+    }
+  }
+  for (size_t i = 0; i < executable->guard_count; i++) {
+    const guarded *g = &executable->guards[i];
+    bool is_owned = false;
+    for (size_t b = 0; b < executable->owned.block_count; b++) is_owned = is_owned || executable->owned.blocks[b] == g->buffer;
+    if (is_owned) DURE_TRY_GOTO(status, dure_recording_fill(recording, g->buffer, g->offset, (g->size + 3) & ~(uint64_t)3, 0), done);
+  }
+  DURE_TRY_GOTO(status, dure_recording_finish(recording), done);
+  DURE_TRY_GOTO(status, dure_stream_create(executable->device, &stream), done);
+  DURE_TRY_GOTO(status, dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL), done);
+  DURE_TRY_GOTO(status, dure_stream_wait(stream, 0), done);
+done:
+  dure_stream_destroy(stream);
+  dure_recording_destroy(recording);
+  return status;
+}
+
+// ---- compile ---------------------------------------------------------------------------------------------------
+
+dure_status dure_program_compile(const dure_program *program, dure_device *device, const dure_place *places, size_t place_count,
+                                 const dure_compile_options *options, dure_executable **out_executable) {
+  *out_executable = NULL;
+  DURE_TRY(dure_program_check(program));
+  dure_executable *executable = calloc(1, sizeof(*executable));
+  if (executable == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory compiling a program");
+  executable->device = device;
+  snprintf(executable->label, sizeof(executable->label), "%s", options != NULL && options->label != NULL ? options->label : "program");
+  executable->with_timestamps = options != NULL && options->with_timestamps;
+
+  layout l = {.program = program, .device = device, .alignment = device->info.limits.offset_alignment};
+  if (l.alignment < 64) l.alignment = 64;
+  if (options != NULL && options->guard_bytes > 0) {
+    l.guard_bytes = executable->guard_bytes = (options->guard_bytes + l.alignment - 1) & ~(l.alignment - 1);
+  }
+  dure_status status = NULL;
+  DURE_TRY_GOTO(status, executable_allocate(executable, program), failed);
+  DURE_TRY_GOTO(status, layout_make(&l), failed);
+  DURE_TRY_GOTO(status, place_activations(executable, &l), failed);
+  DURE_TRY_GOTO(status, place_externals(executable, program, places, place_count, l.alignment), failed);
+  resolve_operands(executable, program);
+  DURE_TRY_GOTO(status, fill_guards(executable), failed);
+  DURE_TRY_GOTO(status, record_calls(executable), failed);
+  layout_free(&l);
+  *out_executable = executable;
+  return NULL;
+failed:
+  layout_free(&l);
+  dure_executable_destroy(executable);
+  return options != NULL && options->label != NULL ? dure_status_prefix(status, "%s", options->label) : status;
+}
+
+void dure_executable_destroy(dure_executable *executable) {
+  if (executable == NULL) return;
+  for (size_t i = 0; i < executable->recording_count; i++) dure_recording_destroy(executable->recordings[i]);
+  free(executable->recordings);
+  arena_destroy(&executable->activations);
+  arena_destroy(&executable->owned);
+  free(executable->operands);
+  free(executable->labels);
+  free(executable->calls);
+  free(executable->call_labels);
+  free(executable->guards);
+  free(executable);
+}
