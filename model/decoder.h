@@ -1,0 +1,44 @@
+// The forward pass of a decoder, recorded into a program: one for all families, by the options of dure_model_config.
+//
+//   B sequences, T tokens of each, C width, H query heads, G key heads, D head width, I inner width, V vocabulary
+//
+// Everything reads like the maths; mistakes stick to the program (program.h) and come out of compile().
+#ifndef DURE_MODEL_DECODER_H_
+#define DURE_MODEL_DECODER_H_
+
+#include "model/config.h"
+#include "model/parameters.h"
+#include "runtime/program.h"
+
+typedef struct dure_decoder {
+  dure_program *program;  // borrowed, as the next two
+  const dure_model_config *config;
+  const dure_parameter_layout *layout;
+  dure_tensor *pools;  // [layout->pool_count], the parameters
+} dure_decoder;
+
+// Declares the parameters in the program. Release with dure_decoder_clear.
+DURE_MUST_CHECK dure_status dure_decoder_create(dure_program *program, const dure_model_config *config,
+                                                const dure_parameter_layout *layout, dure_decoder *out_decoder);
+void dure_decoder_clear(dure_decoder *decoder);
+
+// A paged cache of keys and values, in the program's terms (see cache_append in ops.h).
+typedef struct dure_decoder_cache {
+  dure_tensor block_table;  // [B, blocks_per_sequence] u32
+  dure_tensor lengths;      // [B] u32: tokens that the cache holds before this call
+  const dure_tensor *keys;  // one a layer: [blocks, block_size, G, D]
+  const dure_tensor *values;
+} dure_decoder_cache;
+
+// The residual stream after the last layer and the final norm. With a cache the new tokens are appended to it and
+// attend to all that it holds; without, they attend among themselves.
+//   tokens, positions [B, T] u32 -> [B, T, C]
+dure_tensor dure_decoder_hidden(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,
+                                const dure_decoder_cache *cache);
+// hidden [.., C] -> logits [.., V]
+dure_tensor dure_decoder_logits(const dure_decoder *decoder, dure_tensor hidden);
+// Cross-entropy of each label, nats: tokens, positions, labels [B, T] u32 -> [B T]
+dure_tensor dure_decoder_loss(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,
+                              dure_tensor labels);
+
+#endif  // DURE_MODEL_DECODER_H_

@@ -1,0 +1,40 @@
+// A model on a device: configuration, layout of its parameters, and the parameters themselves.
+//
+//   dure_model *model = NULL;
+//   DURE_TRY(dure_model_open("some/directory", device, stream, &model));   // weights are uploaded
+//   ... dure_session_create(model, ...), dure_scorer_create(model, ...)    // inference.h
+//   dure_model_destroy(model);
+#ifndef DURE_MODEL_MODEL_H_
+#define DURE_MODEL_MODEL_H_
+
+#include "model/config.h"
+#include "model/parameters.h"
+#include "runtime/hal.h"
+
+typedef struct dure_model {
+  dure_model_config config;
+  dure_parameter_layout layout;
+  dure_parameter_buffers weights;
+  dure_device *device;  // borrowed: must outlive the model
+  dure_stream *stream;  // borrowed: everything of this model happens on it
+} dure_model;
+
+// Opens a Hugging Face model directory: config.json and model.safetensors (or its shards).
+DURE_MUST_CHECK dure_status dure_model_open(const char *directory, dure_device *device, dure_stream *stream,
+                                            dure_model **out_model);
+// A new model from a config.json (or the directory of one), initialised as in the GPT-2 paper from `seed`.
+DURE_MUST_CHECK dure_status dure_model_create(const char *config_or_directory, uint64_t seed, dure_device *device,
+                                              dure_stream *stream, dure_model **out_model);
+void dure_model_destroy(dure_model *model);  // NULL is fine; executables made from it must be gone
+
+// True when `path` is a directory that holds weights.
+bool dure_model_has_weights(const char *path);
+
+// Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists.
+DURE_MUST_CHECK dure_status dure_model_save(const dure_model *model, const char *directory);
+// Copies tokenizer.json there and writes the tokenizer_config.json that transformers wants beside it. `end_of_text` is
+// the text of the end-of-text token, NULL: none.
+DURE_MUST_CHECK dure_status dure_model_save_tokenizer(const dure_model *model, const char *tokenizer_path,
+                                                      const char *end_of_text, const char *directory);
+
+#endif  // DURE_MODEL_MODEL_H_

@@ -1,0 +1,106 @@
+// A model's parameters: their names, shapes and places in a few large buffers ("pools").
+//
+// All parameters lie one after another in pools, each at a multiple of 64 elements: those with weight decay (matrices)
+// first, then the others, never both in one pool. So the optimizer and the gradient norm are one op a pool instead of
+// one a parameter, and gradients and moments are buffers of the same layout. A pool holds at most 64 Mi elements
+// (256 MiB of f32), unless a single tensor is larger: then it has its own. The layout depends on the config alone,
+// never on a device, so that the order of every sum is the same everywhere.
+#ifndef DURE_MODEL_PARAMETERS_H_
+#define DURE_MODEL_PARAMETERS_H_
+
+#include "model/config.h"
+#include "model/family.h"
+#include "runtime/hal.h"
+#include "runtime/program.h"
+
+enum { DURE_PARAMETER_ALIGNMENT = 64 };  // elements
+#define DURE_POOL_MAX_ELEMENTS (UINT64_C(64) << 20)
+
+typedef struct dure_parameter {
+  char name[96];  // public: "transformer.h.0.attn.c_attn.weight"
+  const dure_parameter_row *row;
+  uint32_t layer;
+  uint32_t rank;
+  uint64_t shape[2];
+  uint64_t count;  // elements
+  bool decays;     // rank >= 2: weight decay applies
+  uint32_t pool;
+  uint64_t offset;  // elements from the pool's start
+} dure_parameter;
+
+typedef struct dure_parameter_pool {
+  uint64_t count;  // elements, alignment included
+  bool decays;
+} dure_parameter_pool;
+
+typedef struct dure_parameter_layout {
+  dure_parameter *parameters;  // in the family's order, layer by layer
+  size_t count;
+  dure_parameter_pool *pools;
+  size_t pool_count;
+  uint64_t element_count;  // of all parameters, without alignment
+} dure_parameter_layout;
+
+DURE_MUST_CHECK dure_status dure_parameter_layout_create(const dure_model_config *config,
+                                                         dure_parameter_layout *out_layout);
+void dure_parameter_layout_clear(dure_parameter_layout *layout);
+// NULL when there is none.
+const dure_parameter *dure_parameter_find(const dure_parameter_layout *layout, dure_role role, uint32_t layer);
+
+// Initial values of elements [first, first + count), in double rounded to f32: a function of (seed, parameter's index,
+// element), the same on every machine up to the last bit of the C library's logarithm and cosine.
+void dure_parameter_initial(const dure_parameter_layout *layout, size_t index, const dure_model_config *config,
+                            uint64_t seed, uint64_t first, uint64_t count, float *out_values);
+
+// ---- buffers -----------------------------------------------------------------------------------------------------
+
+// One f32 buffer a pool on a device: the parameters themselves, their gradients, or a moment.
+typedef struct dure_parameter_buffers {
+  dure_buffer **pools;
+  size_t count;
+} dure_parameter_buffers;
+
+// Zero-filled. `label` names them in messages about memory.
+DURE_MUST_CHECK dure_status dure_parameter_buffers_create(dure_device *device, const dure_parameter_layout *layout,
+                                                          const char *label, dure_parameter_buffers *out_buffers);
+void dure_parameter_buffers_clear(dure_parameter_buffers *buffers);
+
+// Elements [first, first + count) of a parameter, to and from the host; the download waits.
+DURE_MUST_CHECK dure_status dure_parameter_upload(const dure_parameter_buffers *buffers,
+                                                  const dure_parameter *parameter, dure_stream *stream, uint64_t first,
+                                                  uint64_t count, const float *values);
+DURE_MUST_CHECK dure_status dure_parameter_download(const dure_parameter_buffers *buffers,
+                                                    const dure_parameter *parameter, dure_stream *stream,
+                                                    uint64_t first, uint64_t count, float *out_values);
+
+// Declares one external tensor a pool; `out_pools` has layout->pool_count entries.
+void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout, const char *label,
+                                  dure_lifetime lifetime, dure_tensor *out_pools);
+// The places of declared pools, for compile(): fills layout->pool_count entries.
+void dure_parameter_pools_place(const dure_parameter_buffers *buffers, const dure_tensor *pools,
+                                dure_place *out_places);
+// A parameter as a view of its pool.
+dure_tensor dure_parameter_view(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter);
+
+// ---- files -------------------------------------------------------------------------------------------------------
+
+struct dure_safetensors;
+// Fills the buffers from a file with the parameters' public names, each followed by `suffix` ("" for weights); the
+// family's prefix may be missing. Every parameter must be there with its shape: DURE_CORRUPT says which is not, and
+// what the config expects. Of the tensors that the config has no place for, a layer beyond its last one is a failure,
+// others are a warning in the log. Nothing is loaded when a check fails.
+DURE_MUST_CHECK dure_status dure_parameters_load(const dure_parameter_buffers *buffers,
+                                                 const dure_parameter_layout *layout, const dure_model_config *config,
+                                                 const struct dure_safetensors *file, const char *path,
+                                                 const char *suffix, dure_stream *stream);
+
+typedef struct dure_named_buffers {
+  const dure_parameter_buffers *buffers;
+  const char *suffix;  // appended to every name: "" or ".first_moment"
+} dure_named_buffers;
+// Writes every parameter of every set as f32, streaming; the file is synced.
+DURE_MUST_CHECK dure_status dure_parameters_save(const dure_named_buffers *sets, size_t set_count,
+                                                 const dure_parameter_layout *layout, dure_stream *stream,
+                                                 const char *path);
+
+#endif  // DURE_MODEL_PARAMETERS_H_
