@@ -70,7 +70,8 @@ void main() {
   const float row_maximum = workgroup_maximum(maximum);
   const float row_sum = workgroup_sum(((sum.x + sum.y) + (sum.z + sum.w)) * exponential(maximum - row_maximum));
   if (lane == 0) {
-    const float total = row_maximum + logarithm(row_sum);
+    // No logit above minus infinity: there is no distribution.
+    const float total = row_sum == 0.0 ? not_a_number() : row_maximum + logarithm(row_sum);
     const uint label = labels[labels_offset + r];
     float value = 0.0;
     if (label != IGNORE_LABEL) value = label < vocabulary ? total - logits[row.begin + min(label, vocabulary - 1)] : not_a_number();

@@ -23,6 +23,6 @@ void main() {
   const bool clips = clip > 0.0 && is_finite(clip);
   const float scale = clip / (norm + 1e-6);
   state[state_offset + 0] = norm;
-  state[state_offset + 1] = clips && !(scale > 1.0) ? scale : 1.0;  // a NaN norm stays visible
+  state[state_offset + 1] = clips && scale < 1.0 ? scale : 1.0;
   if (!is_finite(norm)) state[state_offset + 2] = 0.0;
 }

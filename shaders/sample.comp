@@ -36,12 +36,13 @@ shared float part_mass[256];
 
 uint lane, lanes;
 Row row;
-float row_maximum, reciprocal_temperature;
+float row_maximum, temperature;
 
-// Keys order as the floats do; the two zeros are one.
+// Keys order as the floats do; the two zeros are one, and NaN comes below everything.
 uvec4 keys(vec4 values) {
   const uvec4 bits = mix(floatBitsToUint(values), uvec4(0u), equal(values, vec4(0.0)));
-  return mix(bits | 0x80000000u, ~bits, notEqual(bits & 0x80000000u, uvec4(0u)));
+  const uvec4 ordered = mix(bits | 0x80000000u, ~bits, notEqual(bits & 0x80000000u, uvec4(0u)));
+  return mix(ordered, uvec4(0u), greaterThan(bits & 0x7fffffffu, uvec4(0x7f800000u)));
 }
 float from_key(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? key & 0x7fffffffu : ~key); }
 
@@ -56,7 +57,7 @@ vec4 load_block(uint block, out bvec4 inside) {
   return vec4(logits[safe.x], logits[safe.y], logits[safe.z], logits[safe.w]);
 }
 
-vec4 mass(vec4 values) { return exponential((values - row_maximum) * reciprocal_temperature); }
+vec4 mass(vec4 values) { return exponential((values - row_maximum) / temperature); }
 float mass(float value) { return mass(vec4(value)).x; }
 
 // How many logits, and which mass of those at or above `floor_key`, have keys of at least each of seven candidates.
@@ -171,8 +172,8 @@ void main() {
   lane = gl_LocalInvocationIndex;
   lanes = gl_WorkGroupSize.x;
   row = row_split(logits_offset + r * vocabulary, candidates, false);
-  const float temperature = settings[settings_offset + 0];
-  const float top_k = settings[settings_offset + 1];
+  temperature = settings[settings_offset + 0];
+  const float top_k = floor(settings[settings_offset + 1]);
   const float top_p = settings[settings_offset + 2];
 
   const uint largest = largest_key();
@@ -181,12 +182,11 @@ void main() {
     choice = first_of(largest);
   } else {
     row_maximum = from_key(largest);
-    reciprocal_temperature = 1.0 / temperature;
     uint floor_key = 0u;
     if (top_k >= 1.0 && top_k < float(candidates)) floor_key = threshold(top_k, 0u, false);
     if (top_p < 1.0) {
       float totals[8];
-      tally(0u, 0u, floor_key, true, totals);  // keys from 1 on: all
+      tally(0u, 0u, 0u, true, totals);  // keys from 1 on: the whole row's mass
       floor_key = min(max(floor_key, threshold(top_p * totals[1], floor_key, true)), largest);
     }
     const uint base = random_offset;

@@ -13,7 +13,7 @@ const float CUBIC = 0.044715;
 vec4 activation_value(uint kind, vec4 x) {
   vec4 probability, slope;
   if (kind == RELU) {
-    precise vec4 y = mix(x, vec4(0.0), lessThan(x, vec4(0.0)));  // NaN stays
+    precise vec4 y = mix(x, vec4(0.0), lessThanEqual(x, vec4(0.0)));  // NaN stays
     return y;
   }
   if (kind == GELU_ERF) {
@@ -24,9 +24,9 @@ vec4 activation_value(uint kind, vec4 x) {
   return x * probability;
 }
 
-// The derivative; dy is multiplied outside, but for RELU, where a dead unit passes nothing on, not even infinity times 0.
 vec4 activation_slope(uint kind, vec4 x) {
   vec4 probability, slope;
+  if (kind == RELU) return mix(vec4(1.0), vec4(0.0), lessThanEqual(x, vec4(0.0)));
   if (kind == GELU_ERF) {
     normal_distribution(x, probability, slope);
     return probability + x * slope;
@@ -42,8 +42,8 @@ vec4 activation_slope(uint kind, vec4 x) {
 }
 
 vec4 activation_backward(uint kind, vec4 x, vec4 dy) {
-  if (kind == RELU) return mix(vec4(0.0), dy, greaterThan(x, vec4(0.0)));
-  return activation_slope(kind, x) * dy;
+  precise vec4 dx = activation_slope(kind, x) * dy;  // 0 times infinity is NaN here too
+  return dx;
 }
 
 float activation_value(uint kind, float x) { return activation_value(kind, vec4(x)).x; }

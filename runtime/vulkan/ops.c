@@ -1,0 +1,32 @@
+#include "runtime/vulkan/ops.h"
+
+#include <stddef.h>
+
+#include "runtime/ops.h"
+#include "runtime/vulkan/vulkan_device.h"
+
+static const dure_backend_op *const table[DURE_OP_COUNT] = {
+    [DURE_OP_fill] = &dure_vulkan_op_fill,
+    [DURE_OP_copy] = &dure_vulkan_op_copy,
+    [DURE_OP_add] = &dure_vulkan_op_add,
+    [DURE_OP_embedding] = &dure_vulkan_op_embedding,
+    [DURE_OP_embedding_gradient] = &dure_vulkan_op_embedding_gradient,
+    [DURE_OP_sum_rows] = &dure_vulkan_op_sum_rows,
+    [DURE_OP_sum] = &dure_vulkan_op_sum,
+    [DURE_OP_square_sum] = &dure_vulkan_op_square_sum,
+    [DURE_OP_layer_norm] = &dure_vulkan_op_layer_norm,
+    [DURE_OP_layer_norm_gradient] = &dure_vulkan_op_layer_norm_gradient,
+    [DURE_OP_layer_norm_parameters] = &dure_vulkan_op_layer_norm_parameters,
+    [DURE_OP_activation] = &dure_vulkan_op_activation,
+    [DURE_OP_activation_gradient] = &dure_vulkan_op_activation_gradient,
+    [DURE_OP_cross_entropy] = &dure_vulkan_op_cross_entropy,
+    [DURE_OP_cross_entropy_gradient] = &dure_vulkan_op_cross_entropy_gradient,
+    [DURE_OP_gradient_clip] = &dure_vulkan_op_gradient_clip,
+    [DURE_OP_adamw] = &dure_vulkan_op_adamw,
+    [DURE_OP_sample] = &dure_vulkan_op_sample,
+};
+
+const dure_backend_op *dure_vulkan_op(dure_device *device, uint32_t op) {
+  (void)device;
+  return op < DURE_OP_COUNT ? table[op] : NULL;
+}

@@ -1,0 +1,68 @@
+// What the recorders share: binding operands, choosing widths and workgroups, dispatching any number of workgroups.
+//
+//   dure_vulkan_dispatch dispatch;
+//   dure_vulkan_dispatch_begin(&dispatch, device, recording);
+//   push.x_offset = dure_vulkan_bind(&dispatch, x, DURE_READ);      // in the order of the shader's bindings
+//   return dure_vulkan_dispatch_run(&dispatch, "kernel", constants, constant_count, &push, sizeof(push), groups);
+#ifndef DURE_RUNTIME_VULKAN_OPS_COMMON_H_
+#define DURE_RUNTIME_VULKAN_OPS_COMMON_H_
+
+#include "runtime/ops.h"
+#include "runtime/vulkan/vulkan_device.h"
+
+typedef struct dure_vulkan_dispatch {
+  dure_device *device;
+  dure_recording *recording;
+  dure_binding bindings[DURE_MAX_OPERANDS];
+  size_t binding_count;
+} dure_vulkan_dispatch;
+
+void dure_vulkan_dispatch_begin(dure_vulkan_dispatch *dispatch, dure_device *device, dure_recording *recording);
+// The next binding: exactly the operand's bytes, from an aligned byte at or before its first. Returns element 0's place
+// in the binding, in 4-byte words. An absent operand takes the first binding's range again (shaders that declare it
+// never touch it then).
+uint32_t dure_vulkan_bind(dure_vulkan_dispatch *dispatch, const dure_operand *operand, dure_access access);
+// The same for `count` words from word `first` of a contiguous operand.
+uint32_t dure_vulkan_bind_words(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t first,
+                                uint64_t count, dure_access access);
+// Adds the dispatch. `groups` workgroups are spread over x and y (shaders/lib/grid.glsl); none: nothing is recorded.
+DURE_MUST_CHECK dure_status dure_vulkan_dispatch_run(dure_vulkan_dispatch *dispatch, const char *kernel,
+                                                     const uint32_t *constants, size_t constant_count, const void *push,
+                                                     size_t push_size, uint64_t groups);
+
+// ---- choices -----------------------------------------------------------------------------------------------------
+
+// 4 when each of the operands (absent ones aside) begins at 16 bytes and `row` floats are whole fours, else 1.
+uint32_t dure_vulkan_width(const dure_operand *const *operands, size_t count, uint64_t row);
+// Whether a kernel's workgroups are run as vectors of CPU threads: there one subgroup a workgroup and few workgroups
+// are best, on a GPU many invocations.
+bool dure_vulkan_is_software(const dure_device *device);
+// Invocations of a workgroup: one subgroup on a software driver, else `wanted` (a power of two) as far as allowed.
+uint32_t dure_vulkan_group_size(const dure_device *device, uint32_t wanted);
+// Value of the constant `single_subgroup` (shaders/lib/workgroup.glsl) for workgroups of that size.
+bool dure_vulkan_is_single_subgroup(const dure_device *device, uint32_t group_size);
+// "base", "base_x4" (width 4), "base_subgroup", "base_x4_subgroup": the row of shaders/variants for this device.
+typedef struct dure_vulkan_kernel_name {
+  char text[64];
+} dure_vulkan_kernel_name;
+dure_vulkan_kernel_name dure_vulkan_kernel_of_width(const char *base, uint32_t width);
+dure_vulkan_kernel_name dure_vulkan_kernel_with_reduction(const dure_device *device, const char *base, uint32_t width);
+
+// ---- sums over rows ----------------------------------------------------------------------------------------------
+
+// How a sum over many rows is cut into slabs that are summed side by side; one slab needs no second stage. Depends on
+// the shape and the kind of device only.
+typedef struct dure_vulkan_slabs {
+  uint32_t count, rows_each;
+} dure_vulkan_slabs;
+dure_vulkan_slabs dure_vulkan_slabs_of(const dure_device *device, uint64_t rows, uint64_t columns);
+// Records y [columns] = (accumulate: +=) the sum of the rows of x [rows, columns]; with several slabs y is
+// [slabs, columns], to be summed by another call (ops_reduction.c). x and y may be workspaces.
+DURE_MUST_CHECK dure_status dure_vulkan_record_sum_rows(dure_device *device, dure_recording *recording,
+                                                        const dure_operand *x, uint64_t rows, uint64_t columns,
+                                                        dure_vulkan_slabs slabs, const dure_operand *y,
+                                                        bool accumulate);
+
+static inline uint64_t dure_vulkan_ceil_divide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+
+#endif  // DURE_RUNTIME_VULKAN_OPS_COMMON_H_

@@ -1,0 +1,25 @@
+// The frame of the elementwise kernels (shaders/lib/elementwise.glsl): four floats at a time where all operands are
+// aligned to 16 bytes, the rest one by one.
+#ifndef DURE_RUNTIME_VULKAN_OPS_ELEMENTWISE_H_
+#define DURE_RUNTIME_VULKAN_OPS_ELEMENTWISE_H_
+
+#include "runtime/ops.h"
+
+typedef struct dure_vulkan_elementwise {
+  const char *kernel;  // "add" for add and add_x4
+  struct {
+    const dure_operand *operand;  // contiguous
+    dure_access access;
+    bool is_whole;  // a small operand that every invocation sees, not one element each
+  } operands[6];    // in the order of the bindings
+  uint32_t operand_count;
+  uint32_t constants[2];  // specialisation constants from number 2 on
+  uint32_t constant_count;
+  float parameter[4];
+} dure_vulkan_elementwise;
+
+// Records the op over `count` elements.
+DURE_MUST_CHECK dure_status dure_vulkan_record_elementwise(dure_device *device, dure_recording *recording,
+                                                           const dure_vulkan_elementwise *op, uint64_t count);
+
+#endif  // DURE_RUNTIME_VULKAN_OPS_ELEMENTWISE_H_

@@ -1,0 +1,33 @@
+// sample.
+#include "runtime/vulkan/ops.h"
+#include "runtime/vulkan/ops_common.h"
+
+// The largest workgroup on every kind of device: it bounds how often one invocation loops over a large vocabulary.
+static uint32_t sample_group_size(const dure_device *device) {
+  const uint32_t most = dure_vulkan_device_caps(device)->max_invocations;
+  return most >= 256 ? 256 : most >= 128 ? 128 : dure_vulkan_group_size(device, 64);
+}
+
+static dure_status record_sample(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  const dure_operand *logits = &call->operands[0];
+  struct {
+    uint32_t rows, vocabulary, candidates, logits_offset, settings_offset, random_offset, token_offset;
+  } push = {
+      .rows = (uint32_t)dure_operand_rows(logits),
+      .vocabulary = (uint32_t)logits->shape[logits->rank - 1],
+      .candidates = call->attributes.sample.candidate_count,
+  };
+  if (push.candidates == 0 || push.candidates > push.vocabulary) push.candidates = push.vocabulary;
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.logits_offset = dure_vulkan_bind(&dispatch, logits, DURE_READ);
+  push.settings_offset = dure_vulkan_bind(&dispatch, &call->operands[1], DURE_READ);
+  push.random_offset = dure_vulkan_bind(&dispatch, &call->operands[2], DURE_READ);
+  push.token_offset = dure_vulkan_bind(&dispatch, &call->operands[3], DURE_WRITE);
+  const uint32_t group_size = sample_group_size(device);
+  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size)};
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "sample", 1).text, constants, 2,
+                                  &push, sizeof(push), push.rows);
+}
+
+const dure_backend_op dure_vulkan_op_sample = {.record = record_sample};
