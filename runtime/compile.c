@@ -111,6 +111,12 @@ static dure_status layout_make(layout *l) {
 
 // ---- arenas ----------------------------------------------------------------------------------------------------
 
+// The largest buffer of the device, and small enough that sums of places never wrap.
+static uint64_t arena_block_size(const dure_device *device, uint64_t alignment) {
+  uint64_t most = device->info.limits.max_allocation_bytes, sane = (uint64_t)1 << 48;
+  return (most < sane ? most : sane) & ~(alignment - 1);
+}
+
 static dure_status arena_create(dure_device *device, uint64_t size, uint64_t block_size, const char *label, arena *out_arena) {
   memset(out_arena, 0, sizeof(*out_arena));
   if (size == 0) return NULL;
@@ -148,7 +154,7 @@ static void place_root(dure_executable *executable, uint32_t root, dure_buffer *
 }
 
 static dure_status place_activations(dure_executable *executable, layout *l) {
-  uint64_t size = 0, block_size = executable->device->info.limits.max_allocation_bytes & ~(l->alignment - 1);
+  uint64_t size = 0, block_size = arena_block_size(executable->device, l->alignment);
   DURE_TRY(dure_plan_memory(l->items, l->item_count, l->alignment, block_size, &size));
   char label[64];
   snprintf(label, sizeof(label), "%s activations", executable->label);
@@ -199,7 +205,7 @@ static dure_status place_externals(dure_executable *executable, const dure_progr
     items[count] = (dure_plan_item){root_bytes(program, i) + 2 * executable->guard_bytes, 0, 0, 0};
     roots[count++] = i;
   }
-  uint64_t size = 0, block_size = executable->device->info.limits.max_allocation_bytes & ~(alignment - 1);
+  uint64_t size = 0, block_size = arena_block_size(executable->device, alignment);
   DURE_TRY_GOTO(status, dure_plan_memory(items, count, alignment, block_size, &size), done);
   char label[64];
   snprintf(label, sizeof(label), "%s inputs and outputs", executable->label);
