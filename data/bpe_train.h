@@ -15,9 +15,9 @@
 typedef dure_status (*dure_text_source)(void *context, const char **out_text, size_t *out_length);
 
 typedef struct dure_train_progress {
-  uint64_t bytes_read;         // of text, so far
-  uint64_t distinct_words;     // pre-tokens, so far
-  uint32_t vocabulary_size;    // tokens, so far; 0 while the text is still being read
+  uint64_t bytes_read;       // of text, so far
+  uint64_t distinct_words;   // pre-tokens, so far
+  uint32_t vocabulary_size;  // tokens, so far; 0 while the text is still being read
   uint32_t vocabulary_wanted;
 } dure_train_progress;
 

@@ -28,7 +28,8 @@ DURE_MUST_CHECK dure_status dure_tokenizer_open(const char *file_or_directory, d
 // The same from the file's contents in memory, which are copied.
 DURE_MUST_CHECK dure_status dure_tokenizer_parse(const char *json, size_t length, dure_tokenizer **out_tokenizer);
 void dure_tokenizer_close(dure_tokenizer *tokenizer);  // NULL is fine
-// Writes a tokenizer.json: the very bytes that were opened, or those made by training. Readers see the old file or the new.
+// Writes a tokenizer.json: the very bytes that were opened, or those made by training. Readers see the old file or the
+// new.
 DURE_MUST_CHECK dure_status dure_tokenizer_save(const dure_tokenizer *tokenizer, const char *path);
 // The bytes that dure_tokenizer_save writes, for hashing and copying; owned by the tokenizer.
 const char *dure_tokenizer_json(const dure_tokenizer *tokenizer, size_t *out_length);

@@ -1,0 +1,468 @@
+// dure tokenizer train | encode | decode
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "data/bpe_train.h"
+#include "data/tokenizer.h"
+#include "data/tokenizer_bytes.h"
+#include "runtime/os.h"
+
+// ---- lines of a file, of any length, with any bytes ----
+
+typedef struct line_reader {
+  FILE *file;
+  char *line;
+  size_t capacity;
+} line_reader;
+
+// The next line with its newline, if it has one; NULL in `out_line` after the last.
+static dure_status read_line(line_reader *reader, const char *name, const char **out_line, size_t *out_length) {
+  size_t length = 0;
+  *out_line = NULL;
+  *out_length = 0;
+  for (int c = '\0'; c != '\n' && (c = getc(reader->file)) != EOF;) {
+    if (length == reader->capacity) {
+      size_t capacity = reader->capacity * 2 + 4096;
+      char *grown = realloc(reader->line, capacity);
+      if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "%s: no memory for a line of %zu bytes", name, length);
+      reader->line = grown;
+      reader->capacity = capacity;
+    }
+    reader->line[length++] = (char)c;
+  }
+  if (ferror(reader->file)) return dure_fail_errno("cannot read '%s'", name);
+  *out_line = length > 0 ? reader->line : NULL;
+  *out_length = length;
+  return NULL;
+}
+
+static size_t without_newline(const char *line, size_t length) {
+  return length > 0 && line[length - 1] == '\n' ? length - 1 : length;
+}
+
+// Standard output may be a full disk or a closed pipe.
+static dure_status check_output(void) {
+  return fflush(stdout) != 0 || ferror(stdout) ? dure_fail_errno("cannot write to standard output") : NULL;
+}
+
+// A JSON string with U+FFFD for each run of bytes that is not UTF-8.
+static json_t *lossy_json_string(const char *text, size_t length) {
+  char *valid = malloc(3 * length + 1);
+  size_t written = 0;
+  for (size_t at = 0; at < length && valid != NULL;) {
+    size_t good = dure_utf8_valid_prefix(text + at, length - at);
+    memcpy(valid + written, text + at, good);
+    written += good;
+    at += good;
+    size_t bad = dure_utf8_invalid_prefix(text + at, length - at);
+    if (bad > 0) written += dure_utf8_write(0xFFFD, valid + written);
+    at += bad;
+  }
+  json_t *value = valid != NULL ? json_stringn(valid, written) : NULL;
+  free(valid);
+  return value;
+}
+
+static dure_status print_json(json_t *object) {
+  char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+  json_decref(object);
+  if (text == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a line of output");
+  puts(text);
+  free(text);
+  return NULL;
+}
+
+// ---- train ----
+
+typedef struct training_text {
+  const char *const *paths;
+  size_t path_count, next_path;
+  bool by_document;  // plain text files are one chunk each, not one a line
+  bool is_jsonl;     // of the file that is open
+  uint64_t line_number;
+  line_reader reader;
+  const void *mapped;  // the file in memory, when taken whole
+  uint64_t mapped_size;
+  json_t *document;  // holds the text that was given out last
+} training_text;
+
+static void close_current(training_text *text) {
+  if (text->reader.file != NULL && text->reader.file != stdin) fclose(text->reader.file);
+  text->reader.file = NULL;
+  if (text->mapped != NULL) dure_os_unmap(text->mapped, text->mapped_size);
+  text->mapped = NULL;
+}
+
+static bool ends_with(const char *text, const char *end) {
+  size_t length = strlen(text), end_length = strlen(end);
+  return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static dure_status open_next(training_text *text) {
+  const char *path = text->paths[text->next_path++];
+  text->is_jsonl = ends_with(path, ".jsonl") || ends_with(path, ".ndjson");
+  text->line_number = 0;
+  if (strcmp(path, "-") == 0) {
+    text->reader.file = stdin;
+    return NULL;
+  }
+  if (dure_os_is_directory(path))
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s' is a directory; expected text or JSONL files", path);
+  if (text->by_document && !text->is_jsonl) return dure_os_map_file(path, &text->mapped, &text->mapped_size);
+  text->reader.file = fopen(path, "rb");
+  return text->reader.file != NULL ? NULL : dure_fail_errno("cannot open '%s'", path);
+}
+
+// The "text" of a line of JSONL.
+static dure_status read_document(training_text *text, const char *line, size_t length, const char **out_text,
+                                 size_t *out_length) {
+  const char *path = text->paths[text->next_path - 1];
+  json_error_t error;
+  json_decref(text->document);
+  text->document = json_loadb(line, length, JSON_ALLOW_NUL, &error);
+  if (text->document == NULL) {
+    return dure_fail(DURE_CORRUPT, "%s:%" PRIu64 ": expected a JSON object, found: %s", path, text->line_number,
+                     error.text);
+  }
+  const json_t *field = json_object_get(text->document, "text");
+  if (!json_is_string(field)) {
+    return dure_fail(DURE_CORRUPT, "%s:%" PRIu64 ": expected an object with a string \"text\"", path,
+                     text->line_number);
+  }
+  *out_text = json_string_value(field);
+  *out_length = json_string_length(field);
+  return NULL;
+}
+
+static dure_status next_text(void *context, const char **out_text, size_t *out_length) {
+  training_text *text = context;
+  *out_text = NULL;
+  *out_length = 0;
+  for (;;) {
+    if (text->reader.file == NULL) {
+      close_current(text);  // a mapped file has been given out
+      if (text->next_path == text->path_count) return NULL;
+      DURE_TRY(open_next(text));
+      if (text->mapped != NULL) {
+        *out_text = text->mapped;
+        *out_length = (size_t)text->mapped_size;
+        return NULL;
+      }
+      if (text->reader.file == NULL) continue;  // an empty file
+    }
+    const char *line;
+    size_t length;
+    DURE_TRY(read_line(&text->reader, text->paths[text->next_path - 1], &line, &length));
+    text->line_number++;
+    if (line == NULL) {
+      close_current(text);
+      continue;
+    }
+    if (text->is_jsonl && without_newline(line, length) == 0) continue;
+    if (text->is_jsonl) return read_document(text, line, length, out_text, out_length);
+    *out_text = line;
+    *out_length = length;
+    return NULL;
+  }
+}
+
+static void show_progress(void *context, const dure_train_progress *progress) {
+  uint64_t *last = context, now = dure_os_nanoseconds();
+  if (now - *last < 100000000u) return;
+  *last = now;
+  if (progress->vocabulary_size == 0) {
+    fprintf(stderr, "\rreading: %.1f MB, %" PRIu64 " different words ", (double)progress->bytes_read / 1e6,
+            progress->distinct_words);
+  } else {
+    fprintf(stderr, "\rmerging: %u of %u tokens                       ", progress->vocabulary_size,
+            progress->vocabulary_wanted);
+  }
+  fflush(stderr);
+}
+
+// Splits "a,b" in place; the pointers are into `text`.
+static size_t split_names(char *text, const char **out_names, size_t limit) {
+  size_t count = 0;
+  for (char *name = strtok(text, ","); name != NULL && count < limit; name = strtok(NULL, ","))
+    out_names[count++] = name;
+  return count;
+}
+
+static dure_status train_and_save(training_text *text, const dure_bpe_train_options *options, const char *output) {
+  dure_tokenizer *tokenizer = NULL;
+  dure_status status = dure_tokenizer_train(next_text, text, options, &tokenizer);
+  close_current(text);
+  json_decref(text->document);
+  free(text->reader.line);
+  if (options->progress != NULL) fprintf(stderr, "\r%60s\r", "");
+  if (status != NULL) return status;
+  char *joined = dure_os_is_directory(output) ? dure_os_path_join(output, "tokenizer.json") : NULL;
+  status = dure_tokenizer_save(tokenizer, joined != NULL ? joined : output);
+  uint32_t size = dure_tokenizer_vocabulary_size(tokenizer);
+  if (status == NULL) fprintf(stderr, "wrote %s: %u tokens\n", joined != NULL ? joined : output, size);
+  if (status == NULL && size < options->vocabulary_size) {
+    fprintf(stderr, "the text has too few pairs for %u tokens; give more text or a lower --min-frequency\n",
+            options->vocabulary_size);
+  }
+  free(joined);
+  dure_tokenizer_close(tokenizer);
+  return status;
+}
+
+static int run_train(int argc, char **argv) {
+  int64_t vocabulary_size = 0, min_frequency = 0;
+  const char *output = NULL, *special = "<|endoftext|>", *unit = "line";
+  const option_row options[] = {
+      {"vocab-size", OPTION_INTEGER, &vocabulary_size, "N",
+       "tokens in all, special ones and the 256 bytes included (required)"},
+      {"o", OPTION_TEXT, &output, "FILE", "where to write the tokenizer.json, or a directory for it (required)"},
+      {"min-frequency", OPTION_INTEGER, &min_frequency, "N", "merge only pairs seen at least N times (default 0)"},
+      {"special-tokens", OPTION_TEXT, &special, "A,B", "special tokens, ids from 0 on (default <|endoftext|>)"},
+      {"by", OPTION_TEXT, &unit, "UNIT", "line or document: no token crosses from one to the next (default line)"},
+  };
+  const command_usage usage = {
+      "dure tokenizer train --vocab-size N -o tokenizer.json IN... [options]",
+      "Learns a byte-level BPE vocabulary from UTF-8 text files, or from the \"text\" of each line of .jsonl files\n"
+      "(\"-\" is standard input), and writes it as a Hugging Face tokenizer.json. Up to 256 tokens more than the "
+      "special\n"
+      "ones there are no merges: each byte is a token.",
+      options,
+      sizeof(options) / sizeof(options[0]),
+      "dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl",
+      1,
+      1u << 20};
+  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
+  char *special_copy = NULL;
+  const char *special_names[64];
+  size_t count = 0;
+  int result = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &count);
+  if (result < 0 && (vocabulary_size < 1 || vocabulary_size > UINT32_MAX || min_frequency < 0 || output == NULL)) {
+    fprintf(stderr,
+            "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency is not negative\n");
+    result = EXIT_USAGE;
+  }
+  if (result < 0 && strcmp(unit, "line") != 0 && strcmp(unit, "document") != 0) {
+    fprintf(stderr, "dure tokenizer train: --by expects line or document, found '%s'\n", unit);
+    result = EXIT_USAGE;
+  }
+  if (result < 0) {
+    training_text text = {.paths = positional, .path_count = count, .by_document = strcmp(unit, "document") == 0};
+    uint64_t last_shown = dure_os_nanoseconds();
+    dure_os_catch_interrupts();
+    size_t special_size = strlen(special) + 1;
+    special_copy = malloc(special_size);
+    if (special_copy != NULL) memcpy(special_copy, special, special_size);
+    dure_bpe_train_options train_options = {
+        .vocabulary_size = (uint32_t)vocabulary_size,
+        .min_frequency = (uint64_t)min_frequency,
+        .special_tokens = special_names,
+        .special_token_count = special_copy != NULL ? split_names(special_copy, special_names, 64) : 0,
+        .progress = dure_os_is_terminal(2) ? show_progress : NULL,
+        .progress_context = &last_shown,
+    };
+    result = command_finish("tokenizer train", train_and_save(&text, &train_options, output));
+  }
+  free(special_copy);
+  free(positional);
+  return result;
+}
+
+// ---- encode ----
+
+static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encode_options *options, bool as_json,
+                               const char *text, size_t length, dure_ids *ids) {
+  ids->count = 0;
+  DURE_TRY(dure_tokenizer_encode(tokenizer, text, length, options, ids));
+  fputs(as_json ? "{\"ids\":[" : "", stdout);
+  for (size_t i = 0; i < ids->count; i++)
+    printf(i == 0 ? "%" PRIu32 : as_json ? ",%" PRIu32 : " %" PRIu32, ids->ids[i]);
+  fputs(as_json ? "]}\n" : "\n", stdout);
+  return NULL;
+}
+
+static dure_status encode_input(const char *path, const char *text, bool as_json, const dure_encode_options *options) {
+  dure_tokenizer *tokenizer;
+  DURE_TRY(dure_tokenizer_open(path, &tokenizer));
+  dure_ids ids = {0};
+  line_reader reader = {.file = stdin};
+  dure_status status = text != NULL ? encode_line(tokenizer, options, as_json, text, strlen(text), &ids) : NULL;
+  while (status == NULL && text == NULL) {
+    const char *line;
+    size_t length;
+    status = read_line(&reader, "standard input", &line, &length);
+    if (status != NULL || line == NULL) break;
+    status = encode_line(tokenizer, options, as_json, line, without_newline(line, length), &ids);
+  }
+  free(reader.line);
+  dure_ids_free(&ids);
+  dure_tokenizer_close(tokenizer);
+  return status != NULL ? status : check_output();
+}
+
+static int run_encode(int argc, char **argv) {
+  const char *path = NULL, *text = NULL;
+  bool as_json = false;
+  dure_encode_options encode_options = {.parse_special = true, .add_special = true};
+  const option_row options[] = {
+      {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json or a model directory (required)"},
+      {"text", OPTION_TEXT, &text, "TEXT", "encode this instead of the lines of standard input"},
+      {"parse-special", OPTION_FLAG, &encode_options.parse_special, NULL,
+       "\"<|endoftext|>\" in the text is that token (default; --no-parse-special)"},
+      {"add-special", OPTION_FLAG, &encode_options.add_special, NULL,
+       "add what the file puts around texts (default; --no-add-special)"},
+      {"json", OPTION_FLAG, &as_json, NULL, "a line is {\"ids\":[...]}"},
+  };
+  const command_usage usage = {
+      "dure tokenizer encode --tokenizer FILE_OR_MODEL [--text TEXT] [--json] < lines",
+      "One line of text in, one line of token ids out, with spaces between them. The newline is not part of the text.",
+      options,
+      sizeof(options) / sizeof(options[0]),
+      "echo 'Hello, world' | dure tokenizer encode --tokenizer tokenizer.json",
+      0,
+      0};
+  size_t count;
+  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
+  int result = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &count);
+  free(positional);
+  if (result >= 0) return result;
+  if (path == NULL) {
+    fprintf(stderr, "dure tokenizer encode: expected --tokenizer FILE_OR_MODEL\n");
+    return EXIT_USAGE;
+  }
+  return command_finish("tokenizer encode", encode_input(path, text, as_json, &encode_options));
+}
+
+// ---- decode ----
+
+static dure_status parse_ids(const char *text, dure_ids *ids) {
+  ids->count = 0;
+  for (const char *at = text; *at != '\0';) {
+    if (strchr(" \t\r\n,", *at) != NULL) {
+      at++;
+      continue;
+    }
+    char *end;
+    errno = 0;
+    unsigned long long id = *at >= '0' && *at <= '9' ? strtoull(at, &end, 10) : (end = (char *)at, 0ull);
+    if (end == at || errno != 0 || id > UINT32_MAX) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "expected token ids, found '%.40s'", at);
+    }
+    DURE_TRY(dure_ids_reserve(ids, 1));
+    ids->ids[ids->count++] = (uint32_t)id;
+    at = end;
+  }
+  return NULL;
+}
+
+static dure_status decode_line(const dure_tokenizer *tokenizer, bool skip_special, bool as_json, const char *line,
+                               dure_ids *ids) {
+  char *text;
+  size_t length;
+  DURE_TRY(parse_ids(line, ids));
+  DURE_TRY(dure_tokenizer_decode(tokenizer, ids->ids, ids->count, skip_special, &text, &length));
+  dure_status status = NULL;
+  if (as_json) {
+    status = print_json(json_pack("{s:o}", "text", lossy_json_string(text, length)));
+  } else {
+    fwrite(text, 1, length, stdout);
+    putchar('\n');
+  }
+  free(text);
+  return status;
+}
+
+static dure_status decode_input(const char *path, const char *text, bool skip_special, bool as_json) {
+  dure_tokenizer *tokenizer;
+  DURE_TRY(dure_tokenizer_open(path, &tokenizer));
+  dure_ids ids = {0};
+  line_reader reader = {.file = stdin};
+  dure_status status = text != NULL ? decode_line(tokenizer, skip_special, as_json, text, &ids) : NULL;
+  while (status == NULL && text == NULL) {
+    const char *line;
+    size_t length;
+    status = read_line(&reader, "standard input", &line, &length);
+    if (status != NULL || line == NULL) break;
+    char *copy = malloc(length + 1);
+    if (copy == NULL) {
+      status = dure_fail(DURE_OUT_OF_MEMORY, "no memory for a line of %zu bytes", length);
+      break;
+    }
+    memcpy(copy, line, length);
+    copy[length] = '\0';
+    status = decode_line(tokenizer, skip_special, as_json, copy, &ids);
+    free(copy);
+  }
+  free(reader.line);
+  dure_ids_free(&ids);
+  dure_tokenizer_close(tokenizer);
+  return status != NULL ? status : check_output();
+}
+
+static int run_decode(int argc, char **argv) {
+  const char *path = NULL, *text = NULL;
+  bool as_json = false, skip_special = false;
+  const option_row options[] = {
+      {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json or a model directory (required)"},
+      {"ids", OPTION_TEXT, &text, "\"1 2 3\"", "decode these instead of the lines of standard input"},
+      {"skip-special", OPTION_FLAG, &skip_special, NULL, "leave special tokens out"},
+      {"json", OPTION_FLAG, &as_json, NULL, "a line is {\"text\":\"...\"}; bytes that are not UTF-8 become U+FFFD"},
+  };
+  const command_usage usage = {
+      "dure tokenizer decode --tokenizer FILE_OR_MODEL [--ids \"1 2 3\"] [--json] < lines",
+      "One line of token ids in (spaces or commas between them), their text and a newline out.",
+      options,
+      sizeof(options) / sizeof(options[0]),
+      "echo '15496 995' | dure tokenizer decode --tokenizer tokenizer.json",
+      0,
+      0};
+  size_t count;
+  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
+  int result = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &count);
+  free(positional);
+  if (result >= 0) return result;
+  if (path == NULL) {
+    fprintf(stderr, "dure tokenizer decode: expected --tokenizer FILE_OR_MODEL\n");
+    return EXIT_USAGE;
+  }
+  return command_finish("tokenizer decode", decode_input(path, text, skip_special, as_json));
+}
+
+// ---- which of them ----
+
+int command_tokenizer(int argc, char **argv) {
+  static char train_name[] = "tokenizer train", encode_name[] = "tokenizer encode", decode_name[] = "tokenizer decode";
+  static const struct {
+    const char *name;
+    char *full_name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+  } rows[] = {
+      {"train", train_name, run_train, "learn a vocabulary from text"},
+      {"encode", encode_name, run_encode, "text to token ids"},
+      {"decode", decode_name, run_decode, "token ids to text"},
+  };
+  const char *names[] = {"train", "encode", "decode"};
+  enum { row_count = sizeof(rows) / sizeof(rows[0]) };
+  bool is_help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+  for (size_t i = 0; i < row_count && argc >= 2; i++) {
+    if (strcmp(argv[1], rows[i].name) != 0) continue;
+    argv[1] = rows[i].full_name;
+    return rows[i].run(argc - 1, argv + 1);
+  }
+  if (argc >= 2 && !is_help) {
+    const char *nearest = command_nearest(argv[1], names, row_count);
+    fprintf(stderr, "dure tokenizer: unknown action '%s'", argv[1]);
+    if (nearest != NULL) fprintf(stderr, "; did you mean '%s'?", nearest);
+    fputc('\n', stderr);
+  }
+  FILE *file = is_help ? stdout : stderr;
+  fprintf(file, "usage: dure tokenizer train|encode|decode [options]     dure tokenizer train --help\n\n");
+  for (size_t i = 0; i < row_count; i++) fprintf(file, "  %-12s %s\n", rows[i].name, rows[i].summary);
+  fprintf(file, "\nexample: dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl\n");
+  return is_help ? EXIT_DONE : EXIT_USAGE;
+}
