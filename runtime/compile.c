@@ -6,6 +6,7 @@
 #include "runtime/executable_internal.h"
 #include "runtime/plan.h"
 #include "runtime/program_internal.h"
+#include "runtime/trace.h"
 
 // ---- workspace -------------------------------------------------------------------------------------------------
 
@@ -355,7 +356,7 @@ dure_status dure_program_compile(const dure_program *program, dure_device *devic
   if (executable == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory compiling a program");
   executable->device = device;
   snprintf(executable->label, sizeof(executable->label), "%s", options != NULL && options->label != NULL ? options->label : "program");
-  executable->with_timestamps = options != NULL && options->with_timestamps;
+  executable->with_timestamps = (options != NULL && options->with_timestamps) || dure_trace_enabled();
 
   layout l = {.program = program, .device = device, .alignment = device->info.limits.offset_alignment};
   if (l.alignment < 64) l.alignment = 64;

@@ -4,15 +4,27 @@
 #include <string.h>
 
 #include "runtime/executable_internal.h"
+#include "runtime/os.h"
+#include "runtime/trace.h"
 
 static bool checks_every_op(void) {
   const char *value = getenv("DURE_VULKAN_CHECK");
   return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
 }
 
+static dure_status submit_traced(dure_executable *executable, dure_stream *stream) {
+  DURE_TRY(dure_stream_wait(stream, 0));
+  uint64_t begin = dure_os_nanoseconds();
+  DURE_TRY(dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL));
+  DURE_TRY(dure_stream_wait(stream, 0));
+  dure_trace_submission(executable->label, executable->recordings, executable->recording_count, begin, dure_os_nanoseconds());
+  return NULL;
+}
+
 dure_status dure_executable_submit(dure_executable *executable, dure_stream *stream) {
   if (executable->recording_count == 0) return NULL;
   if (checks_every_op()) return dure_executable_check(executable, stream);
+  if (dure_trace_enabled()) return submit_traced(executable, stream);
   return dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL);
 }
 

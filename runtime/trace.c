@@ -1,0 +1,60 @@
+#include "runtime/trace.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <threads.h>
+
+#include "runtime/log.h"
+#include "runtime/os.h"
+
+static once_flag opened = ONCE_FLAG_INIT;
+static FILE *file;
+static uint64_t origin;  // host time of the trace's zero
+
+// The closing bracket may be missing in this format, so that a trace of a run that died can be read too.
+static void open_file(void) {
+  const char *path = getenv("DURE_TRACE");
+  if (path == NULL || path[0] == '\0') return;
+  file = fopen(path, "w");
+  if (file == NULL) {
+    dure_log(DURE_LOG_WARNING, "cannot write the trace '%s'; running without", path);
+    return;
+  }
+  origin = dure_os_nanoseconds();
+  fputs("[\n", file);
+}
+
+bool dure_trace_enabled(void) {
+  call_once(&opened, open_file);
+  return file != NULL;
+}
+
+// Labels are op names, shapes and scopes of our own; only quotes and backslashes would need an escape.
+static void write_event(const char *name, const char *category, int thread, double start_us, double duration_us) {
+  fputs("{\"name\":\"", file);
+  for (const char *c = name; *c != '\0'; c++) {
+    if (*c == '"' || *c == '\\') fputc('\\', file);
+    fputc(*c, file);
+  }
+  fprintf(file, "\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f},\n", category, thread, start_us, duration_us);
+}
+
+void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin, uint64_t end) {
+  if (!dure_trace_enabled()) return;
+  double start = (double)(begin - origin) / 1e3;
+  write_event(label, "submit", 1, start, (double)(end - begin) / 1e3);
+  for (size_t r = 0; r < count; r++) {
+    const dure_command_time *times = NULL;
+    size_t time_count = 0;
+    dure_status status = dure_recording_times(recordings[r], &times, &time_count);
+    if (status != NULL) {  // no timestamps on this device
+      dure_status_free(status);
+      break;
+    }
+    for (size_t i = 0; i < time_count; i++) {  // the device's durations, laid end to end
+      write_event(times[i].label, "op", 2, start, times[i].nanoseconds / 1e3);
+      start += times[i].nanoseconds / 1e3;
+    }
+  }
+  fflush(file);
+}
