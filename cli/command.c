@@ -45,9 +45,18 @@ bool command_parse_size(const char *text, uint64_t *out_bytes) {
   static const struct {
     const char *suffix;
     double factor;
-  } units[] = {{"", 1},         {"B", 1},          {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0},
-               {"K", 1024.0},   {"M", 1048576.0},  {"G", 1073741824.0}, {"kB", 1e3},    {"MB", 1e6},
-               {"GB", 1e9},     {"TiB", 1099511627776.0}};
+  } units[] = {{"", 1},
+               {"B", 1},
+               {"KiB", 1024.0},
+               {"MiB", 1048576.0},
+               {"GiB", 1073741824.0},
+               {"K", 1024.0},
+               {"M", 1048576.0},
+               {"G", 1073741824.0},
+               {"kB", 1e3},
+               {"MB", 1e6},
+               {"GB", 1e9},
+               {"TiB", 1099511627776.0}};
   char *end = NULL;
   double value = strtod(text, &end);
   if (end == text || !isfinite(value) || value < 0) return false;
@@ -100,12 +109,14 @@ static bool set_option(const option_row *row, const char *text) {
 
 static const option_row *find_option(const command_usage *usage, const char *name, size_t length) {
   for (size_t i = 0; i < usage->option_count; i++) {
-    if (strlen(usage->options[i].name) == length && memcmp(usage->options[i].name, name, length) == 0) return &usage->options[i];
+    if (strlen(usage->options[i].name) == length && memcmp(usage->options[i].name, name, length) == 0)
+      return &usage->options[i];
   }
   return NULL;
 }
 
-static int explain_unknown(const command_usage *usage, const char *command, const char *argument, const char *name, size_t length) {
+static int explain_unknown(const command_usage *usage, const char *command, const char *argument, const char *name,
+                           size_t length) {
   char text[64];
   snprintf(text, sizeof(text), "%.*s", (int)(length < 63 ? length : 63), name);
   const char *candidates[128];
@@ -155,7 +166,8 @@ static int parse_option(const command_usage *usage, int argc, char **argv, int *
   return -1;
 }
 
-int command_parse(const command_usage *usage, int argc, char **argv, const char **positional, size_t *out_positional_count) {
+int command_parse(const command_usage *usage, int argc, char **argv, const char **positional,
+                  size_t *out_positional_count) {
   size_t count = 0;
   bool options_ended = false;
   *out_positional_count = 0;

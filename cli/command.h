@@ -24,7 +24,7 @@ typedef enum option_kind {
 } option_kind;
 
 typedef struct option_row {
-  const char *name;         // without the dashes; `--name VALUE` and `--name=VALUE` both work; one letter: also `-n VALUE`
+  const char *name;  // without the dashes; `--name VALUE` and `--name=VALUE` both work; one letter: also `-n VALUE`
   option_kind kind;
   void *value;              // written when the option is given; holds the default before
   const char *placeholder;  // shown in the help: "N", "FILE"; NULL for flags
@@ -32,11 +32,11 @@ typedef struct option_row {
 } option_row;
 
 typedef struct command_usage {
-  const char *synopsis;         // "dure train --model CONFIG_OR_DIR --data DIR --out RUN [options]"
-  const char *description;      // a paragraph
+  const char *synopsis;     // "dure train --model CONFIG_OR_DIR --data DIR --out RUN [options]"
+  const char *description;  // a paragraph
   const option_row *options;
   size_t option_count;
-  const char *example;          // one or more lines that work when pasted
+  const char *example;  // one or more lines that work when pasted
   size_t positional_minimum;
   size_t positional_maximum;
 } command_usage;
@@ -45,7 +45,8 @@ typedef struct command_usage {
 // `positional` (at least argc entries, pointing into argv). `--help` prints the usage to standard output.
 // Returns -1 when the command should go on, else the exit status to return at once (a mistake has been explained on
 // standard error, with the nearest option's name).
-int command_parse(const command_usage *usage, int argc, char **argv, const char **positional, size_t *out_positional_count);
+int command_parse(const command_usage *usage, int argc, char **argv, const char **positional,
+                  size_t *out_positional_count);
 
 // Prints "dure COMMAND: message" on standard error, frees the status and returns the exit status for its code
 // (EXIT_DONE for NULL).

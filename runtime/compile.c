@@ -10,14 +10,17 @@
 
 // ---- workspace -------------------------------------------------------------------------------------------------
 
-typedef struct workspace_context { dure_device *device; uint64_t bytes; } workspace_context;
+typedef struct workspace_context {
+  dure_device *device;
+  uint64_t bytes;
+} workspace_context;
 
 static dure_status measure_workspace(void *context, const dure_op_call *call) {
   workspace_context *largest = context;
   const dure_backend_op *op = largest->device->vtable->op(largest->device, (uint32_t)call->op);
   if (op == NULL) {
-    return dure_fail(DURE_UNSUPPORTED, "%s has no kernel for op '%s'; choose another --device", largest->device->info.identifier,
-                     dure_op_get(call->op)->name);
+    return dure_fail(DURE_UNSUPPORTED, "%s has no kernel for op '%s'; choose another --device",
+                     largest->device->info.identifier, dure_op_get(call->op)->name);
   }
   uint64_t bytes = op->workspace_bytes != NULL ? op->workspace_bytes(largest->device, call) : 0;
   if (bytes > largest->bytes) largest->bytes = bytes;
@@ -95,7 +98,8 @@ static dure_status layout_make(layout *l) {
   l->items = calloc(most, sizeof(*l->items));
   l->item_root = calloc(most, sizeof(uint32_t));
   l->item_call = calloc(most, sizeof(uint32_t));
-  if (l->first_use == NULL || l->last_use == NULL || l->workspace == NULL || l->items == NULL || l->item_root == NULL || l->item_call == NULL) {
+  if (l->first_use == NULL || l->last_use == NULL || l->workspace == NULL || l->items == NULL || l->item_root == NULL ||
+      l->item_call == NULL) {
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning a program");
   }
   DURE_TRY(measure_calls(l));
@@ -118,7 +122,8 @@ static uint64_t arena_block_size(const dure_device *device, uint64_t alignment) 
   return (most < sane ? most : sane) & ~(alignment - 1);
 }
 
-static dure_status arena_create(dure_device *device, uint64_t size, uint64_t block_size, const char *label, arena *out_arena) {
+static dure_status arena_create(dure_device *device, uint64_t size, uint64_t block_size, const char *label,
+                                arena *out_arena) {
   memset(out_arena, 0, sizeof(*out_arena));
   if (size == 0) return NULL;
   size_t count = (size_t)((size + block_size - 1) / block_size);
@@ -128,7 +133,8 @@ static dure_status arena_create(dure_device *device, uint64_t size, uint64_t blo
   out_arena->size = size;
   for (size_t i = 0; i < count; i++) {
     uint64_t left = size - i * block_size;
-    DURE_TRY(dure_buffer_create(device, left < block_size ? left : block_size, DURE_MEMORY_DEVICE, label, &out_arena->blocks[i]));
+    DURE_TRY(dure_buffer_create(device, left < block_size ? left : block_size, DURE_MEMORY_DEVICE, label,
+                                &out_arena->blocks[i]));
     out_arena->block_count++;
   }
   return NULL;
@@ -146,7 +152,8 @@ static void arena_locate(const arena *a, uint64_t place, dure_buffer **out_buffe
 
 // ---- placing ---------------------------------------------------------------------------------------------------
 
-static void place_root(dure_executable *executable, uint32_t root, dure_buffer *buffer, uint64_t offset, uint64_t size) {
+static void place_root(dure_executable *executable, uint32_t root, dure_buffer *buffer, uint64_t offset,
+                       uint64_t size) {
   executable->operands[root].buffer = buffer;
   executable->operands[root].offset = offset;
   if (executable->guard_bytes > 0) {
@@ -181,17 +188,19 @@ static dure_status place_activations(dure_executable *executable, layout *l) {
 }
 
 // External tensors that the caller gave a place, then memory for those it did not.
-static dure_status place_externals(dure_executable *executable, const dure_program *program, const dure_place *places, size_t place_count,
-                                   uint64_t alignment) {
+static dure_status place_externals(dure_executable *executable, const dure_program *program, const dure_place *places,
+                                   size_t place_count, uint64_t alignment) {
   for (size_t i = 0; i < place_count; i++) {
     uint32_t index = places[i].tensor.index;
-    if (index == 0 || index >= program->value_count || !program->values[index].is_external || program->values[index].root != index) {
+    if (index == 0 || index >= program->value_count || !program->values[index].is_external ||
+        program->values[index].root != index) {
       return dure_fail(DURE_INVALID_ARGUMENT, "place %zu is for a tensor that is not external", i);
     }
     uint64_t bytes = root_bytes(program, index);
-    if (places[i].offset % 4 != 0 || places[i].offset > dure_buffer_size(places[i].buffer) || bytes > dure_buffer_size(places[i].buffer) - places[i].offset) {
-      return dure_fail(DURE_INVALID_ARGUMENT, "the place given for '%s' does not hold its %llu bytes", program->values[index].label,
-                       (unsigned long long)bytes);
+    if (places[i].offset % 4 != 0 || places[i].offset > dure_buffer_size(places[i].buffer) ||
+        bytes > dure_buffer_size(places[i].buffer) - places[i].offset) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "the place given for '%s' does not hold its %llu bytes",
+                       program->values[index].label, (unsigned long long)bytes);
     }
     executable->operands[index].buffer = places[i].buffer;
     executable->operands[index].offset = places[i].offset;
@@ -200,9 +209,11 @@ static dure_status place_externals(dure_executable *executable, const dure_progr
   dure_plan_item *items = calloc(program->value_count, sizeof(*items));
   uint32_t *roots = calloc(program->value_count, sizeof(*roots));
   dure_status status = NULL;
-  if (items == NULL || roots == NULL) DURE_TRY_GOTO(status, dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning a program"), done);
+  if (items == NULL || roots == NULL)
+    DURE_TRY_GOTO(status, dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning a program"), done);
   for (uint32_t i = 1; i < program->value_count; i++) {
-    if (!program->values[i].is_external || program->values[i].root != i || executable->operands[i].buffer != NULL) continue;
+    if (!program->values[i].is_external || program->values[i].root != i || executable->operands[i].buffer != NULL)
+      continue;
     items[count] = (dure_plan_item){root_bytes(program, i) + 2 * executable->guard_bytes, 0, 0, 0};
     roots[count++] = i;
   }
@@ -249,8 +260,8 @@ static dure_status executable_allocate(dure_executable *executable, const dure_p
   executable->calls = calloc((size_t)program->call_count + 1, sizeof(*executable->calls));
   executable->call_labels = calloc((size_t)program->call_count + 1, sizeof(*executable->call_labels));
   executable->guards = calloc((size_t)program->value_count + 1, sizeof(*executable->guards));
-  if (executable->operands == NULL || executable->labels == NULL || executable->calls == NULL || executable->call_labels == NULL ||
-      executable->guards == NULL) {
+  if (executable->operands == NULL || executable->labels == NULL || executable->calls == NULL ||
+      executable->call_labels == NULL || executable->guards == NULL) {
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory compiling a program");
   }
   for (uint32_t i = 1; i < program->value_count; i++) {
@@ -262,14 +273,18 @@ static dure_status executable_allocate(dure_executable *executable, const dure_p
     char description[128];
     dure_op_describe(&executable->calls[c], description, sizeof(description));
     const char *scope = program->scopes[program->calls[c].scope];
-    snprintf(executable->call_labels[c], sizeof(executable->call_labels[c]), scope[0] != '\0' ? "%s @ %.50s" : "%s%s", description, scope);
+    snprintf(executable->call_labels[c], sizeof(executable->call_labels[c]), scope[0] != '\0' ? "%s @ %.50s" : "%s%s",
+             description, scope);
   }
   return NULL;
 }
 
 // ---- recording -------------------------------------------------------------------------------------------------
 
-typedef struct record_context { dure_device *device; dure_recording *recording; } record_context;
+typedef struct record_context {
+  dure_device *device;
+  dure_recording *recording;
+} record_context;
 
 static dure_status record_part(void *context, const dure_op_call *call) {
   record_context *into = context;
@@ -287,7 +302,8 @@ static dure_status start_recording(dure_executable *executable) {
   dure_recording **larger = realloc(executable->recordings, (executable->recording_count + 1) * sizeof(*larger));
   if (larger == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a program");
   executable->recordings = larger;
-  DURE_TRY(dure_recording_create(executable->device, executable->label, flags, &executable->recordings[executable->recording_count]));
+  DURE_TRY(dure_recording_create(executable->device, executable->label, flags,
+                                 &executable->recordings[executable->recording_count]));
   executable->recording_count++;
   return NULL;
 }
@@ -327,14 +343,18 @@ static dure_status fill_guards(dure_executable *executable) {
   for (size_t a = 0; a < 2; a++) {
     for (size_t i = 0; i < arenas[a]->block_count; i++) {
       uint64_t size = dure_buffer_size(arenas[a]->blocks[i]) & ~(uint64_t)3;
-      DURE_TRY_GOTO(status, dure_recording_fill(recording, arenas[a]->blocks[i], 0, size, EXECUTABLE_GUARD_PATTERN), done);
+      DURE_TRY_GOTO(status, dure_recording_fill(recording, arenas[a]->blocks[i], 0, size, EXECUTABLE_GUARD_PATTERN),
+                    done);
     }
   }
   for (size_t i = 0; i < executable->guard_count; i++) {
     const guarded *g = &executable->guards[i];
     bool is_owned = false;
-    for (size_t b = 0; b < executable->owned.block_count; b++) is_owned = is_owned || executable->owned.blocks[b] == g->buffer;
-    if (is_owned) DURE_TRY_GOTO(status, dure_recording_fill(recording, g->buffer, g->offset, (g->size + 3) & ~(uint64_t)3, 0), done);
+    for (size_t b = 0; b < executable->owned.block_count; b++)
+      is_owned = is_owned || executable->owned.blocks[b] == g->buffer;
+    if (is_owned)
+      DURE_TRY_GOTO(status, dure_recording_fill(recording, g->buffer, g->offset, (g->size + 3) & ~(uint64_t)3, 0),
+                    done);
   }
   DURE_TRY_GOTO(status, dure_recording_finish(recording), done);
   DURE_TRY_GOTO(status, dure_stream_create(executable->device, &stream), done);
@@ -348,14 +368,16 @@ done:
 
 // ---- compile ---------------------------------------------------------------------------------------------------
 
-dure_status dure_program_compile(const dure_program *program, dure_device *device, const dure_place *places, size_t place_count,
-                                 const dure_compile_options *options, dure_executable **out_executable) {
+dure_status dure_program_compile(const dure_program *program, dure_device *device, const dure_place *places,
+                                 size_t place_count, const dure_compile_options *options,
+                                 dure_executable **out_executable) {
   *out_executable = NULL;
   DURE_TRY(dure_program_check(program));
   dure_executable *executable = calloc(1, sizeof(*executable));
   if (executable == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory compiling a program");
   executable->device = device;
-  snprintf(executable->label, sizeof(executable->label), "%s", options != NULL && options->label != NULL ? options->label : "program");
+  snprintf(executable->label, sizeof(executable->label), "%s",
+           options != NULL && options->label != NULL ? options->label : "program");
   executable->with_timestamps = (options != NULL && options->with_timestamps) || dure_trace_enabled();
 
   layout l = {.program = program, .device = device, .alignment = device->info.limits.offset_alignment};

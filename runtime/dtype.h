@@ -17,9 +17,9 @@ typedef enum dure_dtype {
   DURE_DTYPE_U8,
 } dure_dtype;
 
-size_t dure_dtype_size(dure_dtype dtype);        // bytes an element
+size_t dure_dtype_size(dure_dtype dtype);  // bytes an element
 bool dure_dtype_is_float(dure_dtype dtype);
-const char *dure_dtype_name(dure_dtype dtype);   // "f32", "bf16", ...
+const char *dure_dtype_name(dure_dtype dtype);  // "f32", "bf16", ...
 
 // Conversions of 16-bit floats; to 16 bits they round to nearest even and keep NaN a NaN.
 float dure_bf16_to_float(uint16_t bits);

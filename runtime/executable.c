@@ -17,7 +17,8 @@ static dure_status submit_traced(dure_executable *executable, dure_stream *strea
   uint64_t begin = dure_os_nanoseconds();
   DURE_TRY(dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL));
   DURE_TRY(dure_stream_wait(stream, 0));
-  dure_trace_submission(executable->label, executable->recordings, executable->recording_count, begin, dure_os_nanoseconds());
+  dure_trace_submission(executable->label, executable->recordings, executable->recording_count, begin,
+                        dure_os_nanoseconds());
   return NULL;
 }
 
@@ -30,37 +31,42 @@ dure_status dure_executable_submit(dure_executable *executable, dure_stream *str
 
 dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor, dure_operand *out_operand) {
   memset(out_operand, 0, sizeof(*out_operand));
-  if (tensor.index == 0 || tensor.index >= executable->operand_count || executable->operands[tensor.index].buffer == NULL) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "tensor %u has no place in executable '%s'", tensor.index, executable->label);
+  if (tensor.index == 0 || tensor.index >= executable->operand_count ||
+      executable->operands[tensor.index].buffer == NULL) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "tensor %u has no place in executable '%s'", tensor.index,
+                     executable->label);
   }
   *out_operand = executable->operands[tensor.index];
   return NULL;
 }
 
 // The operand when it is contiguous and has `size` bytes.
-static dure_status transferable(const dure_executable *executable, dure_tensor tensor, uint64_t size, dure_operand *out_operand) {
+static dure_status transferable(const dure_executable *executable, dure_tensor tensor, uint64_t size,
+                                dure_operand *out_operand) {
   DURE_TRY(dure_executable_operand(executable, tensor, out_operand));
   uint64_t bytes = dure_operand_count(out_operand) * dure_dtype_size(out_operand->dtype);
   if (dure_operand_is_contiguous(out_operand) && bytes == size) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "tensor '%s' of '%s' has %llu bytes (%s), the host's copy %llu", executable->labels[tensor.index],
-                   executable->label, (unsigned long long)bytes, dure_operand_is_contiguous(out_operand) ? "contiguous" : "strided",
-                   (unsigned long long)size);
+  return dure_fail(DURE_INVALID_ARGUMENT, "tensor '%s' of '%s' has %llu bytes (%s), the host's copy %llu",
+                   executable->labels[tensor.index], executable->label, (unsigned long long)bytes,
+                   dure_operand_is_contiguous(out_operand) ? "contiguous" : "strided", (unsigned long long)size);
 }
 
-dure_status dure_executable_write(dure_executable *executable, dure_stream *stream, dure_tensor tensor, const void *data, uint64_t size) {
+dure_status dure_executable_write(dure_executable *executable, dure_stream *stream, dure_tensor tensor,
+                                  const void *data, uint64_t size) {
   dure_operand operand;
   DURE_TRY(transferable(executable, tensor, size, &operand));
   return dure_stream_upload(stream, operand.buffer, operand.offset, data, size);
 }
 
-dure_status dure_executable_read(dure_executable *executable, dure_stream *stream, dure_tensor tensor, void *data, uint64_t size) {
+dure_status dure_executable_read(dure_executable *executable, dure_stream *stream, dure_tensor tensor, void *data,
+                                 uint64_t size) {
   dure_operand operand;
   DURE_TRY(transferable(executable, tensor, size, &operand));
   return dure_stream_download(stream, operand.buffer, operand.offset, data, size, NULL);
 }
 
-dure_status dure_executable_read_later(dure_executable *executable, dure_stream *stream, dure_tensor tensor, void *data, uint64_t size,
-                                       uint64_t *out_point) {
+dure_status dure_executable_read_later(dure_executable *executable, dure_stream *stream, dure_tensor tensor, void *data,
+                                       uint64_t size, uint64_t *out_point) {
   *out_point = 0;
   dure_operand operand;
   DURE_TRY(transferable(executable, tensor, size, &operand));
@@ -98,7 +104,8 @@ static int slower_first(const void *a, const void *b) {
 dure_status dure_executable_profile(dure_executable *executable, dure_profile_row **out_rows, size_t *out_count) {
   *out_rows = NULL;
   *out_count = 0;
-  if (!executable->with_timestamps) return dure_fail(DURE_INVALID_ARGUMENT, "'%s' was compiled without timestamps", executable->label);
+  if (!executable->with_timestamps)
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s' was compiled without timestamps", executable->label);
   dure_profile_row *rows = calloc((size_t)executable->call_count + 1, sizeof(*rows));
   if (rows == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory profiling");
   size_t count = 0;

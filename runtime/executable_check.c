@@ -1,4 +1,5 @@
-// Running an executable op by op to find the first that goes wrong: not finite, off from the reference, or out of bounds.
+// Running an executable op by op to find the first that goes wrong: not finite, off from the reference, or out of
+// bounds.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ static uint64_t element_place(const dure_operand *operand, uint64_t index) {
 
 // ---- not finite ------------------------------------------------------------------------------------------------
 
-static dure_status scan_operand(dure_stream *stream, const dure_operand *operand, bool *out_found, uint64_t *out_index, double *out_value) {
+static dure_status scan_operand(dure_stream *stream, const dure_operand *operand, bool *out_found, uint64_t *out_index,
+                                double *out_value) {
   void *bytes = NULL;
   DURE_TRY(download_span(stream, operand, &bytes));
   uint64_t count = dure_operand_count(operand);
@@ -61,7 +63,8 @@ static dure_status scan_operand(dure_stream *stream, const dure_operand *operand
   return NULL;
 }
 
-dure_status dure_executable_find_not_finite(dure_executable *executable, dure_stream *stream, bool *out_found, char *out_text, size_t text_size) {
+dure_status dure_executable_find_not_finite(dure_executable *executable, dure_stream *stream, bool *out_found,
+                                            char *out_text, size_t text_size) {
   *out_found = false;
   if (text_size > 0) out_text[0] = '\0';
   for (uint32_t c = 0; c < executable->call_count; c++) {
@@ -75,8 +78,9 @@ dure_status dure_executable_find_not_finite(dure_executable *executable, dure_st
       double value = 0;
       DURE_TRY(scan_operand(stream, operand, out_found, &index, &value));
       if (!*out_found) continue;
-      snprintf(out_text, text_size, "op %u of %u of '%s', %s: element %llu of '%s' is %g", c + 1, executable->call_count, executable->label,
-               executable->call_labels[c], (unsigned long long)index, row->operands[i].name, value);
+      snprintf(out_text, text_size, "op %u of %u of '%s', %s: element %llu of '%s' is %g", c + 1,
+               executable->call_count, executable->label, executable->call_labels[c], (unsigned long long)index,
+               row->operands[i].name, value);
       return NULL;
     }
   }
@@ -109,8 +113,10 @@ static dure_status twin_make(twin *t, dure_device *reference, dure_stream *strea
     if (!dure_operand_is_present(operand)) continue;
     void *bytes = NULL;
     DURE_TRY(download_span(stream, operand, &bytes));
-    dure_status status = dure_buffer_create(reference, dure_operand_span(operand), DURE_MEMORY_DEVICE, "check", &t->call.operands[i].buffer);
-    if (status == NULL) status = dure_stream_upload(t->stream, t->call.operands[i].buffer, 0, bytes, dure_operand_span(operand));
+    dure_status status = dure_buffer_create(reference, dure_operand_span(operand), DURE_MEMORY_DEVICE, "check",
+                                            &t->call.operands[i].buffer);
+    if (status == NULL)
+      status = dure_stream_upload(t->stream, t->call.operands[i].buffer, 0, bytes, dure_operand_span(operand));
     free(bytes);
     DURE_TRY(status);
     t->call.operands[i].offset = 0;
@@ -130,7 +136,8 @@ static dure_status twin_run(twin *t) {
 }
 
 // A debugging aid, so one generous tolerance: 1e-4 of the tensor's largest magnitude (the suite derives tight ones).
-static dure_status compare_operand(dure_stream *stream, const twin *t, const dure_op_call *call, uint32_t index, const char *label) {
+static dure_status compare_operand(dure_stream *stream, const twin *t, const dure_op_call *call, uint32_t index,
+                                   const char *label) {
   const dure_operand *operand = &call->operands[index];
   void *found = NULL;
   DURE_TRY(download_span(stream, operand, &found));
@@ -147,8 +154,8 @@ static dure_status compare_operand(dure_stream *stream, const twin *t, const dur
     double a = dure_dtype_load(operand->dtype, found, place), b = dure_dtype_load(operand->dtype, expected, place);
     bool agrees = isnan(b) ? isnan(a) : isinf(b) ? a == b : fabs(a - b) <= 1e-4 * largest;
     if (!agrees) {
-      status = dure_fail(DURE_INTERNAL, "%s: element %llu of '%s' is %.9g, the reference says %.9g", label, (unsigned long long)i,
-                         dure_op_get(call->op)->operands[index].name, a, b);
+      status = dure_fail(DURE_INTERNAL, "%s: element %llu of '%s' is %.9g, the reference says %.9g", label,
+                         (unsigned long long)i, dure_op_get(call->op)->operands[index].name, a, b);
     }
   }
   free(found);
@@ -178,13 +185,15 @@ dure_status dure_executable_check(dure_executable *executable, dure_stream *stre
 
 // ---- sentinels -------------------------------------------------------------------------------------------------
 
-static dure_status check_guard(dure_executable *executable, dure_stream *stream, const guarded *g, uint64_t offset, const char *side) {
+static dure_status check_guard(dure_executable *executable, dure_stream *stream, const guarded *g, uint64_t offset,
+                               const char *side) {
   uint32_t *words = malloc((size_t)executable->guard_bytes);
   if (words == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory checking sentinels");
   dure_status status = dure_stream_download(stream, g->buffer, offset, words, executable->guard_bytes, NULL);
   for (uint64_t i = 0; status == NULL && i < executable->guard_bytes / 4; i++) {
     if (words[i] == EXECUTABLE_GUARD_PATTERN) continue;
-    status = dure_fail(DURE_INTERNAL, "'%s' (%llu bytes at %llu): the sentinel %s it was overwritten, %llu bytes in, with %08x",
+    status = dure_fail(DURE_INTERNAL,
+                       "'%s' (%llu bytes at %llu): the sentinel %s it was overwritten, %llu bytes in, with %08x",
                        executable->labels[g->value], (unsigned long long)g->size, (unsigned long long)g->offset, side,
                        (unsigned long long)(i * 4), words[i]);
   }
@@ -193,7 +202,8 @@ static dure_status check_guard(dure_executable *executable, dure_stream *stream,
 }
 
 dure_status dure_executable_guards(dure_executable *executable, dure_stream *stream) {
-  if (executable->guard_bytes == 0) return dure_fail(DURE_INVALID_ARGUMENT, "'%s' was compiled without guards", executable->label);
+  if (executable->guard_bytes == 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s' was compiled without guards", executable->label);
   for (size_t i = 0; i < executable->guard_count; i++) {
     const guarded *g = &executable->guards[i];
     DURE_TRY(check_guard(executable, stream, g, g->offset - executable->guard_bytes, "before"));

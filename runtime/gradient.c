@@ -1,8 +1,9 @@
 // Reverse-mode differentiation of a recorded program by the rows' gradient rules.
 //
-// Every root (allocation) that needs a gradient gets one of the same shape; a view's gradient is the same view of it. The
-// first contribution to a region overwrites, later ones add. Where the regions that contributions will write overlap
-// without being equal, or leave holes in an activation, the whole gradient is zero-filled first and everything adds.
+// Every root (allocation) that needs a gradient gets one of the same shape; a view's gradient is the same view of it.
+// The first contribution to a region overwrites, later ones add. Where the regions that contributions will write
+// overlap without being equal, or leave holes in an activation, the whole gradient is zero-filled first and everything
+// adds.
 #include "runtime/gradient.h"
 
 #include <stdlib.h>
@@ -69,21 +70,21 @@ static bool regions_disjoint(const region *a, const region *b) {
 // ---- state -----------------------------------------------------------------------------------------------------
 
 typedef struct root_state {
-  bool wanted;           // depends on a target
-  bool reaches_loss;     // the loss depends on it
+  bool wanted;        // depends on a target
+  bool reaches_loss;  // the loss depends on it
   bool is_target;
   dure_tensor gradient;  // same shape as the root; absent until first needed
   bool zero_first;       // regions overlap or leave holes
   region *regions;       // that contributions will write, without repeats
   uint32_t region_count, region_capacity;
-  bool *written;         // by region
+  bool *written;  // by region
 } root_state;
 
 struct dure_gradient {
   dure_program *program;
-  root_state *roots;     // by value index; only roots' entries are used
-  uint32_t root_count;   // values that existed before the backward pass
-  bool accumulate;       // into the targets
+  root_state *roots;    // by value index; only roots' entries are used
+  uint32_t root_count;  // values that existed before the backward pass
+  bool accumulate;      // into the targets
   bool out_of_memory;
 };
 
@@ -111,7 +112,8 @@ static void mark_dependencies(dure_gradient *gradient, dure_tensor loss, uint32_
     bool depends = false;
     for (uint32_t i = 0; i < row->operand_count; i++) {
       bool is_float = row->operands[i].dtype == DURE_DTYPE_NONE;
-      if (is_float && (row->operands[i].access & DURE_READ) != 0) depends = depends || dure_gradient_wants(gradient, call->operands[i]);
+      if (is_float && (row->operands[i].access & DURE_READ) != 0)
+        depends = depends || dure_gradient_wants(gradient, call->operands[i]);
     }
     for (uint32_t i = row->input_count; depends && row->gradient != NULL && i < row->operand_count; i++) {
       root_state *root = root_of(gradient, call->operands[i]);
@@ -222,7 +224,8 @@ dure_gradient_slot dure_gradient_open(dure_gradient *gradient, dure_tensor input
   prepare_root(gradient, input, root);
   region touched = region_of(&gradient->program->values[input.index]);
   uint32_t index = find_region(root, &touched);
-  bool add = root->zero_first || index == UINT32_MAX || root->written[index] || (root->is_target && gradient->accumulate);
+  bool add =
+      root->zero_first || index == UINT32_MAX || root->written[index] || (root->is_target && gradient->accumulate);
   dure_tensor target = gradient_view(gradient, input, root->gradient);
   if (index != UINT32_MAX) root->written[index] = true;
   if (add && !can_accumulate) {
@@ -246,8 +249,9 @@ void dure_gradient_alias(dure_gradient *gradient, dure_tensor input, dure_tensor
   root_state *root = root_of(gradient, input);
   if (root == NULL || program_failed(gradient->program)) return;
   if (root->gradient.index != 0 || root->region_count > 1) {
-    program_fail(gradient->program, dure_fail(DURE_UNSUPPORTED, "tensor '%s' is used again where its gradient takes its place",
-                                              gradient->program->values[input.index].label));
+    program_fail(gradient->program,
+                 dure_fail(DURE_UNSUPPORTED, "tensor '%s' is used again where its gradient takes its place",
+                           gradient->program->values[input.index].label));
     return;
   }
   root->gradient = (dure_tensor){gradient->program->values[tensor.index].root};
@@ -271,7 +275,8 @@ static dure_tensor loss_gradient(dure_program *program, dure_tensor loss, dure_t
   uint64_t column[2] = {count, 1}, one[2] = {1, 1};
   dure_tensor ones = dure_tensor_temporary(program, "ones", dure_tensor_dtype(program, loss), 2, column);
   dure_fill(program, ones, 1.0f);
-  dure_tensor repeated = dure_matmul(program, ones, dure_tensor_reshape(program, seed, 2, one), DURE_ABSENT, false, false);
+  dure_tensor repeated =
+      dure_matmul(program, ones, dure_tensor_reshape(program, seed, 2, one), DURE_ABSENT, false, false);
   program_value shape = program->values[loss.index];
   return dure_tensor_reshape(program, repeated, shape.rank, shape.shape);
 }
@@ -289,24 +294,31 @@ static void run_rules(dure_gradient *gradient, uint32_t call_count) {
   }
 }
 
-static dure_status check_request(const dure_program *program, dure_tensor loss, dure_tensor seed, const dure_gradient_target *targets, size_t target_count) {
+static dure_status check_request(const dure_program *program, dure_tensor loss, dure_tensor seed,
+                                 const dure_gradient_target *targets, size_t target_count) {
   DURE_TRY(dure_program_check(program));
   if (loss.index == 0 || dure_tensor_element_count(program, seed) != 1) {
     return dure_fail(DURE_INVALID_ARGUMENT, "a gradient needs a loss and a seed of one element");
   }
-  if (program->values[loss.index].root != loss.index) return dure_fail(DURE_INVALID_ARGUMENT, "the loss must not be a view");
+  if (program->values[loss.index].root != loss.index)
+    return dure_fail(DURE_INVALID_ARGUMENT, "the loss must not be a view");
   for (size_t i = 0; i < target_count; i++) {
-    const program_value *value = &program->values[targets[i].value.index], *gradient = &program->values[targets[i].gradient.index];
-    if (!value->is_external || !gradient->is_external || value->root != targets[i].value.index || value->dtype != gradient->dtype ||
-        dure_tensor_element_count(program, targets[i].value) != dure_tensor_element_count(program, targets[i].gradient)) {
-      return dure_fail(DURE_INVALID_ARGUMENT, "target %zu ('%s') and its gradient must be external tensors of one shape and type", i, value->label);
+    const program_value *value = &program->values[targets[i].value.index],
+                        *gradient = &program->values[targets[i].gradient.index];
+    if (!value->is_external || !gradient->is_external || value->root != targets[i].value.index ||
+        value->dtype != gradient->dtype ||
+        dure_tensor_element_count(program, targets[i].value) !=
+            dure_tensor_element_count(program, targets[i].gradient)) {
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "target %zu ('%s') and its gradient must be external tensors of one shape and type", i,
+                       value->label);
     }
   }
   return NULL;
 }
 
-dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_tensor seed, const dure_gradient_target *targets,
-                                  size_t target_count, bool accumulate) {
+dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_tensor seed,
+                                  const dure_gradient_target *targets, size_t target_count, bool accumulate) {
   DURE_TRY(check_request(program, loss, seed, targets, target_count));
   dure_gradient gradient = {.program = program, .root_count = program->value_count, .accumulate = accumulate};
   gradient.roots = calloc(gradient.root_count, sizeof(*gradient.roots));
@@ -323,7 +335,8 @@ dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_
   bool from_cross_entropy = false;
   for (uint32_t c = 0; c < call_count; c++) {
     const dure_program_call_record *call = &program->calls[c];
-    from_cross_entropy = from_cross_entropy || (call->op == DURE_OP_cross_entropy && call->operands[2].index == loss.index);
+    from_cross_entropy =
+        from_cross_entropy || (call->op == DURE_OP_cross_entropy && call->operands[2].index == loss.index);
   }
   uint32_t scope = program->current_scope;
   if (gradient.roots[loss.index].wanted && !gradient.roots[loss.index].is_target) {
@@ -333,7 +346,8 @@ dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_
     program_fail(program, dure_fail(DURE_INVALID_ARGUMENT, "the loss depends on none of the gradient's targets"));
   }
   program->current_scope = scope;
-  if (gradient.out_of_memory) program_fail(program, dure_fail(DURE_OUT_OF_MEMORY, "out of memory differentiating a program"));
+  if (gradient.out_of_memory)
+    program_fail(program, dure_fail(DURE_OUT_OF_MEMORY, "out of memory differentiating a program"));
   for (uint32_t i = 0; i < gradient.root_count; i++) {
     free(gradient.roots[i].regions);
     free(gradient.roots[i].written);

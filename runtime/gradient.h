@@ -17,8 +17,8 @@ struct dure_program_call_record {
 };
 
 typedef struct dure_gradient_slot {
-  dure_tensor tensor;     // where the contribution goes; absent when the input wants none
-  bool accumulate;        // add to it
+  dure_tensor tensor;       // where the contribution goes; absent when the input wants none
+  bool accumulate;          // add to it
   dure_tensor destination;  // set when `tensor` is a temporary that close() adds to the gradient
 } dure_gradient_slot;
 

@@ -128,7 +128,8 @@ dure_status dure_device_open(const char *identifier, dure_device **out_device) {
   if (info == NULL) {
     status = unknown_device(infos, count, wanted, notes);
   } else if (!info->usable) {
-    status = dure_fail(DURE_UNSUPPORTED, "device '%s' (%s) cannot be used: %s", info->identifier, info->name, info->reason);
+    status =
+        dure_fail(DURE_UNSUPPORTED, "device '%s' (%s) cannot be used: %s", info->identifier, info->name, info->reason);
   } else {
     status = open_identified(info->identifier, out_device);
   }
@@ -155,7 +156,8 @@ dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t
   uint64_t available = 0;
   DURE_TRY(device->vtable->available_memory(device, &available));
   if (device->memory_restriction > 0) {
-    uint64_t left = device->memory_restriction > device->memory_used ? device->memory_restriction - device->memory_used : 0;
+    uint64_t left =
+        device->memory_restriction > device->memory_used ? device->memory_restriction - device->memory_used : 0;
     if (left < available) available = left;
   }
   *out_available = available;
@@ -173,7 +175,8 @@ void dure_device_restrict(dure_device *device, const dure_limits *limits, uint64
   if (limits != NULL) {
     restrict_bytes(&device->info.limits.max_binding_bytes, limits->max_binding_bytes);
     restrict_bytes(&device->info.limits.max_allocation_bytes, limits->max_allocation_bytes);
-    if (limits->offset_alignment > device->info.limits.offset_alignment) device->info.limits.offset_alignment = limits->offset_alignment;
+    if (limits->offset_alignment > device->info.limits.offset_alignment)
+      device->info.limits.offset_alignment = limits->offset_alignment;
     restrict_rate(&device->info.limits.max_dispatch_flops, limits->max_dispatch_flops);
     restrict_rate(&device->info.limits.max_recording_flops, limits->max_recording_flops);
     restrict_bytes(&device->info.limits.max_loop_iterations, limits->max_loop_iterations);
@@ -197,7 +200,8 @@ static void describe_consumers(const dure_device *device, char *text, size_t siz
     if (largest == NULL) return;
     shown[rank] = largest;
     size_t used = strlen(text);
-    snprintf(text + used, size - used, "%s%s %.1f MiB", rank == 0 ? "" : ", ", largest->label, (double)largest->size / 1048576.0);
+    snprintf(text + used, size - used, "%s%s %.1f MiB", rank == 0 ? "" : ", ", largest->label,
+             (double)largest->size / 1048576.0);
   }
 }
 
@@ -207,20 +211,23 @@ static dure_status check_budget(dure_device *device, uint64_t size, const char *
   if (size <= available) return NULL;
   char consumers[512];
   describe_consumers(device, consumers, sizeof(consumers));
-  return dure_fail(DURE_OUT_OF_MEMORY,
-                   "%s needs %.1f MiB on %s, but only %.1f MiB are available (%.1f MiB in use; largest: %s); use a smaller "
-                   "batch size, context or model, or close other programs that use the device",
-                   label, (double)size / 1048576.0, device->info.identifier, (double)available / 1048576.0,
-                   (double)used / 1048576.0, consumers[0] != '\0' ? consumers : "none");
+  return dure_fail(
+      DURE_OUT_OF_MEMORY,
+      "%s needs %.1f MiB on %s, but only %.1f MiB are available (%.1f MiB in use; largest: %s); use a smaller "
+      "batch size, context or model, or close other programs that use the device",
+      label, (double)size / 1048576.0, device->info.identifier, (double)available / 1048576.0, (double)used / 1048576.0,
+      consumers[0] != '\0' ? consumers : "none");
 }
 
-dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_kind kind, const char *label, dure_buffer **out_buffer) {
+dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_kind kind, const char *label,
+                               dure_buffer **out_buffer) {
   *out_buffer = NULL;
   if (label == NULL) label = "buffer";
   if (size == 0) return dure_fail(DURE_INVALID_ARGUMENT, "buffer '%s' must not be empty", label);
   if (size > device->info.limits.max_allocation_bytes) {
-    return dure_fail(DURE_OUT_OF_MEMORY, "%s needs one buffer of %.1f MiB, but %s allows %.1f MiB", label, (double)size / 1048576.0,
-                     device->info.identifier, (double)device->info.limits.max_allocation_bytes / 1048576.0);
+    return dure_fail(DURE_OUT_OF_MEMORY, "%s needs one buffer of %.1f MiB, but %s allows %.1f MiB", label,
+                     (double)size / 1048576.0, device->info.identifier,
+                     (double)device->info.limits.max_allocation_bytes / 1048576.0);
   }
   DURE_TRY(check_budget(device, size, label));
   dure_buffer *buffer = NULL;
@@ -265,7 +272,8 @@ void *dure_buffer_map(dure_buffer *buffer) { return buffer->mapped; }
 static dure_status check_range(const dure_buffer *buffer, uint64_t offset, uint64_t size, const char *what) {
   if (offset <= buffer->size && size <= buffer->size - offset) return NULL;
   return dure_fail(DURE_INVALID_ARGUMENT, "%s of bytes %llu to %llu lies outside buffer '%s' of %llu bytes", what,
-                   (unsigned long long)offset, (unsigned long long)(offset + size), buffer->label, (unsigned long long)buffer->size);
+                   (unsigned long long)offset, (unsigned long long)(offset + size), buffer->label,
+                   (unsigned long long)buffer->size);
 }
 
 // ---- streams and events ----------------------------------------------------------------------------------------
@@ -284,14 +292,16 @@ void dure_stream_destroy(dure_stream *stream) {
   if (stream != NULL) stream->device->vtable->stream_destroy(stream);
 }
 
-dure_status dure_stream_upload(dure_stream *stream, dure_buffer *buffer, uint64_t offset, const void *data, uint64_t size) {
+dure_status dure_stream_upload(dure_stream *stream, dure_buffer *buffer, uint64_t offset, const void *data,
+                               uint64_t size) {
   DURE_TRY(check_range(buffer, offset, size, "an upload"));
   if (size == 0) return NULL;
   stream->point++;
   return stream->device->vtable->stream_upload(stream, buffer, offset, data, size);
 }
 
-dure_status dure_stream_download(dure_stream *stream, dure_buffer *buffer, uint64_t offset, void *data, uint64_t size, uint64_t *out_point) {
+dure_status dure_stream_download(dure_stream *stream, dure_buffer *buffer, uint64_t offset, void *data, uint64_t size,
+                                 uint64_t *out_point) {
   if (out_point != NULL) *out_point = 0;
   DURE_TRY(check_range(buffer, offset, size, "a download"));
   if (size == 0) {
@@ -306,15 +316,19 @@ dure_status dure_stream_download(dure_stream *stream, dure_buffer *buffer, uint6
   return NULL;
 }
 
-dure_status dure_stream_submit(dure_stream *stream, dure_recording *const *recordings, size_t count, dure_event *wait_event,
-                               uint64_t wait_value, dure_event *signal_event, uint64_t signal_value, uint64_t *out_point) {
+dure_status dure_stream_submit(dure_stream *stream, dure_recording *const *recordings, size_t count,
+                               dure_event *wait_event, uint64_t wait_value, dure_event *signal_event,
+                               uint64_t signal_value, uint64_t *out_point) {
   if (out_point != NULL) *out_point = 0;
   for (size_t i = 0; i < count; i++) {
-    if (!recordings[i]->finished) return dure_fail(DURE_INVALID_ARGUMENT, "recording %zu of a submission is not finished", i);
-    if (recordings[i]->device != stream->device) return dure_fail(DURE_INVALID_ARGUMENT, "a recording belongs to another device");
+    if (!recordings[i]->finished)
+      return dure_fail(DURE_INVALID_ARGUMENT, "recording %zu of a submission is not finished", i);
+    if (recordings[i]->device != stream->device)
+      return dure_fail(DURE_INVALID_ARGUMENT, "a recording belongs to another device");
   }
   stream->point++;
-  DURE_TRY(stream->device->vtable->stream_submit(stream, recordings, count, wait_event, wait_value, signal_event, signal_value));
+  DURE_TRY(stream->device->vtable->stream_submit(stream, recordings, count, wait_event, wait_value, signal_event,
+                                                 signal_value));
   if (out_point != NULL) *out_point = stream->point;
   return NULL;
 }
@@ -342,7 +356,9 @@ void dure_event_destroy(dure_event *event) {
   if (event != NULL) event->device->vtable->event_destroy(event);
 }
 
-dure_status dure_event_signal(dure_event *event, uint64_t value) { return event->device->vtable->event_signal(event, value); }
+dure_status dure_event_signal(dure_event *event, uint64_t value) {
+  return event->device->vtable->event_signal(event, value);
+}
 
 dure_status dure_event_read(dure_event *event, uint64_t *out_value) {
   *out_value = 0;
@@ -356,12 +372,14 @@ dure_status dure_event_wait(dure_event *event, uint64_t value, uint64_t timeout_
 
 // ---- kernels and recordings ------------------------------------------------------------------------------------
 
-dure_status dure_kernel_get(dure_device *device, const char *name, const uint32_t *constants, size_t constant_count, dure_kernel **out_kernel) {
+dure_status dure_kernel_get(dure_device *device, const char *name, const uint32_t *constants, size_t constant_count,
+                            dure_kernel **out_kernel) {
   *out_kernel = NULL;
   return device->vtable->kernel_get(device, name, constants, constant_count, out_kernel);
 }
 
-dure_status dure_recording_create(dure_device *device, const char *label, uint32_t flags, dure_recording **out_recording) {
+dure_status dure_recording_create(dure_device *device, const char *label, uint32_t flags,
+                                  dure_recording **out_recording) {
   *out_recording = NULL;
   dure_recording *recording = NULL;
   DURE_TRY(device->vtable->recording_create(device, label, flags, &recording));
@@ -375,35 +393,41 @@ void dure_recording_destroy(dure_recording *recording) {
   if (recording != NULL) recording->device->vtable->recording_destroy(recording);
 }
 
-void dure_recording_label(dure_recording *recording, const char *label) { recording->device->vtable->recording_label(recording, label); }
+void dure_recording_label(dure_recording *recording, const char *label) {
+  recording->device->vtable->recording_label(recording, label);
+}
 
 static dure_status check_open(const dure_recording *recording) {
   if (!recording->finished) return NULL;
   return dure_fail(DURE_INVALID_ARGUMENT, "a command was added to a finished recording");
 }
 
-dure_status dure_recording_dispatch(dure_recording *recording, dure_kernel *kernel, const dure_binding *bindings, size_t binding_count,
-                                    const void *push, size_t push_size, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z) {
+dure_status dure_recording_dispatch(dure_recording *recording, dure_kernel *kernel, const dure_binding *bindings,
+                                    size_t binding_count, const void *push, size_t push_size, uint32_t groups_x,
+                                    uint32_t groups_y, uint32_t groups_z) {
   DURE_TRY(check_open(recording));
   const dure_limits *limits = &recording->device->info.limits;
   for (size_t i = 0; i < binding_count; i++) {
     DURE_TRY(check_range(bindings[i].buffer, bindings[i].offset, bindings[i].size, "a binding"));
     if (bindings[i].size > limits->max_binding_bytes) {
-      return dure_fail(DURE_UNSUPPORTED, "binding %zu of a dispatch covers %llu bytes of '%s', more than the %llu that %s can bind", i,
-                       (unsigned long long)bindings[i].size, bindings[i].buffer->label, (unsigned long long)limits->max_binding_bytes,
-                       recording->device->info.identifier);
+      return dure_fail(DURE_UNSUPPORTED,
+                       "binding %zu of a dispatch covers %llu bytes of '%s', more than the %llu that %s can bind", i,
+                       (unsigned long long)bindings[i].size, bindings[i].buffer->label,
+                       (unsigned long long)limits->max_binding_bytes, recording->device->info.identifier);
     }
     if (bindings[i].offset % limits->offset_alignment != 0) {
-      return dure_fail(DURE_INVALID_ARGUMENT, "binding %zu of a dispatch starts at byte %llu, which is not a multiple of %llu", i,
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "binding %zu of a dispatch starts at byte %llu, which is not a multiple of %llu", i,
                        (unsigned long long)bindings[i].offset, (unsigned long long)limits->offset_alignment);
     }
   }
   if (groups_x == 0 || groups_y == 0 || groups_z == 0) return NULL;
-  return recording->device->vtable->recording_dispatch(recording, kernel, bindings, binding_count, push, push_size, groups_x, groups_y, groups_z);
+  return recording->device->vtable->recording_dispatch(recording, kernel, bindings, binding_count, push, push_size,
+                                                       groups_x, groups_y, groups_z);
 }
 
-dure_status dure_recording_copy(dure_recording *recording, dure_buffer *source, uint64_t source_offset, dure_buffer *target,
-                                uint64_t target_offset, uint64_t size) {
+dure_status dure_recording_copy(dure_recording *recording, dure_buffer *source, uint64_t source_offset,
+                                dure_buffer *target, uint64_t target_offset, uint64_t size) {
   DURE_TRY(check_open(recording));
   DURE_TRY(check_range(source, source_offset, size, "a copy"));
   DURE_TRY(check_range(target, target_offset, size, "a copy"));
@@ -411,10 +435,12 @@ dure_status dure_recording_copy(dure_recording *recording, dure_buffer *source, 
   return recording->device->vtable->recording_copy(recording, source, source_offset, target, target_offset, size);
 }
 
-dure_status dure_recording_fill(dure_recording *recording, dure_buffer *buffer, uint64_t offset, uint64_t size, uint32_t pattern) {
+dure_status dure_recording_fill(dure_recording *recording, dure_buffer *buffer, uint64_t offset, uint64_t size,
+                                uint32_t pattern) {
   DURE_TRY(check_open(recording));
   DURE_TRY(check_range(buffer, offset, size, "a fill"));
-  if (offset % 4 != 0 || size % 4 != 0) return dure_fail(DURE_INVALID_ARGUMENT, "a fill's offset and size must be multiples of 4 bytes");
+  if (offset % 4 != 0 || size % 4 != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "a fill's offset and size must be multiples of 4 bytes");
   if (size == 0) return NULL;
   return recording->device->vtable->recording_fill(recording, buffer, offset, size, pattern);
 }

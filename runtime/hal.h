@@ -1,8 +1,8 @@
 // Hardware abstraction: device, buffer, stream, event, kernel, recording. Knows bytes, not tensors.
 //
-// A backend implements `dure_device_vtable` (about 20 entry points). The public functions below validate their arguments
-// and then dispatch; callers use only those. Handles are owned by whoever created them and must be destroyed before
-// their device is closed. Nothing here is thread-safe except where said: one thread drives one device.
+// A backend implements `dure_device_vtable` (about 20 entry points). The public functions below validate their
+// arguments and then dispatch; callers use only those. Handles are owned by whoever created them and must be destroyed
+// before their device is closed. Nothing here is thread-safe except where said: one thread drives one device.
 #ifndef DURE_RUNTIME_HAL_H_
 #define DURE_RUNTIME_HAL_H_
 
@@ -56,10 +56,10 @@ typedef struct dure_device_feature {
 enum { DURE_FEATURES_MAX = 32 };
 
 typedef struct dure_device_info {
-  char identifier[32];   // what --device takes: "vulkan:0", "cuda:1", "reference"
-  char backend[16];      // "vulkan", "cuda", "reference"
-  char name[256];        // the device's own name
-  char driver[256];      // driver name and version
+  char identifier[32];  // what --device takes: "vulkan:0", "cuda:1", "reference"
+  char backend[16];     // "vulkan", "cuda", "reference"
+  char name[256];       // the device's own name
+  char driver[256];     // driver name and version
   dure_device_kind kind;
   uint64_t memory_bytes;         // the device's own memory
   uint64_t memory_budget_bytes;  // of which this process may use about so much now
@@ -71,15 +71,18 @@ typedef struct dure_device_info {
 } dure_device_info;
 
 // Every device of every backend, also those that cannot be used (with the reason), the best first. Release with free().
-// Missing loaders and drivers are no failure: `out_notes` (free(), may be NULL) then says what is missing and what to install.
+// Missing loaders and drivers are no failure: `out_notes` (free(), may be NULL) then says what is missing and what to
+// install.
 DURE_MUST_CHECK dure_status dure_devices_list(dure_device_info **out_infos, size_t *out_count, char **out_notes);
 
 // Opens the device named like --device: "auto" (or NULL), "vulkan", "vulkan:N", "cuda:N", "reference".
 DURE_MUST_CHECK dure_status dure_device_open(const char *identifier, dure_device **out_device);
 void dure_device_close(dure_device *device);  // NULL is fine; waits for work in flight
 const dure_device_info *dure_device_get_info(const dure_device *device);
-// Bytes allocated through this device now and at most so far, and what may still be taken (asked of the driver each time).
-DURE_MUST_CHECK dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t *out_peak, uint64_t *out_available);
+// Bytes allocated through this device now and at most so far, and what may still be taken (asked of the driver each
+// time).
+DURE_MUST_CHECK dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t *out_peak,
+                                               uint64_t *out_available);
 // Overrides limits (the smaller of each wins; zero fields are ignored). For tests, profiles and --device-memory.
 void dure_device_restrict(dure_device *device, const dure_limits *limits, uint64_t memory_budget_bytes);
 
@@ -92,11 +95,11 @@ typedef enum dure_memory_kind {
 
 // Zero-filled. `label` says what it is for in messages about memory. Fails with DURE_OUT_OF_MEMORY, naming the largest
 // buffers that exist and what to change, when the device's budget would be passed.
-DURE_MUST_CHECK dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_kind kind, const char *label,
-                                               dure_buffer **out_buffer);
+DURE_MUST_CHECK dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_kind kind,
+                                               const char *label, dure_buffer **out_buffer);
 void dure_buffer_destroy(dure_buffer *buffer);  // NULL is fine; the caller has waited for work that uses it
 uint64_t dure_buffer_size(const dure_buffer *buffer);
-void *dure_buffer_map(dure_buffer *buffer);     // DURE_MEMORY_HOST (and every buffer of the reference device), else NULL
+void *dure_buffer_map(dure_buffer *buffer);  // DURE_MEMORY_HOST (and every buffer of the reference device), else NULL
 
 // ---- streams and events ----------------------------------------------------------------------------------------
 
@@ -105,12 +108,14 @@ void *dure_buffer_map(dure_buffer *buffer);     // DURE_MEMORY_HOST (and every b
 DURE_MUST_CHECK dure_status dure_stream_create(dure_device *device, dure_stream **out_stream);
 void dure_stream_destroy(dure_stream *stream);  // waits for its work
 
-// Copies `size` bytes at `data` into the buffer, in stream order; `data` may be reused as soon as this returns. Any size.
-DURE_MUST_CHECK dure_status dure_stream_upload(dure_stream *stream, dure_buffer *buffer, uint64_t offset, const void *data, uint64_t size);
-// Copies out of the buffer, in stream order. `data` is filled, and must stay valid, until `*out_point` has been waited for
-// by dure_stream_wait (which is what fills it). `out_point` may be NULL: then this call waits.
-DURE_MUST_CHECK dure_status dure_stream_download(dure_stream *stream, dure_buffer *buffer, uint64_t offset, void *data, uint64_t size,
-                                                 uint64_t *out_point);
+// Copies `size` bytes at `data` into the buffer, in stream order; `data` may be reused as soon as this returns. Any
+// size.
+DURE_MUST_CHECK dure_status dure_stream_upload(dure_stream *stream, dure_buffer *buffer, uint64_t offset,
+                                               const void *data, uint64_t size);
+// Copies out of the buffer, in stream order. `data` is filled, and must stay valid, until `*out_point` has been waited
+// for by dure_stream_wait (which is what fills it). `out_point` may be NULL: then this call waits.
+DURE_MUST_CHECK dure_status dure_stream_download(dure_stream *stream, dure_buffer *buffer, uint64_t offset, void *data,
+                                                 uint64_t size, uint64_t *out_point);
 // Runs recordings one after the other. If `wait_event` is not NULL they start when it reaches `wait_value`; if
 // `signal_event` is not NULL it gets `signal_value` when they are done. `out_point` may be NULL.
 DURE_MUST_CHECK dure_status dure_stream_submit(dure_stream *stream, dure_recording *const *recordings, size_t count,
@@ -125,14 +130,15 @@ DURE_MUST_CHECK dure_status dure_event_create(dure_device *device, uint64_t valu
 void dure_event_destroy(dure_event *event);
 DURE_MUST_CHECK dure_status dure_event_signal(dure_event *event, uint64_t value);
 DURE_MUST_CHECK dure_status dure_event_read(dure_event *event, uint64_t *out_value);
-DURE_MUST_CHECK dure_status dure_event_wait(dure_event *event, uint64_t value, uint64_t timeout_nanoseconds, bool *out_reached);
+DURE_MUST_CHECK dure_status dure_event_wait(dure_event *event, uint64_t value, uint64_t timeout_nanoseconds,
+                                            bool *out_reached);
 
 // ---- kernels and recordings ------------------------------------------------------------------------------------
 
 // A compiled kernel of the device, by its variant's name and its specialisation constants (in the order in which the
 // shader numbers them from 0). Created on first use, cached and owned by the device, never destroyed by callers.
-DURE_MUST_CHECK dure_status dure_kernel_get(dure_device *device, const char *name, const uint32_t *constants, size_t constant_count,
-                                            dure_kernel **out_kernel);
+DURE_MUST_CHECK dure_status dure_kernel_get(dure_device *device, const char *name, const uint32_t *constants,
+                                            size_t constant_count, dure_kernel **out_kernel);
 
 typedef enum dure_access { DURE_READ = 1, DURE_WRITE = 2, DURE_READ_WRITE = 3 } dure_access;
 
@@ -147,63 +153,80 @@ typedef struct dure_binding {
 enum { DURE_RECORD_TIMESTAMPS = 1 };  // flags of dure_recording_create
 
 // Commands recorded once and submitted any number of times. `label` names it in traces and messages.
-DURE_MUST_CHECK dure_status dure_recording_create(dure_device *device, const char *label, uint32_t flags, dure_recording **out_recording);
+DURE_MUST_CHECK dure_status dure_recording_create(dure_device *device, const char *label, uint32_t flags,
+                                                  dure_recording **out_recording);
 void dure_recording_destroy(dure_recording *recording);  // NULL is fine; not while it runs
 // Names the commands that follow (an op's name and place), for timestamps, traces and device-lost messages. Copied.
 void dure_recording_label(dure_recording *recording, const char *label);
-DURE_MUST_CHECK dure_status dure_recording_dispatch(dure_recording *recording, dure_kernel *kernel, const dure_binding *bindings,
-                                                    size_t binding_count, const void *push, size_t push_size,
-                                                    uint32_t groups_x, uint32_t groups_y, uint32_t groups_z);
+DURE_MUST_CHECK dure_status dure_recording_dispatch(dure_recording *recording, dure_kernel *kernel,
+                                                    const dure_binding *bindings, size_t binding_count,
+                                                    const void *push, size_t push_size, uint32_t groups_x,
+                                                    uint32_t groups_y, uint32_t groups_z);
 DURE_MUST_CHECK dure_status dure_recording_copy(dure_recording *recording, dure_buffer *source, uint64_t source_offset,
                                                 dure_buffer *target, uint64_t target_offset, uint64_t size);
 // `size` and `offset` in bytes, multiples of 4; the pattern is repeated.
-DURE_MUST_CHECK dure_status dure_recording_fill(dure_recording *recording, dure_buffer *buffer, uint64_t offset, uint64_t size, uint32_t pattern);
+DURE_MUST_CHECK dure_status dure_recording_fill(dure_recording *recording, dure_buffer *buffer, uint64_t offset,
+                                                uint64_t size, uint32_t pattern);
 DURE_MUST_CHECK dure_status dure_recording_finish(dure_recording *recording);
 
 typedef struct dure_command_time {
-  const char *label;    // owned by the recording
-  double nanoseconds;   // device time of this command
+  const char *label;   // owned by the recording
+  double nanoseconds;  // device time of this command
 } dure_command_time;
 // Times of the last completed submission of a recording made with DURE_RECORD_TIMESTAMPS; wait for it first.
 // The array belongs to the recording. Commands, not labels: equal labels repeat.
-DURE_MUST_CHECK dure_status dure_recording_times(dure_recording *recording, const dure_command_time **out_times, size_t *out_count);
+DURE_MUST_CHECK dure_status dure_recording_times(dure_recording *recording, const dure_command_time **out_times,
+                                                 size_t *out_count);
 
 // ---- what a backend provides -----------------------------------------------------------------------------------
 
-// How a backend runs one op row: it adds dispatches for the call (whose operands are resolved to buffers) to the recording.
+// How a backend runs one op row: it adds dispatches for the call (whose operands are resolved to buffers) to the
+// recording.
 typedef struct dure_backend_op {
-  DURE_MUST_CHECK dure_status (*record)(dure_device *device, dure_recording *recording, const struct dure_op_call *call);
+  DURE_MUST_CHECK dure_status (*record)(dure_device *device, dure_recording *recording,
+                                        const struct dure_op_call *call);
   uint64_t (*workspace_bytes)(dure_device *device, const struct dure_op_call *call);  // NULL: none
 } dure_backend_op;
 
 typedef struct dure_device_vtable {
   void (*close)(dure_device *device);
   DURE_MUST_CHECK dure_status (*available_memory)(dure_device *device, uint64_t *out_bytes);
-  DURE_MUST_CHECK dure_status (*buffer_create)(dure_device *device, uint64_t size, dure_memory_kind kind, const char *label, dure_buffer **out_buffer);
+  DURE_MUST_CHECK dure_status (*buffer_create)(dure_device *device, uint64_t size, dure_memory_kind kind,
+                                               const char *label, dure_buffer **out_buffer);
   void (*buffer_destroy)(dure_buffer *buffer);
   DURE_MUST_CHECK dure_status (*stream_create)(dure_device *device, dure_stream **out_stream);
   void (*stream_destroy)(dure_stream *stream);
-  DURE_MUST_CHECK dure_status (*stream_upload)(dure_stream *stream, dure_buffer *buffer, uint64_t offset, const void *data, uint64_t size);
-  DURE_MUST_CHECK dure_status (*stream_download)(dure_stream *stream, dure_buffer *buffer, uint64_t offset, void *data, uint64_t size, uint64_t *out_point);
-  DURE_MUST_CHECK dure_status (*stream_submit)(dure_stream *stream, dure_recording *const *recordings, size_t count, dure_event *wait_event,
-                               uint64_t wait_value, dure_event *signal_event, uint64_t signal_value);
+  DURE_MUST_CHECK dure_status (*stream_upload)(dure_stream *stream, dure_buffer *buffer, uint64_t offset,
+                                               const void *data, uint64_t size);
+  DURE_MUST_CHECK dure_status (*stream_download)(dure_stream *stream, dure_buffer *buffer, uint64_t offset, void *data,
+                                                 uint64_t size, uint64_t *out_point);
+  DURE_MUST_CHECK dure_status (*stream_submit)(dure_stream *stream, dure_recording *const *recordings, size_t count,
+                                               dure_event *wait_event, uint64_t wait_value, dure_event *signal_event,
+                                               uint64_t signal_value);
   DURE_MUST_CHECK dure_status (*stream_wait)(dure_stream *stream, uint64_t point);
   DURE_MUST_CHECK dure_status (*event_create)(dure_device *device, uint64_t value, dure_event **out_event);
   void (*event_destroy)(dure_event *event);
   DURE_MUST_CHECK dure_status (*event_signal)(dure_event *event, uint64_t value);
   DURE_MUST_CHECK dure_status (*event_read)(dure_event *event, uint64_t *out_value);
-  DURE_MUST_CHECK dure_status (*event_wait)(dure_event *event, uint64_t value, uint64_t timeout_nanoseconds, bool *out_reached);
-  DURE_MUST_CHECK dure_status (*kernel_get)(dure_device *device, const char *name, const uint32_t *constants, size_t constant_count, dure_kernel **out_kernel);
-  DURE_MUST_CHECK dure_status (*recording_create)(dure_device *device, const char *label, uint32_t flags, dure_recording **out_recording);
+  DURE_MUST_CHECK dure_status (*event_wait)(dure_event *event, uint64_t value, uint64_t timeout_nanoseconds,
+                                            bool *out_reached);
+  DURE_MUST_CHECK dure_status (*kernel_get)(dure_device *device, const char *name, const uint32_t *constants,
+                                            size_t constant_count, dure_kernel **out_kernel);
+  DURE_MUST_CHECK dure_status (*recording_create)(dure_device *device, const char *label, uint32_t flags,
+                                                  dure_recording **out_recording);
   void (*recording_destroy)(dure_recording *recording);
   void (*recording_label)(dure_recording *recording, const char *label);
-  DURE_MUST_CHECK dure_status (*recording_dispatch)(dure_recording *recording, dure_kernel *kernel, const dure_binding *bindings, size_t binding_count,
-                                    const void *push, size_t push_size, uint32_t groups_x, uint32_t groups_y, uint32_t groups_z);
-  DURE_MUST_CHECK dure_status (*recording_copy)(dure_recording *recording, dure_buffer *source, uint64_t source_offset, dure_buffer *target,
-                                uint64_t target_offset, uint64_t size);
-  DURE_MUST_CHECK dure_status (*recording_fill)(dure_recording *recording, dure_buffer *buffer, uint64_t offset, uint64_t size, uint32_t pattern);
+  DURE_MUST_CHECK dure_status (*recording_dispatch)(dure_recording *recording, dure_kernel *kernel,
+                                                    const dure_binding *bindings, size_t binding_count,
+                                                    const void *push, size_t push_size, uint32_t groups_x,
+                                                    uint32_t groups_y, uint32_t groups_z);
+  DURE_MUST_CHECK dure_status (*recording_copy)(dure_recording *recording, dure_buffer *source, uint64_t source_offset,
+                                                dure_buffer *target, uint64_t target_offset, uint64_t size);
+  DURE_MUST_CHECK dure_status (*recording_fill)(dure_recording *recording, dure_buffer *buffer, uint64_t offset,
+                                                uint64_t size, uint32_t pattern);
   DURE_MUST_CHECK dure_status (*recording_finish)(dure_recording *recording);
-  DURE_MUST_CHECK dure_status (*recording_times)(dure_recording *recording, const dure_command_time **out_times, size_t *out_count);
+  DURE_MUST_CHECK dure_status (*recording_times)(dure_recording *recording, const dure_command_time **out_times,
+                                                 size_t *out_count);
   const dure_backend_op *(*op)(dure_device *device, uint32_t op);  // NULL: this backend has no kernel for the row
 } dure_device_vtable;
 
@@ -212,27 +235,34 @@ struct dure_device {
   const dure_device_vtable *vtable;
   dure_device_info info;
   uint64_t memory_used, memory_peak;
-  uint64_t memory_restriction;          // 0: none
-  struct dure_buffer *first_buffer;     // all live buffers, for messages about memory
+  uint64_t memory_restriction;       // 0: none
+  struct dure_buffer *first_buffer;  // all live buffers, for messages about memory
 };
 struct dure_buffer {
   dure_device *device;
   uint64_t size;
   dure_memory_kind kind;
-  void *mapped;                         // host address, NULL when not host-visible
+  void *mapped;  // host address, NULL when not host-visible
   char label[64];
   struct dure_buffer *previous, *next;  // the device's list, kept by the HAL
 };
 struct dure_stream {
   dure_device *device;
-  uint64_t point;                       // of the last thing enqueued; advanced by the HAL, before the backend's call
+  uint64_t point;  // of the last thing enqueued; advanced by the HAL, before the backend's call
 };
-struct dure_event { dure_device *device; };
-struct dure_recording { dure_device *device; bool finished; };
-struct dure_kernel { dure_device *device; };
+struct dure_event {
+  dure_device *device;
+};
+struct dure_recording {
+  dure_device *device;
+  bool finished;
+};
+struct dure_kernel {
+  dure_device *device;
+};
 
-// One backend, found by the registry in hal.c. `list` appends the backend's devices (realloc), `open` takes the index in
-// that list. A note says what is missing when the backend cannot work here.
+// One backend, found by the registry in hal.c. `list` appends the backend's devices (realloc), `open` takes the index
+// in that list. A note says what is missing when the backend cannot work here.
 typedef struct dure_backend {
   const char *name;
   DURE_MUST_CHECK dure_status (*list)(dure_device_info **infos, size_t *count, char **out_note);

@@ -12,7 +12,8 @@ static uint64_t max_of(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 // A binding starts at an aligned byte before its operand: that much of the limit may be lost.
 static uint64_t usable_binding(const dure_limits *limits) {
-  return limits->max_binding_bytes > 2 * limits->offset_alignment ? limits->max_binding_bytes - limits->offset_alignment : 1;
+  return limits->max_binding_bytes > 2 * limits->offset_alignment ? limits->max_binding_bytes - limits->offset_alignment
+                                                                  : 1;
 }
 
 // How many parts an operand must be cut into, as far as its size goes.
@@ -44,7 +45,8 @@ static void cut_axis(dure_operand *operand, uint32_t axis, uint64_t first, uint6
 // How each operand takes part when a call over R rows is cut into ranges of rows, one letter an operand:
 //   r  [.., C]: cut by rows           v  [R]: cut by elements
 //   s  a sum over rows: whole, overwritten by the first part and added to by the others      -  whole
-static dure_status expand_rows(const dure_op_call *call, const dure_limits *limits, const char *roles, dure_expand_sink sink, void *context) {
+static dure_status expand_rows(const dure_op_call *call, const dure_limits *limits, const char *roles,
+                               dure_expand_sink sink, void *context) {
   uint64_t rows = 0, parts = parts_for_work(call, limits);
   for (uint32_t i = 0; roles[i] != '\0'; i++) {
     const dure_operand *operand = &call->operands[i];
@@ -77,42 +79,51 @@ static dure_status expand_rows(const dure_op_call *call, const dure_limits *limi
   return NULL;
 }
 
-dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context) {
   return expand_rows(call, limits, "rs", sink, context);
 }
 dure_status dure_expand_sum(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
   return expand_rows(call, limits, "vs", sink, context);
 }
-dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                   void *context) {
   return expand_rows(call, limits, "r--rvv", sink, context);
 }
-dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                            void *context) {
   return expand_rows(call, limits, "rr-vvr", sink, context);
 }
-dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const dure_limits *limits,
+                                              dure_expand_sink sink, void *context) {
   return expand_rows(call, limits, "rrvvss", sink, context);
 }
-dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context) {
   return expand_rows(call, limits, "rvvv", sink, context);
 }
-dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits,
+                                               dure_expand_sink sink, void *context) {
   return expand_rows(call, limits, "vv-r", sink, context);
 }
 
 // Operands as large as the largest are cut, the others (step values, optimizer state) stay whole.
-dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context) {
   const dure_op_row *row = dure_op_get(call->op);
   uint64_t largest = 0;
   for (uint32_t i = 0; i < row->operand_count; i++) largest = max_of(largest, dure_operand_count(&call->operands[i]));
   char roles[DURE_MAX_OPERANDS + 1] = "";
-  for (uint32_t i = 0; i < row->operand_count; i++) roles[i] = dure_operand_count(&call->operands[i]) == largest ? 'v' : '-';
+  for (uint32_t i = 0; i < row->operand_count; i++)
+    roles[i] = dure_operand_count(&call->operands[i]) == largest ? 'v' : '-';
   return expand_rows(call, limits, roles, sink, context);
 }
 
 // ---- embedding -------------------------------------------------------------------------------------------------
 
 // The table (operand `table`) is cut by its own rows; indices and rows of y stay whole in that pass.
-static dure_status expand_table(const dure_op_call *call, const dure_limits *limits, uint32_t table, dure_expand_sink sink, void *context) {
+static dure_status expand_table(const dure_op_call *call, const dure_limits *limits, uint32_t table,
+                                dure_expand_sink sink, void *context) {
   uint64_t rows = call->operands[table].shape[0];
   uint64_t parts = parts_for_binding(&call->operands[table], limits);
   if (parts <= 1) return sink(context, call);
@@ -139,13 +150,15 @@ static dure_status table_sink(void *context, const dure_op_call *call) {
   return expand_table(call, next->limits, next->table, next->sink, next->context);
 }
 
-dure_status dure_expand_embedding(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_embedding(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                  void *context) {
   table_context next = {limits, 0, sink, context};
   return expand_rows(call, limits, "-vr", table_sink, &next);
 }
 
 // Ranges of positions add up: the first one overwrites the table's gradient, the others add to it.
-dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                           void *context) {
   table_context next = {limits, 2, sink, context};
   return expand_rows(call, limits, "vrs", table_sink, &next);
 }
@@ -153,10 +166,12 @@ dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_
 // ---- attention -------------------------------------------------------------------------------------------------
 
 // Cut by sequences; one sequence's heads stay in one call.
-dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                  void *context) {
   const dure_op_row *row = dure_op_get(call->op);
   uint64_t batch = call->operands[0].shape[0], parts = parts_for_work(call, limits);
-  for (uint32_t i = 0; i < row->operand_count; i++) parts = max_of(parts, parts_for_binding(&call->operands[i], limits));
+  for (uint32_t i = 0; i < row->operand_count; i++)
+    parts = max_of(parts, parts_for_binding(&call->operands[i], limits));
   if (parts <= 1 || batch <= 1) return sink(context, call);
   uint64_t size = ceil_divide(batch, parts);
   for (uint64_t first = 0; first < batch; first += size) {
@@ -189,7 +204,8 @@ static void flatten_rows(dure_operand *operand) {
   operand->rank = 2;
 }
 
-static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context) {
   uint64_t batch = call->operands[MATMUL_A].shape[0], parts = parts_for_work(call, limits);
   const uint32_t cut[] = {MATMUL_A, MATMUL_B, MATMUL_C};
   for (uint32_t i = 0; i < 3; i++) parts = max_of(parts, parts_for_binding(&call->operands[cut[i]], limits));
@@ -203,7 +219,9 @@ static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limi
   return NULL;
 }
 
-typedef struct matmul_cuts { uint64_t m, n, k, m_size, n_size, k_size; } matmul_cuts;
+typedef struct matmul_cuts {
+  uint64_t m, n, k, m_size, n_size, k_size;
+} matmul_cuts;
 
 static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limits *limits) {
   const dure_operand *a = &call->operands[MATMUL_A], *b = &call->operands[MATMUL_B], *c = &call->operands[MATMUL_C];
@@ -211,7 +229,8 @@ static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limit
   matmul_cuts cuts = {.m = c->shape[0], .n = c->shape[1], .k = transpose_b ? b->shape[1] : b->shape[0]};
   uint64_t m_parts = parts_for_binding(c, limits), n_parts = 1;
   // Kernels unroll the inner loop by at least 4.
-  uint64_t k_parts = max_of(1, ceil_divide(cuts.k, limits->max_loop_iterations >= UINT64_MAX / 4 ? cuts.k : limits->max_loop_iterations * 4));
+  uint64_t k_parts = max_of(
+      1, ceil_divide(cuts.k, limits->max_loop_iterations >= UINT64_MAX / 4 ? cuts.k : limits->max_loop_iterations * 4));
   *(transpose_a ? &k_parts : &m_parts) = max_of(transpose_a ? k_parts : m_parts, parts_for_binding(a, limits));
   *(transpose_b ? &n_parts : &k_parts) = max_of(transpose_b ? n_parts : k_parts, parts_for_binding(b, limits));
   cuts.k_size = max_of(1, part_size(cuts.k, k_parts));
@@ -251,7 +270,8 @@ static dure_op_call cut_matmul(const dure_op_call *call, const matmul_cuts *cuts
   return part;
 }
 
-dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context) {
+dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                               void *context) {
   if (call->operands[MATMUL_B].rank == 3) return expand_matmul_batch(call, limits, sink, context);
   dure_op_call flat = *call;
   flatten_rows(&flat.operands[MATMUL_A]);

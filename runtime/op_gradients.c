@@ -35,7 +35,8 @@ dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program
   dure_tensor dy = dure_gradient_of(gradient, call->operands[Y]);
   dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[X], true);
   dure_tensor operands[DURE_MAX_OPERANDS] = {call->operands[X], dy, slot.tensor};
-  dure_program_call(dure_gradient_program(gradient), DURE_OP_activation_gradient, operands, &call->attributes, slot.accumulate ? 1u << 2 : 0);
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_activation_gradient, operands, &call->attributes,
+                    slot.accumulate ? 1u << 2 : 0);
   dure_gradient_close(gradient, &slot);
   return NULL;
 }
@@ -48,7 +49,8 @@ dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_
   if (!dure_gradient_wants(gradient, call->operands[TABLE])) return NULL;
   dure_tensor dy = dure_gradient_of(gradient, call->operands[Y]);
   dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[TABLE], true);
-  dure_op_attributes attributes = {.embedding = {0, (uint32_t)dure_tensor_dimension(program, call->operands[TABLE], 0)}};
+  dure_op_attributes attributes = {
+      .embedding = {0, (uint32_t)dure_tensor_dimension(program, call->operands[TABLE], 0)}};
   dure_tensor operands[DURE_MAX_OPERANDS] = {call->operands[INDICES], dy, slot.tensor};
   dure_program_call(program, DURE_OP_embedding_gradient, operands, &attributes, slot.accumulate ? 1u << 2 : 0);
   dure_gradient_close(gradient, &slot);
@@ -57,7 +59,8 @@ dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_
 
 // ---- matmul ----------------------------------------------------------------------------------------------------
 
-static void record_matmul(dure_program *program, dure_tensor a, bool transpose_a, dure_tensor b, bool transpose_b, const dure_gradient_slot *slot) {
+static void record_matmul(dure_program *program, dure_tensor a, bool transpose_a, dure_tensor b, bool transpose_b,
+                          const dure_gradient_slot *slot) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, DURE_ABSENT, slot->tensor};
   dure_op_attributes attributes = {.matmul = {transpose_a, transpose_b}};
   dure_program_call(program, DURE_OP_matmul, operands, &attributes, slot->accumulate ? 1u << 3 : 0);
@@ -125,8 +128,10 @@ dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program
   bool wants_weight = dure_gradient_wants(gradient, o[WEIGHT]), wants_bias = dure_gradient_wants(gradient, o[BIAS]);
   if (!wants_weight && !wants_bias) return NULL;
   // Where only one of the two is wanted the other goes to a temporary.
-  dure_gradient_slot weight = wants_weight ? dure_gradient_open(gradient, o[WEIGHT], true) : (dure_gradient_slot){{0}, false, {0}};
-  dure_gradient_slot bias = wants_bias ? dure_gradient_open(gradient, o[BIAS], true) : (dure_gradient_slot){{0}, false, {0}};
+  dure_gradient_slot weight =
+      wants_weight ? dure_gradient_open(gradient, o[WEIGHT], true) : (dure_gradient_slot){{0}, false, {0}};
+  dure_gradient_slot bias =
+      wants_bias ? dure_gradient_open(gradient, o[BIAS], true) : (dure_gradient_slot){{0}, false, {0}};
   dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[X], o[MEAN], o[RECIPROCAL_DEVIATION], weight.tensor, bias.tensor};
   dure_program_call(program, DURE_OP_layer_norm_parameters, operands, NULL,
                     (weight.accumulate ? 1u << 4 : 0) | (bias.accumulate ? 1u << 5 : 0));
@@ -145,7 +150,8 @@ dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_
   for (uint32_t i = Q; i <= V; i++) {
     if (dure_gradient_wants(gradient, o[i])) slots[i] = dure_gradient_open(gradient, o[i], false);
   }
-  dure_tensor operands[DURE_MAX_OPERANDS] = {o[Q], o[K], o[V], o[Y], o[LOG_SUM_EXP], dy, slots[Q].tensor, slots[K].tensor, slots[V].tensor};
+  dure_tensor operands[DURE_MAX_OPERANDS] = {
+      o[Q], o[K], o[V], o[Y], o[LOG_SUM_EXP], dy, slots[Q].tensor, slots[K].tensor, slots[V].tensor};
   dure_program_call(dure_gradient_program(gradient), DURE_OP_attention_gradient, operands, &call->attributes, 0);
   for (uint32_t i = Q; i <= V; i++) {
     if (slots[i].tensor.index != 0) dure_gradient_close(gradient, &slots[i]);

@@ -1,5 +1,5 @@
-// The functions that ops.def's columns name. Adding an op adds its rules to the op_*.c files; this header declares all of
-// them from the table.
+// The functions that ops.def's columns name. Adding an op adds its rules to the op_*.c files; this header declares all
+// of them from the table.
 #ifndef DURE_RUNTIME_OP_RULES_H_
 #define DURE_RUNTIME_OP_RULES_H_
 
@@ -35,18 +35,29 @@ dure_cost dure_cost_attention(const dure_op_call *call);
 dure_cost dure_cost_attention_gradient(const dure_op_call *call);
 dure_cost dure_cost_attention_cached(const dure_op_call *call);
 
-dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context);
+dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context);
 dure_status dure_expand_sum(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_embedding(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
-dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+dure_status dure_expand_embedding(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                  void *context);
+dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                           void *context);
+dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                               void *context);
+dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                   void *context);
+dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                            void *context);
+dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const dure_limits *limits,
+                                              dure_expand_sink sink, void *context);
+dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                  void *context);
+dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context);
+dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits,
+                                               dure_expand_sink sink, void *context);
 
 dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call);

@@ -5,27 +5,31 @@
 
 #include "runtime/op_rules.h"
 
-static uint64_t last_dimension(const dure_operand *operand) { return operand->rank == 0 ? 1 : operand->shape[operand->rank - 1]; }
+static uint64_t last_dimension(const dure_operand *operand) {
+  return operand->rank == 0 ? 1 : operand->shape[operand->rank - 1];
+}
 
 static dure_status expect_count(const dure_op_call *call, uint32_t index, uint64_t expected) {
   const dure_operand *operand = &call->operands[index];
   if (!dure_operand_is_present(operand) || dure_operand_count(operand) == expected) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' has %llu elements, expected %llu", dure_op_get(call->op)->operands[index].name,
-                   (unsigned long long)dure_operand_count(operand), (unsigned long long)expected);
+  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' has %llu elements, expected %llu",
+                   dure_op_get(call->op)->operands[index].name, (unsigned long long)dure_operand_count(operand),
+                   (unsigned long long)expected);
 }
 
 static dure_status expect_rank(const dure_op_call *call, uint32_t index, uint32_t expected) {
   const dure_operand *operand = &call->operands[index];
   if (operand->rank == expected) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' has %u dimensions, expected %u", dure_op_get(call->op)->operands[index].name,
-                   operand->rank, expected);
+  return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' has %u dimensions, expected %u",
+                   dure_op_get(call->op)->operands[index].name, operand->rank, expected);
 }
 
 static dure_status expect_dimension(const dure_op_call *call, uint32_t index, uint32_t axis, uint64_t expected) {
   const dure_operand *operand = &call->operands[index];
   if (operand->shape[axis] == expected) return NULL;
   return dure_fail(DURE_INVALID_ARGUMENT, "dimension %u of operand '%s' is %llu, expected %llu", axis,
-                   dure_op_get(call->op)->operands[index].name, (unsigned long long)operand->shape[axis], (unsigned long long)expected);
+                   dure_op_get(call->op)->operands[index].name, (unsigned long long)operand->shape[axis],
+                   (unsigned long long)expected);
 }
 
 static void output_like(dure_op_call *call, uint32_t output, uint32_t input) {
@@ -45,7 +49,8 @@ dure_status dure_shape_fill(dure_op_call *call) {
 
 dure_status dure_shape_same(dure_op_call *call) {
   const dure_op_row *row = dure_op_get(call->op);
-  for (uint32_t i = 1; i < row->input_count; i++) DURE_TRY(expect_count(call, i, dure_operand_count(&call->operands[0])));
+  for (uint32_t i = 1; i < row->input_count; i++)
+    DURE_TRY(expect_count(call, i, dure_operand_count(&call->operands[0])));
   for (uint32_t i = row->input_count; i < row->operand_count; i++) output_like(call, i, 0);
   return NULL;
 }
@@ -67,7 +72,8 @@ enum { EMBEDDING_TABLE, EMBEDDING_INDICES, EMBEDDING_Y };
 dure_status dure_shape_embedding(dure_op_call *call) {
   DURE_TRY(expect_rank(call, EMBEDDING_TABLE, 2));
   const dure_operand *indices = &call->operands[EMBEDDING_INDICES];
-  if (indices->rank + 1 > DURE_MAX_RANK) return dure_fail(DURE_INVALID_ARGUMENT, "operand 'indices' has too many dimensions");
+  if (indices->rank + 1 > DURE_MAX_RANK)
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand 'indices' has too many dimensions");
   uint64_t shape[DURE_MAX_RANK];
   for (uint32_t i = 0; i < indices->rank; i++) shape[i] = indices->shape[i];
   shape[indices->rank] = call->operands[EMBEDDING_TABLE].shape[1];
@@ -84,7 +90,8 @@ dure_status dure_shape_embedding_gradient(dure_op_call *call) {
   }
   // The table's row count is the caller's: the inferred shape exists only for the check of the width.
   uint64_t rows = call->attributes.embedding.row_count;
-  if (rows == 0) return dure_fail(DURE_INVALID_ARGUMENT, "attribute row_count must say how many rows the whole table has");
+  if (rows == 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "attribute row_count must say how many rows the whole table has");
   uint64_t shape[2] = {rows, last_dimension(&call->operands[DY])};
   dure_operand_set_shape(&call->operands[DTABLE], 2, shape);
   return NULL;
@@ -97,14 +104,16 @@ dure_status dure_shape_matmul(dure_op_call *call) {
   const dure_operand *a = &call->operands[A], *b = &call->operands[B];
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
   if (a->rank < 2 || a->rank > 3 || b->rank < 2 || b->rank > a->rank) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "operands 'a' and 'b' have %u and %u dimensions, expected 2 or 3, b's not more than a's",
-                     a->rank, b->rank);
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "operands 'a' and 'b' have %u and %u dimensions, expected 2 or 3, b's not more than a's", a->rank,
+                     b->rank);
   }
   bool batched = b->rank == 3;
   uint64_t a_rows = a->shape[a->rank - 2], a_columns = a->shape[a->rank - 1];
   if (a->rank == 3 && !batched) {
     if (a->shape[0] != 1 && a->stride[0] != a->shape[1] * a->stride[1]) {
-      return dure_fail(DURE_INVALID_ARGUMENT, "operand 'a' cannot be taken as one matrix: its rows are not evenly spaced");
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "operand 'a' cannot be taken as one matrix: its rows are not evenly spaced");
     }
     a_rows *= a->shape[0];
   }
@@ -112,8 +121,8 @@ dure_status dure_shape_matmul(dure_op_call *call) {
   uint64_t b_rows = b->shape[b->rank - 2], b_columns = b->shape[b->rank - 1];
   uint64_t n = transpose_b ? b_rows : b_columns, k_of_b = transpose_b ? b_columns : b_rows;
   if (k != k_of_b) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "the inner dimensions disagree: %llu in 'a', %llu in 'b'", (unsigned long long)k,
-                     (unsigned long long)k_of_b);
+    return dure_fail(DURE_INVALID_ARGUMENT, "the inner dimensions disagree: %llu in 'a', %llu in 'b'",
+                     (unsigned long long)k, (unsigned long long)k_of_b);
   }
   if (batched) DURE_TRY(expect_dimension(call, B, 0, a->shape[0]));
   DURE_TRY(expect_count(call, BIAS, n));
@@ -176,8 +185,8 @@ static dure_status check_evenly_spaced(const dure_op_call *call, uint32_t index)
 
 static dure_status check_heads(uint64_t query_heads, uint64_t key_heads) {
   if (key_heads > 0 && query_heads % key_heads == 0) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "%llu query heads are not a multiple of %llu key heads", (unsigned long long)query_heads,
-                   (unsigned long long)key_heads);
+  return dure_fail(DURE_INVALID_ARGUMENT, "%llu query heads are not a multiple of %llu key heads",
+                   (unsigned long long)query_heads, (unsigned long long)key_heads);
 }
 
 // q [B, T, H, D], k and v [B, T, G, D]: operands 0, 1, 2 of both attention rows.
@@ -221,11 +230,12 @@ dure_status dure_shape_attention_gradient(dure_op_call *call) {
 }
 
 // The cache's side of a call: operands from `first`: key_cache, value_cache; block_table and positions by index.
-static dure_status check_cache(const dure_op_call *call, uint32_t key_cache, uint32_t block_table, uint32_t positions, uint64_t batch,
-                               uint64_t head_size) {
+static dure_status check_cache(const dure_op_call *call, uint32_t key_cache, uint32_t block_table, uint32_t positions,
+                               uint64_t batch, uint64_t head_size) {
   DURE_TRY(expect_rank(call, key_cache, 4));
   DURE_TRY(expect_rank(call, key_cache + 1, 4));
-  for (uint32_t axis = 0; axis < 4; axis++) DURE_TRY(expect_dimension(call, key_cache + 1, axis, call->operands[key_cache].shape[axis]));
+  for (uint32_t axis = 0; axis < 4; axis++)
+    DURE_TRY(expect_dimension(call, key_cache + 1, axis, call->operands[key_cache].shape[axis]));
   DURE_TRY(expect_dimension(call, key_cache, 3, head_size));
   DURE_TRY(expect_rank(call, block_table, 2));
   DURE_TRY(expect_dimension(call, block_table, 0, batch));
@@ -297,8 +307,8 @@ dure_status dure_shape_sample(dure_op_call *call) {
   DURE_TRY(expect_count(call, SETTINGS, DURE_SAMPLE_COUNT));
   DURE_TRY(expect_count(call, RANDOM, 4));
   if (call->attributes.sample.candidate_count > call->operands[LOGITS].shape[1]) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "%u candidates are more than the %llu logits of a row", call->attributes.sample.candidate_count,
-                     (unsigned long long)call->operands[LOGITS].shape[1]);
+    return dure_fail(DURE_INVALID_ARGUMENT, "%u candidates are more than the %llu logits of a row",
+                     call->attributes.sample.candidate_count, (unsigned long long)call->operands[LOGITS].shape[1]);
   }
   output_vector(call, TOKEN, call->operands[LOGITS].shape[0]);
   return NULL;

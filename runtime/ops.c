@@ -61,10 +61,10 @@ static const char *const signatures[DURE_OP_COUNT] = {
 
 static dure_op_row rows[DURE_OP_COUNT] = {
 #define DURE_OP(row_name, row_operands, row_attributes, row_shape, row_gradient, row_cost, row_expand) \
-  {.name = #row_name,                                                                                 \
-   .shape = dure_shape_##row_shape,                                                                   \
-   .gradient = dure_gradient_##row_gradient,                                                          \
-   .cost = dure_cost_##row_cost,                                                                      \
+  {.name = #row_name,                                                                                  \
+   .shape = dure_shape_##row_shape,                                                                    \
+   .gradient = dure_gradient_##row_gradient,                                                           \
+   .cost = dure_cost_##row_cost,                                                                       \
    .expand = dure_expand_##row_expand},
 #include "runtime/ops.def"
 #undef DURE_OP
@@ -129,7 +129,8 @@ static size_t append_shape(char *text, size_t size, size_t used, const dure_oper
   if (used >= size) return used;
   used += (size_t)snprintf(text + used, size - used, " [");
   for (uint32_t i = 0; i < operand->rank && used < size; i++) {
-    used += (size_t)snprintf(text + used, size - used, "%s%llu", i == 0 ? "" : ",", (unsigned long long)operand->shape[i]);
+    used +=
+        (size_t)snprintf(text + used, size - used, "%s%llu", i == 0 ? "" : ",", (unsigned long long)operand->shape[i]);
   }
   if (used < size) used += (size_t)snprintf(text + used, size - used, "]");
   return used;
@@ -150,7 +151,8 @@ void dure_op_describe(const dure_op_call *call, char *out_text, size_t size) {
 
 // ---- checks ----------------------------------------------------------------------------------------------------
 
-static dure_status check_operand(const dure_op_call *call, const dure_op_row *row, uint32_t index, dure_dtype float_dtype) {
+static dure_status check_operand(const dure_op_call *call, const dure_op_row *row, uint32_t index,
+                                 dure_dtype float_dtype) {
   const dure_operand *operand = &call->operands[index];
   const dure_operand_rule *rule = &row->operands[index];
   if (!dure_operand_is_present(operand)) {
@@ -159,12 +161,14 @@ static dure_status check_operand(const dure_op_call *call, const dure_op_row *ro
   }
   dure_dtype expected = rule->dtype != DURE_DTYPE_NONE ? rule->dtype : float_dtype;
   if (operand->dtype != expected) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is %s, expected %s", row->name, rule->name, dure_dtype_name(operand->dtype),
-                     dure_dtype_name(expected));
+    return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is %s, expected %s", row->name, rule->name,
+                     dure_dtype_name(operand->dtype), dure_dtype_name(expected));
   }
-  if (dure_operand_count(operand) == 0) return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is empty", row->name, rule->name);
+  if (dure_operand_count(operand) == 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is empty", row->name, rule->name);
   if (operand->rank > 0 && operand->shape[operand->rank - 1] != 1 && operand->stride[operand->rank - 1] != 1) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "%s: the last dimension of operand '%s' is not contiguous", row->name, rule->name);
+    return dure_fail(DURE_INVALID_ARGUMENT, "%s: the last dimension of operand '%s' is not contiguous", row->name,
+                     rule->name);
   }
   if (!rule->may_be_strided && !dure_operand_is_contiguous(operand)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' must be contiguous", row->name, rule->name);
@@ -178,11 +182,14 @@ static dure_status check_given_output(const dure_op_row *row, const dure_operand
   for (uint32_t i = 0; agrees && i < given->rank; i++) agrees = given->shape[i] == expected->shape[i];
   if (agrees) return NULL;
   // The same elements under another shape are as good when both are contiguous.
-  if (given->dtype == expected->dtype && dure_operand_is_contiguous(given) && dure_operand_count(given) == dure_operand_count(expected)) return NULL;
+  if (given->dtype == expected->dtype && dure_operand_is_contiguous(given) &&
+      dure_operand_count(given) == dure_operand_count(expected))
+    return NULL;
   char given_text[96], expected_text[96];
   append_shape(given_text, sizeof(given_text), 0, given);
   append_shape(expected_text, sizeof(expected_text), 0, expected);
-  return dure_fail(DURE_INVALID_ARGUMENT, "%s: output '%s' is%s, expected%s", row->name, rule->name, given_text, expected_text);
+  return dure_fail(DURE_INVALID_ARGUMENT, "%s: output '%s' is%s, expected%s", row->name, rule->name, given_text,
+                   expected_text);
 }
 
 dure_status dure_op_check(dure_op_call *call) {
@@ -196,7 +203,8 @@ dure_status dure_op_check(dure_op_call *call) {
     }
   }
   if (!dure_dtype_is_float(float_dtype)) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "%s: expected a float type, found %s", row->name, dure_dtype_name(float_dtype));
+    return dure_fail(DURE_INVALID_ARGUMENT, "%s: expected a float type, found %s", row->name,
+                     dure_dtype_name(float_dtype));
   }
   for (uint32_t i = 0; i < row->operand_count; i++) DURE_TRY(check_operand(call, row, i, float_dtype));
 

@@ -24,33 +24,45 @@ typedef enum dure_op {
 
 // ---- attributes and semantics, in the table's order --------------------------------------------------------------
 
-typedef struct dure_none_attributes { uint32_t unused; } dure_none_attributes;
+typedef struct dure_none_attributes {
+  uint32_t unused;
+} dure_none_attributes;
 
 // fill: y = value everywhere.
-typedef struct dure_fill_attributes { float value; } dure_fill_attributes;
+typedef struct dure_fill_attributes {
+  float value;
+} dure_fill_attributes;
 
 // copy: y = x.   add: y = a + b (y may be the same memory as a or b).   Any shape.
 
 // embedding: y[r, :] = table[indices[r], :].
 //   table [V, C], indices [R] (any rank, flattened), y [R.., C]
 // embedding_gradient: dtable[v, :] = sum over r with indices[r] == v of dy[r, :], in the order of r (deterministic).
-// expand() cuts tables by rows: this call then covers indices in [first_row, first_row + V) and leaves y's other rows alone.
-// An index >= row_count (the whole table's rows; 0 means V) yields a row of NaN, so that the finite check finds it; in the
-// gradient it is skipped.
-typedef struct dure_embedding_attributes { uint32_t first_row, row_count; } dure_embedding_attributes;
+// expand() cuts tables by rows: this call then covers indices in [first_row, first_row + V) and leaves y's other rows
+// alone. An index >= row_count (the whole table's rows; 0 means V) yields a row of NaN, so that the finite check finds
+// it; in the gradient it is skipped.
+typedef struct dure_embedding_attributes {
+  uint32_t first_row, row_count;
+} dure_embedding_attributes;
 
 // matmul: c = op(a) op(b) + bias, op = transpose of the last two dimensions when asked.
 //   op(a) [M, K] or [batch, M, K]; op(b) [K, N] or [batch, K, N]; bias [N]; c [M, N] or [batch, M, N]
 //   a of rank 3 with b of rank 2 is taken as [batch * M, K] (transpose_a then contracts over batch * M).
 // Strided: rows of a, b and c may have any stride (the last dimension is contiguous).
-typedef struct dure_matmul_attributes { bool transpose_a, transpose_b; } dure_matmul_attributes;
+typedef struct dure_matmul_attributes {
+  bool transpose_a, transpose_b;
+} dure_matmul_attributes;
 
 // sum_rows: y[n] = sum over m of x[m, n]; x [.., N].   sum: y[0] = sum of all x.   square_sum: y[0] = sum of all x * x.
 
-// layer_norm (Ba et al. 2016, section 3): y = (x - mean) * reciprocal_deviation * weight + bias over the last dimension,
-//   reciprocal_deviation = 1 / sqrt(variance + epsilon).  x, y [.., C]; weight, bias [C]; mean, reciprocal_deviation [R]
+// layer_norm (Ba et al. 2016, section 3): y = (x - mean) * reciprocal_deviation * weight + bias over the last
+// dimension,
+//   reciprocal_deviation = 1 / sqrt(variance + epsilon).  x, y [.., C]; weight, bias [C]; mean, reciprocal_deviation
+//   [R]
 // layer_norm_gradient: dx given dy.   layer_norm_parameters: dweight, dbias [C], summed over rows.
-typedef struct dure_layer_norm_attributes { float epsilon; } dure_layer_norm_attributes;
+typedef struct dure_layer_norm_attributes {
+  float epsilon;
+} dure_layer_norm_attributes;
 
 // activation: y = f(x); activation_gradient: dx = f'(x) * dy.
 //   gelu_tanh, gelu_erf: Hendrycks and Gimpel 2016, section 2
@@ -60,21 +72,27 @@ typedef enum dure_activation {
   DURE_ACTIVATION_RELU,
   DURE_ACTIVATION_SILU,
 } dure_activation;
-typedef struct dure_activation_attributes { dure_activation kind; } dure_activation_attributes;
+typedef struct dure_activation_attributes {
+  dure_activation kind;
+} dure_activation_attributes;
 
 // attention: causal softmax(q k^T * scale) v without a [T, T] matrix in memory (Dao et al. 2022, algorithm 1).
 //   q, y [B, T, H, D]; k, v [B, T, G, D], H a multiple of G (query head h reads key head h / (H / G));
 //   log_sum_exp [B, H, T] of the scaled scores
 //   window > 0: a query sees only its last `window` positions, itself included. 0: all.
 // attention_gradient: dq, dk, dv from saved y and log_sum_exp (Dao et al. 2022, appendix B.2), deterministic.
-// Strided: q, k, v, dq, dk, dv (views into a fused projection); y and dy contiguous. The stride of the batch dimension is
-// T times that of the T dimension.
-typedef struct dure_attention_attributes { float scale; uint32_t window; } dure_attention_attributes;
+// Strided: q, k, v, dq, dk, dv (views into a fused projection); y and dy contiguous. The stride of the batch dimension
+// is T times that of the T dimension.
+typedef struct dure_attention_attributes {
+  float scale;
+  uint32_t window;
+} dure_attention_attributes;
 
 // cache_append: puts k and v of T new tokens of each sequence into the paged cache.
 //   k, v [B, T, G, D] strided; key_cache, value_cache [blocks, block_size, G, D]; block_table [B, blocks_per_sequence];
 //   positions [B]: tokens of the sequence that were in the cache before. Token t of sequence b goes to position
-//   p = positions[b] + t: block block_table[b, p / block_size], row p % block_size. Positions beyond the table are dropped.
+//   p = positions[b] + t: block block_table[b, p / block_size], row p % block_size. Positions beyond the table are
+//   dropped.
 // attention_cached: as attention, for T queries at positions[b] + t against the cache's positions up to their own.
 //   q [B, T, H, D] strided; y [B, T, H, D] contiguous. Attributes as attention.
 
@@ -94,23 +112,29 @@ enum {
 };
 // gradient_clip: from the sum of squares of all gradients, the state that the optimizer obeys.
 //   square_sum [1]; state f32 [4]: norm = sqrt(square_sum); scale = min(1, clip / (norm + 1e-6)) as PyTorch's
-//   clip_grad_norm_; finite: stays 1 while every norm so far was finite, then 0 for good (sticky; the host sets it to 1)
+//   clip_grad_norm_; finite: stays 1 while every norm so far was finite, then 0 for good (sticky; the host sets it to
+//   1)
 enum { DURE_STATE_NORM, DURE_STATE_SCALE, DURE_STATE_FINITE, DURE_STATE_COUNT = 4 };
 
 // adamw (Loshchilov and Hutter 2019, algorithm 2), all in place, nothing at all when state's finite is 0:
 //   g = gradient * scale;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
 //   parameter -= learning_rate * (m * correction1 / (sqrt(v * correction2) + epsilon) + weight_decay * parameter)
 //   gradient, parameter, first_moment, second_moment: any equal shape
-typedef struct dure_adamw_attributes { float beta1, beta2, epsilon, weight_decay; } dure_adamw_attributes;
+typedef struct dure_adamw_attributes {
+  float beta1, beta2, epsilon, weight_decay;
+} dure_adamw_attributes;
 
-// sample: one token a row. logits [B, V]; settings f32 [DURE_SAMPLE_COUNT]; random u32 [4]: seed low, seed high, step, stream;
+// sample: one token a row. logits [B, V]; settings f32 [DURE_SAMPLE_COUNT]; random u32 [4]: seed low, seed high, step,
+// stream;
 //   token u32 [B]. Only the first candidate_count logits of a row are considered (0: all V).
 //   temperature 0: the largest logit, the lowest index on ties. Else p = softmax(logits / temperature) is cut to the
-//   top_k most probable (0: all; ties with the last one stay) and of those to the smallest set of the most probable whose
-//   mass reaches top_p (1: all; ties stay); the token is the first in index order at which the running mass of what is
-//   left, scaled to 1, exceeds u = dure_random_uniform(random, row).
+//   top_k most probable (0: all; ties with the last one stay) and of those to the smallest set of the most probable
+//   whose mass reaches top_p (1: all; ties stay); the token is the first in index order at which the running mass of
+//   what is left, scaled to 1, exceeds u = dure_random_uniform(random, row).
 enum { DURE_SAMPLE_TEMPERATURE, DURE_SAMPLE_TOP_K, DURE_SAMPLE_TOP_P, DURE_SAMPLE_COUNT = 4 };
-typedef struct dure_sample_attributes { uint32_t candidate_count; } dure_sample_attributes;
+typedef struct dure_sample_attributes {
+  uint32_t candidate_count;
+} dure_sample_attributes;
 
 typedef union dure_op_attributes {
   dure_none_attributes none;
@@ -133,7 +157,7 @@ typedef struct dure_operand {
   uint64_t shape[DURE_MAX_RANK];
   uint64_t stride[DURE_MAX_RANK];  // elements
   dure_buffer *buffer;
-  uint64_t offset;                 // bytes from the buffer's start to element 0; any multiple of the dtype's size
+  uint64_t offset;  // bytes from the buffer's start to element 0; any multiple of the dtype's size
 } dure_operand;
 
 typedef struct dure_op_call {
@@ -164,8 +188,10 @@ typedef struct dure_operand_rule {
   dure_dtype dtype;  // NONE: the call's float type
 } dure_operand_rule;
 
-typedef struct dure_cost { double flops, bytes; } dure_cost;
-typedef struct dure_gradient dure_gradient;  // runtime/gradient.h
+typedef struct dure_cost {
+  double flops, bytes;
+} dure_cost;
+typedef struct dure_gradient dure_gradient;                        // runtime/gradient.h
 typedef struct dure_program_call_record dure_program_call_record;  // runtime/gradient.h
 
 // Receives the calls that an expanded call consists of, in order.
@@ -178,17 +204,19 @@ typedef struct dure_op_row {
   dure_status (*shape)(dure_op_call *call);
   dure_status (*gradient)(dure_gradient *gradient, const dure_program_call_record *call);  // NULL: none
   dure_cost (*cost)(const dure_op_call *call);
-  dure_status (*expand)(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);  // NULL: none
+  dure_status (*expand)(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                        void *context);  // NULL: none
 } dure_op_row;
 
 const dure_op_row *dure_op_get(dure_op op);
 // The op of that name; DURE_OP_COUNT when there is none.
 dure_op dure_op_find(const char *name);
-// Checks operands, dtypes, strides and the row's shape rule. Outputs that are absent get dtype, shape and contiguous strides
-// (no memory); outputs that are given must agree.
+// Checks operands, dtypes, strides and the row's shape rule. Outputs that are absent get dtype, shape and contiguous
+// strides (no memory); outputs that are given must agree.
 DURE_MUST_CHECK dure_status dure_op_check(dure_op_call *call);
 // Passes the call to the sink, split by its row's expand() as far as `limits` demand.
-DURE_MUST_CHECK dure_status dure_op_expand(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);
+DURE_MUST_CHECK dure_status dure_op_expand(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                           void *context);
 // "matmul [256, 768] x [768, 3072] -> [256, 3072]": for messages; cut to `size`.
 void dure_op_describe(const dure_op_call *call, char *out_text, size_t size);
 

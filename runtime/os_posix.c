@@ -119,7 +119,8 @@ bool dure_os_is_link(const char *path) {
 
 bool dure_os_is_same_file(const char *a, const char *b) {
   struct stat first, second;
-  return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+  return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev &&
+         first.st_ino == second.st_ino;
 }
 
 dure_status dure_os_file_size(const char *path, uint64_t *out_size) {
@@ -162,7 +163,8 @@ dure_status dure_os_remove_tree(const char *path) {
   dure_status status = NULL;
   for (size_t i = 0; i < count && status == NULL; i++) {
     char *child = dure_os_path_join(path, names[i]);
-    status = child == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory removing '%s'", path) : dure_os_remove_tree(child);
+    status =
+        child == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory removing '%s'", path) : dure_os_remove_tree(child);
     free(child);
   }
   dure_os_names_free(names, count);
@@ -203,7 +205,8 @@ static dure_status sync_parent(const char *path) {
 dure_status dure_os_link_replace(const char *target, const char *link_path) {
   char aside[4096];
   int length = snprintf(aside, sizeof(aside), "%s.%llu", link_path, (unsigned long long)dure_os_process_id());
-  if (length < 0 || (size_t)length >= sizeof(aside)) return dure_fail(DURE_INVALID_ARGUMENT, "path too long: '%s'", link_path);
+  if (length < 0 || (size_t)length >= sizeof(aside))
+    return dure_fail(DURE_INVALID_ARGUMENT, "path too long: '%s'", link_path);
   unlink(aside);
   if (symlink(target, aside) != 0) return dure_fail_errno("cannot make link '%s'", aside);
   DURE_TRY(dure_os_rename(aside, link_path));
@@ -211,7 +214,8 @@ dure_status dure_os_link_replace(const char *target, const char *link_path) {
 }
 
 dure_status dure_os_truncate(const char *path, uint64_t size) {
-  if (truncate(path, (off_t)size) != 0) return dure_fail_errno("cannot cut '%s' to %llu bytes", path, (unsigned long long)size);
+  if (truncate(path, (off_t)size) != 0)
+    return dure_fail_errno("cannot cut '%s' to %llu bytes", path, (unsigned long long)size);
   return NULL;
 }
 
@@ -265,7 +269,8 @@ char *dure_os_path_join(const char *directory, const char *name) {
   if (directory_length == 0) {
     snprintf(path, size, "%s", name);
   } else {
-    snprintf(path, size, "%.*s%s%s", (int)directory_length, directory, directory[directory_length - 1] == '/' ? "" : "/", name);
+    snprintf(path, size, "%.*s%s%s", (int)directory_length, directory,
+             directory[directory_length - 1] == '/' ? "" : "/", name);
   }
   return path;
 }
@@ -342,7 +347,8 @@ dure_status dure_os_read_file(const char *path, uint64_t size_limit, char **out_
 dure_status dure_os_write_file(const char *path, const void *bytes, size_t size) {
   char aside[4096];
   int length = snprintf(aside, sizeof(aside), "%s.%llu.part", path, (unsigned long long)dure_os_process_id());
-  if (length < 0 || (size_t)length >= sizeof(aside)) return dure_fail(DURE_INVALID_ARGUMENT, "path too long: '%s'", path);
+  if (length < 0 || (size_t)length >= sizeof(aside))
+    return dure_fail(DURE_INVALID_ARGUMENT, "path too long: '%s'", path);
   int descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor < 0) return dure_fail_errno("cannot create '%s'", aside);
   dure_status status = NULL;

@@ -21,7 +21,8 @@ void program_fail(dure_program *program, dure_status status) {
 
 dure_status dure_program_check(const dure_program *program) {
   if (!program_failed(program)) return NULL;
-  return dure_fail(program->failure_code, "%s", program->failure_message != NULL ? program->failure_message : "out of host memory");
+  return dure_fail(program->failure_code, "%s",
+                   program->failure_message != NULL ? program->failure_message : "out of host memory");
 }
 
 // ---- life ------------------------------------------------------------------------------------------------------
@@ -72,7 +73,8 @@ void dure_program_scope(dure_program *program, const char *format, ...) {
   vsnprintf(text, sizeof(text), format, arguments);
   va_end(arguments);
   char *copy = strdup(text);
-  if (copy == NULL || !grow((void **)&program->scopes, &program->scope_capacity, program->scope_count, sizeof(*program->scopes))) {
+  if (copy == NULL ||
+      !grow((void **)&program->scopes, &program->scope_capacity, program->scope_count, sizeof(*program->scopes))) {
     free(copy);
     program_fail(program, dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a program"));
     return;
@@ -94,7 +96,9 @@ static dure_tensor add_value(dure_program *program, const program_value *value) 
 }
 
 static dure_status check_shape(const char *label, dure_dtype dtype, uint32_t rank, const uint64_t *shape) {
-  if (rank == 0 || rank > DURE_MAX_RANK) return dure_fail(DURE_INVALID_ARGUMENT, "tensor '%s' has %u dimensions, expected 1 to %d", label, rank, DURE_MAX_RANK);
+  if (rank == 0 || rank > DURE_MAX_RANK)
+    return dure_fail(DURE_INVALID_ARGUMENT, "tensor '%s' has %u dimensions, expected 1 to %d", label, rank,
+                     DURE_MAX_RANK);
   uint64_t limit = UINT64_MAX / 16 / (dure_dtype_size(dtype) > 0 ? dure_dtype_size(dtype) : 1);
   for (uint32_t i = 0; i < rank; i++) {
     if (shape[i] == 0) return dure_fail(DURE_INVALID_ARGUMENT, "dimension %u of tensor '%s' is 0", i, label);
@@ -104,15 +108,16 @@ static dure_status check_shape(const char *label, dure_dtype dtype, uint32_t ran
   return NULL;
 }
 
-static dure_tensor add_root(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank, const uint64_t *shape,
-                            dure_lifetime lifetime, bool is_external) {
+static dure_tensor add_root(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
+                            const uint64_t *shape, dure_lifetime lifetime, bool is_external) {
   if (program_failed(program)) return DURE_ABSENT;
   dure_status status = check_shape(label, dtype, rank, shape);
   if (status != NULL) {
     program_fail(program, status);
     return DURE_ABSENT;
   }
-  program_value value = {.root = program->value_count, .dtype = dtype, .rank = rank, .lifetime = lifetime, .is_external = is_external};
+  program_value value = {
+      .root = program->value_count, .dtype = dtype, .rank = rank, .lifetime = lifetime, .is_external = is_external};
   uint64_t stride = 1;
   for (uint32_t i = rank; i-- > 0;) {
     value.shape[i] = shape[i];
@@ -123,12 +128,13 @@ static dure_tensor add_root(dure_program *program, const char *label, dure_dtype
   return add_value(program, &value);
 }
 
-dure_tensor dure_tensor_external(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank, const uint64_t *shape,
-                                 dure_lifetime lifetime) {
+dure_tensor dure_tensor_external(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
+                                 const uint64_t *shape, dure_lifetime lifetime) {
   return add_root(program, label, dtype, rank, shape, lifetime, true);
 }
 
-dure_tensor dure_tensor_temporary(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank, const uint64_t *shape) {
+dure_tensor dure_tensor_temporary(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
+                                  const uint64_t *shape) {
   return add_root(program, label, dtype, rank, shape, DURE_LIFETIME_ACTIVATION, false);
 }
 
@@ -138,8 +144,8 @@ static uint64_t value_count_of(const program_value *value) {
   return count;
 }
 
-dure_tensor dure_tensor_view(dure_program *program, dure_tensor base, uint32_t rank, const uint64_t *shape, const uint64_t *stride,
-                             uint64_t offset) {
+dure_tensor dure_tensor_view(dure_program *program, dure_tensor base, uint32_t rank, const uint64_t *shape,
+                             const uint64_t *stride, uint64_t offset) {
   if (program_failed(program)) return DURE_ABSENT;
   if (base.index == 0 || base.index >= program->value_count) {
     program_fail(program, dure_fail(DURE_INVALID_ARGUMENT, "a view of an absent tensor"));
@@ -150,7 +156,8 @@ dure_tensor dure_tensor_view(dure_program *program, dure_tensor base, uint32_t r
   dure_status status = check_shape(view.label, view.dtype, rank, shape);
   uint64_t last = offset;
   for (uint32_t i = 0; status == NULL && i < rank; i++) {
-    if (stride[i] > UINT64_MAX / 16 / shape[i]) status = dure_fail(DURE_INVALID_ARGUMENT, "a view of '%s' is too large to address", view.label);
+    if (stride[i] > UINT64_MAX / 16 / shape[i])
+      status = dure_fail(DURE_INVALID_ARGUMENT, "a view of '%s' is too large to address", view.label);
     last += (shape[i] - 1) * stride[i];
   }
   if (status == NULL && last >= dure_operand_span(&whole) / dure_dtype_size(view.dtype)) {
@@ -178,8 +185,10 @@ dure_tensor dure_tensor_reshape(dure_program *program, dure_tensor base, uint32_
     count *= shape[i];
   }
   if (!dure_operand_is_contiguous(&whole) || count != dure_operand_count(&whole)) {
-    program_fail(program, dure_fail(DURE_INVALID_ARGUMENT, "tensor '%s' of %llu elements cannot be reshaped to %llu contiguous ones",
-                                    program->values[base.index].label, (unsigned long long)dure_operand_count(&whole), (unsigned long long)count));
+    program_fail(program, dure_fail(DURE_INVALID_ARGUMENT,
+                                    "tensor '%s' of %llu elements cannot be reshaped to %llu contiguous ones",
+                                    program->values[base.index].label, (unsigned long long)dure_operand_count(&whole),
+                                    (unsigned long long)count));
     return DURE_ABSENT;
   }
   return dure_tensor_view(program, base, rank, shape, stride, 0);
@@ -234,19 +243,21 @@ static void create_outputs(dure_program *program, dure_program_call_record *reco
     if (record->operands[i].index != 0) continue;
     char label[48];
     snprintf(label, sizeof(label), "%s.%s", row->name, row->operands[i].name);
-    record->operands[i] = dure_tensor_temporary(program, label, call->operands[i].dtype, call->operands[i].rank, call->operands[i].shape);
+    record->operands[i] =
+        dure_tensor_temporary(program, label, call->operands[i].dtype, call->operands[i].rank, call->operands[i].shape);
   }
 }
 
-void dure_program_call(dure_program *program, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS], const dure_op_attributes *attributes,
-                       uint32_t accumulate) {
+void dure_program_call(dure_program *program, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS],
+                       const dure_op_attributes *attributes, uint32_t accumulate) {
   if (program_failed(program)) return;
   dure_program_call_record record = {.op = op, .accumulate = accumulate, .scope = program->current_scope};
   if (attributes != NULL) record.attributes = *attributes;
   memcpy(record.operands, operands, sizeof(record.operands));
   dure_op_call call = program_resolve(program, &record);
   dure_status status = dure_op_check(&call);
-  if (status == NULL && !grow((void **)&program->calls, &program->call_capacity, program->call_count, sizeof(*program->calls))) {
+  if (status == NULL &&
+      !grow((void **)&program->calls, &program->call_capacity, program->call_count, sizeof(*program->calls))) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a program");
   }
   if (status != NULL) {
@@ -279,7 +290,8 @@ void dure_embedding_add(dure_program *program, dure_tensor table, dure_tensor in
   dure_program_call(program, DURE_OP_embedding, operands, NULL, 1u << 2);
 }
 
-dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a, bool transpose_b) {
+dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a,
+                        bool transpose_b) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, bias};
   dure_op_attributes attributes = {.matmul = {transpose_a, transpose_b}};
   dure_program_call(program, DURE_OP_matmul, operands, &attributes, 0);
@@ -300,15 +312,16 @@ dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_act
   return operands[1];
 }
 
-dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale, uint32_t window) {
+dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
+                           uint32_t window) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {q, k, v};
   dure_op_attributes attributes = {.attention = {scale, window}};
   dure_program_call(program, DURE_OP_attention, operands, &attributes, 0);
   return operands[3];
 }
 
-void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table, dure_tensor positions,
-                       dure_tensor key_cache, dure_tensor value_cache) {
+void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table,
+                       dure_tensor positions, dure_tensor key_cache, dure_tensor value_cache) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {k, v, block_table, positions, key_cache, value_cache};
   dure_program_call(program, DURE_OP_cache_append, operands, NULL, 0);
 }
@@ -355,7 +368,8 @@ void dure_adamw(dure_program *program, dure_tensor gradient, dure_tensor step, d
   dure_program_call(program, DURE_OP_adamw, operands, &packed, 0);
 }
 
-dure_tensor dure_sample(dure_program *program, dure_tensor logits, dure_tensor settings, dure_tensor random, uint32_t candidate_count) {
+dure_tensor dure_sample(dure_program *program, dure_tensor logits, dure_tensor settings, dure_tensor random,
+                        uint32_t candidate_count) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {logits, settings, random};
   dure_op_attributes attributes = {.sample = {candidate_count}};
   dure_program_call(program, DURE_OP_sample, operands, &attributes, 0);

@@ -9,8 +9,8 @@
 //   DURE_TRY(dure_program_compile(p, device, places, place_count, &options, &executable));
 //   DURE_TRY(dure_executable_submit(executable, stream));
 //
-// Errors stick: after the first failure every recording function does nothing and returns the absent tensor; the failure
-// comes out of dure_program_check, _gradient or _compile. So models are written without a check on every line.
+// Errors stick: after the first failure every recording function does nothing and returns the absent tensor; the
+// failure comes out of dure_program_check, _gradient or _compile. So models are written without a check on every line.
 #ifndef DURE_RUNTIME_PROGRAM_H_
 #define DURE_RUNTIME_PROGRAM_H_
 
@@ -21,7 +21,9 @@ typedef struct dure_program dure_program;
 typedef struct dure_executable dure_executable;
 
 // A handle into its program. index 0 is the absent tensor (for optional operands).
-typedef struct dure_tensor { uint32_t index; } dure_tensor;
+typedef struct dure_tensor {
+  uint32_t index;
+} dure_tensor;
 #define DURE_ABSENT ((dure_tensor){0})
 
 typedef enum dure_lifetime {
@@ -36,22 +38,25 @@ typedef enum dure_lifetime {
 
 // ---- recording ---------------------------------------------------------------------------------------------------
 
-dure_program *dure_program_create(void);              // NULL when out of memory
-void dure_program_destroy(dure_program *program);     // NULL is fine; executables made from it live on
+dure_program *dure_program_create(void);           // NULL when out of memory
+void dure_program_destroy(dure_program *program);  // NULL is fine; executables made from it live on
 // The first failure, if any; each call makes a new status, the program keeps its own.
 DURE_MUST_CHECK dure_status dure_program_check(const dure_program *program);
-// Names the part of the model that the following calls belong to ("layer 3 attention"); copied. For messages and profiles.
+// Names the part of the model that the following calls belong to ("layer 3 attention"); copied. For messages and
+// profiles.
 void dure_program_scope(dure_program *program, const char *format, ...) DURE_PRINTF(2, 3);
 
 // A tensor that lives outside the activation arena. compile() takes its place from `places`; without one it allocates
 // zero-filled memory owned by the executable. Contiguous.
-dure_tensor dure_tensor_external(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank, const uint64_t *shape,
-                                 dure_lifetime lifetime);
+dure_tensor dure_tensor_external(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
+                                 const uint64_t *shape, dure_lifetime lifetime);
 // A new activation, for use as an explicit output.
-dure_tensor dure_tensor_temporary(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank, const uint64_t *shape);
-// Part of `base`'s memory seen with another shape: strides and offset in elements, within the base; the last stride is 1.
-dure_tensor dure_tensor_view(dure_program *program, dure_tensor base, uint32_t rank, const uint64_t *shape, const uint64_t *stride,
-                             uint64_t offset);
+dure_tensor dure_tensor_temporary(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
+                                  const uint64_t *shape);
+// Part of `base`'s memory seen with another shape: strides and offset in elements, within the base; the last stride
+// is 1.
+dure_tensor dure_tensor_view(dure_program *program, dure_tensor base, uint32_t rank, const uint64_t *shape,
+                             const uint64_t *stride, uint64_t offset);
 // The same contiguous elements under another shape.
 dure_tensor dure_tensor_reshape(dure_program *program, dure_tensor base, uint32_t rank, const uint64_t *shape);
 // Shape questions about a recorded tensor (0 for absent ones).
@@ -62,19 +67,21 @@ dure_dtype dure_tensor_dtype(const dure_program *program, dure_tensor tensor);
 
 // Records any op: operands in the table's order; absent outputs are created as activations, given ones are written.
 // `accumulate` bit i adds to operand i. `operands` holds the created outputs afterwards.
-void dure_program_call(dure_program *program, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS], const dure_op_attributes *attributes,
-                       uint32_t accumulate);
+void dure_program_call(dure_program *program, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS],
+                       const dure_op_attributes *attributes, uint32_t accumulate);
 
 // The ops as functions (see ops.h for shapes). Outputs are new activations unless a parameter says otherwise.
 dure_tensor dure_add(dure_program *program, dure_tensor a, dure_tensor b);
 dure_tensor dure_embedding(dure_program *program, dure_tensor table, dure_tensor indices);
 void dure_embedding_add(dure_program *program, dure_tensor table, dure_tensor indices, dure_tensor y);  // y += rows
-dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a, bool transpose_b);
+dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a,
+                        bool transpose_b);
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon);
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);
-dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale, uint32_t window);
-void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table, dure_tensor positions,
-                       dure_tensor key_cache, dure_tensor value_cache);
+dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
+                           uint32_t window);
+void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table,
+                       dure_tensor positions, dure_tensor key_cache, dure_tensor value_cache);
 dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, dure_tensor key_cache, dure_tensor value_cache,
                                   dure_tensor block_table, dure_tensor positions, float scale, uint32_t window);
 dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_tensor labels);  // loss [R]
@@ -84,7 +91,8 @@ void dure_fill(dure_program *program, dure_tensor y, float value);
 void dure_gradient_clip(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state);
 void dure_adamw(dure_program *program, dure_tensor gradient, dure_tensor step, dure_tensor state, dure_tensor parameter,
                 dure_tensor first_moment, dure_tensor second_moment, dure_adamw_attributes attributes);
-dure_tensor dure_sample(dure_program *program, dure_tensor logits, dure_tensor settings, dure_tensor random, uint32_t candidate_count);
+dure_tensor dure_sample(dure_program *program, dure_tensor logits, dure_tensor settings, dure_tensor random,
+                        uint32_t candidate_count);
 
 // ---- gradients ---------------------------------------------------------------------------------------------------
 
@@ -93,54 +101,74 @@ typedef struct dure_gradient_target {
   dure_tensor gradient;  // external, same shape and dtype; parts that no parameter covers are left alone
 } dure_gradient_target;
 
-// Appends the backward pass of `loss` [R] with respect to the targets; `seed` [1] is the gradient of every element of loss.
-// accumulate: add to the targets' gradients (further micro-steps) instead of overwriting them.
-// Overwrites logits with their gradient where cross_entropy was used.
+// Appends the backward pass of `loss` [R] with respect to the targets; `seed` [1] is the gradient of every element of
+// loss. accumulate: add to the targets' gradients (further micro-steps) instead of overwriting them. Overwrites logits
+// with their gradient where cross_entropy was used.
 DURE_MUST_CHECK dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_tensor seed,
-                                                  const dure_gradient_target *targets, size_t target_count, bool accumulate);
+                                                  const dure_gradient_target *targets, size_t target_count,
+                                                  bool accumulate);
 
 // ---- compiling and running ---------------------------------------------------------------------------------------
 
-typedef struct dure_place { dure_tensor tensor; dure_buffer *buffer; uint64_t offset; } dure_place;
+typedef struct dure_place {
+  dure_tensor tensor;
+  dure_buffer *buffer;
+  uint64_t offset;
+} dure_place;
 
 typedef struct dure_compile_options {
-  const char *label;      // "train", "evaluate": for traces and messages
-  bool with_timestamps;   // a time for every op in dure_executable_profile
-  uint64_t guard_bytes;   // > 0: that many sentinel bytes before and after every allocation (dure_executable_guards)
+  const char *label;     // "train", "evaluate": for traces and messages
+  bool with_timestamps;  // a time for every op in dure_executable_profile
+  uint64_t guard_bytes;  // > 0: that many sentinel bytes before and after every allocation (dure_executable_guards)
 } dure_compile_options;
 
 // Checks that the device has every kernel (DURE_UNSUPPORTED names the first that is missing), plans memory by lifetime,
 // allocates it and records. The program may be destroyed afterwards. Tensors keep their handles.
-DURE_MUST_CHECK dure_status dure_program_compile(const dure_program *program, dure_device *device, const dure_place *places, size_t place_count,
+DURE_MUST_CHECK dure_status dure_program_compile(const dure_program *program, dure_device *device,
+                                                 const dure_place *places, size_t place_count,
                                                  const dure_compile_options *options, dure_executable **out_executable);
 void dure_executable_destroy(dure_executable *executable);  // NULL is fine; the caller has waited for its work
 DURE_MUST_CHECK dure_status dure_executable_submit(dure_executable *executable, dure_stream *stream);
 // Where a tensor lies (valid as long as the executable). Activations are only meaningful right after their last write.
-DURE_MUST_CHECK dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor, dure_operand *out_operand);
-// Copies a contiguous tensor to or from the host. write: in stream order. read: waits. `size` must be the tensor's bytes.
-DURE_MUST_CHECK dure_status dure_executable_write(dure_executable *executable, dure_stream *stream, dure_tensor tensor, const void *data, uint64_t size);
-DURE_MUST_CHECK dure_status dure_executable_read(dure_executable *executable, dure_stream *stream, dure_tensor tensor, void *data, uint64_t size);
+DURE_MUST_CHECK dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor,
+                                                    dure_operand *out_operand);
+// Copies a contiguous tensor to or from the host. write: in stream order. read: waits. `size` must be the tensor's
+// bytes.
+DURE_MUST_CHECK dure_status dure_executable_write(dure_executable *executable, dure_stream *stream, dure_tensor tensor,
+                                                  const void *data, uint64_t size);
+DURE_MUST_CHECK dure_status dure_executable_read(dure_executable *executable, dure_stream *stream, dure_tensor tensor,
+                                                 void *data, uint64_t size);
 // As read, without waiting: `data` is filled when `*out_point` has been waited for on the stream.
-DURE_MUST_CHECK dure_status dure_executable_read_later(dure_executable *executable, dure_stream *stream, dure_tensor tensor, void *data,
-                                                       uint64_t size, uint64_t *out_point);
+DURE_MUST_CHECK dure_status dure_executable_read_later(dure_executable *executable, dure_stream *stream,
+                                                       dure_tensor tensor, void *data, uint64_t size,
+                                                       uint64_t *out_point);
 
-typedef struct dure_executable_memory { uint64_t activation_bytes, owned_external_bytes, workspace_bytes; } dure_executable_memory;
+typedef struct dure_executable_memory {
+  uint64_t activation_bytes, owned_external_bytes, workspace_bytes;
+} dure_executable_memory;
 dure_executable_memory dure_executable_memory_get(const dure_executable *executable);
 dure_cost dure_executable_cost(const dure_executable *executable);  // of one submission
 size_t dure_executable_recording_count(const dure_executable *executable);
 
 // Runs op by op, waiting after each and looking at its float outputs. *out_found is set when one holds NaN or infinity;
 // out_text then names the op, its scope, and the first bad element of which operand.
-DURE_MUST_CHECK dure_status dure_executable_find_not_finite(dure_executable *executable, dure_stream *stream, bool *out_found,
-                                                            char *out_text, size_t text_size);
+DURE_MUST_CHECK dure_status dure_executable_find_not_finite(dure_executable *executable, dure_stream *stream,
+                                                            bool *out_found, char *out_text, size_t text_size);
 // Runs op by op and compares each op's outputs with the reference device's for the same inputs (DURE_VULKAN_CHECK=1).
 // Fails with DURE_INTERNAL naming the first op that is off.
 DURE_MUST_CHECK dure_status dure_executable_check(dure_executable *executable, dure_stream *stream);
 // DURE_INTERNAL when a sentinel has been overwritten, naming the tensors on both sides.
 DURE_MUST_CHECK dure_status dure_executable_guards(dure_executable *executable, dure_stream *stream);
 
-typedef struct dure_profile_row { dure_op op; const char *label; uint64_t calls; double nanoseconds; dure_cost cost; } dure_profile_row;
+typedef struct dure_profile_row {
+  dure_op op;
+  const char *label;
+  uint64_t calls;
+  double nanoseconds;
+  dure_cost cost;
+} dure_profile_row;
 // Device time by op and shape of the last submission (with_timestamps), the slowest first. Release with free().
-DURE_MUST_CHECK dure_status dure_executable_profile(dure_executable *executable, dure_profile_row **out_rows, size_t *out_count);
+DURE_MUST_CHECK dure_status dure_executable_profile(dure_executable *executable, dure_profile_row **out_rows,
+                                                    size_t *out_count);
 
 #endif  // DURE_RUNTIME_PROGRAM_H_

@@ -7,8 +7,8 @@
 
 // A tensor: a whole allocation (root == its own index) or a view into one.
 typedef struct program_value {
-  uint32_t root;        // index of the value that owns the memory
-  uint64_t offset;      // elements from the root's first element
+  uint32_t root;    // index of the value that owns the memory
+  uint64_t offset;  // elements from the root's first element
   dure_dtype dtype;
   uint32_t rank;
   uint64_t shape[DURE_MAX_RANK];
@@ -23,10 +23,10 @@ struct dure_program {
   uint32_t value_count, value_capacity;
   dure_program_call_record *calls;
   uint32_t call_count, call_capacity;
-  char **scopes;          // scope 0 is ""
+  char **scopes;  // scope 0 is ""
   uint32_t scope_count, scope_capacity;
   uint32_t current_scope;
-  dure_code failure_code; // the first failure; message owned
+  dure_code failure_code;  // the first failure; message owned
   char *failure_message;
 };
 

@@ -1,7 +1,8 @@
-// The one random generator: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3).
+// The one random generator: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3",
+// section 3.3).
 //
-// Counter-based: a value is a pure function of (seed, step, stream, element), so any device, rank or thread gives the same
-// integers in any order. The GLSL version is shaders/lib/random.glsl, the CUDA version cuda/random.cuh.
+// Counter-based: a value is a pure function of (seed, step, stream, element), so any device, rank or thread gives the
+// same integers in any order. The GLSL version is shaders/lib/random.glsl, the CUDA version cuda/random.cuh.
 #ifndef DURE_RUNTIME_RANDOM_H_
 #define DURE_RUNTIME_RANDOM_H_
 

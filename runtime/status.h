@@ -37,25 +37,26 @@ typedef struct dure_status_payload *dure_status;
 DURE_MUST_CHECK dure_status dure_fail(dure_code code, const char *format, ...) DURE_PRINTF(2, 3);
 DURE_MUST_CHECK dure_status dure_fail_v(dure_code code, const char *format, va_list arguments);
 
-// DURE_IO (or DURE_NOT_FOUND, DURE_OUT_OF_MEMORY) for the C library's current `errno`; the message is followed by its text.
+// DURE_IO (or DURE_NOT_FOUND, DURE_OUT_OF_MEMORY) for the C library's current `errno`; the message is followed by its
+// text.
 DURE_MUST_CHECK dure_status dure_fail_errno(const char *format, ...) DURE_PRINTF(1, 2);
 
 // Puts "context: " in front of a failure's message, as it passes a layer that knows more. NULL stays NULL.
 DURE_MUST_CHECK dure_status dure_status_prefix(dure_status status, const char *format, ...) DURE_PRINTF(2, 3);
 
-dure_code dure_status_code(dure_status status);        // DURE_OK for NULL
-const char *dure_status_message(dure_status status);   // "" for NULL; owned by the status
-const char *dure_code_name(dure_code code);            // "invalid argument", ...
-void dure_status_free(dure_status status);             // NULL is fine
+dure_code dure_status_code(dure_status status);       // DURE_OK for NULL
+const char *dure_status_message(dure_status status);  // "" for NULL; owned by the status
+const char *dure_code_name(dure_code code);           // "invalid argument", ...
+void dure_status_free(dure_status status);            // NULL is fine
 
 // Keeps the first failure of several clean-up steps: returns `first` if it failed (freeing `second`), else `second`.
 DURE_MUST_CHECK dure_status dure_status_join(dure_status first, dure_status second);
 
 // Returns from the calling function when `expression` fails.
-#define DURE_TRY(expression)                              \
-  do {                                                    \
-    dure_status dure_try_status = (expression);           \
-    if (dure_try_status != NULL) return dure_try_status;  \
+#define DURE_TRY(expression)                             \
+  do {                                                   \
+    dure_status dure_try_status = (expression);          \
+    if (dure_try_status != NULL) return dure_try_status; \
   } while (0)
 
 // Jumps to `label` when `expression` fails, leaving the failure in `status_variable`.

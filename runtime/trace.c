@@ -36,10 +36,12 @@ static void write_event(const char *name, const char *category, int thread, doub
     if (*c == '"' || *c == '\\') fputc('\\', file);
     fputc(*c, file);
   }
-  fprintf(file, "\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f},\n", category, thread, start_us, duration_us);
+  fprintf(file, "\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f},\n", category, thread,
+          start_us, duration_us);
 }
 
-void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin, uint64_t end) {
+void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin,
+                           uint64_t end) {
   if (!dure_trace_enabled()) return;
   double start = (double)(begin - origin) / 1e3;
   write_event(label, "submit", 1, start, (double)(end - begin) / 1e3);

@@ -1,7 +1,8 @@
-// DURE_TRACE=FILE: a Chrome trace (chrome://tracing, Perfetto) of every op and submission, for people who look for time.
+// DURE_TRACE=FILE: a Chrome trace (chrome://tracing, Perfetto) of every op and submission, for people who look for
+// time.
 //
-// Tracing waits after each submission, so that a run with it is slower than without; the ops' own times are the device's.
-// Devices without timestamps give one event a submission.
+// Tracing waits after each submission, so that a run with it is slower than without; the ops' own times are the
+// device's. Devices without timestamps give one event a submission.
 #ifndef DURE_RUNTIME_TRACE_H_
 #define DURE_RUNTIME_TRACE_H_
 
@@ -11,6 +12,7 @@
 
 bool dure_trace_enabled(void);
 // Appends the commands of recordings that have just completed, between two host times (dure_os_nanoseconds).
-void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin, uint64_t end);
+void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin,
+                           uint64_t end);
 
 #endif  // DURE_RUNTIME_TRACE_H_

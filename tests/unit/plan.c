@@ -8,7 +8,9 @@
 
 enum { item_count = 200, rounds = 50 };
 
-static bool overlap_in_time(const dure_plan_item *a, const dure_plan_item *b) { return a->first <= b->last && b->first <= a->last; }
+static bool overlap_in_time(const dure_plan_item *a, const dure_plan_item *b) {
+  return a->first <= b->last && b->first <= a->last;
+}
 static bool overlap_in_space(const dure_plan_item *a, const dure_plan_item *b) {
   return a->place < b->place + b->size && b->place < a->place + a->size;
 }

@@ -81,13 +81,15 @@ START_TEST(activations_that_are_not_alive_together_share_memory) {
 }
 END_TEST
 
-// y = (left * right half products): both halves of one tensor get their own gradient, and a tensor used twice gets the sum.
+// y = (left * right half products): both halves of one tensor get their own gradient, and a tensor used twice gets the
+// sum.
 START_TEST(views_of_one_tensor_and_repeated_use_get_their_gradients) {
   dure_program *program = dure_program_create();
   dure_tensor w = input(program, "w", 2, 4), dw = input(program, "dw", 2, 4), one = input(program, "seed", 1, 1);
   uint64_t shape[2] = {2, 2}, stride[2] = {4, 1};
   dure_tensor copy = dure_add(program, w, w);  // an activation: 2 w
-  dure_tensor left = dure_tensor_view(program, copy, 2, shape, stride, 0), right = dure_tensor_view(program, copy, 2, shape, stride, 2);
+  dure_tensor left = dure_tensor_view(program, copy, 2, shape, stride, 0),
+              right = dure_tensor_view(program, copy, 2, shape, stride, 2);
   dure_tensor product = dure_matmul(program, left, right, DURE_ABSENT, false, false);
   dure_gradient_target target = {w, dw};
   dure_status status = dure_program_gradient(program, product, one, &target, 1, false);
@@ -135,7 +137,11 @@ START_TEST(a_second_micro_step_adds_to_the_gradient) {
 }
 END_TEST
 
-typedef struct tally { size_t calls; double flops; uint64_t largest_span; } tally;
+typedef struct tally {
+  size_t calls;
+  double flops;
+  uint64_t largest_span;
+} tally;
 
 static dure_status count_call(void *context, const dure_op_call *call) {
   tally *seen = context;
