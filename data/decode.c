@@ -1,0 +1,173 @@
+#include "data/decode.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <strings.h>
+
+#include <libxml/encoding.h>
+#include <libxml/tree.h>
+#include <libxml/xmlerror.h>
+
+enum { DECLARATION_SIZE = 4096, NAME_SIZE = 40, CHUNK_SIZE = 1 << 14 };
+
+// ---- UTF-8 ----
+
+// Length of the character that begins here, 0 when it is none (the Unicode Standard, table 3-7).
+static size_t character_length(const unsigned char *text, size_t size) {
+  unsigned char lead = text[0];
+  if (lead < 0x80) return 1;
+  if (lead < 0xc2 || lead > 0xf4) return 0;
+  size_t length = lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (length > size) return 0;
+  unsigned char lowest = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+  unsigned char highest = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+  if (text[1] < lowest || text[1] > highest) return 0;
+  for (size_t i = 2; i < length; i++) {
+    if ((text[i] & 0xc0) != 0x80) return 0;
+  }
+  return length;
+}
+
+size_t dure_utf8_valid_length(const char *text, size_t size) {
+  const unsigned char *bytes = (const unsigned char *)text;
+  size_t position = 0;
+  while (position < size) {
+    uint64_t word;
+    while (size - position >= sizeof(word)) {
+      memcpy(&word, bytes + position, sizeof(word));
+      if ((word & UINT64_C(0x8080808080808080)) != 0) break;
+      position += sizeof(word);
+    }
+    if (position == size) break;
+    size_t length = character_length(bytes + position, size - position);
+    if (length == 0) break;
+    position += length;
+  }
+  return position;
+}
+
+void dure_utf8_append_repaired(dure_bytes *out, const char *text, size_t size) {
+  size_t position = 0;
+  while (position < size) {
+    size_t valid = dure_utf8_valid_length(text + position, size - position);
+    dure_bytes_append(out, text + position, valid);
+    position += valid;
+    if (position == size) break;
+    dure_bytes_append(out, "\xef\xbf\xbd", 3);
+    while (position < size && character_length((const unsigned char *)text + position, size - position) == 0)
+      position++;
+  }
+}
+
+// ---- other encodings ----
+
+static bool is_name_character(char character) {
+  return (character >= 'a' && character <= 'z') || (character >= 'A' && character <= 'Z') ||
+         (character >= '0' && character <= '9') || character == '-' || character == '_' || character == '.' ||
+         character == ':';
+}
+
+// The encoding named behind `keyword` and an equals sign near the beginning; false when there is none.
+static bool find_declaration(const char *text, size_t size, const char *keyword, char name[NAME_SIZE]) {
+  if (size > DECLARATION_SIZE) size = DECLARATION_SIZE;
+  size_t keyword_length = strlen(keyword);
+  for (size_t i = 0; i + keyword_length < size; i++) {
+    if (strncasecmp(text + i, keyword, keyword_length) != 0) continue;
+    size_t cursor = i + keyword_length;
+    bool has_equals = false;
+    while (cursor < size && text[cursor] != '\0' && strchr(" \t\r\n=\"'", text[cursor]) != NULL) {
+      has_equals = has_equals || text[cursor] == '=';
+      cursor++;
+    }
+    size_t length = 0;
+    while (cursor < size && length < NAME_SIZE - 1 && is_name_character(text[cursor])) name[length++] = text[cursor++];
+    name[length] = '\0';
+    if (length > 0 && has_equals) return true;
+  }
+  return false;
+}
+
+typedef struct conversion {
+  xmlCharEncodingHandlerPtr handler;
+  xmlBufferPtr input, output;
+  size_t taken, repairs;
+} conversion;
+
+// Converts all of it, or with `may_repair` what can be. False when something could not be and may not be left out, or
+// when so much of it could not that this is hardly the encoding.
+static bool convert(conversion *state, const char *text, size_t size, bool may_repair, dure_bytes *out) {
+  while (state->taken < size || xmlBufferLength(state->input) > 0) {
+    size_t room = CHUNK_SIZE - (size_t)xmlBufferLength(state->input);
+    size_t part = size - state->taken < room ? size - state->taken : room;
+    if (part > 0 && xmlBufferAdd(state->input, (const xmlChar *)text + state->taken, (int)part) != 0) return false;
+    state->taken += part;
+    int before = xmlBufferLength(state->input);
+    int result = xmlCharEncInFunc(state->handler, state->output, state->input);
+    dure_bytes_append(out, xmlBufferContent(state->output), (size_t)xmlBufferLength(state->output));
+    xmlBufferEmpty(state->output);
+    if (result != -2 && xmlBufferLength(state->input) != before) continue;
+    if (!may_repair || (++state->repairs > 1000 && state->repairs * 10 > state->taken)) return false;
+    dure_bytes_append(out, "\xef\xbf\xbd", 3);
+    xmlBufferShrink(state->input, 1);
+  }
+  return true;
+}
+
+static void ignore_error(void *context, xmlErrorPtr error) {
+  (void)context;
+  (void)error;
+}
+
+static dure_decoding decode_as(const char *name, const char *text, size_t size, bool may_repair, dure_bytes *out) {
+  xmlSetStructuredErrorFunc(NULL, ignore_error);  // libxml2 would print what it cannot convert
+  conversion state = {.handler = xmlFindCharEncodingHandler(name)};
+  if (state.handler == NULL) return DURE_DECODED_NOT;
+  state.input = xmlBufferCreateSize(CHUNK_SIZE);
+  state.output = xmlBufferCreateSize(4 * CHUNK_SIZE);
+  size_t kept = out->size;
+  bool is_whole = state.input != NULL && state.output != NULL && convert(&state, text, size, may_repair, out);
+  xmlBufferFree(state.input);
+  xmlBufferFree(state.output);
+  xmlCharEncCloseFunc(state.handler);
+  // The converters are not ours: their result is checked like any other input.
+  if (is_whole && dure_utf8_valid_length(out->data + kept, out->size - kept) == out->size - kept) {
+    return state.repairs > 0 ? DURE_DECODED_REPAIRED : DURE_DECODED;
+  }
+  out->size = kept;
+  return DURE_DECODED_NOT;
+}
+
+static bool find_declared(const dure_document *document, char name[NAME_SIZE]) {
+  if (document->format == DURE_FORMAT_HTML && find_declaration(document->bytes, document->size, "charset", name))
+    return true;
+  bool is_markup = document->format == DURE_FORMAT_HTML || document->format == DURE_FORMAT_XML;
+  return is_markup && document->size > 5 && memcmp(document->bytes, "<?xml", 5) == 0 &&
+         find_declaration(document->bytes, document->size < 256 ? document->size : 256, "encoding", name);
+}
+
+dure_decoding dure_decode(const dure_document *document, const char *fallback, bool may_repair, dure_bytes *out) {
+  const char *text = document->bytes;
+  size_t size = document->size;
+  if (size >= 2 && memcmp(text, "\xff\xfe", 2) == 0) return decode_as("UTF-16LE", text + 2, size - 2, may_repair, out);
+  if (size >= 2 && memcmp(text, "\xfe\xff", 2) == 0) return decode_as("UTF-16BE", text + 2, size - 2, may_repair, out);
+  bool has_mark = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0;
+  text += has_mark ? 3 : 0;
+  size -= has_mark ? 3 : 0;
+  char name[NAME_SIZE] = "";
+  bool is_declared = find_declared(document, name);
+  bool is_utf8 = dure_utf8_valid_length(text, size) == size;
+  bool looks_like_ascii = is_declared && strncasecmp(name, "iso-2022", 8) == 0;
+  if (is_utf8 && !looks_like_ascii) {
+    dure_bytes_append(out, text, size);
+    return DURE_DECODED;
+  }
+  bool says_utf8 = is_declared && (strcasecmp(name, "utf-8") == 0 || strcasecmp(name, "utf8") == 0);
+  const char *encoding = is_declared && !says_utf8 ? name : is_declared ? NULL : fallback;
+  if (encoding != NULL && strncasecmp(encoding, "utf-16", 6) != 0) {
+    dure_decoding decoding = decode_as(encoding, text, size, may_repair, out);
+    if (decoding != DURE_DECODED_NOT) return decoding;
+  }
+  if (!may_repair) return DURE_DECODED_NOT;
+  dure_utf8_append_repaired(out, text, size);
+  return DURE_DECODED_REPAIRED;
+}
