@@ -1,0 +1,64 @@
+// Training steps on a device: the programs, their buffers, and one call a step. Knows no files and no clock.
+//
+// A step is `accumulate` micro-steps of B sequences of T tokens, then one AdamW update. With one micro-step its program
+// overwrites the gradients; with several the gradients are cleared first and each micro-step adds, so that there is one
+// program with one arena of activations either way. The gradient of every label is 1 / (valid labels of the whole
+// step): the loss that is minimised is the mean over the step's tokens, however they are cut into micro-steps.
+//
+// Steps are submitted without waiting; their results are collected in order, at most DURE_TRAINING_MAX_IN_FLIGHT
+// behind.
+#ifndef DURE_MODEL_TRAINING_H_
+#define DURE_MODEL_TRAINING_H_
+
+#include "model/model.h"
+#include "model/optimizer.h"
+
+enum { DURE_TRAINING_MAX_IN_FLIGHT = 2 };
+
+typedef struct dure_training dure_training;
+
+typedef struct dure_training_options {
+  uint32_t batch_size;  // B
+  uint32_t context;     // T, at most the model's context length
+  uint32_t accumulate;  // micro-steps a step
+  dure_adamw_options adamw;
+} dure_training_options;
+
+typedef struct dure_training_result {
+  double loss;           // nats, mean over the step's valid labels, before the update
+  double gradient_norm;  // before clipping
+  bool is_finite;        // false: loss or norm were not finite, and no parameter was changed by this step or any since
+} dure_training_result;
+
+// The model must outlive it. Moments begin at zero.
+DURE_MUST_CHECK dure_status dure_training_create(dure_model *model, const dure_training_options *options,
+                                                 dure_training **out_training);
+void dure_training_destroy(dure_training *training);  // NULL is fine; waits
+
+// Enqueues one step. Fails with DURE_INVALID_ARGUMENT when too many are in flight or no label is valid.
+//   tokens, labels  [accumulate, B, T] u32; labels may be DURE_IGNORE_LABEL
+//   update          number of this update from 1 (bias correction)
+DURE_MUST_CHECK dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate,
+                                                 const uint32_t *tokens, const uint32_t *labels);
+uint32_t dure_training_in_flight(const dure_training *training);
+// Waits for the oldest step in flight and returns its result.
+DURE_MUST_CHECK dure_status dure_training_collect(dure_training *training, dure_training_result *out_result);
+
+// Loss and gradients of one step without an update; `out_loss` as in the result.
+DURE_MUST_CHECK dure_status dure_training_gradients(dure_training *training, const uint32_t *tokens,
+                                                    const uint32_t *labels, double *out_loss);
+// Buffers by the model's layout: the gradients of the last step, and the moments.
+const dure_parameter_buffers *dure_training_gradient_buffers(const dure_training *training);
+const dure_parameter_buffers *dure_training_first_moments(const dure_training *training);
+const dure_parameter_buffers *dure_training_second_moments(const dure_training *training);
+
+// Runs a step op by op to find the first output that is not finite. `out_text` says which op, in which part of the
+// model; "" when every value is finite this time.
+DURE_MUST_CHECK dure_status dure_training_explain(dure_training *training, const uint32_t *tokens,
+                                                  const uint32_t *labels, char *out_text, size_t text_size);
+
+// Floating-point operations of one step, and bytes of activations and workspace.
+double dure_training_flops(const dure_training *training);
+uint64_t dure_training_activation_bytes(const dure_training *training);
+
+#endif  // DURE_MODEL_TRAINING_H_
