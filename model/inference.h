@@ -1,0 +1,60 @@
+// Running a model without training it: losses of windows, logits of sequences, and token-by-token decoding.
+#ifndef DURE_MODEL_INFERENCE_H_
+#define DURE_MODEL_INFERENCE_H_
+
+#include "model/model.h"
+
+// ---- scorer: the loss of whole windows, as training sees it ------------------------------------------------------
+
+typedef struct dure_scorer dure_scorer;
+
+// For batches of B windows of T tokens (at most the model's context). The model must outlive it.
+DURE_MUST_CHECK dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context,
+                                               dure_scorer **out_scorer);
+void dure_scorer_destroy(dure_scorer *scorer);  // NULL is fine
+// The loss of each label in nats (0 for DURE_IGNORE_LABEL); waits.
+//   tokens, labels  [B, T] u32      out_losses  [B, T]
+DURE_MUST_CHECK dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels,
+                                            float *out_losses);
+
+// ---- logits of a whole sequence, without a cache -----------------------------------------------------------------
+
+// Logits after every token; waits.   tokens [count] u32      out_logits [count, vocabulary_size]
+DURE_MUST_CHECK dure_status dure_model_logits(dure_model *model, const uint32_t *tokens, uint32_t count,
+                                              float *out_logits);
+
+// ---- session: one sequence through the KV cache ------------------------------------------------------------------
+
+typedef struct dure_session dure_session;
+
+typedef struct dure_session_options {
+  uint32_t capacity;         // tokens in all; 0: the model's context length
+  uint32_t chunk;            // tokens of a prompt that are taken at once; 0: 64
+  uint32_t block_size;       // of the cache, tokens; 0: 16
+  uint32_t candidate_count;  // ids that may be sampled: the tokenizer's vocabulary; 0: all rows of the embedding
+} dure_session_options;
+
+typedef struct dure_sampling {
+  float temperature;  // 0: the likeliest
+  uint32_t top_k;     // 0: all
+  float top_p;        // 1: all
+  uint64_t seed;
+} dure_sampling;
+
+DURE_MUST_CHECK dure_status dure_session_create(dure_model *model, const dure_session_options *options,
+                                                dure_session **out_session);
+void dure_session_destroy(dure_session *session);           // NULL is fine
+uint32_t dure_session_length(const dure_session *session);  // tokens taken so far
+uint32_t dure_session_capacity(const dure_session *session);
+void dure_session_reset(dure_session *session);  // empty again
+// Takes tokens: a prompt in chunks, one token by the one-token program. Afterwards the session holds the logits of the
+// last one. Enqueued, not waited for. DURE_INVALID_ARGUMENT beyond the capacity or for an id outside the vocabulary.
+DURE_MUST_CHECK dure_status dure_session_append(dure_session *session, const uint32_t *tokens, uint32_t count);
+// The last token's logits [vocabulary_size]; waits.
+DURE_MUST_CHECK dure_status dure_session_logits(dure_session *session, float *out_logits);
+// Draws the next token from them on the device (without taking it); waits. A function of (logits, sampling, length),
+// the same on every device up to the logits' own differences. DURE_NOT_FINITE when the logits are.
+DURE_MUST_CHECK dure_status dure_session_sample(dure_session *session, const dure_sampling *sampling,
+                                                uint32_t *out_token);
+
+#endif  // DURE_MODEL_INFERENCE_H_

@@ -1,0 +1,151 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/decoder.h"
+#include "model/inference.h"
+
+struct dure_scorer {
+  dure_model *model;
+  uint64_t count;  // B T
+  dure_executable *executable;
+  dure_tensor tokens, positions, labels, losses;
+};
+
+// Compiles a program whose only places are the model's parameters. `record` fills the program.
+static dure_status compile(dure_model *model, const char *label, dure_program *program, const dure_decoder *decoder,
+                           dure_executable **out_executable) {
+  dure_place *places = calloc(model->layout.pool_count + 1, sizeof(*places));
+  if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
+  dure_parameter_pools_place(&model->weights, decoder->pools, places);
+  const dure_compile_options options = {.label = label};
+  dure_status status =
+      dure_program_compile(program, model->device, places, model->layout.pool_count, &options, out_executable);
+  free(places);
+  return status;
+}
+
+static dure_status check_sizes(const dure_model *model, uint32_t batch_size, uint32_t context) {
+  if (batch_size == 0 || context == 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "batch size and context must be at least 1");
+  if (context > model->config.context_length) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "%u tokens are more than the model's %u positions", context,
+                     model->config.context_length);
+  }
+  return NULL;
+}
+
+static dure_status write_positions(dure_model *model, dure_executable *executable, dure_tensor positions,
+                                   uint64_t count, uint32_t context) {
+  uint32_t *values = malloc(count * sizeof(*values));
+  if (values == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing positions");
+  for (uint64_t i = 0; i < count; i++) values[i] = (uint32_t)(i % context);
+  dure_status status = dure_executable_write(executable, model->stream, positions, values, count * sizeof(*values));
+  free(values);
+  return status;
+}
+
+static dure_status record_scorer(dure_scorer *scorer, dure_program *p, uint32_t batch_size, uint32_t context) {
+  dure_model *model = scorer->model;
+  const uint64_t shape[2] = {batch_size, context};
+  scorer->tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  scorer->positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  scorer->labels = dure_tensor_external(p, "labels", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  scorer->losses = dure_tensor_external(p, "losses", DURE_DTYPE_F32, 1, &scorer->count, DURE_LIFETIME_OUTPUT);
+  dure_decoder decoder;
+  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, &decoder));
+  dure_tensor loss = dure_decoder_loss(&decoder, scorer->tokens, scorer->positions, scorer->labels);
+  dure_tensor copy[DURE_MAX_OPERANDS] = {loss, scorer->losses};
+  dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
+  dure_status status = compile(model, "evaluate", p, &decoder, &scorer->executable);
+  dure_decoder_clear(&decoder);
+  DURE_TRY(status);
+  return write_positions(model, scorer->executable, scorer->positions, scorer->count, context);
+}
+
+dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context, dure_scorer **out_scorer) {
+  *out_scorer = NULL;
+  DURE_TRY(check_sizes(model, batch_size, context));
+  dure_scorer *scorer = calloc(1, sizeof(*scorer));
+  dure_program *program = dure_program_create();
+  dure_status status = NULL;
+  if (scorer == NULL || program == NULL) {
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to evaluate");
+  } else {
+    scorer->model = model;
+    scorer->count = (uint64_t)batch_size * context;
+    status = record_scorer(scorer, program, batch_size, context);
+  }
+  dure_program_destroy(program);
+  if (status != NULL) {
+    dure_scorer_destroy(scorer);
+    return status;
+  }
+  *out_scorer = scorer;
+  return NULL;
+}
+
+void dure_scorer_destroy(dure_scorer *scorer) {
+  if (scorer == NULL) return;
+  dure_status_free(dure_stream_wait(scorer->model->stream, 0));
+  dure_executable_destroy(scorer->executable);
+  free(scorer);
+}
+
+dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels, float *out_losses) {
+  dure_stream *stream = scorer->model->stream;
+  const uint64_t size = scorer->count * sizeof(uint32_t);
+  DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->tokens, tokens, size));
+  DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->labels, labels, size));
+  DURE_TRY(dure_executable_submit(scorer->executable, stream));
+  return dure_executable_read(scorer->executable, stream, scorer->losses, out_losses, scorer->count * sizeof(float));
+}
+
+// ---- logits ------------------------------------------------------------------------------------------------------
+
+static dure_status check_tokens(const dure_model *model, const uint32_t *tokens, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (tokens[i] >= model->config.vocabulary_size) {
+      return dure_fail(DURE_INVALID_ARGUMENT, "token %u (number %u) is not below the model's vocabulary of %u",
+                       tokens[i], i, model->config.vocabulary_size);
+    }
+  }
+  return NULL;
+}
+
+static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t *tokens, uint32_t count,
+                              float *out_logits) {
+  const uint64_t shape[2] = {1, count};
+  const uint64_t logits_shape[3] = {1, count, model->config.vocabulary_size};
+  dure_tensor ids = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  dure_tensor positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  dure_tensor logits = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 3, logits_shape, DURE_LIFETIME_OUTPUT);
+  dure_decoder decoder;
+  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, &decoder));
+  dure_tensor result = dure_decoder_logits(&decoder, dure_decoder_hidden(&decoder, ids, positions, NULL));
+  dure_tensor copy[DURE_MAX_OPERANDS] = {result, logits};
+  dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
+  dure_executable *executable = NULL;
+  dure_status status = compile(model, "logits", p, &decoder, &executable);
+  dure_decoder_clear(&decoder);
+  dure_stream *stream = model->stream;
+  if (status == NULL) status = write_positions(model, executable, positions, count, count);
+  if (status == NULL) status = dure_executable_write(executable, stream, ids, tokens, count * sizeof(*tokens));
+  if (status == NULL) status = dure_executable_submit(executable, stream);
+  if (status == NULL) {
+    status = dure_executable_read(executable, stream, logits, out_logits,
+                                  (uint64_t)count * model->config.vocabulary_size * sizeof(float));
+  }
+  dure_status waited = executable != NULL ? dure_stream_wait(stream, 0) : NULL;
+  dure_executable_destroy(executable);
+  return dure_status_join(status, waited);
+}
+
+dure_status dure_model_logits(dure_model *model, const uint32_t *tokens, uint32_t count, float *out_logits) {
+  DURE_TRY(check_sizes(model, 1, count));
+  DURE_TRY(check_tokens(model, tokens, count));
+  dure_program *program = dure_program_create();
+  if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
+  dure_status status = run_logits(model, program, tokens, count, out_logits);
+  dure_program_destroy(program);
+  return status;
+}
