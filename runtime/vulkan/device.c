@@ -1,0 +1,321 @@
+// Listing, opening and closing Vulkan devices; translating failures.
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "runtime/os.h"
+#include "runtime/vulkan/internal.h"
+
+// ---- failures ----
+
+static dure_code code_of(VkResult result) {
+  switch (result) {
+    case VK_ERROR_DEVICE_LOST: return DURE_DEVICE_LOST;
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+    case VK_ERROR_TOO_MANY_OBJECTS: return DURE_OUT_OF_MEMORY;
+    case VK_ERROR_FEATURE_NOT_PRESENT:
+    case VK_ERROR_EXTENSION_NOT_PRESENT:
+    case VK_ERROR_INCOMPATIBLE_DRIVER: return DURE_UNSUPPORTED;
+    default: return DURE_INTERNAL;
+  }
+}
+
+dure_status vulkan_fail(vulkan_device *device, VkResult result, const char *doing, ...) {
+  char what[512];
+  va_list arguments;
+  va_start(arguments, doing);
+  vsnprintf(what, sizeof(what), doing, arguments);
+  va_end(arguments);
+  const char *name = vulkan_result_name(result);
+  const char *identifier = device->head.info.identifier;
+  if (result != VK_ERROR_DEVICE_LOST) return dure_fail(code_of(result), "%s on %s failed (%s)", what, identifier, name);
+  device->is_lost = true;
+  return dure_fail(
+      DURE_DEVICE_LOST,
+      "%s (%s) was lost while %s; last submitted: recording '%s', ending with '%s'. Its driver reset it (work of "
+      "more than about 2 s, memory run out, a driver's defect or an unplugged device); what was on it is gone",
+      identifier, device->head.info.name, what, device->last_recording[0] != '\0' ? device->last_recording : "none",
+      device->last_label[0] != '\0' ? device->last_label : "none");
+}
+
+// ---- listing ----
+
+static void format_version(const vulkan_capabilities *c, char *text, size_t size) {
+  snprintf(text, size, "%.100s %.100s, Vulkan %u.%u.%u", c->driver_name, c->driver_info,
+           VK_API_VERSION_MAJOR(c->api_version), VK_API_VERSION_MINOR(c->api_version),
+           VK_API_VERSION_PATCH(c->api_version));
+}
+
+static uint64_t memory_budget(const vulkan_capabilities *c, dure_device_kind kind) {
+  if (kind == DURE_DEVICE_CPU) return dure_os_memory_available() / 5 * 4;
+  return c->device_heap_budget > c->device_heap_used ? c->device_heap_budget - c->device_heap_used : 0;
+}
+
+static void describe_choices(const vulkan_candidate *candidate, char *text, size_t size) {
+  const dure_vulkan_caps *caps = &candidate->plan.caps;
+  uint32_t runnable = 0;
+  for (size_t i = 0; i < dure_shader_count; i++) {
+    dure_status status = vulkan_requirements_check(caps, &dure_shaders[i]);
+    if (status == NULL) runnable++;
+    dure_status_free(status);
+  }
+  const char *budget = caps->kind == DURE_DEVICE_CPU ? "80 % of the machine's available memory"
+                       : dure_vulkan_caps_has(caps, DURE_VULKAN_MEMORY_BUDGET)
+                           ? "as the driver reports"
+                           : "the whole heap (the driver reports no budget)";
+  snprintf(
+      text, size,
+      "runs %u of the %zu embedded kernels\nsubgroups of %u, workgroups of up to %u invocations, %u KiB shared memory\n"
+      "memory budget: %s\nbindings of up to %" PRIu64 " MiB; read-only inputs %s",
+      runnable, dure_shader_count, caps->subgroup_size, caps->max_invocations, caps->shared_bytes / 1024, budget,
+      caps->max_binding_bytes >> 20, caps->max_texel_elements > 0 ? "may be texel buffers" : "are storage buffers");
+}
+
+static void fill_info(const vulkan_candidate *candidate, uint32_t index, dure_device_info *info) {
+  const vulkan_capabilities *c = &candidate->capabilities;
+  const vulkan_plan *plan = &candidate->plan;
+  memset(info, 0, sizeof(*info));
+  snprintf(info->identifier, sizeof(info->identifier), "vulkan:%u", index);
+  snprintf(info->backend, sizeof(info->backend), "vulkan");
+  snprintf(info->name, sizeof(info->name), "%s", c->name);
+  format_version(c, info->driver, sizeof(info->driver));
+  info->kind = plan->caps.kind;
+  info->memory_bytes = info->kind == DURE_DEVICE_CPU ? dure_os_memory_total() : c->device_heap_bytes;
+  info->memory_budget_bytes = memory_budget(c, info->kind);
+  info->usable = plan->usable;
+  info->limits = plan->limits;
+  snprintf(info->reason, sizeof(info->reason), "%s", plan->reason);
+  if (plan->usable) describe_choices(candidate, info->reason, sizeof(info->reason));
+  for (int i = 0; i < DURE_VULKAN_FEATURE_COUNT && i < DURE_FEATURES_MAX; i++) {
+    info->features[info->feature_count++] = (dure_device_feature){
+        .name = vulkan_feature_name((dure_vulkan_feature)i),
+        .text = vulkan_feature_text((dure_vulkan_feature)i),
+        .environment = vulkan_feature_switch((dure_vulkan_feature)i),
+        .state = plan->states[i],
+    };
+  }
+}
+
+// A missing loader or driver is a note, not a failure.
+static dure_status backend_list(dure_device_info **infos, size_t *count, char **out_note) {
+  *out_note = NULL;
+  vulkan_system system;
+  dure_status status = vulkan_system_open(&system);
+  if (status != NULL) {
+    if (dure_status_code(status) == DURE_OUT_OF_MEMORY) return status;
+    *out_note = strdup(dure_status_message(status));
+    dure_status_free(status);
+    return NULL;
+  }
+  dure_device_info *grown = realloc(*infos, (*count + system.candidate_count) * sizeof(*grown));
+  if (grown == NULL) {
+    vulkan_system_close(&system);
+    return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to list the Vulkan devices");
+  }
+  *infos = grown;
+  for (size_t i = 0; i < system.candidate_count; i++) fill_info(&system.candidates[i], (uint32_t)i, &grown[(*count)++]);
+  vulkan_system_close(&system);
+  return NULL;
+}
+
+// ---- opening ----
+
+static dure_status create_device(vulkan_device *device) {
+  const dure_vulkan_caps *caps = &device->plan.caps;
+#define HAS(identifier) (dure_vulkan_caps_has(caps, DURE_VULKAN_##identifier) ? VK_TRUE : VK_FALSE)
+  VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
+      .subgroupSizeControl = VK_TRUE,
+      .computeFullSubgroups = VK_TRUE};
+  VkPhysicalDeviceVulkan12Features vulkan12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
+                                               .pNext = HAS(SUBGROUP_SIZE_CONTROL) ? &sizes : NULL,
+                                               .timelineSemaphore = VK_TRUE,
+                                               .shaderFloat16 = HAS(FP16),
+                                               .shaderInt8 = HAS(INT8),
+                                               .storageBuffer8BitAccess = HAS(STORAGE8),
+                                               .vulkanMemoryModel = HAS(MEMORY_MODEL)};
+  VkPhysicalDeviceVulkan11Features vulkan11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
+                                               .pNext = &vulkan12,
+                                               .storageBuffer16BitAccess = HAS(STORAGE16)};
+  VkPhysicalDeviceFeatures2 features = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+      .pNext = &vulkan11,
+      .features = {.shaderFloat64 = HAS(FP64), .shaderInt16 = HAS(INT16), .shaderInt64 = HAS(INT64)}};
+  const char *extensions[4];
+  uint32_t extension_count = 0;
+  if (HAS(SUBGROUP_SIZE_CONTROL)) extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
+  if (HAS(MEMORY_BUDGET)) extensions[extension_count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+#undef HAS
+  float priority = 1.0f;
+  VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                   .queueFamilyIndex = device->capabilities.queue_family,
+                                   .queueCount = 1,
+                                   .pQueuePriorities = &priority};
+  VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                             .pNext = &features,
+                             .queueCreateInfoCount = 1,
+                             .pQueueCreateInfos = &queue,
+                             .enabledExtensionCount = extension_count,
+                             .ppEnabledExtensionNames = extensions};
+  VULKAN_TRY(device, device->api.CreateDevice(device->physical, &info, NULL, &device->handle), "opening '%s'",
+             device->head.info.name);
+  DURE_TRY(vulkan_load_device(&device->api, device->handle));
+  device->api.GetDeviceQueue(device->handle, device->capabilities.queue_family, 0, &device->queue);
+  VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                  .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                  .queueFamilyIndex = device->capabilities.queue_family};
+  VULKAN_TRY(device, device->api.CreateCommandPool(device->handle, &pool, NULL, &device->command_pool),
+             "creating a command pool");
+  return vulkan_pipelines_open(device);
+}
+
+static void close_device(dure_device *head) {
+  vulkan_device *device = vulkan_device_of(head);
+  uint64_t messages_before = dure_vulkan_validation_message_count();
+  if (device->handle != VK_NULL_HANDLE && device->api.DestroyDevice != NULL) {
+    device->api.DeviceWaitIdle(device->handle);
+    vulkan_pipelines_close(device);
+    if (device->command_pool != VK_NULL_HANDLE)
+      device->api.DestroyCommandPool(device->handle, device->command_pool, NULL);
+    vulkan_memory_release(device);
+    device->api.DestroyDevice(device->handle, NULL);
+  }
+  vulkan_system_close(&device->system);
+  uint64_t messages = dure_vulkan_validation_message_count();
+  if (messages > 0) {
+    dure_log(DURE_LOG_ERROR,
+             "%" PRIu64 " messages of the Vulkan validation layers so far, %" PRIu64 " of them while closing %s",
+             messages, messages - messages_before, device->head.info.identifier);
+  }
+  free(device);
+}
+
+static dure_status backend_open(uint32_t index, dure_device **out_device) {
+  *out_device = NULL;
+  vulkan_device *device = calloc(1, sizeof(*device));
+  if (device == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to open a Vulkan device");
+  dure_status status = vulkan_system_open(&device->system);
+  if (status != NULL) {
+    free(device);
+    return status;
+  }
+  if (index >= device->system.candidate_count) {
+    status = dure_fail(DURE_NOT_FOUND, "there is no device vulkan:%u, only %zu", index, device->system.candidate_count);
+    vulkan_system_close(&device->system);
+    free(device);
+    return status;
+  }
+  const vulkan_candidate *candidate = &device->system.candidates[index];
+  device->head.vtable = &vulkan_vtable;
+  device->api = device->system.api;
+  device->physical = candidate->physical;
+  device->capabilities = candidate->capabilities;
+  device->plan = candidate->plan;
+  fill_info(candidate, index, &device->head.info);
+  if (device->plan.ignored[0] != '\0') {
+    dure_log(DURE_LOG_WARNING, "DURE_VULKAN_DISABLE names '%s', which is no feature; `dure devices` lists them",
+             device->plan.ignored);
+  }
+  status = device->plan.usable ? create_device(device)
+                               : dure_fail(DURE_UNSUPPORTED, "device vulkan:%u (%s) cannot be used: %s", index,
+                                           candidate->capabilities.name, candidate->plan.reason);
+  if (status != NULL) {
+    close_device(&device->head);
+    return status;
+  }
+  *out_device = &device->head;
+  return NULL;
+}
+
+dure_status vulkan_available_memory(dure_device *head, uint64_t *out_bytes) {
+  vulkan_device *device = vulkan_device_of(head);
+  bool has_budget = dure_vulkan_caps_has(&device->plan.caps, DURE_VULKAN_MEMORY_BUDGET);
+  vulkan_capabilities_refresh_budget(&device->api, device->physical, has_budget, &device->capabilities);
+  *out_bytes = memory_budget(&device->capabilities, device->plan.caps.kind);
+  if (has_budget || device->plan.caps.kind == DURE_DEVICE_CPU) return NULL;
+  *out_bytes = *out_bytes > head->memory_used ? *out_bytes - head->memory_used : 0;
+  return NULL;
+}
+
+// ---- shared by the files of this folder ----
+
+dure_status vulkan_commands_begin(vulkan_device *device, VkCommandBufferUsageFlags usage,
+                                  VkCommandBuffer *out_commands) {
+  *out_commands = VK_NULL_HANDLE;
+  VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                          .commandPool = device->command_pool,
+                                          .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                          .commandBufferCount = 1};
+  VkCommandBuffer commands = VK_NULL_HANDLE;
+  VULKAN_TRY(device, device->api.AllocateCommandBuffers(device->handle, &allocate, &commands),
+             "allocating a command list");
+  VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = usage};
+  VkResult result = device->api.BeginCommandBuffer(commands, &begin);
+  if (result != VK_SUCCESS) {
+    device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands);
+    return vulkan_fail(device, result, "starting a command list");
+  }
+  *out_commands = commands;
+  return NULL;
+}
+
+void vulkan_name_object(vulkan_device *device, VkObjectType type, uint64_t handle, const char *name) {
+  if (!dure_vulkan_caps_has(&device->plan.caps, DURE_VULKAN_DEBUG_LABELS) ||
+      device->api.SetDebugUtilsObjectNameEXT == NULL)
+    return;
+  VkDebugUtilsObjectNameInfoEXT info = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT,
+                                        .objectType = type,
+                                        .objectHandle = handle,
+                                        .pObjectName = name};
+  VkResult ignored = device->api.SetDebugUtilsObjectNameEXT(device->handle, &info);
+  (void)ignored;  // a name that is not set changes nothing
+}
+
+const dure_vulkan_caps *dure_vulkan_device_caps(const dure_device *device) {
+  return &vulkan_device_of(device)->plan.caps;
+}
+
+bool dure_vulkan_device_has_kernel(const dure_device *device, const char *name) {
+  for (size_t i = 0; i < dure_shader_count; i++) {
+    if (strcmp(dure_shaders[i].name, name) != 0) continue;
+    dure_status status = vulkan_requirements_check(&vulkan_device_of(device)->plan.caps, &dure_shaders[i]);
+    bool runnable = status == NULL;
+    dure_status_free(status);
+    return runnable;
+  }
+  return false;
+}
+
+const dure_device_vtable vulkan_vtable = {
+    .close = close_device,
+    .available_memory = vulkan_available_memory,
+    .buffer_create = vulkan_buffer_create,
+    .buffer_destroy = vulkan_buffer_destroy,
+    .stream_create = vulkan_stream_create,
+    .stream_destroy = vulkan_stream_destroy,
+    .stream_upload = vulkan_stream_upload,
+    .stream_download = vulkan_stream_download,
+    .stream_submit = vulkan_stream_submit,
+    .stream_wait = vulkan_stream_wait,
+    .event_create = vulkan_event_create,
+    .event_destroy = vulkan_event_destroy,
+    .event_signal = vulkan_event_signal,
+    .event_read = vulkan_event_read,
+    .event_wait = vulkan_event_wait,
+    .kernel_get = vulkan_kernel_get,
+    .recording_create = vulkan_recording_create,
+    .recording_destroy = vulkan_recording_destroy,
+    .recording_label = vulkan_recording_label,
+    .recording_dispatch = vulkan_recording_dispatch,
+    .recording_copy = vulkan_recording_copy,
+    .recording_fill = vulkan_recording_fill,
+    .recording_finish = vulkan_recording_finish,
+    .recording_times = vulkan_recording_times,
+    .op = dure_vulkan_op,
+};
+
+const dure_backend dure_backend_vulkan = {.name = "vulkan", .list = backend_list, .open = backend_open};

@@ -1,0 +1,179 @@
+// The instance: loader, validation layers, and the list of devices in order of preference.
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "runtime/vulkan/internal.h"
+
+static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
+static atomic_ullong validation_messages;
+
+uint64_t dure_vulkan_validation_message_count(void) { return atomic_load(&validation_messages); }
+
+static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                                 VkDebugUtilsMessageTypeFlagsEXT types,
+                                                 const VkDebugUtilsMessengerCallbackDataEXT *data, void *context) {
+  (void)types;
+  (void)context;
+  atomic_fetch_add(&validation_messages, 1);
+  dure_log(severity & VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT ? DURE_LOG_ERROR : DURE_LOG_WARNING,
+           "Vulkan validation: %s", data->pMessage);
+  return VK_FALSE;
+}
+
+static const VkDebugUtilsMessengerCreateInfoEXT messenger_info = {
+    .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+    .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+    .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT,
+    .pfnUserCallback = on_message,
+};
+
+static bool environment_is_on(const char *name) {
+  const char *value = getenv(name);
+  return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
+}
+
+static bool has_validation_layer(const vulkan_api *api) {
+  uint32_t count = 0;
+  if (api->EnumerateInstanceLayerProperties(&count, NULL) != VK_SUCCESS) return false;
+  VkLayerProperties *layers = calloc(count + 1u, sizeof(*layers));
+  if (layers == NULL) return false;
+  VkResult result = api->EnumerateInstanceLayerProperties(&count, layers);
+  bool found = false;
+  for (uint32_t i = 0; i < count && result == VK_SUCCESS; i++)
+    found = found || strcmp(layers[i].layerName, validation_layer) == 0;
+  free(layers);
+  return found;
+}
+
+static bool has_instance_extension(const vulkan_api *api, const char *name) {
+  uint32_t count = 0;
+  if (api->EnumerateInstanceExtensionProperties(NULL, &count, NULL) != VK_SUCCESS) return false;
+  VkExtensionProperties *extensions = calloc(count + 1u, sizeof(*extensions));
+  if (extensions == NULL) return false;
+  VkResult result = api->EnumerateInstanceExtensionProperties(NULL, &count, extensions);
+  bool found = false;
+  for (uint32_t i = 0; i < count && result >= VK_SUCCESS; i++)
+    found = found || strcmp(extensions[i].extensionName, name) == 0;
+  free(extensions);
+  return found;
+}
+
+static dure_status create_instance(vulkan_system *system, bool validate) {
+  const vulkan_api *api = &system->api;
+  VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                   .pApplicationName = "dure",
+                                   .pEngineName = "dure",
+                                   .apiVersion = VK_API_VERSION_1_2};
+  VkValidationFeatureEnableEXT enables[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+  VkDebugUtilsMessengerCreateInfoEXT messenger = messenger_info;
+  VkValidationFeaturesEXT validation = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                        .pNext = &messenger,
+                                        .enabledValidationFeatureCount = 1,
+                                        .pEnabledValidationFeatures = enables};
+  const char *layers[] = {validation_layer};
+  const char *extensions[2];
+  uint32_t extension_count = 0;
+  if (validate || has_instance_extension(api, VK_EXT_DEBUG_UTILS_EXTENSION_NAME)) {
+    extensions[extension_count++] = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+  }
+  if (validate) extensions[extension_count++] = VK_EXT_VALIDATION_FEATURES_EXTENSION_NAME;
+  VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+                               .pNext = validate ? &validation : NULL,
+                               .pApplicationInfo = &application,
+                               .enabledLayerCount = validate ? 1 : 0,
+                               .ppEnabledLayerNames = layers,
+                               .enabledExtensionCount = extension_count,
+                               .ppEnabledExtensionNames = extensions};
+  VkResult result = api->CreateInstance(&info, NULL, &system->instance);
+  if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
+    return dure_fail(
+        DURE_NOT_FOUND,
+        "Vulkan's loader found no driver; on Debian: apt install mesa-vulkan-drivers (AMD, Intel, and a software "
+        "device for any machine), or NVIDIA's driver; VK_DRIVER_FILES names drivers that lie elsewhere");
+  }
+  if (result != VK_SUCCESS)
+    return dure_fail(DURE_UNSUPPORTED, "Vulkan cannot be started (%s)", vulkan_result_name(result));
+  DURE_TRY(vulkan_load_instance(&system->api, system->instance));
+  if (validate && api->CreateDebugUtilsMessengerEXT != NULL) {
+    result = api->CreateDebugUtilsMessengerEXT(system->instance, &messenger_info, NULL, &system->messenger);
+    if (result != VK_SUCCESS)
+      return dure_fail(DURE_UNSUPPORTED, "no validation messenger (%s)", vulkan_result_name(result));
+  }
+  return NULL;
+}
+
+static int compare_candidates(const void *a, const void *b) {
+  const vulkan_candidate *left = a, *right = b;
+  uint64_t left_rank = vulkan_plan_rank(&left->capabilities, &left->plan);
+  uint64_t right_rank = vulkan_plan_rank(&right->capabilities, &right->plan);
+  return left_rank < right_rank ? 1 : left_rank > right_rank ? -1 : 0;
+}
+
+static const char *environment(const char *name) { return getenv(name); }
+
+static dure_status list_candidates(vulkan_system *system) {
+  const vulkan_api *api = &system->api;
+  uint32_t count = 0;
+  VkResult result = api->EnumeratePhysicalDevices(system->instance, &count, NULL);
+  if (result != VK_SUCCESS || count == 0) {
+    return dure_fail(DURE_NOT_FOUND,
+                     "Vulkan's drivers offer no device (%s); on Debian, mesa-vulkan-drivers brings a software one",
+                     vulkan_result_name(result));
+  }
+  VkPhysicalDevice *physical = calloc(count, sizeof(*physical));
+  system->candidates = calloc(count, sizeof(*system->candidates));
+  if (physical == NULL || system->candidates == NULL) {
+    free(physical);
+    return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to list %u Vulkan devices", count);
+  }
+  result = api->EnumeratePhysicalDevices(system->instance, &count, physical);
+  dure_status status = NULL;
+  for (uint32_t i = 0; i < count && result >= VK_SUCCESS && status == NULL; i++) {
+    vulkan_candidate *candidate = &system->candidates[i];
+    candidate->physical = physical[i];
+    status = vulkan_capabilities_query(api, physical[i], &candidate->capabilities);
+    vulkan_plan_make(&candidate->capabilities, dure_shaders, dure_shader_count, environment, &candidate->plan);
+    system->candidate_count++;
+  }
+  free(physical);
+  if (status != NULL) return status;
+  // Insertion keeps the driver's order of equal devices (a machine with two of the same card).
+  for (size_t i = 1; i < system->candidate_count; i++) {
+    vulkan_candidate moved = system->candidates[i];
+    size_t j = i;
+    for (; j > 0 && compare_candidates(&system->candidates[j - 1], &moved) > 0; j--)
+      system->candidates[j] = system->candidates[j - 1];
+    system->candidates[j] = moved;
+  }
+  return NULL;
+}
+
+dure_status vulkan_system_open(vulkan_system *out_system) {
+  memset(out_system, 0, sizeof(*out_system));
+  if (environment_is_on("DURE_VULKAN_OFF")) return dure_fail(DURE_NOT_FOUND, "Vulkan is turned off by DURE_VULKAN_OFF");
+  DURE_TRY(vulkan_load_global(&out_system->api));
+  bool validate = environment_is_on("DURE_VULKAN_VALIDATION");
+  if (validate && !has_validation_layer(&out_system->api)) {
+    return dure_fail(DURE_NOT_FOUND,
+                     "DURE_VULKAN_VALIDATION is set, but the layer %s is not installed; on Debian: apt install "
+                     "vulkan-validationlayers",
+                     validation_layer);
+  }
+  dure_status status = create_instance(out_system, validate);
+  if (status == NULL) status = list_candidates(out_system);
+  if (status != NULL) vulkan_system_close(out_system);
+  return status;
+}
+
+void vulkan_system_close(vulkan_system *system) {
+  if (system->messenger != VK_NULL_HANDLE && system->api.DestroyDebugUtilsMessengerEXT != NULL) {
+    system->api.DestroyDebugUtilsMessengerEXT(system->instance, system->messenger, NULL);
+  }
+  if (system->instance != VK_NULL_HANDLE && system->api.DestroyInstance != NULL)
+    system->api.DestroyInstance(system->instance, NULL);
+  free(system->candidates);
+  memset(system, 0, sizeof(*system));
+}

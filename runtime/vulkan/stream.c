@@ -1,0 +1,412 @@
+// Streams and events: one timeline semaphore each.
+//
+// Uploads and downloads go through a staging ring and are gathered in a pending command list, which is submitted
+// together with the next recordings, or when somebody waits. Every submission signals the next serial number on the
+// stream's semaphore; what a serial used (ring space, command list) is taken back once the semaphore has reached it.
+// Points, which the HAL counts one an enqueue, are mapped to serials by the list of flights: a large upload takes
+// several serials.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/log.h"
+#include "runtime/vulkan/internal.h"
+
+enum {
+  staging_bytes = 16 << 20,
+  chunk_bytes = 4 << 20,
+  staging_alignment = 256,  // covers every driver's optimal copy alignment
+};
+static const uint64_t patience = 10ull * 1000000000;  // nanoseconds between messages of a long wait
+
+// A part of the ring in use until `serial` is reached; a download's part is then copied to `target`.
+typedef struct staging_part {
+  uint64_t offset, size;
+  uint64_t serial;
+  void *target;  // NULL for uploads
+} staging_part;
+
+typedef struct flight {
+  uint64_t serial;
+  uint64_t point;            // everything up to this point is done when the serial is reached
+  VkCommandBuffer commands;  // the pending list that it carried, or NULL
+} flight;
+
+typedef struct vulkan_stream {
+  dure_stream head;
+  vulkan_device *device;
+  VkSemaphore timeline;
+  uint64_t submitted_serial;
+  uint64_t complete_point;  // enqueued in full: the pending list and what was submitted hold it
+
+  VkCommandBuffer pending;  // NULL when nothing is gathered
+  bool pending_has_downloads;
+  dure_hazards pending_hazards;
+
+  dure_buffer *staging;   // created at the first transfer
+  uint64_t staging_head;  // next free byte of the ring
+  staging_part *parts;    // oldest first
+  size_t part_count, part_capacity;
+  flight *flights;  // oldest first
+  size_t flight_count, flight_capacity;
+} vulkan_stream;
+
+static vulkan_stream *stream_of(dure_stream *stream) { return (vulkan_stream *)stream; }
+
+dure_status vulkan_semaphore_create(vulkan_device *device, uint64_t value, VkSemaphore *out_semaphore) {
+  *out_semaphore = VK_NULL_HANDLE;
+  VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                    .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE,
+                                    .initialValue = value};
+  VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+  VULKAN_TRY(device, device->api.CreateSemaphore(device->handle, &info, NULL, out_semaphore),
+             "creating a timeline semaphore");
+  return NULL;
+}
+
+// ---- waiting and taking back ----
+
+static void retire_until(vulkan_stream *stream, uint64_t serial) {
+  vulkan_device *device = stream->device;
+  size_t done = 0;
+  while (done < stream->part_count && stream->parts[done].serial <= serial) {
+    staging_part part = stream->parts[done++];
+    if (part.target != NULL) memcpy(part.target, (uint8_t *)stream->staging->mapped + part.offset, part.size);
+  }
+  if (done > 0) memmove(stream->parts, stream->parts + done, (stream->part_count - done) * sizeof(*stream->parts));
+  stream->part_count -= done;
+  done = 0;
+  while (done < stream->flight_count && stream->flights[done].serial <= serial) {
+    flight landed = stream->flights[done++];
+    if (landed.commands != VK_NULL_HANDLE)
+      device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &landed.commands);
+  }
+  if (done > 0)
+    memmove(stream->flights, stream->flights + done, (stream->flight_count - done) * sizeof(*stream->flights));
+  stream->flight_count -= done;
+}
+
+static dure_status wait_serial(vulkan_stream *stream, uint64_t serial) {
+  vulkan_device *device = stream->device;
+  VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+                              .semaphoreCount = 1,
+                              .pSemaphores = &stream->timeline,
+                              .pValues = &serial};
+  VkResult result = VK_TIMEOUT;
+  for (int attempt = 1; result == VK_TIMEOUT; attempt++) {
+    result = device->api.WaitSemaphores(device->handle, &info, patience);
+    if (result == VK_TIMEOUT) {
+      dure_log(DURE_LOG_WARNING,
+               "%s has worked for more than %d s on what was submitted (last recording: '%s', ending with '%s')",
+               device->head.info.identifier, attempt * 10, device->last_recording, device->last_label);
+    }
+  }
+  if (result != VK_SUCCESS) return vulkan_fail(device, result, "waiting for submitted work");
+  retire_until(stream, serial);
+  return NULL;
+}
+
+// ---- submitting ----
+
+static dure_status add_flight(vulkan_stream *stream, flight added) {
+  if (stream->flight_count == stream->flight_capacity) {
+    size_t capacity = stream->flight_capacity * 2 + 16;
+    flight *grown = realloc(stream->flights, capacity * sizeof(*grown));
+    if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to submit work");
+    stream->flights = grown;
+    stream->flight_capacity = capacity;
+  }
+  stream->flights[stream->flight_count++] = added;
+  return NULL;
+}
+
+static dure_status end_pending(vulkan_stream *stream) {
+  vulkan_device *device = stream->device;
+  if (stream->pending_has_downloads) {
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_HOST_READ_BIT};
+    device->api.CmdPipelineBarrier(stream->pending, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_HOST_BIT, 0, 1,
+                                   &memory, 0, NULL, 0, NULL);
+  }
+  stream->pending_has_downloads = false;
+  dure_hazards_reset(&stream->pending_hazards);
+  VULKAN_TRY(device, device->api.EndCommandBuffer(stream->pending), "finishing a transfer");
+  return NULL;
+}
+
+typedef struct submission {
+  dure_recording *const *recordings;
+  size_t count;
+  dure_event *wait_event;
+  uint64_t wait_value;
+  dure_event *signal_event;
+  uint64_t signal_value;
+} submission;
+
+static dure_status queue_submit(vulkan_stream *stream, const submission *what, const VkCommandBuffer *commands,
+                                uint32_t command_count) {
+  vulkan_device *device = stream->device;
+  VkSemaphore wait = what->wait_event != NULL ? vulkan_event_semaphore(what->wait_event) : VK_NULL_HANDLE;
+  VkPipelineStageFlags wait_stage = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+  VkSemaphore signals[2] = {stream->timeline};
+  uint64_t signal_values[2] = {stream->submitted_serial + 1, what->signal_value};
+  if (what->signal_event != NULL) signals[1] = vulkan_event_semaphore(what->signal_event);
+  uint32_t signal_count = what->signal_event != NULL ? 2 : 1;
+  VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+                                            .waitSemaphoreValueCount = what->wait_event != NULL ? 1 : 0,
+                                            .pWaitSemaphoreValues = &what->wait_value,
+                                            .signalSemaphoreValueCount = signal_count,
+                                            .pSignalSemaphoreValues = signal_values};
+  VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                       .pNext = &timeline,
+                       .waitSemaphoreCount = what->wait_event != NULL ? 1 : 0,
+                       .pWaitSemaphores = &wait,
+                       .pWaitDstStageMask = &wait_stage,
+                       .commandBufferCount = command_count,
+                       .pCommandBuffers = commands,
+                       .signalSemaphoreCount = signal_count,
+                       .pSignalSemaphores = signals};
+  VULKAN_TRY(device, device->api.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE), "submitting recording '%s'",
+             device->last_recording);
+  return NULL;
+}
+
+static void remember_labels(vulkan_device *device, const submission *what) {
+  if (what->count == 0) return;
+  const dure_recording *last = what->recordings[what->count - 1];
+  snprintf(device->last_recording, sizeof(device->last_recording), "%s", vulkan_recording_name(last));
+  snprintf(device->last_label, sizeof(device->last_label), "%s", vulkan_recording_last_label(last));
+}
+
+// Submits the pending list, if any, and the recordings, as the next serial.
+static dure_status submit(vulkan_stream *stream, const submission *what) {
+  vulkan_device *device = stream->device;
+  if (device->is_lost) return vulkan_fail(device, VK_ERROR_DEVICE_LOST, "submitting work");
+  DURE_TRY(add_flight(stream, (flight){stream->submitted_serial + 1, stream->complete_point, stream->pending}));
+  VkCommandBuffer few[16];
+  VkCommandBuffer *commands = few;
+  uint32_t count = 0;
+  if (what->count + 1 > sizeof(few) / sizeof(few[0])) commands = calloc(what->count + 1, sizeof(*commands));
+  if (commands == NULL) {
+    stream->flight_count--;
+    return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to submit %zu recordings", what->count);
+  }
+  dure_status status = NULL;
+  if (stream->pending != VK_NULL_HANDLE) {
+    status = end_pending(stream);
+    commands[count++] = stream->pending;
+    stream->pending = VK_NULL_HANDLE;  // now the flight's
+  }
+  for (size_t i = 0; i < what->count; i++) commands[count++] = vulkan_recording_commands(what->recordings[i]);
+  remember_labels(device, what);
+  if (status == NULL) status = queue_submit(stream, what, commands, count);
+  if (commands != few) free(commands);
+  if (status != NULL) {
+    // The serial is never signalled: its pieces are taken back with those of the next one, or at the end.
+    stream->flights[stream->flight_count - 1].serial = stream->submitted_serial;
+    for (size_t i = 0; i < stream->part_count; i++) {
+      if (stream->parts[i].serial <= stream->submitted_serial) continue;
+      stream->parts[i].serial = stream->submitted_serial;
+      stream->parts[i].target = NULL;
+    }
+    return status;
+  }
+  stream->submitted_serial++;
+  return NULL;
+}
+
+static dure_status flush(vulkan_stream *stream) {
+  if (stream->pending == VK_NULL_HANDLE) return NULL;
+  return submit(stream, &(submission){0});
+}
+
+dure_status vulkan_stream_submit(dure_stream *head, dure_recording *const *recordings, size_t count,
+                                 dure_event *wait_event, uint64_t wait_value, dure_event *signal_event,
+                                 uint64_t signal_value) {
+  vulkan_stream *stream = stream_of(head);
+  // What was enqueued before must not wait for the event as well.
+  if (wait_event != NULL) DURE_TRY(flush(stream));
+  uint64_t before = stream->complete_point;
+  stream->complete_point = head->point;
+  dure_status status =
+      submit(stream, &(submission){recordings, count, wait_event, wait_value, signal_event, signal_value});
+  if (status != NULL) stream->complete_point = before;
+  // A stream that is never waited for must not gather flights without end.
+  if (status == NULL && stream->flight_count >= 64) {
+    uint64_t reached = 0;
+    if (stream->device->api.GetSemaphoreCounterValue(stream->device->handle, stream->timeline, &reached) == VK_SUCCESS)
+      retire_until(stream, reached);
+  }
+  return status;
+}
+
+dure_status vulkan_stream_wait(dure_stream *head, uint64_t point) {
+  vulkan_stream *stream = stream_of(head);
+  DURE_TRY(flush(stream));
+  uint64_t serial = stream->submitted_serial;
+  for (size_t i = stream->flight_count; i > 0 && stream->flights[i - 1].point >= point; i--)
+    serial = stream->flights[i - 1].serial;
+  return wait_serial(stream, serial);
+}
+
+// ---- transfers ----
+
+static dure_status begin_pending(vulkan_stream *stream) {
+  vulkan_device *device = stream->device;
+  if (stream->pending != VK_NULL_HANDLE) return NULL;
+  DURE_TRY(vulkan_commands_begin(device, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, &stream->pending));
+  VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+  VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                            .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT};
+  device->api.CmdPipelineBarrier(stream->pending, stages, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &memory, 0, NULL, 0,
+                                 NULL);
+  return NULL;
+}
+
+// Where `size` contiguous bytes of the ring are free; false when they are not.
+static bool find_room(const vulkan_stream *stream, uint64_t size, uint64_t *out_offset) {
+  uint64_t head = stream->staging_head;
+  *out_offset = head;
+  if (stream->part_count == 0) {
+    *out_offset = 0;
+    return true;
+  }
+  uint64_t tail = stream->parts[0].offset;
+  if (head == tail) return false;  // full
+  if (head < tail) return size <= tail - head;
+  if (size <= staging_bytes - head) return true;
+  *out_offset = 0;
+  return size <= tail;
+}
+
+// Takes `size` bytes (at most chunk_bytes) of the ring for the next serial.
+static dure_status take_staging(vulkan_stream *stream, uint64_t size, void *target, uint64_t *out_offset) {
+  vulkan_device *device = stream->device;
+  if (stream->staging == NULL) {
+    DURE_TRY(vulkan_buffer_create(&device->head, staging_bytes, DURE_MEMORY_HOST, "staging", &stream->staging));
+    stream->staging->device = &device->head;
+    stream->staging->kind = DURE_MEMORY_HOST;
+  }
+  if (stream->part_count == stream->part_capacity) {
+    size_t capacity = stream->part_capacity * 2 + 16;
+    staging_part *grown = realloc(stream->parts, capacity * sizeof(*grown));
+    if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for a transfer");
+    stream->parts = grown;
+    stream->part_capacity = capacity;
+  }
+  uint64_t padded = (size + staging_alignment - 1) / staging_alignment * staging_alignment;
+  while (!find_room(stream, padded, out_offset)) {
+    if (stream->parts[0].serial > stream->submitted_serial) DURE_TRY(flush(stream));
+    DURE_TRY(wait_serial(stream, stream->parts[0].serial));
+  }
+  stream->parts[stream->part_count++] = (staging_part){*out_offset, size, stream->submitted_serial + 1, target};
+  stream->staging_head = (*out_offset + padded) % staging_bytes;
+  return NULL;
+}
+
+// Records one copy between the ring and a buffer, with a barrier when the pending list already touches those bytes.
+static dure_status record_copy(vulkan_stream *stream, dure_buffer *source, uint64_t source_offset, dure_buffer *target,
+                               uint64_t target_offset, uint64_t size) {
+  vulkan_device *device = stream->device;
+  DURE_TRY(begin_pending(stream));
+  dure_hazard_range ranges[] = {{source, source_offset, source_offset + size, false},
+                                {target, target_offset, target_offset + size, true}};
+  bool needed = false;
+  DURE_TRY(dure_hazards_add(&stream->pending_hazards, ranges, 2, &needed));
+  if (needed) {
+    VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+                              .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
+                              .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT};
+    device->api.CmdPipelineBarrier(stream->pending, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_PIPELINE_STAGE_TRANSFER_BIT, 0,
+                                   1, &memory, 0, NULL, 0, NULL);
+  }
+  VkBufferCopy region = {.srcOffset = source_offset, .dstOffset = target_offset, .size = size};
+  device->api.CmdCopyBuffer(stream->pending, ((vulkan_buffer *)source)->handle, ((vulkan_buffer *)target)->handle, 1,
+                            &region);
+  return NULL;
+}
+
+dure_status vulkan_stream_upload(dure_stream *head, dure_buffer *buffer, uint64_t offset, const void *data,
+                                 uint64_t size) {
+  vulkan_stream *stream = stream_of(head);
+  if (stream->device->is_lost) return vulkan_fail(stream->device, VK_ERROR_DEVICE_LOST, "uploading");
+  for (uint64_t done = 0; done < size;) {
+    uint64_t chunk = size - done < chunk_bytes ? size - done : chunk_bytes;
+    uint64_t place = 0;
+    DURE_TRY(take_staging(stream, chunk, NULL, &place));
+    memcpy((uint8_t *)stream->staging->mapped + place, (const uint8_t *)data + done, chunk);
+    DURE_TRY(record_copy(stream, stream->staging, place, buffer, offset + done, chunk));
+    done += chunk;
+  }
+  stream->complete_point = head->point;
+  return NULL;
+}
+
+static dure_status download_chunks(vulkan_stream *stream, dure_buffer *buffer, uint64_t offset, uint8_t *data,
+                                   uint64_t size) {
+  for (uint64_t done = 0; done < size;) {
+    uint64_t chunk = size - done < chunk_bytes ? size - done : chunk_bytes;
+    uint64_t place = 0;
+    DURE_TRY(take_staging(stream, chunk, data + done, &place));
+    DURE_TRY(record_copy(stream, buffer, offset + done, stream->staging, place, chunk));
+    stream->pending_has_downloads = true;
+    done += chunk;
+  }
+  stream->complete_point = stream->head.point;
+  return flush(stream);  // so that it is on its way while the caller does something else
+}
+
+dure_status vulkan_stream_download(dure_stream *head, dure_buffer *buffer, uint64_t offset, void *data, uint64_t size,
+                                   uint64_t *out_point) {
+  vulkan_stream *stream = stream_of(head);
+  *out_point = head->point;
+  if (stream->device->is_lost) return vulkan_fail(stream->device, VK_ERROR_DEVICE_LOST, "downloading");
+  dure_status status = download_chunks(stream, buffer, offset, data, size);
+  if (status == NULL) return NULL;
+  // The caller may release `data` now: nothing may be written there any more.
+  for (size_t i = 0; i < stream->part_count; i++) {
+    uint8_t *target = stream->parts[i].target;
+    if (target != NULL && target >= (uint8_t *)data && target < (uint8_t *)data + size) stream->parts[i].target = NULL;
+  }
+  return status;
+}
+
+// ---- life ----
+
+dure_status vulkan_stream_create(dure_device *head, dure_stream **out_stream) {
+  *out_stream = NULL;
+  vulkan_stream *stream = calloc(1, sizeof(*stream));
+  if (stream == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for a stream");
+  stream->device = vulkan_device_of(head);
+  dure_status status = vulkan_semaphore_create(stream->device, 0, &stream->timeline);
+  if (status != NULL) {
+    free(stream);
+    return status;
+  }
+  *out_stream = &stream->head;
+  return NULL;
+}
+
+void vulkan_stream_destroy(dure_stream *head) {
+  vulkan_stream *stream = stream_of(head);
+  vulkan_device *device = stream->device;
+  // Nobody reads downloads any more: their targets may be gone.
+  for (size_t i = 0; i < stream->part_count; i++) stream->parts[i].target = NULL;
+  dure_status status = vulkan_stream_wait(head, head->point);
+  if (status != NULL) {
+    dure_log(DURE_LOG_WARNING, "a stream ended with a failure: %s", dure_status_message(status));
+    dure_status_free(status);
+    retire_until(stream, UINT64_MAX);
+  }
+  if (stream->pending != VK_NULL_HANDLE)
+    device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &stream->pending);
+  if (stream->staging != NULL) vulkan_buffer_destroy(stream->staging);
+  device->api.DestroySemaphore(device->handle, stream->timeline, NULL);
+  dure_hazards_release(&stream->pending_hazards);
+  free(stream->parts);
+  free(stream->flights);
+  free(stream);
+}

@@ -1,0 +1,61 @@
+// What the Vulkan backend's op files may know of the device: numbers and switches, no Vulkan handles.
+//
+// An op file (runtime/vulkan/ops*.c) chooses a kernel variant by these numbers, gets it by dure_kernel_get and records
+// dispatches by the functions of runtime/hal.h. Everything here is fixed when the device is opened.
+#ifndef DURE_RUNTIME_VULKAN_VULKAN_DEVICE_H_
+#define DURE_RUNTIME_VULKAN_VULKAN_DEVICE_H_
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "runtime/hal.h"
+
+typedef enum dure_vulkan_feature {
+#define DURE_VULKAN_FEATURE(identifier, name, use, text) DURE_VULKAN_##identifier,
+#include "runtime/vulkan/features.def"
+#undef DURE_VULKAN_FEATURE
+  DURE_VULKAN_FEATURE_COUNT
+} dure_vulkan_feature;
+
+// Drivers that the tables of variants tell apart.
+typedef enum dure_vulkan_driver {
+  DURE_VULKAN_DRIVER_OTHER,
+  DURE_VULKAN_DRIVER_LLVMPIPE,
+  DURE_VULKAN_DRIVER_SWIFTSHADER,
+  DURE_VULKAN_DRIVER_NVIDIA,
+  DURE_VULKAN_DRIVER_AMD,  // RADV, AMDVLK, proprietary
+  DURE_VULKAN_DRIVER_INTEL,
+} dure_vulkan_driver;
+
+// Environment limits (DURE_VULKAN_LIMIT_*) and dure_device_restrict's kind of limits are already applied.
+typedef struct dure_vulkan_caps {
+  dure_device_kind kind;
+  dure_vulkan_driver driver;
+  uint32_t vendor_id, device_id;
+  uint32_t subgroup_size;                       // what kernels get unless they ask
+  uint32_t subgroup_minimum, subgroup_maximum;  // what `subgroup:N` may ask for; both subgroup_size without the feature
+  uint32_t max_invocations;                     // of one workgroup
+  uint32_t max_group_size[3];
+  uint32_t max_group_count[3];
+  uint32_t shared_bytes;
+  uint64_t max_binding_bytes;
+  uint64_t storage_alignment;   // of a storage binding's offset
+  uint64_t max_texel_elements;  // 16-byte texels of one `t` binding; 0 without texel buffers
+  uint64_t texel_alignment;     // of a `t` binding's offset, bytes
+  uint64_t features;            // bit 1 << dure_vulkan_feature: enabled on this device
+} dure_vulkan_caps;
+
+// Of a device of this backend.
+const dure_vulkan_caps *dure_vulkan_device_caps(const dure_device *device);
+bool dure_vulkan_caps_has(const dure_vulkan_caps *caps, dure_vulkan_feature feature);
+
+// Whether dure_kernel_get(device, name, ...) can work: the variant is embedded and the device has what it requires.
+bool dure_vulkan_device_has_kernel(const dure_device *device, const char *name);
+
+// The backend's table of ops (runtime/vulkan/ops.c): NULL where there is no kernel for the row.
+const dure_backend_op *dure_vulkan_op(dure_device *device, uint32_t op);
+
+// Messages of the validation layers (DURE_VULKAN_VALIDATION=1) since the program started, closed devices included.
+uint64_t dure_vulkan_validation_message_count(void);
+
+#endif  // DURE_RUNTIME_VULKAN_VULKAN_DEVICE_H_
