@@ -21,6 +21,7 @@ typedef struct block {
 typedef struct frame {
   dure_role role;
   bool has_child;     // of key and menu sequences
+  size_t wide_gaps;   // of an item: layout->wide_gaps once its first block has begun
   uint32_t number;    // of the last item of a numbered list
   int64_t row_block;  // of the row around this one, while this one is open
   bool row_is_broken;
@@ -30,7 +31,8 @@ struct dure_layout {
   dure_bytes text;
   block *blocks;
   size_t block_count, block_capacity;
-  bool is_failed;  // memory ran out
+  size_t wide_gaps;  // blocks so far that a blank line precedes
+  bool is_failed;    // memory ran out
 
   frame frames[DEPTH_LIMIT];
   size_t depth;
@@ -119,6 +121,7 @@ static void begin_block(dure_layout *layout) {
                                        : BLOCK_TEXT,
       .is_main = layout->mains > 0,
   };
+  layout->wide_gaps += layout->separator == 2;
   layout->block_is_open = true;
   layout->separator = 0;
   layout->space_is_pending = false;
@@ -166,17 +169,26 @@ static void count_role(dure_layout *layout, dure_role role, uint32_t change) {
   }
 }
 
-static void open_item(dure_layout *layout) {
+static void open_item(dure_layout *layout, frame *opened) {
   layout->marker_is_pending = false;  // an outer item that has no text of its own
   layout->cell_is_pending = false;
   request_break(layout, 1);
   layout->marker_is_pending = true;
+  opened->wide_gaps = layout->wide_gaps + (layout->separator == 2);
   for (size_t i = layout->depth; i-- > 0;) {
     if (layout->frames[i].role == DURE_ROLE_LIST) return;
     if (layout->frames[i].role != DURE_ROLE_NUMBERED_LIST) continue;
     layout->frames[i].number++;
     return;
   }
+}
+
+// Items stay together, unless this one holds several paragraphs.
+static void close_item(dure_layout *layout, const frame *closed) {
+  layout->marker_is_pending = false;
+  layout->block_is_open = false;
+  layout->space_is_pending = false;
+  layout->separator = layout->wide_gaps > closed->wide_gaps ? 2 : 1;
 }
 
 static void open_row(dure_layout *layout, frame *opened) {
@@ -250,7 +262,7 @@ bool dure_layout_open(dure_layout *layout, dure_role role) {
   if (layout->skips == 0) {
     separate_sequence(layout);
     break_around(layout, role);
-    if (role == DURE_ROLE_ITEM) open_item(layout);
+    if (role == DURE_ROLE_ITEM) open_item(layout, &opened);
     if (role == DURE_ROLE_TERM) request_break(layout, 2);
     if (role == DURE_ROLE_ROW) open_row(layout, &opened);
     if (role == DURE_ROLE_CELL) open_cell(layout);
@@ -268,12 +280,7 @@ void dure_layout_close(dure_layout *layout) {
   count_role(layout, closed.role, (uint32_t)-1);
   if (layout->skips > 0 || closed.role == DURE_ROLE_SKIP) return;
   break_around(layout, closed.role);
-  if (closed.role == DURE_ROLE_ITEM) {
-    layout->marker_is_pending = false;
-    layout->block_is_open = false;
-    layout->space_is_pending = false;
-    layout->separator = 1;  // items stay together even when they hold paragraphs
-  }
+  if (closed.role == DURE_ROLE_ITEM) close_item(layout, &closed);
   if (closed.role == DURE_ROLE_TERM) request_break(layout, 1);
   if (closed.role == DURE_ROLE_ROW) close_row(layout, &closed);
 }
