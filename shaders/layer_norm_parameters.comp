@@ -1,5 +1,5 @@
 // dweight[slab, c] = the sum over the slab's rows of dy x^ (x^ the normalised x), dbias[slab, c] that of dy; or += for a
-// single slab. One invocation a column VALUE and slab; several slabs' partial sums are summed by sum_rows.comp.
+// single slab. One invocation sums `columns_each` column VALUEs of a slab; several slabs' partial sums are summed by sum_rows.comp.
 // Bytes: 8 an element of x; 4 FLOP.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -7,8 +7,9 @@
 #include "value.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const bool accumulate_weight = false;
-layout(constant_id = 2) const bool accumulate_bias = false;
+layout(constant_id = 1) const uint columns_each = 1;
+layout(constant_id = 2) const bool accumulate_weight = false;
+layout(constant_id = 3) const bool accumulate_bias = false;
 layout(set = 0, binding = 0) readonly buffer Dy { VALUE dy[]; };                                      // [rows, columns]
 layout(set = 0, binding = 1) readonly buffer X { VALUE x[]; };                                        // [rows, columns]
 layout(set = 0, binding = 2) readonly buffer Mean { float mean[]; };                                  // [rows]
@@ -22,20 +23,28 @@ layout(push_constant) uniform Push {
 
 void main() {
   const uint slab = workgroup_index() / column_blocks;
-  const uint c = workgroup_index() % column_blocks * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-  const uint first = slab * rows_per_slab;
-  if (c >= columns || first >= rows) return;
-  const uint end = min(first + rows_per_slab, rows);
-  VALUE weight_sum = VALUE(0.0), bias_sum = VALUE(0.0);
-  for (uint r = first; r < end; r++) {
-    const VALUE g = dy[dy_offset + r * columns + c];
+  const uint block = workgroup_index() % column_blocks;
+  const uint first = block * gl_WorkGroupSize.x * columns_each + gl_LocalInvocationIndex;
+  const uint begin = slab * rows_per_slab, end = min(begin + rows_per_slab, rows);
+  VALUE weight_sums[columns_each], bias_sums[columns_each];
+  for (uint k = 0; k < columns_each; k++) weight_sums[k] = bias_sums[k] = VALUE(0.0);
+  for (uint r = begin; r < end; r++) {
+    const float average = mean[mean_offset + r];
     const float reciprocal = reciprocal_deviation[reciprocal_deviation_offset + r];
-    weight_sum += g * ((x[x_offset + r * columns + c] - mean[mean_offset + r]) * reciprocal);
-    bias_sum += g;
+    for (uint k = 0; k < columns_each; k++) {
+      const uint c = min(first + k * gl_WorkGroupSize.x, columns - 1);  // beyond the row: read, never stored
+      const VALUE g = dy[dy_offset + r * columns + c];
+      weight_sums[k] += g * ((x[x_offset + r * columns + c] - average) * reciprocal);
+      bias_sums[k] += g;
+    }
   }
-  const uint target = slab * columns + c;
-  if (accumulate_weight) weight_sum += dweight[dweight_offset + target];
-  if (accumulate_bias) bias_sum += dbias[dbias_offset + target];
-  dweight[dweight_offset + target] = weight_sum;
-  dbias[dbias_offset + target] = bias_sum;
+  for (uint k = 0; k < columns_each; k++) {
+    const uint c = first + k * gl_WorkGroupSize.x;
+    if (c >= columns) continue;
+    const uint target = slab * columns + c;
+    if (accumulate_weight) weight_sums[k] += dweight[dweight_offset + target];
+    if (accumulate_bias) bias_sums[k] += dbias[dbias_offset + target];
+    dweight[dweight_offset + target] = weight_sums[k];
+    dbias[dbias_offset + target] = bias_sums[k];
+  }
 }

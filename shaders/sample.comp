@@ -3,9 +3,10 @@
 //
 // Thresholds are found on keys: unsigned integers in the order of the floats. A threshold is the largest key at or above
 // which there are still k logits (or still the mass top_p). It is fixed three bits a pass, from the top: seven candidates
-// are counted at once, so 11 passes over the row decide all 32 bits, without sorting. The token is then found by the
-// running mass in index order, each invocation walking one contiguous part of the row.
-// Bytes: 4 a logit and pass: 2 passes greedy, 5 plain, 11 more for each of top-k and top-p (from cache).
+// are tallied at once, so at most 11 passes over the row decide all 32 bits, without sorting; it is found sooner when only
+// one logit is left between two candidates. The token is then found by the running mass in index order, each invocation
+// walking one contiguous part of the row.
+// Bytes: 4 a logit and pass: 2 passes greedy, 3 plain, about 5 more for each of top-k and top-p (from cache).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #ifdef SUBGROUP
@@ -46,89 +47,115 @@ uvec4 keys(vec4 values) {
 }
 float from_key(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? key & 0x7fffffffu : ~key); }
 
-// The row by fours: four i of `blocks`, of which the bits of the last argument's lanes are inside the row.
-uint block_count() { return (row.end - 1) / 4 - row.begin / 4 + 1; }
-vec4 load_block(uint block, out bvec4 inside) {
-  const uint four = row.begin / 4 + block;
-  const uvec4 place = uvec4(four * 4) + uvec4(0, 1, 2, 3);
-  inside = bvec4(uvec4(greaterThanEqual(place, uvec4(row.begin))) & uvec4(lessThan(place, uvec4(row.end))));
-  if (four >= row.body_begin && four < row.body_end) return logits4[four];
-  const uvec4 safe = clamp(place, uvec4(row.begin), uvec4(row.end - 1));
-  return vec4(logits[safe.x], logits[safe.y], logits[safe.z], logits[safe.w]);
-}
-
 vec4 mass(vec4 values) { return exponential((values - row_maximum) / temperature); }
 float mass(float value) { return mass(vec4(value)).x; }
 
-// How many logits, and which mass of those at or above `floor_key`, have keys of at least each of seven candidates.
-void tally(uint prefix, uint shift, uint floor_key, bool by_mass, out float totals[8]) {
-  vec4 low = vec4(0.0), high = vec4(0.0);
-  uvec4 low_count = uvec4(0u), high_count = uvec4(0u);
-  const uvec4 low_keys = uvec4(prefix) + (uvec4(1, 2, 3, 4) << shift);
-  const uvec4 high_keys = uvec4(prefix) + (uvec4(5, 6, 7, 7) << shift);
-  for (uint block = lane; block < block_count(); block += lanes) {
-    bvec4 inside;
-    const vec4 values = load_block(block, inside);
-    const uvec4 key = keys(values);
-    const vec4 masses = by_mass ? mass(values) : vec4(0.0);
-    for (uint k = 0; k < 4; k++) {
-      if (!inside[k] || key[k] < floor_key) continue;
-      if (by_mass) {
-        low += mix(vec4(0.0), vec4(masses[k]), lessThanEqual(low_keys, uvec4(key[k])));
-        high += mix(vec4(0.0), vec4(masses[k]), lessThanEqual(high_keys, uvec4(key[k])));
-      } else {
-        low_count += uvec4(lessThanEqual(low_keys, uvec4(key[k])));
-        high_count += uvec4(lessThanEqual(high_keys, uvec4(key[k])));
-      }
-    }
-  }
-  if (by_mass) {
-    low = workgroup_sum(low);
-    high = workgroup_sum(high);
-  } else {
-    low = vec4(workgroup_count(low_count));
-    high = vec4(workgroup_count(high_count));
-  }
-  totals = float[8](0.0, low.x, low.y, low.z, low.w, high.x, high.y, high.z);
+// The floats before and after the aligned body, at most three each, as one more four for each of the first two
+// invocations. Those that are not the row's are `outside`.
+vec4 load_end(out bvec4 outside, out uint place) {
+  place = lane == 0 ? row.begin : row.tail_begin;
+  const uint end = lane == 0 ? row.head_end : lane == 1 ? row.end : place;
+  const uvec4 places = uvec4(place) + uvec4(0, 1, 2, 3);
+  outside = greaterThanEqual(places, uvec4(end));
+  const uvec4 safe = min(places, uvec4(row.end - 1));
+  return vec4(logits[safe.x], logits[safe.y], logits[safe.z], logits[safe.w]);
 }
 
-// The largest key at or above which at least `wanted` (logits, or mass) is found among the keys from floor_key on.
+// Of the keys from `floor_key` on: how many, and which mass, are at least each of seven candidates (prefix + 1..7 << shift)?
+// Index 0 holds those from `prefix` on.
+struct Tally {
+  uvec4 low_keys, high_keys, low_count, high_count;
+  vec4 low_mass, high_mass;
+};
+
+void tally_values(inout Tally tally, uvec4 key, vec4 masses, bool by_mass) {
+  for (uint k = 0; k < 4; k++) {
+    const uvec4 is_low = uvec4(lessThanEqual(tally.low_keys, uvec4(key[k])));
+    const uvec4 is_high = uvec4(lessThanEqual(tally.high_keys, uvec4(key[k])));
+    tally.low_count += is_low;
+    tally.high_count += is_high;
+    if (by_mass) {
+      tally.low_mass += mix(vec4(0.0), vec4(masses[k]), notEqual(is_low, uvec4(0u)));
+      tally.high_mass += mix(vec4(0.0), vec4(masses[k]), notEqual(is_high, uvec4(0u)));
+    }
+  }
+}
+
+Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
+  Tally tally;
+  tally.low_keys = max(uvec4(prefix) + (uvec4(0, 1, 2, 3) << shift), uvec4(1u));  // key 0 counts for nothing
+  tally.high_keys = max(uvec4(prefix) + (uvec4(4, 5, 6, 7) << shift), uvec4(1u));
+  tally.low_count = tally.high_count = uvec4(0u);
+  tally.low_mass = tally.high_mass = vec4(0.0);
+  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
+    const vec4 values = logits4[i];
+    const uvec4 key = keys(values);
+    tally_values(tally, mix(key, uvec4(0u), lessThan(key, uvec4(floor_key))), by_mass ? mass(values) : values, by_mass);
+  }
+  bvec4 outside;
+  uint place;
+  const vec4 values = load_end(outside, place);
+  const uvec4 key = mix(keys(values), uvec4(0u), outside);
+  tally_values(tally, mix(key, uvec4(0u), lessThan(key, uvec4(floor_key))), by_mass ? mass(values) : values, by_mass);
+  tally.low_count = workgroup_count(tally.low_count);
+  tally.high_count = workgroup_count(tally.high_count);
+  if (by_mass) {
+    tally.low_mass = workgroup_sum(tally.low_mass);
+    tally.high_mass = workgroup_sum(tally.high_mass);
+  }
+  return tally;
+}
+
+// The mass of the whole row.
+float total_mass() { return tally_row(0u, 0u, 0u, true).low_mass.x; }
+
+// The largest key at or above which at least `wanted` (logits, or mass) is found among the keys from floor_key on; or a
+// lower one with the same logits above it.
 uint threshold(float wanted, uint floor_key, bool by_mass) {
   uint prefix = 0u;
   for (int shift = 30; shift >= 0; shift -= 3) {
-    float totals[8];
-    tally(prefix, uint(shift), floor_key, by_mass, totals);
-    uint digit = 0u;
+    const Tally tally = tally_row(prefix, uint(shift), floor_key, by_mass);
     const uint last = shift == 30 ? 3u : 7u;  // the first digit has two bits
+    uint digit = 0u;
     for (uint d = 1; d <= last; d++) {
-      if (totals[d] >= wanted) digit = d;
+      const float found = by_mass ? (d < 4 ? tally.low_mass[d] : tally.high_mass[d - 4])
+                                  : float(d < 4 ? tally.low_count[d] : tally.high_count[d - 4]);
+      if (found >= wanted) digit = d;
     }
+    const uint count = digit < 4 ? tally.low_count[digit] : tally.high_count[digit - 4];
+    const uint above = digit == last ? 0u : digit < 3 ? tally.low_count[digit + 1] : tally.high_count[digit - 3];
     prefix += digit << uint(shift);
+    if (digit < last && count - above <= 1u) break;
   }
   return prefix;
 }
 
 uint largest_key() {
-  uint largest = 0u;
-  for (uint block = lane; block < block_count(); block += lanes) {
-    bvec4 inside;
-    const uvec4 key = mix(uvec4(0u), keys(load_block(block, inside)), inside);
-    largest = max(largest, max(max(key.x, key.y), max(key.z, key.w)));
-  }
-  return workgroup_maximum(largest);
+  uvec4 largest = uvec4(0u);
+  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) largest = max(largest, keys(logits4[i]));
+  bvec4 outside;
+  uint place;
+  const vec4 values = load_end(outside, place);
+  largest = max(largest, mix(keys(values), uvec4(0u), outside));
+  return workgroup_maximum(max(max(largest.x, largest.y), max(largest.z, largest.w)));
+}
+
+uint first_match(uvec4 key, uint wanted, uint place) {
+  const uvec4 found = mix(uvec4(0xffffffffu), uvec4(place) + uvec4(0, 1, 2, 3), equal(key, uvec4(wanted)));
+  return min(min(found.x, found.y), min(found.z, found.w));
 }
 
 // The first candidate with this key.
 uint first_of(uint wanted) {
-  uint first = candidates - 1;
-  for (uint block = lane; block < block_count(); block += lanes) {
-    bvec4 inside;
-    const uvec4 key = keys(load_block(block, inside));
-    for (uint k = 0; k < 4; k++) {
-      if (inside[k] && key[k] == wanted) first = min(first, (row.begin / 4 + block) * 4 + k - row.begin);
-    }
+  uint first = row.end - 1;
+  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
+    first = min(first, first_match(keys(logits4[i]), wanted, 4 * i));
   }
-  return workgroup_minimum(first);
+  bvec4 outside;
+  uint place;
+  const vec4 values = load_end(outside, place);
+  first = min(first, first_match(mix(keys(values), uvec4(~wanted), outside), wanted, place));
+  return workgroup_minimum(first) - row.begin;
 }
 
 // The first index at which the running mass of the keys from `floor_key` on exceeds u times all of it.
@@ -184,11 +211,7 @@ void main() {
     row_maximum = from_key(largest);
     uint floor_key = 0u;
     if (top_k >= 1.0 && top_k < float(candidates)) floor_key = threshold(top_k, 0u, false);
-    if (top_p < 1.0) {
-      float totals[8];
-      tally(0u, 0u, 0u, true, totals);  // keys from 1 on: the whole row's mass
-      floor_key = min(max(floor_key, threshold(top_p * totals[1], floor_key, true)), largest);
-    }
+    if (top_p < 1.0) floor_key = min(max(floor_key, threshold(top_p * total_mass(), floor_key, true)), largest);
     const uint base = random_offset;
     choice = pick(floor_key, random_uniform(uvec4(random[base], random[base + 1], random[base + 2], random[base + 3]), r));
   }

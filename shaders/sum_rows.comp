@@ -1,5 +1,6 @@
-// y[slab, n] = the sum of x[m, n] over the slab's rows m (or y += for a single slab). One invocation a column VALUE and
-// slab; with several slabs the partial sums are summed by a second dispatch of this kernel, whose x they are.
+// y[slab, n] = the sum of x[m, n] over the slab's rows m (or y += for a single slab). One invocation sums `columns_each`
+// column VALUEs of a slab: one on a GPU, several on a CPU, whose caches want long runs of each row. With several slabs the
+// partial sums are summed by a second dispatch of this kernel, whose x they are.
 // Bytes: 4 an element of x; 1 FLOP.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -7,7 +8,8 @@
 #include "value.glsl"
 
 layout(local_size_x_id = 0) in;
-layout(constant_id = 1) const bool accumulate = false;
+layout(constant_id = 1) const uint columns_each = 1;
+layout(constant_id = 2) const bool accumulate = false;
 layout(set = 0, binding = 0) readonly buffer X { VALUE x[]; };  // [rows, columns]
 layout(set = 0, binding = 1) buffer Y { VALUE y[]; };           // [slabs, columns]
 layout(push_constant) uniform Push {
@@ -17,19 +19,22 @@ layout(push_constant) uniform Push {
 
 void main() {
   const uint slab = workgroup_index() / column_blocks;
-  const uint n = workgroup_index() % column_blocks * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
-  const uint first = slab * rows_per_slab;
-  if (n >= columns || first >= rows) return;
-  const uint end = min(first + rows_per_slab, rows);
-  VALUE even = VALUE(0.0), odd = VALUE(0.0);
-  uint m = first;
-  for (; m + 1 < end; m += 2) {
-    even += x[x_offset + m * columns + n];
-    odd += x[x_offset + (m + 1) * columns + n];
+  const uint block = workgroup_index() % column_blocks;
+  const uint first = block * gl_WorkGroupSize.x * columns_each + gl_LocalInvocationIndex;
+  const uint begin = slab * rows_per_slab, end = min(begin + rows_per_slab, rows);
+  VALUE sums[columns_each];
+  for (uint k = 0; k < columns_each; k++) sums[k] = VALUE(0.0);
+  for (uint m = begin; m < end; m++) {
+    for (uint k = 0; k < columns_each; k++) {
+      const uint n = min(first + k * gl_WorkGroupSize.x, columns - 1);  // beyond the row: read, never stored
+      sums[k] += x[x_offset + m * columns + n];
+    }
   }
-  if (m < end) even += x[x_offset + m * columns + n];
-  VALUE sum = even + odd;
-  const uint target = y_offset + slab * columns + n;
-  if (accumulate) sum += y[target];
-  y[target] = sum;
+  for (uint k = 0; k < columns_each; k++) {
+    const uint n = first + k * gl_WorkGroupSize.x;
+    if (n >= columns) continue;
+    const uint target = y_offset + slab * columns + n;
+    if (accumulate) sums[k] += y[target];
+    y[target] = sums[k];
+  }
 }

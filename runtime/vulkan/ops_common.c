@@ -110,3 +110,6 @@ dure_vulkan_slabs dure_vulkan_slabs_of(const dure_device *device, uint64_t rows,
   slabs = dure_vulkan_ceil_divide(rows, rows_each);
   return (dure_vulkan_slabs){.count = (uint32_t)slabs, .rows_each = (uint32_t)rows_each};
 }
+
+// lavapipe, [8192, 1024]: 64 ms with 1, SECOND with 8: strips of 1 KiB of each row instead of 128 bytes.
+uint32_t dure_vulkan_columns_each(const dure_device *device) { return dure_vulkan_is_software(device) ? 8 : 1; }

@@ -56,6 +56,8 @@ typedef struct dure_vulkan_slabs {
   uint32_t count, rows_each;
 } dure_vulkan_slabs;
 dure_vulkan_slabs dure_vulkan_slabs_of(const dure_device *device, uint64_t rows, uint64_t columns);
+// Columns that one invocation sums (constant `columns_each`).
+uint32_t dure_vulkan_columns_each(const dure_device *device);
 // Records y [columns] = (accumulate: +=) the sum of the rows of x [rows, columns]; with several slabs y is
 // [slabs, columns], to be summed by another call (ops_reduction.c). x and y may be workspaces.
 DURE_MUST_CHECK dure_status dure_vulkan_record_sum_rows(dure_device *device, dure_recording *recording,

@@ -31,18 +31,21 @@ static dure_status record_embedding(dure_device *device, dure_recording *recordi
 
 // ---- gradient ----------------------------------------------------------------------------------------------------
 
-// Positions linked and summed at a time. An invocation walks at most this many links, well under llvmpipe's limit.
+// Positions linked and summed at a time. An invocation walks at most this many links, well under llvmpipe's limit; and
+// the chain, of 8 bytes a position, is one binding.
 enum { POSITIONS_MOST = 16384 };
 
-static uint64_t positions_at_a_time(const dure_op_call *call) {
+static uint64_t positions_at_a_time(const dure_device *device, const dure_op_call *call) {
+  const dure_limits *limits = &device->info.limits;
+  const uint64_t in_binding = (limits->max_binding_bytes - limits->offset_alignment) / 8;
+  const uint64_t most = in_binding < POSITIONS_MOST ? in_binding : POSITIONS_MOST;
   const uint64_t rows = dure_operand_count(&call->operands[0]);
-  return rows < POSITIONS_MOST ? rows : POSITIONS_MOST;
+  return rows < most ? rows : most;
 }
 
 // next [positions] and continued [positions] of embedding_chain.comp.
 static uint64_t embedding_gradient_workspace(dure_device *device, const dure_op_call *call) {
-  (void)device;
-  return 2 * 4 * positions_at_a_time(call);
+  return 2 * 4 * positions_at_a_time(device, call);
 }
 
 static dure_status record_chain(dure_device *device, dure_recording *recording, const dure_op_call *call,
@@ -56,9 +59,10 @@ static dure_status record_chain(dure_device *device, dure_recording *recording, 
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   push.indices_offset = dure_vulkan_bind_words(&dispatch, &call->operands[0], first, count, DURE_READ);
   push.chain_offset = dure_vulkan_bind_words(&dispatch, workspace, 0, 2 * count, DURE_WRITE);
-  const uint32_t group_size = dure_vulkan_group_size(device, 64);
-  return dure_vulkan_dispatch_run(&dispatch, "embedding_chain", &group_size, 1, &push, sizeof(push),
-                                  dure_vulkan_ceil_divide(count, group_size));
+  // A load costs lavapipe as much as all these comparisons.
+  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_is_software(device) ? 8 : 1};
+  return dure_vulkan_dispatch_run(&dispatch, "embedding_chain", constants, 2, &push, sizeof(push),
+                                  dure_vulkan_ceil_divide(count, (uint64_t)constants[0] * constants[1]));
 }
 
 static dure_status record_chained_sums(dure_device *device, dure_recording *recording, const dure_op_call *call,
@@ -93,7 +97,7 @@ static dure_status record_embedding_gradient(dure_device *device, dure_recording
     DURE_TRY(dure_recording_fill(recording, dtable->buffer, dtable->offset, dure_operand_span(dtable), 0));
   }
   const uint64_t rows = dure_operand_count(&call->operands[0]);
-  const uint64_t most = positions_at_a_time(call);
+  const uint64_t most = positions_at_a_time(device, call);
   for (uint64_t first = 0; first < rows; first += most) {
     const uint64_t count = rows - first < most ? rows - first : most;
     DURE_TRY(record_chain(device, recording, call, first, count));

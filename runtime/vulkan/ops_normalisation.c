@@ -99,7 +99,8 @@ static dure_status record_parameter_slabs(dure_device *device, dure_recording *r
   const dure_operand *dy = &call->operands[0], *x = &call->operands[1];
   const uint64_t columns = last_dimension(x);
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){dy, x, dweight, dbias}, 4, columns);
-  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), adds_weight, adds_bias};
+  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_columns_each(device), adds_weight,
+                                adds_bias};
   struct {
     uint32_t rows, columns, rows_per_slab, column_blocks;
     uint32_t dy_offset, x_offset, mean_offset, reciprocal_deviation_offset, dweight_offset, dbias_offset;
@@ -107,7 +108,7 @@ static dure_status record_parameter_slabs(dure_device *device, dure_recording *r
       .rows = (uint32_t)dure_operand_rows(x),
       .columns = (uint32_t)(columns / width),
       .rows_per_slab = slabs.rows_each,
-      .column_blocks = (uint32_t)dure_vulkan_ceil_divide(columns / width, constants[0]),
+      .column_blocks = (uint32_t)dure_vulkan_ceil_divide(columns / width, (uint64_t)constants[0] * constants[1]),
   };
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
@@ -118,7 +119,7 @@ static dure_status record_parameter_slabs(dure_device *device, dure_recording *r
   push.dweight_offset = dure_vulkan_bind(&dispatch, dweight, adds_weight ? DURE_READ_WRITE : DURE_WRITE) / width;
   push.dbias_offset = dure_vulkan_bind(&dispatch, dbias, adds_bias ? DURE_READ_WRITE : DURE_WRITE) / width;
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("layer_norm_parameters", width).text,
-                                  constants, 3, &push, sizeof(push), (uint64_t)push.column_blocks * slabs.count);
+                                  constants, 4, &push, sizeof(push), (uint64_t)push.column_blocks * slabs.count);
 }
 
 static dure_status record_layer_norm_parameters(dure_device *device, dure_recording *recording,

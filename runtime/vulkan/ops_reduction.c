@@ -8,21 +8,21 @@ dure_status dure_vulkan_record_sum_rows(dure_device *device, dure_recording *rec
                                         uint64_t rows, uint64_t columns, dure_vulkan_slabs slabs, const dure_operand *y,
                                         bool accumulate) {
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){x, y}, 2, columns);
-  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), accumulate};
+  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_columns_each(device), accumulate};
   struct {
     uint32_t rows, columns, rows_per_slab, column_blocks, x_offset, y_offset;
   } push = {
       .rows = (uint32_t)rows,
       .columns = (uint32_t)(columns / width),
       .rows_per_slab = slabs.rows_each,
-      .column_blocks = (uint32_t)dure_vulkan_ceil_divide(columns / width, constants[0]),
+      .column_blocks = (uint32_t)dure_vulkan_ceil_divide(columns / width, (uint64_t)constants[0] * constants[1]),
   };
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   push.x_offset = dure_vulkan_bind_words(&dispatch, x, 0, rows * columns, DURE_READ) / width;
   const dure_access access = accumulate ? DURE_READ_WRITE : DURE_WRITE;
   push.y_offset = dure_vulkan_bind_words(&dispatch, y, 0, slabs.count * columns, access) / width;
-  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("sum_rows", width).text, constants, 2, &push,
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("sum_rows", width).text, constants, 3, &push,
                                   sizeof(push), (uint64_t)push.column_blocks * slabs.count);
 }
 
