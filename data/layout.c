@@ -43,7 +43,8 @@ struct dure_layout {
   uint32_t separator;  // before the next block
   bool space_is_pending;
   bool marker_is_pending;  // an item has begun and nothing is written in it
-  bool cell_is_pending;    // likewise of a cell that is not the row's first
+  bool cell_is_fresh;      // likewise a cell
+  bool joint_is_pending;   // a cell that is not the row's first has begun: " | " comes before its text
   int64_t row_block;       // the block that the open row is written in
   bool row_is_broken;      // a cell had several blocks: the row is laid out as blocks
 };
@@ -76,7 +77,7 @@ void dure_layout_reset(dure_layout *layout) {
 // a cell's first text is still to come: its marker stands before it.
 static void request_break(dure_layout *layout, uint32_t separator) {
   layout->space_is_pending = false;
-  if (layout->marker_is_pending || layout->cell_is_pending) return;
+  if (layout->marker_is_pending || layout->cell_is_fresh) return;
   layout->block_is_open = false;
   if (separator > layout->separator) layout->separator = separator;
 }
@@ -125,7 +126,7 @@ static void begin_block(dure_layout *layout) {
   layout->block_is_open = true;
   layout->separator = 0;
   layout->space_is_pending = false;
-  layout->cell_is_pending = false;
+  layout->joint_is_pending = false;
   if (layout->marker_is_pending) append_marker(layout);
 }
 
@@ -134,9 +135,10 @@ static void append(dure_layout *layout, const char *text, size_t size) {
   if (layout->is_failed) return;
   if (!layout->block_is_open || layout->marker_is_pending) begin_block(layout);
   if (layout->is_failed) return;
-  if (layout->cell_is_pending) {
+  layout->cell_is_fresh = false;
+  if (layout->joint_is_pending) {
     dure_bytes_append(&layout->text, " | ", 3);
-    layout->cell_is_pending = false;
+    layout->joint_is_pending = false;
   } else if (layout->space_is_pending) {
     dure_bytes_append(&layout->text, " ", 1);
   }
@@ -171,7 +173,7 @@ static void count_role(dure_layout *layout, dure_role role, uint32_t change) {
 
 static void open_item(dure_layout *layout, frame *opened) {
   layout->marker_is_pending = false;  // an outer item that has no text of its own
-  layout->cell_is_pending = false;
+  layout->cell_is_fresh = false;
   request_break(layout, 1);
   layout->marker_is_pending = true;
   opened->wide_gaps = layout->wide_gaps + (layout->separator == 2);
@@ -192,7 +194,8 @@ static void close_item(dure_layout *layout, const frame *closed) {
 }
 
 static void open_row(dure_layout *layout, frame *opened) {
-  layout->cell_is_pending = false;
+  layout->cell_is_fresh = false;
+  layout->joint_is_pending = false;
   request_break(layout, 1);
   opened->row_block = layout->row_block;
   opened->row_is_broken = layout->row_is_broken;
@@ -201,7 +204,8 @@ static void open_row(dure_layout *layout, frame *opened) {
 }
 
 static void close_row(dure_layout *layout, const frame *closed) {
-  layout->cell_is_pending = false;
+  layout->cell_is_fresh = false;
+  layout->joint_is_pending = false;
   request_break(layout, 1);
   // Text in a row inside a cell breaks the row around it.
   bool has_text = layout->row_block != NO_BLOCK;
@@ -211,15 +215,16 @@ static void close_row(dure_layout *layout, const frame *closed) {
 
 // The next cell goes on in the row's line, if the row is one line so far.
 static void open_cell(dure_layout *layout) {
-  if (layout->rows == 0 || layout->row_block == NO_BLOCK) return;
+  if (layout->rows == 0) return;
   if (layout->row_is_broken) {
     request_break(layout, 2);
-    return;
+  } else if (layout->row_block != NO_BLOCK) {
+    layout->block_is_open = true;
+    layout->separator = 0;
+    layout->space_is_pending = false;
+    layout->joint_is_pending = true;
   }
-  layout->block_is_open = true;
-  layout->separator = 0;
-  layout->space_is_pending = false;
-  layout->cell_is_pending = true;
+  layout->cell_is_fresh = true;
 }
 
 static uint32_t list_separator(const dure_layout *layout) { return layout->lists > 0 ? 1 : 2; }
@@ -282,6 +287,7 @@ void dure_layout_close(dure_layout *layout) {
   break_around(layout, closed.role);
   if (closed.role == DURE_ROLE_ITEM) close_item(layout, &closed);
   if (closed.role == DURE_ROLE_TERM) request_break(layout, 1);
+  if (closed.role == DURE_ROLE_CELL) layout->cell_is_fresh = false;
   if (closed.role == DURE_ROLE_ROW) close_row(layout, &closed);
 }
 

@@ -60,7 +60,8 @@ dure_status dure_html_read(const char *text, size_t size, dure_layout *layout) {
   parser->sax->characters = on_characters;
   parser->sax->ignorableWhitespace = on_characters;  // without a tree the parser cannot tell that it matters
   parser->userData = &state;
-  const int options = HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET;
+  const int options =
+      HTML_PARSE_RECOVER | HTML_PARSE_NOERROR | HTML_PARSE_NOWARNING | HTML_PARSE_NONET | HTML_PARSE_IGNORE_ENC;
   htmlDocPtr document = htmlCtxtReadMemory(parser, text, (int)size, NULL, "UTF-8", options);
   if (document != NULL) xmlFreeDoc(document);
   htmlFreeParserCtxt(parser);

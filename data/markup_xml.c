@@ -90,8 +90,9 @@ static void read_text(reading *state) {
 // not replace entities, so that none is ever fetched or multiplied.
 static void read_entity(reading *state) {
   const xmlChar *name = xmlTextReaderConstName(state->reader);
-  xmlDocPtr document = xmlTextReaderCurrentDoc(state->reader);
-  xmlEntityPtr entity = name != NULL && document != NULL ? xmlGetDocEntity(document, name) : NULL;
+  const xmlNode *node =
+      xmlTextReaderCurrentNode(state->reader);  // xmlTextReaderCurrentDoc would hand the tree over to us
+  xmlEntityPtr entity = name != NULL && node != NULL ? xmlGetDocEntity(node->doc, name) : NULL;
   if (entity == NULL || entity->etype != XML_INTERNAL_GENERAL_ENTITY || entity->content == NULL) return;
   const char *text = (const char *)entity->content;
   size_t size = strlen(text);
@@ -120,7 +121,8 @@ static dure_status read_nodes(reading *state) {
 dure_status dure_xml_read(const char *text, size_t size, dure_layout *layout) {
   if (size > INT32_MAX) return dure_fail(DURE_CORRUPT, "an XML document of more than 2 GiB");
   xmlSetStructuredErrorFunc(NULL, ignore_error);  // some of libxml2's complaints ignore the options
-  const int options = XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_COMPACT;
+  const int options =
+      XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_COMPACT | XML_PARSE_IGNORE_ENC;
   xmlTextReaderPtr reader = xmlReaderForMemory(text, (int)size, NULL, "UTF-8", options);
   if (reader == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading XML");
   xmlTextReaderSetStructuredErrorHandler(reader, ignore_error, NULL);
