@@ -1,0 +1,157 @@
+// The list of cases and the helpers that describe them.
+#include "runtime/conformance/cases.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void extend_name(dure_case *c, const char *format, va_list arguments) {
+  size_t used = strlen(c->name);
+  if (used + 1 >= sizeof(c->name)) return;
+  c->name[used++] = '/';
+  vsnprintf(c->name + used, sizeof(c->name) - used, format, arguments);
+}
+
+static dure_case *append(dure_case_list *list, const dure_case *content) {
+  if (list->count == list->capacity) {
+    size_t capacity = list->capacity > 0 ? 2 * list->capacity : 128;
+    dure_case *grown = realloc(list->cases, capacity * sizeof(*grown));
+    if (grown == NULL) {
+      list->out_of_memory = true;
+      list->spare = *content;
+      return &list->spare;
+    }
+    list->cases = grown;
+    list->capacity = capacity;
+  }
+  list->cases[list->count] = *content;
+  return &list->cases[list->count++];
+}
+
+dure_case *dure_case_add(dure_case_list *list, dure_op op, const char *format, ...) {
+  dure_case empty;
+  memset(&empty, 0, sizeof(empty));
+  empty.op = op;
+  snprintf(empty.name, sizeof(empty.name), "%s", dure_op_get(op)->name);
+  dure_case *c = append(list, &empty);
+  va_list arguments;
+  va_start(arguments, format);
+  extend_name(c, format, arguments);
+  va_end(arguments);
+  return c;
+}
+
+dure_case *dure_case_copy(dure_case_list *list, const dure_case *original, const char *format, ...) {
+  dure_case content = *original;  // appending may move the list that `original` lies in
+  dure_case *c = append(list, &content);
+  va_list arguments;
+  va_start(arguments, format);
+  extend_name(c, format, arguments);
+  va_end(arguments);
+  return c;
+}
+
+void dure_case_rename(dure_case *c, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  extend_name(c, format, arguments);
+  va_end(arguments);
+}
+
+static uint64_t span(const dure_case_operand *operand) {
+  uint64_t last = 0;
+  for (uint32_t i = 0; i < operand->rank; i++) last += (operand->shape[i] - 1) * operand->stride[i];
+  return last + 1;
+}
+
+dure_case_operand *dure_case_tensor(dure_case *c, uint32_t index, uint32_t rank, const uint64_t *shape) {
+  dure_case_operand *operand = &c->operands[index];
+  memset(operand, 0, sizeof(*operand));
+  operand->present = true;
+  operand->rank = rank;
+  uint64_t stride = 1;
+  for (uint32_t i = rank; i-- > 0;) {
+    operand->shape[i] = shape[i];
+    operand->stride[i] = stride;
+    stride *= shape[i];
+  }
+  operand->base = index;
+  operand->base_count = stride;
+  operand->scale = 1;
+  operand->limit = 1;
+  bool is_index = dure_op_get(c->op)->operands[index].dtype == DURE_DTYPE_U32;
+  operand->generator = is_index ? DURE_GENERATE_INDICES : DURE_GENERATE_NORMAL;
+  return operand;
+}
+
+void dure_case_shift(dure_case_operand *operand, uint64_t before) {
+  operand->offset = before;
+  operand->base_count = span(operand) + 2 * before;
+}
+
+void dure_case_widen(dure_case_operand *operand, uint64_t gap) {
+  uint64_t stride = operand->shape[operand->rank - 1] + gap;
+  for (uint32_t i = operand->rank - 1; i-- > 0;) {
+    operand->stride[i] = stride;
+    stride *= operand->shape[i];
+  }
+  operand->base_count = stride + operand->offset;
+}
+
+void dure_case_share(dure_case *c, uint32_t index, uint32_t owner, uint64_t offset) {
+  dure_case_operand *operand = &c->operands[index];
+  operand->base = owner;
+  operand->offset = offset;
+  memcpy(operand->stride, c->operands[owner].stride, sizeof(operand->stride));
+  uint64_t needed = offset + span(operand);
+  if (c->operands[owner].base_count < needed) c->operands[owner].base_count = needed;
+}
+
+void dure_case_generate(dure_case_operand *operand, dure_generator generator, double scale, double shift) {
+  operand->generator = generator;
+  operand->scale = scale;
+  operand->shift = shift;
+}
+
+void dure_case_indices(dure_case_operand *operand, uint64_t limit) {
+  operand->generator = DURE_GENERATE_INDICES;
+  operand->limit = limit;
+}
+
+void dure_case_sprinkle(dure_case_operand *operand, double value, uint32_t count) {
+  if (operand->value_count >= DURE_CASE_VALUES) return;
+  operand->values[operand->value_count++] = value;
+  operand->sprinkled = operand->value_count * count;
+}
+
+void dure_case_list_values(dure_case_operand *operand, uint32_t count, const double *values) {
+  operand->generator = DURE_GENERATE_LISTED;
+  operand->value_count = count < DURE_CASE_VALUES ? count : DURE_CASE_VALUES;
+  memcpy(operand->values, values, operand->value_count * sizeof(*values));
+}
+
+void dure_case_restricted(dure_case_list *list, const dure_case *original) {
+  dure_case copy = *original;
+  dure_case_copy(list, &copy, "binding=16KiB")->profile = DURE_PROFILE_SMALL_BINDING;
+  dure_case_copy(list, &copy, "dispatch=200kflop")->profile = DURE_PROFILE_SMALL_DISPATCH;
+}
+
+dure_status dure_cases_collect(bool full, dure_case_list *out_list) {
+  static void (*const rows[DURE_OP_COUNT])(dure_case_list * list) = {
+#define DURE_OP(name, ...) dure_cases_##name,
+#include "runtime/ops.def"
+#undef DURE_OP
+  };
+  memset(out_list, 0, sizeof(*out_list));
+  out_list->full = full;
+  for (size_t i = 0; i < DURE_OP_COUNT; i++) rows[i](out_list);
+  if (!out_list->out_of_memory) return NULL;
+  dure_cases_free(out_list);
+  return dure_fail(DURE_OUT_OF_MEMORY, "no memory left for the list of conformance cases");
+}
+
+void dure_cases_free(dure_case_list *list) {
+  free(list->cases);
+  memset(list, 0, sizeof(*list));
+}

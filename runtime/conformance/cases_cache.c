@@ -1,0 +1,113 @@
+// Cases of cache_append (exact) and attention_cached.
+#include <math.h>
+#include <stdio.h>
+
+#include "runtime/conformance/cases.h"
+
+typedef struct shape {
+  uint64_t B, T, H, G, D, block_size, blocks_per_sequence;
+  uint32_t window;
+} shape;
+
+static void name_case(dure_case *c, shape s) {
+  dure_case_rename(c, "h=%llu,g=%llu,d=%llu,block=%llu,blocks=%llu", (unsigned long long)s.H, (unsigned long long)s.G,
+                   (unsigned long long)s.D, (unsigned long long)s.block_size,
+                   (unsigned long long)s.blocks_per_sequence);
+  if (s.window > 0) dure_case_rename(c, "window=%u", s.window);
+}
+
+// A cache with twice the blocks that the sequences use, which lie anywhere in it.
+static void add_cache(dure_case *c, uint32_t key_cache, uint32_t value_cache, uint32_t block_table, uint32_t positions,
+                      shape s) {
+  uint64_t blocks = 2 * s.B * s.blocks_per_sequence;
+  dure_case_tensor(c, key_cache, 4, DURE_SHAPE(blocks, s.block_size, s.G, s.D));
+  dure_case_tensor(c, value_cache, 4, DURE_SHAPE(blocks, s.block_size, s.G, s.D));
+  dure_case_operand *table = dure_case_tensor(c, block_table, 2, DURE_SHAPE(s.B, s.blocks_per_sequence));
+  table->generator = DURE_GENERATE_PERMUTED;
+  table->limit = s.B * s.blocks_per_sequence;
+  uint64_t room = s.blocks_per_sequence * s.block_size;
+  dure_case_indices(dure_case_tensor(c, positions, 1, &s.B), room > s.T ? room - s.T + 1 : 1);
+}
+
+// k v block_table positions -> key_cache value_cache
+static dure_case *add_append(dure_case_list *list, shape s) {
+  dure_case *c =
+      dure_case_add(list, DURE_OP_cache_append, "b=%llu,t=%llu", (unsigned long long)s.B, (unsigned long long)s.T);
+  name_case(c, s);
+  dure_case_tensor(c, 0, 4, DURE_SHAPE(s.B, s.T, s.G, s.D));
+  dure_case_tensor(c, 1, 4, DURE_SHAPE(s.B, s.T, s.G, s.D));
+  add_cache(c, 4, 5, 2, 3, s);
+  return c;
+}
+
+static const shape shapes[] = {{1, 1, 1, 1, 1, 1, 1, 0},    {1, 1, 2, 2, 64, 16, 4, 0}, {3, 1, 4, 2, 16, 16, 3, 0},
+                               {2, 7, 3, 1, 33, 8, 5, 0},   {1, 17, 2, 1, 8, 16, 2, 0}, {1, 33, 4, 4, 16, 7, 9, 0},
+                               {2, 65, 2, 2, 31, 16, 9, 0}, {4, 9, 6, 3, 48, 32, 2, 0}, {1, 1, 2, 2, 128, 16, 20, 0},
+                               {2, 3, 2, 1, 17, 1, 9, 0},   {1, 1, 2, 1, 32, 16, 9, 5}, {2, 9, 4, 4, 65, 8, 6, 16},
+                               {1, 1, 6, 6, 64, 16, 16, 0}, {8, 1, 4, 4, 16, 16, 4, 0}};
+enum { shape_count = sizeof(shapes) / sizeof(shapes[0]) };
+
+void dure_cases_cache_append(dure_case_list *list) {
+  for (size_t i = 0; i < shape_count; i++) {
+    dure_case *c = add_append(list, shapes[i]);
+    if (i % 3 != 2) continue;
+    dure_case_rename(c, "shifted");
+    for (uint32_t j = 0; j < 6; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+  }
+  shape s = {2, 9, 4, 2, 16, 8, 3, 0};
+  dure_case *c = add_append(list, s);  // k and v in one projection [B, T, (H + 2 G) D]
+  dure_case_rename(c, "fused");
+  uint64_t width = (s.H + 2 * s.G) * s.D;
+  c->operands[0].stride[1] = width;
+  c->operands[0].stride[0] = s.T * width;
+  c->operands[0].offset = s.H * s.D;
+  c->operands[0].base_count = s.B * s.T * width;
+  dure_case_share(c, 1, 0, (s.H + s.G) * s.D);
+  c = add_append(list, (shape){3, 9, 2, 2, 16, 8, 2, 0});  // 16 positions: some tokens fall beyond and are dropped
+  dure_case_rename(c, "beyond");
+  dure_case_list_values(&c->operands[3], 3, (const double[]){10, 16, 4294967290.0});
+  c = add_append(list, s);
+  dure_case_rename(c, "special");
+  dure_case_sprinkle(&c->operands[0], (double)NAN, 4);
+  dure_case_sprinkle(&c->operands[1], -(double)INFINITY, 4);
+}
+
+// q key_cache value_cache block_table positions -> y
+static dure_case *add_cached(dure_case_list *list, shape s) {
+  dure_case *c =
+      dure_case_add(list, DURE_OP_attention_cached, "b=%llu,t=%llu", (unsigned long long)s.B, (unsigned long long)s.T);
+  name_case(c, s);
+  c->attributes.attention = (dure_attention_attributes){(float)(1 / sqrt((double)s.D)), s.window};
+  dure_case_tensor(c, 0, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
+  add_cache(c, 1, 2, 3, 4, s);
+  dure_case_tensor(c, 5, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
+  c->reduction = (double)(s.blocks_per_sequence * s.block_size + s.D);
+  c->roundings = 16;
+  return c;
+}
+
+void dure_cases_attention_cached(dure_case_list *list) {
+  for (size_t i = 0; i < shape_count; i++) {
+    dure_case *c = add_cached(list, shapes[i]);
+    if (i % 3 != 2) continue;
+    dure_case_rename(c, "shifted");
+    for (uint32_t j = 0; j < 6; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+  }
+  shape s = {2, 5, 4, 2, 16, 8, 4, 0};
+  dure_case *c = add_cached(list, s);  // q in a projection [B, T, (H + 2 G) D]
+  dure_case_rename(c, "fused");
+  uint64_t width = (s.H + 2 * s.G) * s.D;
+  c->operands[0].stride[1] = width;
+  c->operands[0].stride[0] = s.T * width;
+  c->operands[0].base_count = s.B * s.T * width;
+  c = add_cached(list, s);
+  dure_case_rename(c, "empty");  // the first tokens of their sequences
+  dure_case_list_values(&c->operands[4], 1, (const double[]){0});
+  c = add_cached(list, s);
+  dure_case_rename(c, "large");
+  dure_case_generate(&c->operands[0], DURE_GENERATE_NORMAL, 20, 0);
+  dure_case_generate(&c->operands[1], DURE_GENERATE_NORMAL, 20, 0);
+  if (!list->full) return;
+  add_cached(list, (shape){1, 1, 12, 12, 64, 16, 128, 0});
+  add_cached(list, (shape){2, 257, 4, 2, 64, 16, 40, 0});
+}

@@ -1,0 +1,88 @@
+// Cases of gradient_clip and adamw. Roundings: square roots, quotients and the products around them.
+#include <math.h>
+#include <stdio.h>
+
+#include "runtime/conformance/cases.h"
+
+// square_sum step -> state
+static dure_case *add_clip(dure_case_list *list, const char *name, double square_sum, double clip, double finite) {
+  dure_case *c = dure_case_add(list, DURE_OP_gradient_clip, "%s", name);
+  dure_case_generate(dure_case_tensor(c, 0, 1, DURE_SHAPE(1)), DURE_GENERATE_CONSTANT, 0, square_sum);
+  double step[DURE_STEP_COUNT] = {1e-3, 2, 3, clip, 5, 6, 7, 8}, state[DURE_STATE_COUNT] = {17, 18, finite, 20};
+  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_STEP_COUNT)), DURE_STEP_COUNT, step);
+  dure_case_list_values(dure_case_tensor(c, 2, 1, DURE_SHAPE(DURE_STATE_COUNT)), DURE_STATE_COUNT, state);
+  c->roundings = 16;
+  return c;
+}
+
+void dure_cases_gradient_clip(dure_case_list *list) {
+  add_clip(list, "clipped", 25, 1, 1);
+  add_clip(list, "below", 0.25, 1, 1);
+  add_clip(list, "at", 1, 1, 1);
+  add_clip(list, "zero", 0, 1, 1);
+  add_clip(list, "no_clipping=0", 25, 0, 1);
+  add_clip(list, "no_clipping=infinity", 25, (double)INFINITY, 1);
+  add_clip(list, "large", 1e37, 0.5, 1);
+  add_clip(list, "small", 1e-30, 1e-20, 1);
+  add_clip(list, "was_not_finite", 25, 1, 0);  // stays so
+  // Once the norm is not finite the scale is of no account; without clipping it is 1 all the same.
+  add_clip(list, "nan", (double)NAN, (double)INFINITY, 1);
+  add_clip(list, "infinity", (double)INFINITY, 0, 1);
+  dure_case *c = add_clip(list, "shifted", 25, 1, 1);
+  for (uint32_t i = 0; i < 3; i++) dure_case_shift(&c->operands[i], i + 1);
+}
+
+typedef struct moment {
+  double step, finite, scale, weight_decay;
+} moment;
+
+// gradient step state -> parameter first_moment second_moment
+static dure_case *add_adamw(dure_case_list *list, uint64_t count, moment at) {
+  dure_case *c = dure_case_add(list, DURE_OP_adamw, "n=%llu,t=%g,scale=%g,decay=%g", (unsigned long long)count, at.step,
+                               at.scale, at.weight_decay);
+  c->attributes.adamw = (dure_adamw_attributes){0.9f, 0.999f, 1e-8f, (float)at.weight_decay};
+  double correction1 = 1 / (1 - pow(0.9, at.step)), correction2 = 1 / (1 - pow(0.999, at.step));
+  double step[DURE_STEP_COUNT] = {3e-4, correction1, correction2, 1},
+         state[DURE_STATE_COUNT] = {2, at.scale, at.finite, 0};
+  dure_case_generate(dure_case_tensor(c, 0, 1, &count), DURE_GENERATE_NORMAL, 0.01, 0);
+  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_STEP_COUNT)), DURE_STEP_COUNT, step);
+  dure_case_list_values(dure_case_tensor(c, 2, 1, DURE_SHAPE(DURE_STATE_COUNT)), DURE_STATE_COUNT, state);
+  dure_case_generate(dure_case_tensor(c, 3, 1, &count), DURE_GENERATE_NORMAL, 0.02, 0);
+  dure_case_generate(dure_case_tensor(c, 4, 1, &count), DURE_GENERATE_NORMAL, 0.01, 0);
+  dure_case_generate(dure_case_tensor(c, 5, 1, &count), DURE_GENERATE_UNIFORM, 1e-4, 0);
+  c->roundings = 16;
+  return c;
+}
+
+void dure_cases_adamw(dure_case_list *list) {
+  static const uint64_t counts[] = {1, 2, 3, 7, 8, 9, 15, 17, 31, 33, 63, 65, 127, 129, 255, 257, 1025, 4099, 65537};
+  for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+    dure_case *c =
+        add_adamw(list, counts[i], (moment){(double)(1 + i * i), 1, i % 2 == 0 ? 1 : 0.25, i % 3 == 0 ? 0.1 : 0});
+    if (i % 3 != 1) continue;
+    dure_case_rename(c, "shifted");
+    for (uint32_t j = 0; j < 6; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+  }
+  dure_case *c = add_adamw(list, 257, (moment){1, 1, 1, 0.1});
+  dure_case_rename(c, "first_step");
+  for (uint32_t i = 4; i < 6; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
+  c = add_adamw(list, 257, (moment){1, 1, 1, 0});
+  dure_case_rename(c, "zero_gradient");  // 0 / epsilon
+  dure_case_generate(&c->operands[0], DURE_GENERATE_CONSTANT, 0, 0);
+  for (uint32_t i = 4; i < 6; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
+  c = add_adamw(list, 257, (moment){9, 0, 0.5, 0.1});
+  dure_case_rename(c, "not_finite");  // nothing may change
+  c->roundings = 0;
+  c = add_adamw(list, 257, (moment){9, 1, 1, 0.1});
+  dure_case_rename(c, "nan");
+  dure_case_sprinkle(&c->operands[0], (double)NAN, 5);
+  c = add_adamw(list, 255, (moment){9, 1, 1e-6, 0.1});
+  dure_case_rename(c, "large");
+  dure_case_generate(&c->operands[0], DURE_GENERATE_NORMAL, 1e12, 0);
+  dure_case_restricted(list, add_adamw(list, 20001, (moment){5, 1, 0.5, 0.1}));
+  if (!list->full) return;
+  c = add_adamw(list, 34000001, (moment){5, 1, 0.5, 0.1});
+  dure_case_generate(&c->operands[0], DURE_GENERATE_UNIFORM, 0.02, -0.01);
+  dure_case_generate(&c->operands[3], DURE_GENERATE_UNIFORM, 0.04, -0.02);
+  dure_case_generate(&c->operands[4], DURE_GENERATE_UNIFORM, 0.02, -0.01);
+}

@@ -1,0 +1,59 @@
+// Cases of sample; tokens are judged by sample_check.c.
+#include <math.h>
+
+#include "runtime/conformance/cases.h"
+
+typedef struct settings {
+  double temperature, top_k, top_p;
+} settings;
+
+// logits settings random -> token
+static dure_case *add(dure_case_list *list, uint64_t B, uint64_t V, settings s) {
+  dure_case *c = dure_case_add(list, DURE_OP_sample, "b=%llu,v=%llu,temperature=%g,top_k=%g,top_p=%g",
+                               (unsigned long long)B, (unsigned long long)V, s.temperature, s.top_k, s.top_p);
+  dure_case_generate(dure_case_tensor(c, 0, 2, DURE_SHAPE(B, V)), DURE_GENERATE_NORMAL, 2, 0);
+  double values[DURE_SAMPLE_COUNT] = {s.temperature, s.top_k, s.top_p, 0};
+  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_SAMPLE_COUNT)), DURE_SAMPLE_COUNT, values);
+  dure_case_tensor(c, 2, 1, DURE_SHAPE(4))->generator = DURE_GENERATE_WORDS;
+  dure_case_tensor(c, 3, 1, &B);
+  return c;
+}
+
+void dure_cases_sample(dure_case_list *list) {
+  static const uint64_t widths[] = {1, 2, 7, 8, 9, 31, 33, 63, 65, 127, 129, 255, 257, 1025, 4099};
+  static const settings choices[] = {{0, 0, 1},     {1, 0, 1}, {0.7, 40, 1},   {1, 0, 0.9},
+                                     {1.3, 5, 0.5}, {1, 1, 1}, {0.8, 50, 0.95}};
+  for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+    for (size_t j = i % 2; j < sizeof(choices) / sizeof(choices[0]); j += 2)
+      add(list, 1 + (i + j) % 5, widths[i], choices[j]);
+  }
+  add(list, 33, 384, choices[6]);
+  add(list, 2, 50257, choices[6]);
+  add(list, 1, 50257, choices[0]);
+  dure_case *c = add(list, 5, 100, choices[0]);
+  dure_case_rename(c, "ties");  // the lowest index wins
+  dure_case_list_values(&c->operands[0], 7, (const double[]){1, 3, -2, 3, 0, 3, 1});
+  c = add(list, 9, 64, (settings){1, 3, 1});
+  dure_case_rename(c, "ties");  // those equal to the third most probable stay
+  dure_case_list_values(&c->operands[0], 8, (const double[]){0, 3, 2, 2, 0, 2, 2, -1});
+  c = add(list, 5, 129, choices[4]);
+  dure_case_rename(c, "candidates=100");  // the largest logits lie beyond and do not count
+  c->attributes.sample.candidate_count = 100;
+  dure_case_sprinkle(&c->operands[0], 50, 30);
+  c = add(list, 5, 129, choices[0]);
+  dure_case_rename(c, "candidates=1");
+  c->attributes.sample.candidate_count = 1;
+  c = add(list, 9, 257, (settings){0.01, 0, 1});
+  dure_case_rename(c, "cold");
+  c = add(list, 9, 257, (settings){100, 0, 1});
+  dure_case_rename(c, "hot");
+  c = add(list, 9, 257, choices[1]);
+  dure_case_rename(c, "far_from_zero");
+  dure_case_generate(&c->operands[0], DURE_GENERATE_NORMAL, 2, -5000);
+  c = add(list, 9, 257, choices[1]);
+  dure_case_rename(c, "masked");
+  dure_case_sprinkle(&c->operands[0], -(double)INFINITY, 100);
+  c = add(list, 3, 65, (settings){1, 1000, 0});
+  dure_case_rename(c, "shifted");
+  for (uint32_t i = 0; i < 4; i++) dure_case_shift(&c->operands[i], i + 1);
+}

@@ -1,0 +1,126 @@
+// Holds what a device computed against the oracle's results.
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/conformance/case_data.h"
+#include "runtime/conformance/sample_check.h"
+
+// Rounding errors of sums grow with the square root of the number of terms with overwhelming probability (Higham and
+// Mary 2019, theorem 2.4: within lambda sqrt(n) u, failing with probability below 2 exp(-lambda^2 / 2) for each
+// operation).
+static const double lambda = 8;
+static const double unit_roundoff = 0x1p-24;  // of f32
+
+static float as_float(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+// "[3, 17]" for element `index` of the operand.
+static void format_index(const dure_case_operand *operand, uint64_t index, char *text, size_t size) {
+  uint64_t coordinates[DURE_MAX_RANK] = {0};
+  for (uint32_t axis = operand->rank; axis-- > 0;) {
+    coordinates[axis] = index % operand->shape[axis];
+    index /= operand->shape[axis];
+  }
+  size_t used = (size_t)snprintf(text, size, "[");
+  for (uint32_t axis = 0; axis < operand->rank && used < size; axis++) {
+    used += (size_t)snprintf(text + used, size - used, "%s%llu", axis == 0 ? "" : ", ",
+                             (unsigned long long)coordinates[axis]);
+  }
+  if (used < size) snprintf(text + used, size - used, "]");
+}
+
+typedef struct element_error {
+  double tolerances;  // the error in tolerances; infinite where NaN or infinity are misplaced
+  double tolerance;
+} element_error;
+
+static element_error compare_element(const dure_case *c, float expected, float actual, double magnitude) {
+  bool is_exact = c->reduction == 0 && c->roundings == 0;
+  if (!isfinite(expected)) {
+    bool same = c->any_not_finite ? !isfinite(actual) : isnan(expected) ? isnan(actual) : actual == expected;
+    return (element_error){same ? 0 : (double)INFINITY, 0};
+  }
+  if (!isfinite(actual)) return (element_error){(double)INFINITY, 0};
+  double difference = fabs((double)actual - (double)expected);
+  if (is_exact) return (element_error){difference == 0 ? 0 : (double)INFINITY, 0};
+  // Results below the smallest normal number may be flushed to zero.
+  double tolerance = (lambda * sqrt(c->reduction) + c->roundings) * unit_roundoff *
+                         (isfinite(magnitude) ? magnitude : fabs((double)expected)) +
+                     (double)FLT_MIN;
+  return (element_error){difference / tolerance, tolerance};
+}
+
+static void report_element(const dure_case *c, uint32_t operand, uint64_t index, float expected, float actual,
+                           double tolerance, dure_comparison *comparison) {
+  char place[96];
+  format_index(&c->operands[operand], index, place, sizeof(place));
+  snprintf(comparison->message, sizeof(comparison->message), "%s%s is %.9g, expected %.9g within %.3g",
+           dure_op_get(c->op)->operands[operand].name, place, (double)actual, (double)expected, tolerance);
+}
+
+static dure_status compare_floats(const dure_case *c, uint32_t operand, const dure_case_data *initial,
+                                  const dure_case_data *expected, const dure_case_data *actual,
+                                  dure_comparison *comparison) {
+  const dure_case_operand *view = &c->operands[operand];
+  double *magnitudes = NULL;
+  DURE_TRY(dure_case_magnitudes(c, initial, expected, operand, &magnitudes));
+  uint64_t count = dure_case_count(view);
+  for (uint64_t i = 0; i < count; i++) {
+    uint64_t place = dure_case_place(view, i);
+    float wanted = as_float(expected->bases[view->base][place]), found = as_float(actual->bases[view->base][place]);
+    element_error error = compare_element(c, wanted, found, magnitudes[i]);
+    if (error.tolerances > comparison->worst) comparison->worst = error.tolerances;
+    if (error.tolerances <= 1) continue;
+    if (comparison->wrong_count++ == 0) report_element(c, operand, i, wanted, found, error.tolerance, comparison);
+  }
+  free(magnitudes);
+  return NULL;
+}
+
+// Elements of a base that no written operand covers must be as they were: inputs, gaps between rows, what lies around.
+static dure_status compare_untouched(const dure_case *c, uint32_t owner, const dure_case_data *initial,
+                                     const dure_case_data *actual, dure_comparison *comparison) {
+  uint64_t base_count = c->operands[owner].base_count;
+  uint8_t *is_covered = calloc((size_t)base_count, 1);
+  if (is_covered == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "the host has no memory to compare this case");
+  bool is_input = true;
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (!dure_case_is_written(c, i) || c->operands[i].base != owner) continue;
+    is_input = false;
+    uint64_t count = dure_case_count(&c->operands[i]);
+    for (uint64_t j = 0; j < count; j++) is_covered[dure_case_place(&c->operands[i], j)] = 1;
+  }
+  for (uint64_t i = 0; i < base_count; i++) {
+    if (is_covered[i] != 0 || initial->bases[owner][i] == actual->bases[owner][i]) continue;
+    comparison->worst = (double)INFINITY;
+    if (comparison->wrong_count++ > 0) continue;
+    snprintf(comparison->message, sizeof(comparison->message), "%s '%s' was changed at element %llu: %08x became %08x",
+             is_input ? "input" : "memory around", dure_op_get(c->op)->operands[owner].name, (unsigned long long)i,
+             initial->bases[owner][i], actual->bases[owner][i]);
+  }
+  free(is_covered);
+  return NULL;
+}
+
+dure_status dure_case_compare(const dure_case *c, const dure_case_data *initial, const dure_case_data *expected,
+                              const dure_case_data *actual, dure_comparison *out_comparison) {
+  memset(out_comparison, 0, sizeof(*out_comparison));
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (!c->operands[i].present) continue;
+    if (dure_case_is_written(c, i)) {
+      if (c->op == DURE_OP_sample) {
+        DURE_TRY(dure_sample_check(c, initial, actual, out_comparison));
+      } else {
+        DURE_TRY(compare_floats(c, i, initial, expected, actual, out_comparison));
+      }
+    }
+    if (c->operands[i].base == i) DURE_TRY(compare_untouched(c, i, initial, actual, out_comparison));
+  }
+  return NULL;
+}

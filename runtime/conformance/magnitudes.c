@@ -1,0 +1,221 @@
+// How large the terms are that an output element's rounding errors come from, op by op.
+//
+// For sums of products that is the op itself over the absolute values of its inputs. The other ops state it here; the
+// formulas are first-order error analysis: the derivative of the result times the size of what is rounded on the way.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/conformance/attention_magnitudes.h"
+#include "runtime/conformance/case_data.h"
+#include "runtime/reference/reference.h"
+
+// ---- sums of products: the op over absolute values
+// -------------------------------------------------------------------
+
+static void take_absolutes(const dure_case *c, dure_case_data *data) {
+  const dure_op_row *row = dure_op_get(c->op);
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    const dure_case_operand *operand = &c->operands[i];
+    if (!operand->present || operand->base != i || row->operands[i].dtype == DURE_DTYPE_U32) continue;
+    // layer_norm_parameters sums dy * (x - mean): the mean counts as added.
+    bool negated = c->op == DURE_OP_layer_norm_parameters && strcmp(row->operands[i].name, "mean") == 0;
+    for (uint64_t j = 0; j < operand->base_count; j++) {
+      data->bases[i][j] = negated ? data->bases[i][j] | 0x80000000u : data->bases[i][j] & 0x7fffffffu;
+    }
+  }
+}
+
+static dure_status absolute_magnitudes(const dure_case *c, const dure_case_data *initial, uint32_t output,
+                                       double *magnitudes) {
+  dure_case_data absolutes;
+  DURE_TRY(dure_case_data_copy(c, initial, &absolutes));
+  take_absolutes(c, &absolutes);
+  dure_status status = dure_case_data_run_oracle(c, &absolutes);
+  if (status == NULL) {
+    dure_buffer buffers[DURE_MAX_OPERANDS];
+    dure_op_call call = dure_case_call(c, &absolutes, buffers);
+    dure_reference_load(&call.operands[output], 0, dure_operand_count(&call.operands[output]), magnitudes);
+  }
+  dure_case_data_free(&absolutes);
+  return status;
+}
+
+// ---- the others
+// ------------------------------------------------------------------------------------------------------
+
+static double get_or(const dure_operand *operand, uint64_t index, double otherwise) {
+  return dure_operand_is_present(operand) ? dure_reference_get(operand, index) : otherwise;
+}
+
+// y: the mean's error and x's own size, scaled as y is. mean: the average of |x|. reciprocal_deviation: itself, and
+// what the error d of the mean adds to the variance (d^2; the linear term sums to zero).
+static void layer_norm_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  const dure_operand *x = &before->operands[0];
+  uint64_t C = dure_reference_width(x), R = dure_operand_rows(x);
+  double mean_error = (8 * sqrt(c->reduction) + c->roundings) * 0x1p-24;
+  for (uint64_t r = 0; r < R; r++) {
+    double size = 0, mean = 0, variance = 0;
+    for (uint64_t i = 0; i < C; i++) {
+      size += fabs(dure_reference_get(x, r * C + i)) / (double)C;
+      mean += dure_reference_get(x, r * C + i) / (double)C;
+    }
+    for (uint64_t i = 0; i < C; i++) variance += pow(dure_reference_get(x, r * C + i) - mean, 2) / (double)C;
+    double reciprocal = 1 / sqrt(variance + (double)c->attributes.layer_norm.epsilon);
+    double shift = mean_error * size * reciprocal;
+    double reciprocal_size = reciprocal * (1 + shift * shift / (2 * mean_error));
+    if (output == 4) magnitudes[r] = size;
+    if (output == 5) magnitudes[r] = reciprocal_size;
+    for (uint64_t i = 0; output == 3 && i < C; i++) {
+      double weight = fabs(get_or(&before->operands[1], i, 1)), bias = fabs(get_or(&before->operands[2], i, 0));
+      magnitudes[r * C + i] = (size + fabs(dure_reference_get(x, r * C + i))) * reciprocal_size * weight + bias;
+    }
+  }
+}
+
+// dx = reciprocal_deviation * (g - average(g) - n * average(g n)), every term taken absolute, |n| from |x| + |mean|
+static void layer_norm_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                           double *magnitudes) {
+  const dure_operand *dy = &before->operands[0], *x = &before->operands[1];
+  uint64_t C = dure_reference_width(x), R = dure_operand_rows(x);
+  for (uint64_t r = 0; r < R; r++) {
+    double mean = fabs(dure_reference_get(&before->operands[3], r));
+    double reciprocal = fabs(dure_reference_get(&before->operands[4], r)), average_g = 0, average_gn = 0;
+    for (uint64_t i = r * C; i < (r + 1) * C; i++) {
+      double g = fabs(dure_reference_get(dy, i) * get_or(&before->operands[2], i % C, 1)) / (double)C;
+      average_g += g;
+      average_gn += g * (fabs(dure_reference_get(x, i)) + mean) * reciprocal;
+    }
+    for (uint64_t i = r * C; i < (r + 1) * C; i++) {
+      double g = fabs(dure_reference_get(dy, i) * get_or(&before->operands[2], i % C, 1));
+      double n = (fabs(dure_reference_get(x, i)) + mean) * reciprocal;
+      magnitudes[i] = reciprocal * (g + average_g + n * average_gn);
+      if (dure_reference_accumulates(before, output))
+        magnitudes[i] += fabs(dure_reference_get(&before->operands[5], i));
+    }
+  }
+  (void)c;
+}
+
+// 1 + tanh and 1 + erf lose what they lose of 1, so y's error goes with |x|.
+static void activation_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  (void)c;
+  (void)output;
+  uint64_t count = dure_operand_count(&before->operands[0]);
+  for (uint64_t i = 0; i < count; i++) magnitudes[i] = fabs(dure_reference_get(&before->operands[0], i));
+}
+
+static void activation_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                           double *magnitudes) {
+  (void)c;
+  uint64_t count = dure_operand_count(&before->operands[0]);
+  for (uint64_t i = 0; i < count; i++) {
+    // Beyond 16 all slopes are 0 or 1 with no cancellation left.
+    double x = fmin(fabs(dure_reference_get(&before->operands[0], i)), 16);
+    magnitudes[i] = fabs(dure_reference_get(&before->operands[1], i)) * (1 + x);
+    if (dure_reference_accumulates(before, output)) magnitudes[i] += fabs(dure_reference_get(&before->operands[2], i));
+  }
+}
+
+// Exponentials are of logit - maximum: relative errors of the sum become absolute errors of its logarithm.
+static void cross_entropy_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                     double *magnitudes) {
+  (void)c;
+  const dure_operand *logits = &before->operands[0];
+  uint64_t V = dure_reference_width(logits), R = dure_operand_rows(logits);
+  for (uint64_t r = 0; r < R; r++) {
+    uint32_t label = dure_reference_get_u32(&before->operands[1], r);
+    double largest = 0;
+    for (uint64_t v = 0; v < V; v++) largest = fmax(largest, fabs(dure_reference_get(logits, r * V + v)));
+    magnitudes[r] = 1 + log((double)V) + largest;
+    if (output == 2 && label < V) magnitudes[r] += fabs(dure_reference_get(logits, r * V + label));
+    if (output == 2 && label == DURE_IGNORE_LABEL) magnitudes[r] = 0;
+  }
+}
+
+// exp(logit - log_sum_exp): its relative error is the exponent's absolute one, u * (|logit| + |log_sum_exp|)
+static void cross_entropy_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                              double *magnitudes) {
+  (void)c;
+  const dure_operand *logits = &before->operands[output];
+  uint64_t V = dure_reference_width(logits), R = dure_operand_rows(logits);
+  double seed = fabs(dure_reference_get(&before->operands[2], 0));
+  for (uint64_t r = 0; r < R; r++) {
+    uint32_t label = dure_reference_get_u32(&before->operands[0], r);
+    double total = dure_reference_get(&before->operands[1], r);
+    for (uint64_t v = 0; v < V; v++) {
+      double logit = dure_reference_get(logits, r * V + v), probability = exp(logit - total);
+      magnitudes[r * V + v] = seed * (probability * (1 + fabs(logit) + fabs(total)) + (v == label ? 1 : 0));
+      if (label == DURE_IGNORE_LABEL) magnitudes[r * V + v] = 0;
+    }
+  }
+}
+
+// The norm is within a few roundings of itself, and the scale within those of the norm.
+static void gradient_clip_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                     double *magnitudes) {
+  (void)c;
+  (void)output;
+  double norm = sqrt(dure_reference_get(&before->operands[0], 0));
+  double clip = dure_reference_get(&before->operands[1], DURE_STEP_CLIP);
+  magnitudes[DURE_STATE_NORM] = norm;
+  magnitudes[DURE_STATE_SCALE] = clip > 0 && isfinite(clip) ? fmin(1, clip / (norm + 1e-6)) : 0;
+  magnitudes[DURE_STATE_FINITE] = 0;
+  magnitudes[DURE_STATE_FINITE + 1] = 0;
+}
+
+static void adamw_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  const dure_adamw_attributes *a = &c->attributes.adamw;
+  const dure_operand *step = &before->operands[1];
+  double beta1 = (double)a->beta1, beta2 = (double)a->beta2;
+  double scale = dure_reference_get(&before->operands[2], DURE_STATE_SCALE);
+  double rate = dure_reference_get(step, DURE_STEP_LEARNING_RATE);
+  uint64_t count = dure_operand_count(&before->operands[0]);
+  for (uint64_t i = 0; i < count; i++) {
+    double g = fabs(dure_reference_get(&before->operands[0], i) * scale);
+    double p = fabs(dure_reference_get(&before->operands[3], i));
+    double m = beta1 * fabs(dure_reference_get(&before->operands[4], i)) + (1 - beta1) * g;
+    double v = beta2 * fabs(dure_reference_get(&before->operands[5], i)) + (1 - beta2) * g * g;
+    double root = sqrt(v * dure_reference_get(step, DURE_STEP_CORRECTION2)) + (double)a->epsilon;
+    double update = m * dure_reference_get(step, DURE_STEP_CORRECTION1) / root + (double)a->weight_decay * p;
+    magnitudes[i] = output == 3 ? p + rate * update : output == 4 ? m : v;
+  }
+}
+
+typedef void (*magnitude_rule)(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes);
+
+// Rows that are not named here: absolute values.
+static const magnitude_rule rules[DURE_OP_COUNT] = {
+    [DURE_OP_layer_norm] = layer_norm_magnitudes,
+    [DURE_OP_layer_norm_gradient] = layer_norm_gradient_magnitudes,
+    [DURE_OP_activation] = activation_magnitudes,
+    [DURE_OP_activation_gradient] = activation_gradient_magnitudes,
+    [DURE_OP_attention] = dure_attention_magnitudes,
+    [DURE_OP_attention_gradient] = dure_attention_gradient_magnitudes,
+    [DURE_OP_attention_cached] = dure_attention_cached_magnitudes,
+    [DURE_OP_cross_entropy] = cross_entropy_magnitudes,
+    [DURE_OP_cross_entropy_gradient] = cross_entropy_gradient_magnitudes,
+    [DURE_OP_gradient_clip] = gradient_clip_magnitudes,
+    [DURE_OP_adamw] = adamw_magnitudes,
+};
+
+dure_status dure_case_magnitudes(const dure_case *c, const dure_case_data *initial, const dure_case_data *expected,
+                                 uint32_t operand, double **out_magnitudes) {
+  (void)expected;
+  uint64_t count = dure_case_count(&c->operands[operand]);
+  DURE_TRY(dure_reference_scratch(count, out_magnitudes));
+  memset(*out_magnitudes, 0, (size_t)count * sizeof(double));
+  bool is_exact = c->reduction == 0 && c->roundings == 0;
+  if (is_exact) return NULL;
+  if (rules[c->op] != NULL) {
+    dure_buffer buffers[DURE_MAX_OPERANDS];
+    dure_op_call before = dure_case_call(c, initial, buffers);
+    rules[c->op](c, &before, operand, *out_magnitudes);
+    return NULL;
+  }
+  dure_status status = absolute_magnitudes(c, initial, operand, *out_magnitudes);
+  if (status == NULL) return NULL;
+  free(*out_magnitudes);
+  *out_magnitudes = NULL;
+  return status;
+}

@@ -1,0 +1,328 @@
+// Runs cases on a device: builds each as a program, runs it twice, compares.
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "runtime/conformance/case_data.h"
+#include "runtime/conformance/conformance.h"
+#include "runtime/os.h"
+#include "runtime/program.h"
+
+enum { GUARD_BYTES = 256 };
+
+typedef struct suite {
+  const dure_conformance_options *options;
+  dure_device *device;
+  dure_device *profiles[DURE_PROFILE_COUNT];  // the device itself, and its restricted openings once they were needed
+  dure_stream *streams[DURE_PROFILE_COUNT];
+} suite;
+
+static const dure_limits profile_limits[DURE_PROFILE_COUNT] = {
+    [DURE_PROFILE_SMALL_BINDING] = {.max_binding_bytes = 16 * 1024},
+    [DURE_PROFILE_SMALL_DISPATCH] = {.max_dispatch_flops = 2e5},
+};
+
+typedef struct expected_failure {
+  const char *driver, *case_name, *reason;
+} expected_failure;
+
+static const expected_failure expected_failures[] = {
+#define DURE_EXPECTED_FAILURE(driver, case_name, reason) {driver, case_name, reason},
+#include "runtime/conformance/expected_failures.def"
+#undef DURE_EXPECTED_FAILURE
+    {NULL, NULL, NULL},
+};
+
+const char *dure_conformance_outcome_name(dure_conformance_outcome outcome) {
+  static const char *const names[DURE_CONFORMANCE_OUTCOME_COUNT] = {"pass", "FAIL", "skipped", "unsupported",
+                                                                    "expected failure"};
+  return (unsigned)outcome < DURE_CONFORMANCE_OUTCOME_COUNT ? names[outcome] : "?";
+}
+
+static const char *reason_to_fail(const dure_device_info *info, const char *case_name) {
+  for (const expected_failure *row = expected_failures; row->driver != NULL; row++) {
+    bool is_driver = strstr(info->driver, row->driver) != NULL || strstr(info->name, row->driver) != NULL;
+    if (is_driver && strstr(case_name, row->case_name) != NULL) return row->reason;
+  }
+  return NULL;
+}
+
+// ---- the devices a suite runs on
+// -------------------------------------------------------------------------------------
+
+static dure_status open_profile(suite *s, dure_case_profile profile) {
+  if (s->profiles[profile] == NULL) {
+    if (profile == DURE_PROFILE_NORMAL) {
+      s->profiles[profile] = s->device;
+    } else {
+      DURE_TRY(dure_device_open(dure_device_get_info(s->device)->identifier, &s->profiles[profile]));
+      dure_device_restrict(s->profiles[profile], &profile_limits[profile], 0);
+    }
+  }
+  if (s->streams[profile] == NULL) DURE_TRY(dure_stream_create(s->profiles[profile], &s->streams[profile]));
+  return NULL;
+}
+
+static void close_profiles(suite *s) {
+  for (size_t i = 0; i < DURE_PROFILE_COUNT; i++) {
+    dure_stream_destroy(s->streams[i]);
+    if (i != DURE_PROFILE_NORMAL) dure_device_close(s->profiles[i]);
+  }
+}
+
+// ---- one case as a program
+// -------------------------------------------------------------------------------------------
+
+typedef struct built_case {
+  dure_tensor bases[DURE_MAX_OPERANDS];     // of the owners
+  dure_tensor operands[DURE_MAX_OPERANDS];  // views into them
+  dure_executable *executable;
+} built_case;
+
+static bool is_whole_base(const dure_case_operand *operand) {
+  uint64_t expected = 1;
+  for (uint32_t i = operand->rank; i-- > 0;) {
+    if (operand->stride[i] != expected) return false;
+    expected *= operand->shape[i];
+  }
+  return operand->offset == 0 && expected == operand->base_count;
+}
+
+static void record_case(const dure_case *c, dure_program *program, built_case *built) {
+  const dure_op_row *row = dure_op_get(c->op);
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    const dure_case_operand *operand = &c->operands[i];
+    if (!operand->present || operand->base != i) continue;
+    dure_dtype dtype = row->operands[i].dtype != DURE_DTYPE_NONE ? row->operands[i].dtype : DURE_DTYPE_F32;
+    dure_lifetime lifetime = i < row->input_count ? DURE_LIFETIME_INPUT : DURE_LIFETIME_OUTPUT;
+    bool whole = is_whole_base(operand);
+    built->bases[i] = dure_tensor_external(program, row->operands[i].name, dtype, whole ? operand->rank : 1,
+                                           whole ? operand->shape : &operand->base_count, lifetime);
+  }
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    const dure_case_operand *operand = &c->operands[i];
+    if (!operand->present) continue;
+    built->operands[i] = built->bases[operand->base];
+    if (operand->base == i && is_whole_base(operand)) continue;
+    if (is_whole_base(operand) && is_whole_base(&c->operands[operand->base])) continue;  // in place
+    built->operands[i] = dure_tensor_view(program, built->bases[operand->base], operand->rank, operand->shape,
+                                          operand->stride, operand->offset);
+  }
+  dure_tensor operands[DURE_MAX_OPERANDS];
+  memcpy(operands, built->operands, sizeof(operands));
+  dure_program_call(program, c->op, operands, &c->attributes, c->accumulate);
+}
+
+static dure_status build_case(const dure_case *c, dure_device *device, built_case *out_built) {
+  memset(out_built, 0, sizeof(*out_built));
+  dure_program *program = dure_program_create();
+  if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "the host has no memory for a program");
+  record_case(c, program, out_built);
+  dure_compile_options options = {.label = c->name, .guard_bytes = GUARD_BYTES};
+  dure_status status = dure_program_compile(program, device, NULL, 0, &options, &out_built->executable);
+  dure_program_destroy(program);
+  return status;
+}
+
+static dure_status run_built(const dure_case *c, built_case *built, dure_stream *stream, const dure_case_data *initial,
+                             dure_case_data *actual) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (initial->bases[i] == NULL) continue;
+    uint64_t size = c->operands[i].base_count * sizeof(uint32_t);
+    DURE_TRY(dure_executable_write(built->executable, stream, built->bases[i], initial->bases[i], size));
+  }
+  DURE_TRY(dure_executable_submit(built->executable, stream));
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (actual->bases[i] == NULL) continue;
+    uint64_t size = c->operands[i].base_count * sizeof(uint32_t);
+    DURE_TRY(dure_executable_read(built->executable, stream, built->bases[i], actual->bases[i], size));
+  }
+  return NULL;
+}
+
+// ---- damage
+// ------------------------------------------------------------------------------------------------------------
+
+static void damage_value(const dure_case *c, dure_conformance_damage damage, dure_case_data *actual) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    bool wants_output = damage != DURE_CONFORMANCE_TOUCHED_INPUT;
+    if (!c->operands[i].present || dure_case_is_written(c, i) != wants_output) continue;
+    const dure_case_operand *operand = &c->operands[i];
+    uint32_t *element = &actual->bases[operand->base][dure_case_place(operand, dure_case_count(operand) / 2)];
+    if (damage == DURE_CONFORMANCE_FALSE_NAN) {
+      *element = 0x7fc00000u;
+    } else if (damage == DURE_CONFORMANCE_WRONG_VALUE) {
+      *element ^= 0x00400000u;  // the mantissa's highest bit: a quarter to a half of the value
+    } else {
+      *element ^= 1u;
+    }
+    return;
+  }
+}
+
+// Overwrites the four bytes before the first operand, which belong to a sentinel.
+static dure_status damage_guard(const built_case *built, dure_stream *stream, const dure_case *c) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (!c->operands[i].present) continue;
+    dure_operand operand;
+    DURE_TRY(dure_executable_operand(built->executable, built->bases[c->operands[i].base], &operand));
+    uint32_t word = 0x12345678u;
+    if (operand.offset < sizeof(word)) return dure_fail(DURE_INTERNAL, "there is no sentinel before the first operand");
+    return dure_stream_upload(stream, operand.buffer, operand.offset - sizeof(word), &word, sizeof(word));
+  }
+  return NULL;
+}
+
+// ---- one case
+// ------------------------------------------------------------------------------------------------------------
+
+typedef struct case_memory {
+  dure_case_data initial, expected, first, second;
+} case_memory;
+
+static void free_memory(case_memory *memory) {
+  dure_case_data_free(&memory->initial);
+  dure_case_data_free(&memory->expected);
+  dure_case_data_free(&memory->first);
+  dure_case_data_free(&memory->second);
+}
+
+static dure_status prepare_memory(const suite *s, const dure_case *c, case_memory *memory) {
+  uint64_t seed = XXH64(c->name, strlen(c->name), s->options->seed);
+  DURE_TRY(dure_case_data_generate(c, seed, &memory->initial));
+  DURE_TRY(dure_case_data_copy(c, &memory->initial, &memory->expected));
+  DURE_TRY(dure_case_data_copy(c, &memory->initial, &memory->first));
+  DURE_TRY(dure_case_data_copy(c, &memory->initial, &memory->second));
+  return dure_case_data_run_oracle(c, &memory->expected);
+}
+
+static dure_status run_twice(suite *s, const dure_case *c, case_memory *memory) {
+  DURE_TRY(open_profile(s, c->profile));
+  dure_stream *stream = s->streams[c->profile];
+  built_case built;
+  dure_status status = build_case(c, s->profiles[c->profile], &built);
+  if (status == NULL) status = run_built(c, &built, stream, &memory->initial, &memory->first);
+  if (status == NULL) status = run_built(c, &built, stream, &memory->initial, &memory->second);
+  if (status == NULL && s->options->damage == DURE_CONFORMANCE_BROKEN_GUARD) status = damage_guard(&built, stream, c);
+  if (status == NULL) status = dure_executable_guards(built.executable, stream);
+  status = dure_status_join(status, dure_stream_wait(stream, 0));
+  dure_executable_destroy(built.executable);
+  return status;
+}
+
+static void compare_runs(const dure_case *c, const case_memory *memory, dure_conformance_result *result) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (memory->first.bases[i] == NULL) continue;
+    size_t size = (size_t)c->operands[i].base_count * sizeof(uint32_t);
+    if (memcmp(memory->first.bases[i], memory->second.bases[i], size) == 0) continue;
+    result->outcome = DURE_CONFORMANCE_FAIL;
+    snprintf(result->message, sizeof(result->message), "two runs over the same inputs differ in '%s'",
+             dure_op_get(c->op)->operands[i].name);
+  }
+}
+
+static void judge(suite *s, const dure_case *c, case_memory *memory, dure_conformance_result *result) {
+  if (s->options->damage == DURE_CONFORMANCE_NOT_REPEATABLE) {
+    damage_value(c, s->options->damage, &memory->second);
+  } else if (s->options->damage != DURE_CONFORMANCE_INTACT && s->options->damage != DURE_CONFORMANCE_BROKEN_GUARD) {
+    damage_value(c, s->options->damage, &memory->first);
+    damage_value(c, s->options->damage, &memory->second);
+  }
+  dure_comparison comparison;
+  dure_status status = dure_case_compare(c, &memory->initial, &memory->expected, &memory->first, &comparison);
+  if (status != NULL) {
+    result->outcome = DURE_CONFORMANCE_SKIPPED;
+    snprintf(result->message, sizeof(result->message), "%s", dure_status_message(status));
+    dure_status_free(status);
+    return;
+  }
+  result->worst_error = comparison.worst;
+  if (comparison.wrong_count > 0) {
+    result->outcome = DURE_CONFORMANCE_FAIL;
+    snprintf(result->message, sizeof(result->message), "%s (%llu elements wrong, the worst by %.3g tolerances)",
+             comparison.message, (unsigned long long)comparison.wrong_count, comparison.worst);
+    return;
+  }
+  compare_runs(c, memory, result);
+}
+
+static void apply_expectation(suite *s, const dure_case *c, dure_conformance_result *result) {
+  const char *reason = reason_to_fail(dure_device_get_info(s->device), c->name);
+  if (reason == NULL) return;
+  if (result->outcome == DURE_CONFORMANCE_FAIL) {
+    result->outcome = DURE_CONFORMANCE_EXPECTED_FAILURE;
+    snprintf(result->message, sizeof(result->message), "%s", reason);
+  } else if (result->outcome == DURE_CONFORMANCE_PASS) {
+    result->outcome = DURE_CONFORMANCE_FAIL;
+    snprintf(result->message, sizeof(result->message), "listed as an expected failure (%s), but it passes", reason);
+  }
+}
+
+// Only a lost device ends the whole run.
+static dure_status run_case(suite *s, const dure_case *c, dure_conformance_result *result) {
+  uint64_t start = dure_os_nanoseconds();
+  case_memory memory;
+  memset(&memory, 0, sizeof(memory));
+  dure_status status = prepare_memory(s, c, &memory);
+  if (status == NULL) status = run_twice(s, c, &memory);
+  if (status == NULL) judge(s, c, &memory, result);
+  free_memory(&memory);
+  result->seconds = (double)(dure_os_nanoseconds() - start) * 1e-9;
+  if (dure_status_code(status) == DURE_DEVICE_LOST) return dure_status_prefix(status, "%s", c->name);
+  if (status != NULL) {
+    dure_code code = dure_status_code(status);
+    result->outcome = code == DURE_UNSUPPORTED     ? DURE_CONFORMANCE_UNSUPPORTED
+                      : code == DURE_OUT_OF_MEMORY ? DURE_CONFORMANCE_SKIPPED
+                                                   : DURE_CONFORMANCE_FAIL;
+    snprintf(result->message, sizeof(result->message), "%s", dure_status_message(status));
+    dure_status_free(status);
+  }
+  apply_expectation(s, c, result);
+  return NULL;
+}
+
+// ---- the suite
+// -----------------------------------------------------------------------------------------------------------
+
+static bool is_chosen(const dure_conformance_options *options, const dure_case *c) {
+  if (options->case_name != NULL && strcmp(options->case_name, c->name) != 0) return false;
+  return options->op == NULL || strcmp(options->op, dure_op_get(c->op)->name) == 0;
+}
+
+static dure_status run_chosen(suite *s, const dure_case_list *list, dure_conformance_sink sink, void *context,
+                              dure_conformance_summary *summary) {
+  size_t chosen = 0, done = 0;
+  for (size_t i = 0; i < list->count; i++) chosen += is_chosen(s->options, &list->cases[i]) ? 1 : 0;
+  if (chosen == 0) {
+    return dure_fail(DURE_NOT_FOUND, "no conformance case has the %s '%s'",
+                     s->options->case_name != NULL ? "name" : "op",
+                     s->options->case_name != NULL ? s->options->case_name : s->options->op);
+  }
+  for (size_t i = 0; i < list->count; i++) {
+    const dure_case *c = &list->cases[i];
+    if (!is_chosen(s->options, c)) continue;
+    if (dure_os_interrupted()) return dure_fail(DURE_CANCELLED, "interrupted after %zu of %zu cases", done, chosen);
+    dure_conformance_result result = {.op = dure_op_get(c->op)->name, .name = c->name, .index = done, .count = chosen};
+    DURE_TRY(run_case(s, c, &result));
+    summary->counts[result.outcome]++;
+    done++;
+    if (sink != NULL) sink(context, &result);
+  }
+  return NULL;
+}
+
+dure_status dure_conformance_run(dure_device *device, const dure_conformance_options *options,
+                                 dure_conformance_sink sink, void *context, dure_conformance_summary *out_summary) {
+  memset(out_summary, 0, sizeof(*out_summary));
+  uint64_t start = dure_os_nanoseconds();
+  suite s = {.options = options, .device = device};
+  dure_case_list list;
+  DURE_TRY(dure_cases_collect(options->full || options->case_name != NULL, &list));
+  dure_status status = run_chosen(&s, &list, sink, context, out_summary);
+  close_profiles(&s);
+  dure_cases_free(&list);
+  out_summary->seconds = (double)(dure_os_nanoseconds() - start) * 1e-9;
+  return status;
+}

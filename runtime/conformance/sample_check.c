@@ -1,0 +1,112 @@
+#include "runtime/conformance/sample_check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "runtime/random.h"
+#include "runtime/reference/reference.h"
+
+typedef struct sample_row {
+  double *p;       // [count] probabilities, not cut
+  double *sorted;  // [count] the same, the largest first
+  uint64_t count;
+  double temperature, top_k, top_p, u;
+  double slack;  // relative error that probabilities and sums of them may have
+} sample_row;
+
+static int compare_descending(const void *left, const void *right) {
+  double a = *(const double *)left, b = *(const double *)right;
+  return (a < b) - (a > b);
+}
+
+// The smallest probability that stays when the cuts fall as far down (or up) as rounding errors allow.
+static double smallest_kept(const sample_row *row, bool lenient) {
+  double k = floor(row->top_k), mass = 0;
+  uint64_t kept = k >= 1 && k < (double)row->count ? (uint64_t)k : row->count;
+  double smallest = row->sorted[kept - 1], wanted = row->top_p + (lenient ? row->slack : -row->slack);
+  for (uint64_t i = 0; i < kept && row->top_p < 1; i++) {
+    mass += row->sorted[i];
+    if (mass >= wanted) {
+      smallest = row->sorted[i];
+      break;
+    }
+  }
+  return smallest * (lenient ? 1 - row->slack : 1 + row->slack);
+}
+
+// Whether `token` can be the answer when what stays has at least probability `smallest`.
+static bool reaches(const sample_row *row, double smallest, uint64_t token) {
+  double total = 0, before = 0;
+  for (uint64_t i = 0; i < row->count; i++) {
+    if (!(row->p[i] >= smallest)) continue;
+    total += row->p[i];
+    if (i < token) before += row->p[i];
+  }
+  double after = before + row->p[token];
+  return row->p[token] >= smallest && before <= (row->u + row->slack) * total && after >= (row->u - row->slack) * total;
+}
+
+static bool is_right(const sample_row *row, uint64_t token) {
+  if (token >= row->count) return false;
+  if (!(row->temperature > 0)) {  // greedy: exactly the first of the largest
+    for (uint64_t i = 0; i < row->count; i++) {
+      if (row->p[i] > row->p[token] || (i < token && row->p[i] == row->p[token])) return false;
+    }
+    return true;
+  }
+  // Every cut between the two extremes is right, and each keeps a prefix of the sorted probabilities.
+  double lowest = smallest_kept(row, true), highest = smallest_kept(row, false);
+  if (reaches(row, lowest, token) || reaches(row, highest, token)) return true;
+  for (uint64_t i = 0; i < row->count; i++) {
+    if (row->sorted[i] >= lowest && row->sorted[i] <= highest && reaches(row, row->sorted[i], token)) return true;
+  }
+  return false;
+}
+
+static void load_row(const dure_op_call *call, uint64_t r, sample_row *row) {
+  uint64_t V = dure_reference_width(&call->operands[0]);
+  dure_reference_load(&call->operands[0], r * V, row->count, row->p);
+  if (row->temperature > 0) {
+    double maximum = row->p[0], sum = 0, widest = 0;
+    for (uint64_t i = 0; i < row->count; i++) maximum = fmax(maximum, row->p[i]);
+    for (uint64_t i = 0; i < row->count; i++) {
+      double exponent = (row->p[i] - maximum) / row->temperature;
+      if (exponent > -20) widest = fmax(widest, -exponent);
+      sum += row->p[i] = exp(exponent);
+    }
+    for (uint64_t i = 0; i < row->count; i++) row->p[i] /= sum;
+    // An exponential may err by 3 + 2 |x| units in the last place (Vulkan's table of precision), the sums by 8 sqrt(n).
+    row->slack = 0x1p-24 * (8 * sqrt((double)row->count) + 8 + 4 * widest);
+  }
+  for (uint64_t i = 0; i < row->count; i++) row->sorted[i] = row->p[i];
+  qsort(row->sorted, row->count, sizeof(double), compare_descending);
+}
+
+dure_status dure_sample_check(const dure_case *c, const dure_case_data *initial, const dure_case_data *actual,
+                              dure_comparison *comparison) {
+  dure_buffer buffers[DURE_MAX_OPERANDS], actual_buffers[DURE_MAX_OPERANDS];
+  dure_op_call call = dure_case_call(c, initial, buffers), after = dure_case_call(c, actual, actual_buffers);
+  uint64_t V = dure_reference_width(&call.operands[0]), B = dure_operand_rows(&call.operands[0]);
+  uint32_t random[4];
+  for (uint32_t i = 0; i < 4; i++) random[i] = dure_reference_get_u32(&call.operands[2], i);
+  sample_row row = {.count = c->attributes.sample.candidate_count != 0 ? c->attributes.sample.candidate_count : V,
+                    .temperature = dure_reference_get(&call.operands[1], DURE_SAMPLE_TEMPERATURE),
+                    .top_k = dure_reference_get(&call.operands[1], DURE_SAMPLE_TOP_K),
+                    .top_p = dure_reference_get(&call.operands[1], DURE_SAMPLE_TOP_P)};
+  DURE_TRY(dure_reference_scratch(2 * row.count, &row.p));
+  row.sorted = row.p + row.count;
+  for (uint64_t r = 0; r < B; r++) {
+    row.u = (double)dure_random_uniform(random, (uint32_t)r);
+    load_row(&call, r, &row);
+    uint32_t token = dure_reference_get_u32(&after.operands[3], r);
+    if (is_right(&row, token)) continue;
+    comparison->worst = (double)INFINITY;
+    if (comparison->wrong_count++ > 0) continue;
+    snprintf(comparison->message, sizeof(comparison->message),
+             "row %llu: token %u is not within rounding error of the one that u = %.8f chooses", (unsigned long long)r,
+             token, row.u);
+  }
+  free(row.p);
+  return NULL;
+}
