@@ -344,26 +344,41 @@ dure_status dure_os_read_file(const char *path, uint64_t size_limit, char **out_
   return NULL;
 }
 
+static dure_status write_all(int descriptor, const char *path, const void *bytes, size_t size) {
+  const char *cursor = bytes;
+  while (size > 0) {
+    ssize_t written = write(descriptor, cursor, size);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return dure_fail_errno("cannot write '%s'", path);
+    cursor += written;
+    size -= (size_t)written;
+  }
+  return NULL;
+}
+
+// A device or a pipe, "/dev/stdout" say: a file renamed over it would take its place.
+static bool is_special_file(const char *path) {
+  struct stat info;
+  return stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
+static dure_status write_special_file(const char *path, const void *bytes, size_t size) {
+  int descriptor = open(path, O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0) return dure_fail_errno("cannot open '%s'", path);
+  dure_status status = write_all(descriptor, path, bytes, size);
+  if (close(descriptor) != 0 && status == NULL) status = dure_fail_errno("cannot close '%s'", path);
+  return status;
+}
+
 dure_status dure_os_write_file(const char *path, const void *bytes, size_t size) {
+  if (is_special_file(path)) return write_special_file(path, bytes, size);
   char aside[4096];
   int length = snprintf(aside, sizeof(aside), "%s.%llu.part", path, (unsigned long long)dure_os_process_id());
   if (length < 0 || (size_t)length >= sizeof(aside))
     return dure_fail(DURE_INVALID_ARGUMENT, "path too long: '%s'", path);
   int descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor < 0) return dure_fail_errno("cannot create '%s'", aside);
-  dure_status status = NULL;
-  const char *cursor = bytes;
-  size_t left = size;
-  while (left > 0 && status == NULL) {
-    ssize_t written = write(descriptor, cursor, left);
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) {
-      status = dure_fail_errno("cannot write '%s'", aside);
-    } else {
-      cursor += written;
-      left -= (size_t)written;
-    }
-  }
+  dure_status status = write_all(descriptor, aside, bytes, size);
   if (status == NULL && fsync(descriptor) != 0) status = dure_fail_errno("cannot sync '%s'", aside);
   if (close(descriptor) != 0 && status == NULL) status = dure_fail_errno("cannot close '%s'", aside);
   if (status == NULL) status = dure_os_rename(aside, path);
