@@ -1,0 +1,24 @@
+// What every command that runs a model opens: the device, its stream, the model, and the tokenizer beside it.
+#ifndef DURE_CLI_OPEN_MODEL_H_
+#define DURE_CLI_OPEN_MODEL_H_
+
+#include "data/tokenizer.h"
+#include "model/inference.h"
+
+typedef struct opened_model {
+  dure_device *device;
+  dure_stream *stream;
+  dure_model *model;
+  dure_tokenizer *tokenizer;  // NULL when it was not asked for
+} opened_model;
+
+// Opens the device named like --device, then the model directory. On failure everything is closed again.
+DURE_MUST_CHECK dure_status opened_model_create(const char *device, const char *directory, bool with_tokenizer,
+                                                opened_model *out_opened);
+void opened_model_close(opened_model *opened);
+
+// Reads "1 2 3" (from the option, or from a file when `path` is not NULL) into ids below `vocabulary_size`.
+DURE_MUST_CHECK dure_status parse_token_ids(const char *text, const char *path, uint32_t vocabulary_size,
+                                            dure_ids *out_ids);
+
+#endif  // DURE_CLI_OPEN_MODEL_H_
