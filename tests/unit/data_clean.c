@@ -302,7 +302,10 @@ START_TEST(directories_are_walked_in_order_without_loops_twice_the_same) {
   REQUIRE(dure_clean(&input, 1, &again, &summary));
   require_same_files(options.output, again.output);
   char *out = read_test_file(options.output, NULL);
-  ck_assert(strstr(out, "first") < strstr(out, "middle") && strstr(out, "middle") < strstr(out, "last"));
+  const char *middle = strstr(out, "middle");
+  ck_assert_ptr_nonnull(middle);
+  ck_assert_ptr_nonnull(strstr(middle, "last"));
+  ck_assert_ptr_null(strstr(middle, "first"));
   free(out);
 }
 END_TEST
