@@ -16,9 +16,12 @@ static uint64_t usable_binding(const dure_limits *limits) {
                                                                   : 1;
 }
 
-// How many parts an operand must be cut into, as far as its size goes.
-static uint64_t parts_for_binding(const dure_operand *operand, const dure_limits *limits) {
-  return max_of(1, ceil_divide(dure_operand_span(operand), usable_binding(limits)));
+// How many parts an operand of `units` rows (or batches) must be cut into, as far as its size goes. Counted in whole
+// units to a binding, so that a part of ceil(units / parts) fits one too.
+static uint64_t parts_for_binding(const dure_operand *operand, uint64_t units, const dure_limits *limits) {
+  if (dure_operand_span(operand) <= usable_binding(limits)) return 1;
+  uint64_t unit_bytes = ceil_divide(dure_operand_span(operand), units);
+  return ceil_divide(units, max_of(1, usable_binding(limits) / unit_bytes));
 }
 
 static uint64_t parts_for_work(const dure_op_call *call, const dure_limits *limits) {
@@ -52,7 +55,7 @@ static dure_status expand_rows(const dure_op_call *call, const dure_limits *limi
     const dure_operand *operand = &call->operands[i];
     if (!dure_operand_is_present(operand) || (roles[i] != 'r' && roles[i] != 'v')) continue;
     rows = roles[i] == 'r' ? dure_operand_rows(operand) : dure_operand_count(operand);
-    parts = max_of(parts, parts_for_binding(operand, limits));
+    parts = max_of(parts, parts_for_binding(operand, rows, limits));
   }
   if (parts <= 1 || rows <= 1) return sink(context, call);
   uint64_t size = max_of(1, part_size(rows, parts));
@@ -125,7 +128,7 @@ dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *li
 static dure_status expand_table(const dure_op_call *call, const dure_limits *limits, uint32_t table,
                                 dure_expand_sink sink, void *context) {
   uint64_t rows = call->operands[table].shape[0];
-  uint64_t parts = parts_for_binding(&call->operands[table], limits);
+  uint64_t parts = parts_for_binding(&call->operands[table], rows, limits);
   if (parts <= 1) return sink(context, call);
   uint64_t size = max_of(1, part_size(rows, parts));
   for (uint64_t first = 0; first < rows; first += size) {
@@ -170,8 +173,9 @@ dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *l
                                   void *context) {
   const dure_op_row *row = dure_op_get(call->op);
   uint64_t batch = call->operands[0].shape[0], parts = parts_for_work(call, limits);
-  for (uint32_t i = 0; i < row->operand_count; i++)
-    parts = max_of(parts, parts_for_binding(&call->operands[i], limits));
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    parts = max_of(parts, parts_for_binding(&call->operands[i], batch, limits));
+  }
   if (parts <= 1 || batch <= 1) return sink(context, call);
   uint64_t size = ceil_divide(batch, parts);
   for (uint64_t first = 0; first < batch; first += size) {
@@ -208,7 +212,7 @@ static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limi
                                        void *context) {
   uint64_t batch = call->operands[MATMUL_A].shape[0], parts = parts_for_work(call, limits);
   const uint32_t cut[] = {MATMUL_A, MATMUL_B, MATMUL_C};
-  for (uint32_t i = 0; i < 3; i++) parts = max_of(parts, parts_for_binding(&call->operands[cut[i]], limits));
+  for (uint32_t i = 0; i < 3; i++) parts = max_of(parts, parts_for_binding(&call->operands[cut[i]], batch, limits));
   uint64_t size = max_of(1, batch / parts);
   for (uint64_t first = 0; first < batch; first += size) {
     dure_op_call part = *call;
@@ -227,12 +231,14 @@ static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limit
   const dure_operand *a = &call->operands[MATMUL_A], *b = &call->operands[MATMUL_B], *c = &call->operands[MATMUL_C];
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
   matmul_cuts cuts = {.m = c->shape[0], .n = c->shape[1], .k = transpose_b ? b->shape[1] : b->shape[0]};
-  uint64_t m_parts = parts_for_binding(c, limits), n_parts = 1;
+  uint64_t m_parts = parts_for_binding(c, cuts.m, limits), n_parts = 1;
   // Kernels unroll the inner loop by at least 4.
   uint64_t k_parts = max_of(
       1, ceil_divide(cuts.k, limits->max_loop_iterations >= UINT64_MAX / 4 ? cuts.k : limits->max_loop_iterations * 4));
-  *(transpose_a ? &k_parts : &m_parts) = max_of(transpose_a ? k_parts : m_parts, parts_for_binding(a, limits));
-  *(transpose_b ? &n_parts : &k_parts) = max_of(transpose_b ? n_parts : k_parts, parts_for_binding(b, limits));
+  *(transpose_a ? &k_parts : &m_parts) =
+      max_of(transpose_a ? k_parts : m_parts, parts_for_binding(a, a->shape[0], limits));
+  *(transpose_b ? &n_parts : &k_parts) =
+      max_of(transpose_b ? n_parts : k_parts, parts_for_binding(b, b->shape[0], limits));
   cuts.k_size = max_of(1, part_size(cuts.k, k_parts));
 
   uint64_t work_parts = ceil_divide(parts_for_work(call, limits), ceil_divide(cuts.k, cuts.k_size));
