@@ -37,7 +37,7 @@ void dure_cases_sum_rows(dure_case_list *list) {
   dure_case_sprinkle(&c->operands[0], (double)INFINITY, 5);
   dure_case_sprinkle(&c->operands[1], -(double)INFINITY, 5);
   dure_case_restricted(list, add_sum_rows(list, 257, 129, true));
-  dure_case_restricted(list, add_sum_rows(list, 300, 1000, false));
+  dure_case_restricted(list, add_sum_rows(list, 700, 500, false));
   if (list->full) dure_case_generate(&add_sum_rows(list, 140001, 257, true)->operands[0], DURE_GENERATE_UNIFORM, 2, -1);
 }
 
