@@ -8,6 +8,8 @@
 
 #include "cli/command.h"
 #include "data/bpe_train.h"
+#include "data/documents.h"
+#include "data/jsonl.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_bytes.h"
 #include "runtime/os.h"
@@ -80,95 +82,32 @@ static dure_status print_json(json_t *object) {
 // ---- train ----
 
 typedef struct training_text {
-  const char *const *paths;
-  size_t path_count, next_path;
-  bool by_document;  // plain text files are one chunk each, not one a line
-  bool is_jsonl;     // of the file that is open
-  uint64_t line_number;
-  line_reader reader;
-  const void *mapped;  // the file in memory, when taken whole
-  uint64_t mapped_size;
-  json_t *document;  // holds the text that was given out last
+  dure_bpe_trainer *trainer;
+  const char *unit;  // "line", "document", or "auto": lines of plain text, documents of JSONL
 } training_text;
 
-static void close_current(training_text *text) {
-  if (text->reader.file != NULL && text->reader.file != stdin) fclose(text->reader.file);
-  text->reader.file = NULL;
-  if (text->mapped != NULL) dure_os_unmap(text->mapped, text->mapped_size);
-  text->mapped = NULL;
-}
-
-static bool ends_with(const char *text, const char *end) {
-  size_t length = strlen(text), end_length = strlen(end);
-  return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
-
-static dure_status open_next(training_text *text) {
-  const char *path = text->paths[text->next_path++];
-  text->is_jsonl = ends_with(path, ".jsonl") || ends_with(path, ".ndjson");
-  text->line_number = 0;
-  if (strcmp(path, "-") == 0) {
-    text->reader.file = stdin;
-    return NULL;
+static dure_status add_lines(dure_bpe_trainer *trainer, const char *text, size_t length) {
+  for (size_t at = 0; at < length;) {
+    const char *newline = memchr(text + at, '\n', length - at);
+    size_t size = newline != NULL ? (size_t)(newline - (text + at)) + 1 : length - at;
+    DURE_TRY(dure_bpe_trainer_add(trainer, text + at, size));
+    at += size;
   }
-  if (dure_os_is_directory(path))
-    return dure_fail(DURE_INVALID_ARGUMENT, "'%s' is a directory; expected text or JSONL files", path);
-  if (text->by_document && !text->is_jsonl) return dure_os_map_file(path, &text->mapped, &text->mapped_size);
-  text->reader.file = fopen(path, "rb");
-  return text->reader.file != NULL ? NULL : dure_fail_errno("cannot open '%s'", path);
-}
-
-// The "text" of a line of JSONL.
-static dure_status read_document(training_text *text, const char *line, size_t length, const char **out_text,
-                                 size_t *out_length) {
-  const char *path = text->paths[text->next_path - 1];
-  json_error_t error;
-  json_decref(text->document);
-  text->document = json_loadb(line, length, JSON_ALLOW_NUL, &error);
-  if (text->document == NULL) {
-    return dure_fail(DURE_CORRUPT, "%s:%" PRIu64 ": expected a JSON object, found: %s", path, text->line_number,
-                     error.text);
-  }
-  const json_t *field = json_object_get(text->document, "text");
-  if (!json_is_string(field)) {
-    return dure_fail(DURE_CORRUPT, "%s:%" PRIu64 ": expected an object with a string \"text\"", path,
-                     text->line_number);
-  }
-  *out_text = json_string_value(field);
-  *out_length = json_string_length(field);
   return NULL;
 }
 
-static dure_status next_text(void *context, const char **out_text, size_t *out_length) {
-  training_text *text = context;
-  *out_text = NULL;
-  *out_length = 0;
-  for (;;) {
-    if (text->reader.file == NULL) {
-      close_current(text);  // a mapped file has been given out
-      if (text->next_path == text->path_count) return NULL;
-      DURE_TRY(open_next(text));
-      if (text->mapped != NULL) {
-        *out_text = text->mapped;
-        *out_length = (size_t)text->mapped_size;
-        return NULL;
-      }
-      if (text->reader.file == NULL) continue;  // an empty file
-    }
-    const char *line;
-    size_t length;
-    DURE_TRY(read_line(&text->reader, text->paths[text->next_path - 1], &line, &length));
-    text->line_number++;
-    if (line == NULL) {
-      close_current(text);
-      continue;
-    }
-    if (text->is_jsonl && without_newline(line, length) == 0) continue;
-    if (text->is_jsonl) return read_document(text, line, length, out_text, out_length);
-    *out_text = line;
-    *out_length = length;
-    return NULL;
-  }
+static dure_status add_document(void *context, const dure_document *document) {
+  training_text *input = context;
+  json_t *object = NULL;
+  const char *text;
+  size_t length;
+  DURE_TRY(dure_jsonl_document_text(document, &object, &text, &length));
+  bool by_line =
+      strcmp(input->unit, "line") == 0 || (strcmp(input->unit, "auto") == 0 && document->format != DURE_FORMAT_JSONL);
+  dure_status status =
+      by_line ? add_lines(input->trainer, text, length) : dure_bpe_trainer_add(input->trainer, text, length);
+  json_decref(object);
+  return status;
 }
 
 static void show_progress(void *context, const dure_train_progress *progress) {
@@ -193,49 +132,64 @@ static size_t split_names(char *text, const char **out_names, size_t limit) {
   return count;
 }
 
-static dure_status train_and_save(training_text *text, const dure_bpe_train_options *options, const char *output) {
-  dure_tokenizer *tokenizer = NULL;
-  dure_status status = dure_tokenizer_train(next_text, text, options, &tokenizer);
-  close_current(text);
-  json_decref(text->document);
-  free(text->reader.line);
+static dure_status learn(const char *const *inputs, size_t input_count, const char *unit,
+                         const dure_bpe_train_options *options, dure_tokenizer **out_tokenizer) {
+  training_text text = {NULL, unit};
+  *out_tokenizer = NULL;
+  DURE_TRY(dure_bpe_trainer_create(options, &text.trainer));
+  dure_status status = NULL;
+  if (dure_bpe_trainer_needs_text(text.trainer)) {
+    dure_document_counts counts;
+    dure_document_reading reading = {.stage = "counting", .visit = add_document, .context = &text};
+    status = dure_documents_visit(&reading, inputs, input_count, &counts);
+    if (counts.binary + counts.too_large > 0) {
+      fprintf(stderr, "left out: %" PRIu64 " binary files, %" PRIu64 " too large\n", counts.binary, counts.too_large);
+    }
+    if (status == NULL && counts.documents == 0) status = dure_fail(DURE_INVALID_ARGUMENT, "the inputs hold no text");
+  }
+  if (status == NULL) status = dure_bpe_trainer_finish(text.trainer, out_tokenizer);
   if (options->progress != NULL) fprintf(stderr, "\r%60s\r", "");
-  if (status != NULL) return status;
+  dure_bpe_trainer_destroy(text.trainer);
+  return status;
+}
+
+static dure_status save(const dure_tokenizer *tokenizer, const char *output, uint32_t wanted_size) {
   char *joined = dure_os_is_directory(output) ? dure_os_path_join(output, "tokenizer.json") : NULL;
-  status = dure_tokenizer_save(tokenizer, joined != NULL ? joined : output);
+  if (joined != NULL) output = joined;
+  dure_status status = dure_tokenizer_save(tokenizer, output);
   uint32_t size = dure_tokenizer_vocabulary_size(tokenizer);
-  if (status == NULL) fprintf(stderr, "wrote %s: %u tokens\n", joined != NULL ? joined : output, size);
-  if (status == NULL && size < options->vocabulary_size) {
+  if (status == NULL) fprintf(stderr, "wrote %s: %u tokens\n", output, size);
+  if (status == NULL && size < wanted_size) {
     fprintf(stderr, "the text has too few pairs for %u tokens; give more text or a lower --min-frequency\n",
-            options->vocabulary_size);
+            wanted_size);
   }
   free(joined);
-  dure_tokenizer_close(tokenizer);
   return status;
 }
 
 static int run_train(int argc, char **argv) {
   int64_t vocabulary_size = 0, min_frequency = 0;
-  const char *output = NULL, *special = "<|endoftext|>", *unit = "line";
+  const char *output = NULL, *special = "<|endoftext|>", *unit = "auto";
   const option_row options[] = {
       {"vocab-size", OPTION_INTEGER, &vocabulary_size, "N",
        "tokens in all, special ones and the 256 bytes included (required)"},
       {"o", OPTION_TEXT, &output, "FILE", "where to write the tokenizer.json, or a directory for it (required)"},
       {"min-frequency", OPTION_INTEGER, &min_frequency, "N", "merge only pairs seen at least N times (default 0)"},
       {"special-tokens", OPTION_TEXT, &special, "A,B", "special tokens, ids from 0 on (default <|endoftext|>)"},
-      {"by", OPTION_TEXT, &unit, "UNIT", "line or document: no token crosses from one to the next (default line)"},
+      {"by", OPTION_TEXT, &unit, "UNIT",
+       "line or document: no token crosses from one to the next (default: lines of text, documents of JSONL)"},
   };
-  const command_usage usage = {
-      "dure tokenizer train --vocab-size N -o tokenizer.json IN... [options]",
-      "Learns a byte-level BPE vocabulary from UTF-8 text files, or from the \"text\" of each line of .jsonl files\n"
-      "(\"-\" is standard input), and writes it as a Hugging Face tokenizer.json. Up to 256 tokens more than the "
-      "special\n"
-      "ones there are no merges: each byte is a token.",
-      options,
-      sizeof(options) / sizeof(options[0]),
-      "dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl",
-      1,
-      1u << 20};
+  const command_usage usage = {"dure tokenizer train --vocab-size N -o tokenizer.json IN... [options]",
+                               "Learns a byte-level BPE vocabulary from UTF-8 text files, from the \"text\" of each "
+                               "line of .jsonl files, or from\n"
+                               "directories of them (\"-\" is standard input), and writes it as a Hugging Face "
+                               "tokenizer.json. With no room for more\n"
+                               "than the special tokens and the 256 bytes there are no merges: each byte is a token.",
+                               options,
+                               sizeof(options) / sizeof(options[0]),
+                               "dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl",
+                               1,
+                               1u << 20};
   const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
   char *special_copy = NULL;
   const char *special_names[64];
@@ -246,12 +200,11 @@ static int run_train(int argc, char **argv) {
             "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency is not negative\n");
     result = EXIT_USAGE;
   }
-  if (result < 0 && strcmp(unit, "line") != 0 && strcmp(unit, "document") != 0) {
+  if (result < 0 && strcmp(unit, "auto") != 0 && strcmp(unit, "line") != 0 && strcmp(unit, "document") != 0) {
     fprintf(stderr, "dure tokenizer train: --by expects line or document, found '%s'\n", unit);
     result = EXIT_USAGE;
   }
   if (result < 0) {
-    training_text text = {.paths = positional, .path_count = count, .by_document = strcmp(unit, "document") == 0};
     uint64_t last_shown = dure_os_nanoseconds();
     dure_os_catch_interrupts();
     size_t special_size = strlen(special) + 1;
@@ -265,7 +218,11 @@ static int run_train(int argc, char **argv) {
         .progress = dure_os_is_terminal(2) ? show_progress : NULL,
         .progress_context = &last_shown,
     };
-    result = command_finish("tokenizer train", train_and_save(&text, &train_options, output));
+    dure_tokenizer *tokenizer = NULL;
+    dure_status status = learn(positional, count, unit, &train_options, &tokenizer);
+    if (status == NULL) status = save(tokenizer, output, train_options.vocabulary_size);
+    dure_tokenizer_close(tokenizer);
+    result = command_finish("tokenizer train", status);
   }
   free(special_copy);
   free(positional);

@@ -16,8 +16,10 @@
 
 enum { token_limit = 1 << 22, progress_interval = 256 };
 
-typedef struct trainer {
-  const dure_bpe_train_options *options;
+struct dure_bpe_trainer {
+  dure_bpe_train_options options;
+  dure_pretokenizer *pretokenizer;
+  dure_pretokenize_scratch *scratch;
   dure_words words;
   uint32_t *symbols;     // ids of all words, each where its bytes are in the arena of `words`
   uint32_t *word_sizes;  // [words.count]: how many symbols each word has by now
@@ -29,13 +31,16 @@ typedef struct trainer {
   uint32_t byte_ids[256];
   uint64_t *merges;
   size_t merge_count, merge_capacity;
+  uint64_t chunk_count;
   dure_train_progress progress;
-} trainer;
+};
+
+typedef dure_bpe_trainer trainer;
 
 static dure_status report(trainer *t) {
   t->progress.distinct_words = t->words.count;
-  t->progress.vocabulary_wanted = t->options->vocabulary_size;
-  if (t->options->progress != NULL) t->options->progress(t->options->progress_context, &t->progress);
+  t->progress.vocabulary_wanted = t->options.vocabulary_size;
+  if (t->options.progress != NULL) t->options.progress(t->options.progress_context, &t->progress);
   return dure_os_interrupted() ? dure_fail(DURE_CANCELLED, "training the tokenizer was interrupted") : NULL;
 }
 
@@ -99,8 +104,8 @@ static char *copy_text(const char *text, size_t length) {
 
 static dure_status add_special_tokens(trainer *t) {
   static const char *const end_of_text[] = {"<|endoftext|>"};
-  const char *const *specials = t->options->special_tokens != NULL ? t->options->special_tokens : end_of_text;
-  size_t count = t->options->special_tokens != NULL ? t->options->special_token_count : 1;
+  const char *const *specials = t->options.special_tokens != NULL ? t->options.special_tokens : end_of_text;
+  size_t count = t->options.special_tokens != NULL ? t->options.special_token_count : 1;
   for (size_t i = 0; i < count; i++) {
     size_t length = strlen(specials[i]);
     uint32_t id;
@@ -133,32 +138,13 @@ static dure_status count_word(void *context, const char *bytes, size_t length) {
   return dure_words_add(&((trainer *)context)->words, bytes, length);
 }
 
-static dure_status count_words(trainer *t, dure_text_source next, void *source_context,
-                               const dure_pretokenizer *pretokenizer, dure_pretokenize_scratch *scratch) {
-  for (uint64_t chunk = 0;; chunk++) {
-    const char *text = NULL;
-    size_t length = 0;
-    DURE_TRY(next(source_context, &text, &length));
-    if (text == NULL) return report(t);
-    DURE_TRY(dure_pretokenize(pretokenizer, scratch, text, length, count_word, t));
-    t->progress.bytes_read += length;
-    if (chunk % progress_interval == 0) DURE_TRY(report(t));
-  }
-}
+bool dure_bpe_trainer_needs_text(const dure_bpe_trainer *t) { return t->token_count < t->options.vocabulary_size; }
 
-static dure_status read_text(trainer *t, dure_text_source next, void *source_context) {
-  dure_pretokenizer *pretokenizer = NULL;
-  dure_pretokenize_scratch *scratch = NULL;
-  dure_status status = dure_pretokenizer_create(&pretokenizer);
-  if (status == NULL) {
-    status =
-        dure_pretokenizer_add_pattern(pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false, true, true);
-  }
-  if (status == NULL) status = dure_pretokenize_scratch_create(&scratch);
-  if (status == NULL) status = count_words(t, next, source_context, pretokenizer, scratch);
-  dure_pretokenize_scratch_destroy(scratch);
-  dure_pretokenizer_destroy(pretokenizer);
-  return status;
+dure_status dure_bpe_trainer_add(dure_bpe_trainer *t, const char *text, size_t length) {
+  if (!dure_bpe_trainer_needs_text(t)) return NULL;
+  DURE_TRY(dure_pretokenize(t->pretokenizer, t->scratch, text, length, count_word, t));
+  t->progress.bytes_read += length;
+  return t->chunk_count++ % progress_interval == 0 ? report(t) : NULL;
 }
 
 // ---- merging ----
@@ -239,10 +225,10 @@ static dure_status merge_pair(trainer *t, const dure_queued_pair *best) {
 }
 
 static dure_status learn_merges(trainer *t) {
-  while (t->token_count < t->options->vocabulary_size) {
+  while (t->token_count < t->options.vocabulary_size) {
     dure_queued_pair best;
     if (!dure_pairs_pop(&t->pairs, &best)) break;
-    bool is_frequent = (uint64_t)best.count >= t->options->min_frequency;
+    bool is_frequent = (uint64_t)best.count >= t->options.min_frequency;
     dure_status status = is_frequent ? merge_pair(t, &best) : NULL;
     free(best.words.words);
     if (status != NULL) return status;
@@ -254,7 +240,10 @@ static dure_status learn_merges(trainer *t) {
   return report(t);
 }
 
-static void trainer_free(trainer *t) {
+// ---- all of it ----
+
+void dure_bpe_trainer_destroy(dure_bpe_trainer *t) {
+  if (t == NULL) return;
   for (uint32_t i = 0; i < t->token_count; i++) free(t->tokens[i].text);
   free(t->tokens);
   free(t->token_table);
@@ -263,34 +252,72 @@ static void trainer_free(trainer *t) {
   free(t->word_sizes);
   dure_pairs_free(&t->pairs);
   dure_words_free(&t->words);
+  dure_pretokenize_scratch_destroy(t->scratch);
+  dure_pretokenizer_destroy(t->pretokenizer);
+  free(t);
 }
 
-static dure_status train(trainer *t, dure_text_source next, void *source_context) {
+static dure_status prepare(trainer *t) {
   DURE_TRY(add_special_tokens(t));
   DURE_TRY(add_bytes(t));
-  if (t->token_count >= t->options->vocabulary_size) return NULL;  // bytes only: the text does not matter
-  DURE_TRY(read_text(t, next, source_context));
-  DURE_TRY(count_pairs(t));
-  return learn_merges(t);
+  DURE_TRY(dure_pretokenizer_create(&t->pretokenizer));
+  DURE_TRY(
+      dure_pretokenizer_add_pattern(t->pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false, true, true));
+  return dure_pretokenize_scratch_create(&t->scratch);
 }
 
-dure_status dure_tokenizer_train(dure_text_source next, void *source_context, const dure_bpe_train_options *options,
-                                 dure_tokenizer **out_tokenizer) {
-  *out_tokenizer = NULL;
+dure_status dure_bpe_trainer_create(const dure_bpe_train_options *options, dure_bpe_trainer **out_trainer) {
+  *out_trainer = NULL;
   if (options->vocabulary_size > token_limit) {
     return dure_fail(DURE_INVALID_ARGUMENT, "a vocabulary of %u tokens; at most %d are supported",
                      options->vocabulary_size, token_limit);
   }
-  trainer t = {.options = options};
+  trainer *t = calloc(1, sizeof(*t));
+  if (t == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory to train a tokenizer");
+  t->options = *options;
+  dure_status status = prepare(t);
+  if (status != NULL) {
+    dure_bpe_trainer_destroy(t);
+    return status;
+  }
+  *out_trainer = t;
+  return NULL;
+}
+
+dure_status dure_bpe_trainer_finish(dure_bpe_trainer *t, dure_tokenizer **out_tokenizer) {
+  *out_tokenizer = NULL;
+  if (dure_bpe_trainer_needs_text(t)) {
+    DURE_TRY(report(t));
+    DURE_TRY(count_pairs(t));
+    DURE_TRY(learn_merges(t));
+  }
   char *json = NULL;
   size_t length = 0;
-  dure_status status = train(&t, next, source_context);
-  if (status == NULL) {
-    dure_new_vocabulary vocabulary = {t.tokens, t.token_count, t.special_count, t.merges, t.merge_count};
-    status = dure_tokenizer_write_json(&vocabulary, &json, &length);
-  }
-  trainer_free(&t);
-  if (status == NULL) status = dure_tokenizer_parse(json, length, out_tokenizer);
+  dure_new_vocabulary vocabulary = {t->tokens, t->token_count, t->special_count, t->merges, t->merge_count};
+  DURE_TRY(dure_tokenizer_write_json(&vocabulary, &json, &length));
+  dure_status status = dure_tokenizer_parse(json, length, out_tokenizer);
   free(json);
+  return status;
+}
+
+static dure_status add_all(trainer *t, dure_text_source next, void *source_context) {
+  while (dure_bpe_trainer_needs_text(t)) {
+    const char *text = NULL;
+    size_t length = 0;
+    DURE_TRY(next(source_context, &text, &length));
+    if (text == NULL) break;
+    DURE_TRY(dure_bpe_trainer_add(t, text, length));
+  }
+  return NULL;
+}
+
+dure_status dure_tokenizer_train(dure_text_source next, void *source_context, const dure_bpe_train_options *options,
+                                 dure_tokenizer **out_tokenizer) {
+  trainer *t;
+  *out_tokenizer = NULL;
+  DURE_TRY(dure_bpe_trainer_create(options, &t));
+  dure_status status = add_all(t, next, source_context);
+  if (status == NULL) status = dure_bpe_trainer_finish(t, out_tokenizer);
+  dure_bpe_trainer_destroy(t);
   return status;
 }
