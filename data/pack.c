@@ -162,7 +162,7 @@ static dure_status write_description(packing *state, json_t *const lists[DURE_SP
                            DURE_DATASET_VERSION, "dtype", state->summary->bytes_per_token == 2 ? "u16" : "u32",
                            "vocabulary_size", (json_int_t)state->summary->vocabulary_size, "end_of_text",
                            (json_int_t)state->end_of_text, "tokenizer_xxh64", digits, "splits", splits);
-  char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+  char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
   json_decref(root);
   char *path = dure_os_path_join(state->aside, DURE_DATASET_DESCRIPTION);
   dure_status status = text == NULL || path == NULL
