@@ -122,7 +122,7 @@ static dure_status read_pretokenizer(dure_pretokenizer *pretokenizer, json_t *pa
 static dure_status append_id(const dure_tokenizer *tokenizer, dure_ids *ids, const json_t *value, const char *where) {
   uint32_t id;
   DURE_TRY(dure_json_token_id(value, where, &id));
-  if (id >= tokenizer->vocabulary_size) {
+  if (id >= tokenizer->vocabulary_size || !(tokenizer->tokens[id].flags & DURE_TOKEN_USED)) {
     return dure_fail(DURE_CORRUPT, "%s: token id %u is not in the vocabulary (ids up to %u)", where, id,
                      tokenizer->vocabulary_size - 1);
   }

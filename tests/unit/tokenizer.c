@@ -332,6 +332,10 @@ static const struct {
     {FILE_OF(MODEL, ",\"post_processor\":{\"type\":\"Other\"}"), DURE_UNSUPPORTED, "Other"},
     {FILE_OF(MODEL, ",\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":[\"a\",9],\"sep\":[\"b\",1]}"),
      DURE_CORRUPT, "token id 9"},
+    {FILE_OF(MODEL,
+             ",\"added_tokens\":[{\"id\":9,\"content\":\"x\"}],\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":"
+             "[\"a\",5]}"),
+     DURE_CORRUPT, "token id 5"},
     {"{\"model\":{" MODEL "}}", DURE_UNSUPPORTED, "ByteLevel"},
     {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", DURE_UNSUPPORTED, "Metaspace"},
     {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL
