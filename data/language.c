@@ -22,11 +22,14 @@ typedef struct letter_counts {
   uint64_t words, frequent_words;  // of ASCII letters
 } letter_counts;
 
+// The 20 most frequent words of English prose (about a third of it).
 static bool is_frequent(const char *word, size_t length) {
-  static const char *const frequent[] = {"the",  "of",   "and", "to", "in", "is",  "a",  "for", "that", "you",
-                                         "with", "this", "be",  "or", "it", "are", "on", "as",  "can",  "from"};
-  for (size_t i = 0; i < sizeof(frequent) / sizeof(frequent[0]); i++) {
-    if (strlen(frequent[i]) == length && memcmp(frequent[i], word, length) == 0) return true;
+  static const char *const frequent[5] = {"", "a", "of to in is be or it on as", "the and for you are can",
+                                          "that with this from"};
+  if (length > 4) return false;
+  for (const char *cursor = frequent[length]; *cursor != '\0'; cursor += length + 1) {
+    if (memcmp(cursor, word, length) == 0) return true;
+    if (cursor[length] == '\0') break;
   }
   return false;
 }
@@ -41,7 +44,7 @@ static size_t count_word(const char *text, size_t size, letter_counts *counts) {
   }
   counts->ascii += length;
   counts->words++;
-  if (length <= sizeof(word) && is_frequent(word, length)) counts->frequent_words++;
+  if (is_frequent(word, length)) counts->frequent_words++;
   return length;
 }
 
