@@ -183,6 +183,22 @@ dure_status dure_train_options_from_json(dure_train_options *options, const char
   return NULL;
 }
 
+void dure_train_option_text(const dure_train_options *options, const dure_train_option_row *row, char *out_text,
+                            size_t size) {
+  const void *value = field(options, row);
+  switch (row->kind) {
+    case DURE_OPTION_TEXT: {
+      const char *text = *(const char *const *)value;
+      snprintf(out_text, size, "%s", text != NULL ? text : "");
+      break;
+    }
+    case DURE_OPTION_INTEGER: snprintf(out_text, size, "%lld", (long long)*(const int64_t *)value); break;
+    case DURE_OPTION_NUMBER: snprintf(out_text, size, "%g", *(const double *)value); break;
+    case DURE_OPTION_FLAG: snprintf(out_text, size, "%s", *(const bool *)value ? "on" : "off"); break;
+    case DURE_OPTION_SIZE: snprintf(out_text, size, "%llu", (unsigned long long)*(const uint64_t *)value); break;
+  }
+}
+
 // ---- checking ----------------------------------------------------------------------------------------------------
 
 static dure_status check_integer(const char *name, int64_t value, int64_t minimum, int64_t maximum) {

@@ -42,6 +42,10 @@ typedef struct dure_train_option_row {
 
 const dure_train_option_row *dure_train_option_rows(size_t *out_count);
 
+// An option's value as text, cut to `size`.
+void dure_train_option_text(const dure_train_options *options, const dure_train_option_row *row, char *out_text,
+                            size_t size);
+
 void dure_train_options_default(dure_train_options *out_options);
 void dure_train_options_clear(dure_train_options *options);
 

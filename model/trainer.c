@@ -1,0 +1,497 @@
+#include "model/trainer.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/loader.h"
+#include "data/tokenizer.h"
+#include "model/checkpoint.h"
+#include "model/inference.h"
+#include "model/loss_svg.h"
+#include "model/run_files.h"
+#include "model/schedule.h"
+#include "model/training.h"
+#include "runtime/os.h"
+
+typedef struct trainer {
+  const dure_train_options *options;
+  const dure_train_observer *observer;
+  dure_train_result *result;
+  dure_dataset *dataset;
+  dure_loader *training_loader, *held_out_loader;
+  char *end_of_text;  // the text of the token; NULL: none
+  dure_device *device;
+  dure_stream *stream;
+  dure_model *model;
+  dure_training *training;
+  dure_scorer *scorer;  // NULL when nothing is held out or never evaluated
+  dure_run_files *files;
+  dure_schedule schedule;
+  dure_trainer_state state;  // of the last step collected
+  dure_training_options shape;
+  uint64_t steps, last_step;  // of the schedule; where this call stops
+  uint64_t submitted;         // steps
+  uint32_t *tokens, *labels;  // [accumulate, B, T]
+  uint64_t saved_step;        // of the last checkpoint saved or found; UINT64_MAX: none
+  uint64_t clock;             // when the last step ended
+  double smoothed_seconds;    // a step
+} trainer;
+
+static void say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
+static void say(const trainer *t, const char *format, ...) {
+  if (t->observer->message == NULL) return;
+  char text[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof(text), format, arguments);
+  va_end(arguments);
+  t->observer->message(t->observer->context, text);
+}
+
+static uint64_t samples_per_step(const trainer *t) { return (uint64_t)t->shape.batch_size * t->shape.accumulate; }
+
+// ---- data and device ---------------------------------------------------------------------------------------------
+
+static dure_status find_end_of_text(trainer *t) {
+  dure_tokenizer *tokenizer = NULL;
+  DURE_TRY(dure_tokenizer_open(dure_dataset_tokenizer_path(t->dataset), &tokenizer));
+  const char *bytes = NULL;
+  size_t length = 0;
+  bool is_special = false;
+  if (dure_tokenizer_token(tokenizer, dure_dataset_end_of_text(t->dataset), &bytes, &length, &is_special)) {
+    t->end_of_text = strndup(bytes, length);
+  }
+  dure_tokenizer_close(tokenizer);
+  return NULL;
+}
+
+static dure_status open_data(trainer *t) {
+  DURE_TRY(dure_dataset_open(t->options->data, &t->dataset));
+  return find_end_of_text(t);
+}
+
+static dure_status open_device(trainer *t) {
+  DURE_TRY(dure_device_open(t->options->device, &t->device));
+  const dure_limits no_limits = {0};
+  if (t->options->device_memory > 0) dure_device_restrict(t->device, &no_limits, t->options->device_memory);
+  DURE_TRY(dure_stream_create(t->device, &t->stream));
+  const dure_device_info *info = dure_device_get_info(t->device);
+  say(t, "training on %s (%s)", info->identifier, info->name);
+  return NULL;
+}
+
+// ---- model -------------------------------------------------------------------------------------------------------
+
+static bool files_agree(const char *a, const char *b) {
+  const void *a_bytes = NULL, *b_bytes = NULL;
+  uint64_t a_size = 0, b_size = 0;
+  dure_status status = dure_os_map_file(a, &a_bytes, &a_size);
+  if (status == NULL) status = dure_os_map_file(b, &b_bytes, &b_size);
+  bool agree = status == NULL && a_size == b_size && (a_size == 0 || memcmp(a_bytes, b_bytes, (size_t)a_size) == 0);
+  dure_status_free(status);
+  dure_os_unmap(a_bytes, a_size);
+  dure_os_unmap(b_bytes, b_size);
+  return agree;
+}
+
+static void compare_tokenizers(const trainer *t, const char *model_directory) {
+  char *path = dure_os_path_join(model_directory, "tokenizer.json");
+  if (path != NULL && dure_os_is_file(path) && !files_agree(path, dure_dataset_tokenizer_path(t->dataset))) {
+    say(t, "'%s' is not the tokenizer that made '%s': the model will have to learn its tokens anew", path,
+        t->options->data);
+  }
+  free(path);
+}
+
+static dure_status open_model(trainer *t, const char *checkpoint) {
+  const char *path = checkpoint != NULL ? checkpoint : t->options->model;
+  bool goes_on = checkpoint != NULL || (!t->options->from_scratch && dure_model_has_weights(path));
+  if (goes_on) {
+    DURE_TRY(dure_model_open(path, t->device, t->stream, &t->model));
+    compare_tokenizers(t, path);
+  } else {
+    DURE_TRY(dure_model_create(path, (uint64_t)t->options->seed, t->device, t->stream, &t->model));
+  }
+  dure_model_config *config = &t->model->config;
+  uint32_t vocabulary = dure_dataset_vocabulary_size(t->dataset);
+  if (vocabulary > config->vocabulary_size) {
+    return dure_fail(
+        DURE_INVALID_ARGUMENT,
+        "the tokenizer of '%s' has %u tokens, but the config's vocabulary has %u; set vocab_size to at least %u",
+        t->options->data, vocabulary, config->vocabulary_size, vocabulary);
+  }
+  int64_t end_of_text = dure_dataset_end_of_text(t->dataset);
+  if (!goes_on || config->end_id < 0) config->beginning_id = config->end_id = end_of_text;
+  if (checkpoint == NULL) {
+    say(t, "%s: %.1f M parameters, %u layers, %u wide, %u heads, vocabulary %u, %s", config->family->model_type,
+        (double)t->model->layout.element_count / 1e6, config->layer_count, config->width, config->head_count,
+        config->vocabulary_size, goes_on ? "going on from its weights" : "from scratch");
+    if (config->largest_dropout > 0)
+      say(t, "the config asks for dropout %g; training is without", config->largest_dropout);
+  }
+  return NULL;
+}
+
+static void choose_steps(trainer *t) {
+  const dure_train_options *o = t->options;
+  uint64_t per_epoch = dure_loader_samples_per_epoch(t->training_loader);
+  t->steps = o->steps > 0 ? (uint64_t)o->steps : 1000;
+  if (o->epochs > 0) t->steps = (uint64_t)fmax(1, ceil(o->epochs * (double)per_epoch / (double)samples_per_step(t)));
+  t->last_step = o->stop_after > 0 && (uint64_t)o->stop_after < t->steps ? (uint64_t)o->stop_after : t->steps;
+  uint64_t warmup = t->steps / 20 < 2000 ? t->steps / 20 : 2000;
+  t->schedule.peak = o->lr;
+  t->schedule.minimum = o->min_lr >= 0 ? o->min_lr : o->lr / 10;
+  t->schedule.warmup = o->warmup >= 0 ? (uint64_t)o->warmup : warmup;
+  t->schedule.total = t->steps;
+  t->schedule.decay_steps = (uint64_t)(o->decay * (double)t->steps);
+  (void)dure_schedule_find(o->schedule, &t->schedule.kind);
+}
+
+static dure_status prepare_shape(trainer *t) {
+  const dure_train_options *o = t->options;
+  uint32_t context_length = t->model->config.context_length;
+  t->shape = (dure_training_options){
+      .batch_size = (uint32_t)o->batch_size,
+      .context = o->context > 0 ? (uint32_t)o->context : context_length,
+      .accumulate = (uint32_t)o->accumulate,
+      .adamw = {o->beta1, o->beta2, o->epsilon, o->weight_decay, o->clip},
+  };
+  bool shuffle = strcmp(o->shuffle, "on") == 0;
+  DURE_TRY(dure_loader_create(t->dataset, DURE_SPLIT_TRAIN, t->shape.context, (uint64_t)o->seed, shuffle,
+                              &t->training_loader));
+  DURE_TRY(dure_loader_create(t->dataset, DURE_SPLIT_HELD_OUT, t->shape.context, 0, false, &t->held_out_loader));
+  choose_steps(t);
+  uint64_t count = samples_per_step(t) * t->shape.context;
+  t->tokens = malloc(count * sizeof(*t->tokens));
+  t->labels = malloc(count * sizeof(*t->labels));
+  return t->tokens != NULL && t->labels != NULL
+             ? NULL
+             : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %" PRIu64 " tokens of a step", count);
+}
+
+static dure_status prepare_training(trainer *t, const char *checkpoint) {
+  DURE_TRY(dure_training_create(t->model, &t->shape, &t->training));
+  if (checkpoint != NULL) DURE_TRY(dure_checkpoint_load_moments(checkpoint, t->model, t->training));
+  if (t->options->eval_every > 0 && dure_loader_samples_per_epoch(t->held_out_loader) > 0) {
+    DURE_TRY(dure_scorer_create(t->model, t->shape.batch_size, t->shape.context, &t->scorer));
+  }
+  dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_TRAIN);
+  uint64_t step_tokens = samples_per_step(t) * t->shape.context;
+  say(t, "%" PRIu64 " steps of %" PRIu64 " tokens (%u x %u, accumulated %u times): %.2f passes over %" PRIu64 " tokens",
+      t->steps, step_tokens, t->shape.batch_size, t->shape.context, t->shape.accumulate,
+      (double)t->steps * (double)step_tokens / (double)counts.tokens, counts.tokens);
+  return NULL;
+}
+
+// ---- resuming ----------------------------------------------------------------------------------------------------
+
+static void fill_identity(const trainer *t, dure_trainer_state *state) {
+  const dure_device_info *info = dure_device_get_info(t->device);
+  snprintf(state->device, sizeof(state->device), "%s", info->identifier);
+  snprintf(state->device_name, sizeof(state->device_name), "%s", info->name);
+  snprintf(state->driver, sizeof(state->driver), "%s", info->driver);
+  snprintf(state->build, sizeof(state->build), "dure %s, compiler %.60s", DURE_VERSION, __VERSION__);
+  snprintf(state->dtype, sizeof(state->dtype), "f32");
+  state->data_hash = dure_dataset_hash(t->dataset);
+  state->tokenizer_hash = dure_dataset_tokenizer_hash(t->dataset);
+}
+
+static void say_difference(const trainer *t, const char *what, const char *before, const char *now,
+                           const char *effect) {
+  if (strcmp(before, now) != 0) say(t, "%s was '%s' and is now '%s': %s", what, before, now, effect);
+}
+
+// Says aloud what differs from the run that saved the state: bits may differ then.
+static void say_differences(const trainer *t, const dure_trainer_state *before, const dure_trainer_state *now) {
+  static const char rounding[] = "results agree to rounding, not to the bit";
+  say_difference(t, "the device", before->device_name, now->device_name, rounding);
+  say_difference(t, "the driver", before->driver, now->driver, rounding);
+  say_difference(t, "the build", before->build, now->build, rounding);
+  say_difference(t, "the dtype", before->dtype, now->dtype, "the run is another one from here on");
+  if (before->tokenizer_hash != now->tokenizer_hash) {
+    say(t, "the tokenizer of '%s' is not the one that this run began with: its tokens mean something else",
+        t->options->data);
+  } else if (before->data_hash != now->data_hash) {
+    say(t, "'%s' is not the data that this run began with: it goes on at window %" PRIu64 " of the new data",
+        t->options->data, before->samples);
+  }
+  size_t count;
+  const dure_train_option_row *rows = dure_train_option_rows(&count);
+  for (size_t i = 0; i < count; i++) {
+    static const char *const harmless[] = {"model",      "data",       "out",        "device", "device-memory",
+                                           "stop-after", "eval-every", "save-every", "keep",   "from-scratch"};
+    bool matters = true;
+    for (size_t k = 0; k < sizeof(harmless) / sizeof(harmless[0]); k++)
+      matters = matters && strcmp(rows[i].name, harmless[k]) != 0;
+    char old_text[64], new_text[64];
+    dure_train_option_text(&before->options, &rows[i], old_text, sizeof(old_text));
+    dure_train_option_text(t->options, &rows[i], new_text, sizeof(new_text));
+    if (matters && strcmp(old_text, new_text) != 0)
+      say(t, "--%s was %s and is now %s", rows[i].name, old_text, new_text);
+  }
+}
+
+// The checkpoint to go on from (free()); NULL: from the beginning.
+static dure_status find_start(trainer *t, bool resume, char **out_checkpoint) {
+  DURE_TRY(dure_checkpoint_find(t->options->out, out_checkpoint));
+  if (*out_checkpoint != NULL && !resume) {
+    dure_status status = dure_fail(DURE_INVALID_ARGUMENT,
+                                   "'%s' already holds a run (%s): use --resume to go on with it, or another --out",
+                                   t->options->out, *out_checkpoint);
+    free(*out_checkpoint);
+    *out_checkpoint = NULL;
+    return status;
+  }
+  DURE_TRY(dure_checkpoint_clean(t->options->out));
+  if (resume && *out_checkpoint == NULL)
+    say(t, "'%s' has no checkpoint yet: beginning at the first step", t->options->out);
+  return NULL;
+}
+
+static dure_status load_state(trainer *t, const char *checkpoint) {
+  dure_trainer_state now = {0};
+  fill_identity(t, &now);
+  if (checkpoint != NULL) {
+    dure_trainer_state before;
+    DURE_TRY(dure_checkpoint_read_state(checkpoint, &before));
+    say(t, "resuming from %s", checkpoint);
+    say_differences(t, &before, &now);
+    now.step = before.step;
+    now.samples = before.samples;
+    now.tokens = before.tokens;
+    now.seconds = before.seconds;
+    t->saved_step = before.step;
+    dure_trainer_state_clear(&before);
+    snprintf(t->result->checkpoint, sizeof(t->result->checkpoint), "%s", checkpoint);
+  }
+  now.options = *t->options;
+  t->state = now;
+  t->submitted = now.step;
+  t->result->step = now.step;
+  return NULL;
+}
+
+static dure_status prepare(trainer *t, bool resume) {
+  char *checkpoint = NULL;
+  dure_status status = find_start(t, resume, &checkpoint);
+  if (status == NULL) status = open_data(t);
+  if (status == NULL) status = open_device(t);
+  if (status == NULL) status = load_state(t, checkpoint);
+  if (status == NULL) status = open_model(t, checkpoint);
+  if (status == NULL) status = prepare_shape(t);
+  if (status == NULL) status = prepare_training(t, checkpoint);
+  free(checkpoint);
+  if (status == NULL) status = dure_run_files_open(t->options->out, t->state.step, t->last_step, &t->files);
+  return status;
+}
+
+static void release(trainer *t) {
+  dure_run_files_close(t->files);
+  dure_scorer_destroy(t->scorer);
+  dure_training_destroy(t->training);
+  dure_model_destroy(t->model);
+  dure_stream_destroy(t->stream);
+  dure_device_close(t->device);
+  dure_loader_destroy(t->training_loader);
+  dure_loader_destroy(t->held_out_loader);
+  dure_dataset_close(t->dataset);
+  free(t->end_of_text);
+  free(t->tokens);
+  free(t->labels);
+}
+
+// ---- steps -------------------------------------------------------------------------------------------------------
+
+static bool is_due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
+static bool saves_at(const trainer *t, uint64_t step) {
+  return step == t->last_step || is_due(step, t->options->save_every);
+}
+static bool evaluates_at(const trainer *t, uint64_t step) {
+  return t->scorer != NULL && (step == t->last_step || is_due(step, t->options->eval_every));
+}
+
+// The windows of a step that begins at window `first`.
+static dure_status read_windows(const trainer *t, uint64_t first) {
+  return dure_loader_read(t->training_loader, first, (uint32_t)samples_per_step(t), t->tokens, t->labels);
+}
+
+static dure_status submit_next(trainer *t) {
+  uint64_t step = t->submitted + 1;
+  DURE_TRY(read_windows(t, t->state.samples + (t->submitted - t->state.step) * samples_per_step(t)));
+  DURE_TRY(
+      dure_training_submit(t->training, step, dure_schedule_learning_rate(&t->schedule, step), t->tokens, t->labels));
+  t->submitted = step;
+  return NULL;
+}
+
+// Names the first bad op of the step after the last good one, by running it again op by op.
+static dure_status explain_not_finite(trainer *t, const dure_training_result *result) {
+  uint64_t step = t->state.step + 1;
+  char where[768] = "";
+  dure_status status = NULL;
+  while (status == NULL && dure_training_in_flight(t->training) > 0) {
+    dure_training_result ignored;
+    status = dure_training_collect(t->training, &ignored);
+  }
+  if (status == NULL) status = read_windows(t, t->state.samples);
+  if (status == NULL) status = dure_training_explain(t->training, t->tokens, t->labels, where, sizeof(where));
+  if (status != NULL) {
+    snprintf(where, sizeof(where), "could not be found (%s)", dure_status_message(status));
+    dure_status_free(status);
+  }
+  bool has_checkpoint = t->result->checkpoint[0] != '\0';
+  return dure_fail(DURE_NOT_FINITE,
+                   "step %" PRIu64
+                   ": the loss is %g and the gradient norm %g; the first bad value: %s. No parameter has been "
+                   "changed by it; %s%s. Try a lower --lr, a longer --warmup or a smaller --clip",
+                   step, result->loss, result->gradient_norm,
+                   where[0] != '\0' ? where : "gone when the step was repeated",
+                   has_checkpoint ? "the last good checkpoint is " : "there is no checkpoint yet",
+                   has_checkpoint ? t->result->checkpoint : "");
+}
+
+static dure_status evaluate(trainer *t, double *out_loss, double *out_bits_per_byte) {
+  const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader);
+  const uint64_t batch_tokens = (uint64_t)t->shape.batch_size * t->shape.context;
+  dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_HELD_OUT);
+  float *losses = malloc(batch_tokens * sizeof(*losses));
+  if (losses == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory evaluating");
+  double sum = 0;
+  uint64_t labels = 0;
+  dure_status status = NULL;
+  for (uint64_t first = 0; first < count && status == NULL; first += t->shape.batch_size) {
+    status = dure_loader_read(t->held_out_loader, first, t->shape.batch_size, t->tokens, t->labels);
+    if (status == NULL) status = dure_scorer_run(t->scorer, t->tokens, t->labels, losses);
+    for (uint64_t i = 0; i < batch_tokens && status == NULL; i++) {
+      sum += (double)losses[i];
+      labels += t->labels[i] != DURE_IGNORE_LABEL;
+    }
+  }
+  free(losses);
+  DURE_TRY(status);
+  *out_loss = labels > 0 ? sum / (double)labels : 0;
+  *out_bits_per_byte = counts.text_bytes > 0 ? sum / log(2.0) / (double)counts.text_bytes : 0;
+  return NULL;
+}
+
+static dure_status save(trainer *t) {
+  const dure_checkpoint_content content = {
+      .model = t->model,
+      .training = t->training,
+      .state = &t->state,
+      .tokenizer_path = dure_dataset_tokenizer_path(t->dataset),
+      .end_of_text = t->end_of_text,
+  };
+  char *directory = NULL;
+  DURE_TRY(dure_run_files_sync(t->files));
+  DURE_TRY(dure_checkpoint_save(t->options->out, &content, (uint64_t)t->options->keep, &directory));
+  snprintf(t->result->checkpoint, sizeof(t->result->checkpoint), "%s", directory);
+  free(directory);
+  t->saved_step = t->state.step;
+  return NULL;
+}
+
+static void report_progress(trainer *t, const dure_metrics_row *row) {
+  // The first step compiles kernels: it says little about the others.
+  bool is_early = t->smoothed_seconds <= 0 || t->smoothed_seconds > 4 * row->seconds;
+  t->smoothed_seconds = is_early ? row->seconds : 0.9 * t->smoothed_seconds + 0.1 * row->seconds;
+  if (t->observer->progress == NULL) return;
+  uint64_t step_tokens = samples_per_step(t) * t->shape.context;
+  const dure_train_progress progress = {
+      .step = row->step,
+      .steps = t->last_step,
+      .loss = row->loss,
+      .tokens_per_second = t->smoothed_seconds > 0 ? (double)step_tokens / t->smoothed_seconds : 0,
+      .seconds_left = (double)(t->last_step - row->step) * t->smoothed_seconds,
+  };
+  t->observer->progress(t->observer->context, &progress);
+}
+
+static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
+  DURE_TRY(evaluate(t, &row->evaluation_loss, &row->bits_per_byte));
+  row->has_evaluation = true;
+  t->result->has_evaluation = true;
+  t->result->evaluation_loss = row->evaluation_loss;
+  t->result->bits_per_byte = row->bits_per_byte;
+  if (t->observer->evaluated != NULL) {
+    t->observer->evaluated(t->observer->context, row->step, row->evaluation_loss, row->bits_per_byte);
+  }
+  return NULL;
+}
+
+// Takes the oldest step's result: metrics, progress, and the evaluation that is due after it.
+static dure_status collect_one(trainer *t) {
+  dure_training_result result;
+  DURE_TRY(dure_training_collect(t->training, &result));
+  if (!result.is_finite) return explain_not_finite(t, &result);
+  uint64_t now = dure_os_nanoseconds(), used = 0, peak = 0, available = 0;
+  double seconds = fmax(1e-9, (double)(now - t->clock) * 1e-9);
+  t->clock = now;
+  DURE_TRY(dure_device_memory(t->device, &used, &peak, &available));
+  const uint64_t step_tokens = samples_per_step(t) * t->shape.context;
+  t->state.step++;
+  t->state.samples += samples_per_step(t);
+  t->state.tokens += step_tokens;
+  t->state.seconds += seconds;
+  dure_metrics_row row = {
+      .step = t->state.step,
+      .loss = result.loss,
+      .learning_rate = dure_schedule_learning_rate(&t->schedule, t->state.step),
+      .gradient_norm = result.gradient_norm,
+      .tokens = t->state.tokens,
+      .tokens_per_second = (double)step_tokens / seconds,
+      .flops_per_second = dure_training_flops(t->training) / seconds,
+      .seconds = seconds,
+      .device_memory_bytes = used,
+  };
+  t->result->step = row.step;
+  t->result->loss = row.loss;
+  report_progress(t, &row);
+  if (evaluates_at(t, row.step)) DURE_TRY(evaluate_into(t, &row));
+  return dure_run_files_append(t->files, &row);
+}
+
+static dure_status stop_for_interrupt(trainer *t) {
+  if (t->saved_step != t->state.step) DURE_TRY(save(t));
+  return dure_fail(DURE_CANCELLED,
+                   "interrupted after step %" PRIu64 " of %" PRIu64
+                   ", which is saved; go on with: dure train "
+                   "--out %s --resume",
+                   t->state.step, t->steps, t->options->out);
+}
+
+static dure_status run_steps(trainer *t) {
+  t->clock = dure_os_nanoseconds();
+  while (t->state.step < t->last_step) {
+    const bool interrupted = dure_os_interrupted();
+    if (!interrupted) DURE_TRY(submit_next(t));
+    // Steps that must be complete before something else happens leave nothing in flight behind them.
+    const bool drains = interrupted || saves_at(t, t->submitted) || evaluates_at(t, t->submitted);
+    while (dure_training_in_flight(t->training) > (drains ? 0u : DURE_TRAINING_MAX_IN_FLIGHT - 1u))
+      DURE_TRY(collect_one(t));
+    if (!interrupted && drains && saves_at(t, t->state.step)) DURE_TRY(save(t));
+    if (interrupted) return stop_for_interrupt(t);
+    if (drains) t->clock = dure_os_nanoseconds();
+  }
+  return NULL;
+}
+
+dure_status dure_train(const dure_train_options *options, bool resume, const dure_train_observer *observer,
+                       dure_train_result *out_result) {
+  memset(out_result, 0, sizeof(*out_result));
+  DURE_TRY(dure_train_options_check(options));
+  trainer t = {.options = options, .observer = observer, .result = out_result, .saved_step = UINT64_MAX};
+  dure_status status = prepare(&t, resume);
+  if (status == NULL && t.state.step >= t.last_step) {
+    say(&t, "step %" PRIu64 " is reached already: nothing to do (raise --steps or --stop-after to go on)",
+        t.state.step);
+  } else if (status == NULL) {
+    status = run_steps(&t);
+  }
+  if (t.files != NULL) status = dure_status_join(status, dure_run_files_draw(t.files));
+  release(&t);
+  return status;
+}
