@@ -133,7 +133,7 @@ void dure_attention_gradient_magnitudes(const dure_case *c, const dure_op_call *
       double probability = exp(score_of(&p, q, key).value - total.value) * (1 + total.size + fabs(total.value));
       dure_reference_load(p.keys, key, p.D, k);
       dure_reference_load(p.values, key, p.D, v);
-      double ds = probability * (absolute_product(dy, v, p.D) + absolute_product(dy, y, p.D)) * p.scale;
+      double ds = probability * (absolute_product(dy, v, p.D) + absolute_product(dy, y, p.D)) * fabs(p.scale);
       for (uint64_t d = 0; d < p.D; d++) {
         if (output == DQ) magnitudes[i * p.D + d] += ds * fabs(k[d]);
         if (output == DK) magnitudes[key + d] += ds * fabs(q[d]);

@@ -145,21 +145,30 @@ static dure_status run_built(const dure_case *c, built_case *built, dure_stream 
 // ---- damage
 // ------------------------------------------------------------------------------------------------------------
 
-static void damage_value(const dure_case *c, dure_conformance_damage damage, dure_case_data *actual) {
+// The first operand that the damage is meant for: an output, or an input that no output lies over.
+static const dure_case_operand *damaged_operand(const dure_case *c, dure_conformance_damage damage) {
+  bool wants_output = damage != DURE_CONFORMANCE_TOUCHED_INPUT;
   for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
-    bool wants_output = damage != DURE_CONFORMANCE_TOUCHED_INPUT;
     if (!c->operands[i].present || dure_case_is_written(c, i) != wants_output) continue;
-    const dure_case_operand *operand = &c->operands[i];
-    uint32_t *element = &actual->bases[operand->base][dure_case_place(operand, dure_case_count(operand) / 2)];
-    if (damage == DURE_CONFORMANCE_FALSE_NAN) {
-      *element = 0x7fc00000u;
-    } else if (damage == DURE_CONFORMANCE_WRONG_VALUE) {
-      *element ^= 0x00400000u;  // the mantissa's highest bit: a quarter to a half of the value
-    } else {
-      *element ^= 1u;
+    bool is_shared = false;
+    for (uint32_t j = 0; j < DURE_MAX_OPERANDS; j++) {
+      is_shared = is_shared || (dure_case_is_written(c, j) && c->operands[j].base == c->operands[i].base);
     }
-    return;
+    if (wants_output || !is_shared) return &c->operands[i];
   }
+  return NULL;
+}
+
+static void damage_value(const dure_case *c, dure_conformance_damage damage, dure_case_data *actual) {
+  const dure_case_operand *operand = damaged_operand(c, damage);
+  if (operand == NULL) return;
+  uint32_t *element = &actual->bases[operand->base][dure_case_place(operand, dure_case_count(operand) / 2)];
+  float value;
+  memcpy(&value, element, sizeof(value));
+  if (damage == DURE_CONFORMANCE_WRONG_VALUE) value = isfinite(value) ? value + 8 * (1 + fabsf(value)) : 1;
+  if (damage == DURE_CONFORMANCE_FALSE_NAN) value = isfinite(value) ? NAN : 1;
+  memcpy(element, &value, sizeof(value));
+  if (damage == DURE_CONFORMANCE_TOUCHED_INPUT || damage == DURE_CONFORMANCE_NOT_REPEATABLE) *element ^= 1u;
 }
 
 // Overwrites the four bytes before the first operand, which belong to a sentinel.

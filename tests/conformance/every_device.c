@@ -1,0 +1,75 @@
+// Every op on every device found, against the reference. DURE_TEST_DEVICE restricts it to one device.
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/conformance/conformance.h"
+
+static void print_result(void *context, const dure_conformance_result *result) {
+  const char *device = context;
+  if (result->outcome == DURE_CONFORMANCE_PASS || result->outcome == DURE_CONFORMANCE_UNSUPPORTED) return;
+  printf("%s  %s: %s\n", dure_conformance_outcome_name(result->outcome), result->name, result->message);
+  if (result->outcome == DURE_CONFORMANCE_FAIL) {
+    printf("      again: dure selftest --device %s --case '%s'\n", device, result->name);
+  }
+}
+
+static size_t failures_on(const char *identifier) {
+  dure_device *device = NULL;
+  dure_conformance_summary summary = {0};
+  dure_conformance_options options = {0};
+  dure_status status = dure_device_open(identifier, &device);
+  if (status == NULL) {
+    const dure_device_info *info = dure_device_get_info(device);
+    printf("%s: %s (%s)\n", info->identifier, info->name, info->driver);
+    char name[32];
+    snprintf(name, sizeof(name), "%s", info->identifier);
+    status = dure_conformance_run(device, &options, print_result, name, &summary);
+  }
+  size_t failures = summary.counts[DURE_CONFORMANCE_FAIL];
+  if (status != NULL) {
+    printf("%s: %s\n", identifier, dure_status_message(status));
+    dure_status_free(status);
+    failures++;
+  }
+  printf("%s: %zu passed, %zu failed, %zu skipped, %zu unsupported, %zu expected failures in %.1f s\n", identifier,
+         summary.counts[DURE_CONFORMANCE_PASS], failures, summary.counts[DURE_CONFORMANCE_SKIPPED],
+         summary.counts[DURE_CONFORMANCE_UNSUPPORTED], summary.counts[DURE_CONFORMANCE_EXPECTED_FAILURE],
+         summary.seconds);
+  dure_device_close(device);
+  return failures;
+}
+
+START_TEST(every_op_agrees_with_the_reference_on_every_device) {
+  size_t failures = 0;
+  const char *only = getenv("DURE_TEST_DEVICE");
+  if (only != NULL && only[0] != '\0') {
+    failures = failures_on(only);
+  } else {
+    dure_device_info *infos = NULL;
+    size_t count = 0;
+    dure_status status = dure_devices_list(&infos, &count, NULL);
+    ck_assert_msg(status == NULL, "%s", dure_status_message(status));
+    for (size_t i = 0; i < count; i++) {
+      if (infos[i].usable) failures += failures_on(infos[i].identifier);
+    }
+    free(infos);
+  }
+  ck_assert_uint_eq(failures, 0);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("conformance");
+  TCase *tests = tcase_create("devices");
+  tcase_set_timeout(tests, 850);
+  tcase_add_test(tests, every_op_agrees_with_the_reference_on_every_device);
+  suite_add_tcase(suite, tests);
+  SRunner *runner = srunner_create(suite);
+  srunner_set_fork_status(runner, CK_NOFORK);  // drivers' threads do not survive a fork
+  srunner_run_all(runner, CK_NORMAL);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
