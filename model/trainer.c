@@ -422,14 +422,10 @@ static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
   return NULL;
 }
 
-// Takes the oldest step's result: metrics, progress, and the evaluation that is due after it.
-static dure_status collect_one(trainer *t) {
-  dure_training_result result;
-  DURE_TRY(dure_training_collect(t->training, &result));
-  if (!result.is_finite) return explain_not_finite(t, &result);
-  uint64_t now = dure_os_nanoseconds(), used = 0, peak = 0, available = 0;
-  double seconds = fmax(1e-9, (double)(now - t->clock) * 1e-9);
-  t->clock = now;
+// Books one step: state, metrics, progress, and the evaluation that is due after it.
+static dure_status book_step(trainer *t, const dure_training_result *result, double seconds) {
+  if (!result->is_finite) return explain_not_finite(t, result);
+  uint64_t used = 0, peak = 0, available = 0;
   DURE_TRY(dure_device_memory(t->device, &used, &peak, &available));
   const uint64_t step_tokens = samples_per_step(t) * t->shape.context;
   t->state.step++;
@@ -438,9 +434,9 @@ static dure_status collect_one(trainer *t) {
   t->state.seconds += seconds;
   dure_metrics_row row = {
       .step = t->state.step,
-      .loss = result.loss,
+      .loss = result->loss,
       .learning_rate = dure_schedule_learning_rate(&t->schedule, t->state.step),
-      .gradient_norm = result.gradient_norm,
+      .gradient_norm = result->gradient_norm,
       .tokens = t->state.tokens,
       .tokens_per_second = (double)step_tokens / seconds,
       .flops_per_second = dure_training_flops(t->training) / seconds,
@@ -452,6 +448,19 @@ static dure_status collect_one(trainer *t) {
   report_progress(t, &row);
   if (evaluates_at(t, row.step)) DURE_TRY(evaluate_into(t, &row));
   return dure_run_files_append(t->files, &row);
+}
+
+// Waits for the oldest `count` steps in flight. They share the time since the last one was booked: where a device runs
+// while it is given work, two may end at once.
+static dure_status collect(trainer *t, uint32_t count) {
+  if (count == 0) return NULL;
+  dure_training_result results[DURE_TRAINING_MAX_IN_FLIGHT];
+  for (uint32_t i = 0; i < count; i++) DURE_TRY(dure_training_collect(t->training, &results[i]));
+  uint64_t now = dure_os_nanoseconds();
+  double seconds = fmax(1e-9, (double)(now - t->clock) * 1e-9 / count);
+  t->clock = now;
+  for (uint32_t i = 0; i < count; i++) DURE_TRY(book_step(t, &results[i], seconds));
+  return NULL;
 }
 
 static dure_status stop_for_interrupt(trainer *t) {
@@ -470,8 +479,9 @@ static dure_status run_steps(trainer *t) {
     if (!interrupted) DURE_TRY(submit_next(t));
     // Steps that must be complete before something else happens leave nothing in flight behind them.
     const bool drains = interrupted || saves_at(t, t->submitted) || evaluates_at(t, t->submitted);
-    while (dure_training_in_flight(t->training) > (drains ? 0u : DURE_TRAINING_MAX_IN_FLIGHT - 1u))
-      DURE_TRY(collect_one(t));
+    const uint32_t stay = drains ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1,
+                   in_flight = dure_training_in_flight(t->training);
+    if (in_flight > stay) DURE_TRY(collect(t, in_flight - stay));
     if (!interrupted && drains && saves_at(t, t->state.step)) DURE_TRY(save(t));
     if (interrupted) return stop_for_interrupt(t);
     if (drains) t->clock = dure_os_nanoseconds();
