@@ -4,7 +4,8 @@
     python3 kill_and_resume.py reference|lavapipe|swiftshader      (DURE_FULL=1: 20 kills instead of 5)
 
 Half of the kills come at a random time, half a random instant after a checkpoint has begun to be written. After each
-one `checkpoints/latest` must be readable or not there yet.
+one `checkpoints/latest` must be readable or not there yet. A run that ends before its kill is compared too, and the
+next kill meets a fresh one.
 """
 
 import os
@@ -35,7 +36,8 @@ def wait_for_writing(process, out):
         time.sleep(0.0003)
 
 
-def kill_once(device, out, generator, aim, seconds):
+def kill_once(device, out, generator, aim, longest_wait):
+    """False when the run had ended before it could be killed."""
     arguments = runs.train_arguments(out, *(["--resume"] if os.path.isdir(out) else []))
     process = runs.start(device, arguments)
     if aim:
@@ -43,36 +45,49 @@ def kill_once(device, out, generator, aim, seconds):
             wait_for_writing(process, out)
         time.sleep(generator.uniform(0, 0.01))
     else:
-        time.sleep(generator.uniform(0, seconds))
+        time.sleep(generator.uniform(0, longest_wait))
     process.send_signal(signal.SIGKILL)
     status = process.wait()
     directory = runs.check_latest(out)
-    print(f"  killed {'while saving' if aim else 'at random'}: status {status}, "
-          f"latest {os.path.basename(directory) if directory else 'none yet'}", flush=True)
     program.check(status in (-signal.SIGKILL, 0), f"the run ended by itself with status {status}")
+    if status == 0:
+        return False
+    print(f"  killed {'while saving' if aim else 'at random'}: "
+          f"latest {os.path.basename(directory) if directory else 'none yet'}", flush=True)
+    return True
+
+
+def finish(device, out, first, what):
+    """Lets the run end and compares it with the uninterrupted one."""
+    program.run(device, *runs.train_arguments(out, *(["--resume"] if os.path.isdir(out) else [])))
+    runs.check_same_end(out, first, what)
+    left = [n for n in entries(os.path.join(out, "checkpoints")) if n != "latest" and not n.startswith("step-")]
+    program.check(not left, f"half-written checkpoints were left behind: {left}")
 
 
 def main():
     device = sys.argv[1]
     program.require_device(device)
-    kills = 20 if os.environ.get("DURE_FULL") == "1" else 5
+    wanted = 20 if os.environ.get("DURE_FULL") == "1" else 5
     generator = random.Random(SEED)
-    print(f"DURE_TEST_SEED={SEED}, {kills} kills on {device}")
+    print(f"DURE_TEST_SEED={SEED}, {wanted} kills on {device}")
     with tempfile.TemporaryDirectory() as folder:
-        first, second, killed = (os.path.join(folder, name) for name in ("first", "second", "killed"))
+        first, second = os.path.join(folder, "first"), os.path.join(folder, "second")
         began = time.monotonic()
         program.run(device, *runs.train_arguments(first))
         seconds = time.monotonic() - began
         program.run(device, *runs.train_arguments(second))
         runs.check_same_end(second, first, "the same run twice")
         print(f"  the same run twice: same bits ({seconds:.1f} s each)", flush=True)
-        for kill in range(kills):
-            kill_once(device, killed, generator, kill % 2 == 1, 0.5 * seconds)
-        program.run(device, *runs.train_arguments(killed, *(["--resume"] if os.path.isdir(killed) else [])))
-        runs.check_same_end(killed, first, f"after {kills} kills")
-        left = [n for n in entries(os.path.join(killed, "checkpoints")) if n != "latest" and not n.startswith("step-")]
-        program.check(not left, f"half-written checkpoints were left behind: {left}")
-        print(f"killed {kills} times and resumed on {device}: same bits")
+        kills = attempt = 0
+        while kills < wanted:
+            killed = os.path.join(folder, f"killed-{attempt}")
+            attempt += 1
+            program.check(attempt <= wanted, "the runs end before they can be killed")
+            while kills < wanted and kill_once(device, killed, generator, kills % 2 == 1, seconds / 2):
+                kills += 1
+            finish(device, killed, first, f"after {kills} kills")
+        print(f"killed {kills} times and resumed on {device}, {attempt} runs in all: same bits")
 
 
 if __name__ == "__main__":
