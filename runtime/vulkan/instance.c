@@ -1,10 +1,15 @@
 // The instance: loader, validation layers, and the list of devices in order of preference.
+//
+// There is one instance a process (and one more with validation, if that is asked for later). It is never destroyed:
+// the loader would unload the drivers, whose global allocations then count as leaks, and loading them takes longer than
+// anything else that listing devices does. Every device, and all that belongs to it, is destroyed when it is closed.
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/log.h"
+#include "runtime/os.h"
 #include "runtime/vulkan/internal.h"
 
 static const char validation_layer[] = "VK_LAYER_KHRONOS_validation";
@@ -61,8 +66,20 @@ static bool has_instance_extension(const vulkan_api *api, const char *name) {
   return found;
 }
 
-static dure_status create_instance(vulkan_system *system, bool validate) {
-  const vulkan_api *api = &system->api;
+typedef struct vulkan_instance {
+  struct vulkan_instance *next;
+  uint64_t process_id;  // a forked child has none of the drivers' threads and needs an instance of its own
+  bool validates;
+  vulkan_api api;
+  VkInstance handle;
+  VkDebugUtilsMessengerEXT messenger;
+} vulkan_instance;
+
+static vulkan_instance *first_instance;
+
+static dure_status create_instance(vulkan_instance *instance) {
+  vulkan_api *api = &instance->api;
+  const bool validate = instance->validates;
   VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
                                    .pApplicationName = "dure",
                                    .pEngineName = "dure",
@@ -87,7 +104,7 @@ static dure_status create_instance(vulkan_system *system, bool validate) {
                                .ppEnabledLayerNames = layers,
                                .enabledExtensionCount = extension_count,
                                .ppEnabledExtensionNames = extensions};
-  VkResult result = api->CreateInstance(&info, NULL, &system->instance);
+  VkResult result = api->CreateInstance(&info, NULL, &instance->handle);
   if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
     return dure_fail(
         DURE_NOT_FOUND,
@@ -96,9 +113,9 @@ static dure_status create_instance(vulkan_system *system, bool validate) {
   }
   if (result != VK_SUCCESS)
     return dure_fail(DURE_UNSUPPORTED, "Vulkan cannot be started (%s)", vulkan_result_name(result));
-  DURE_TRY(vulkan_load_instance(&system->api, system->instance));
+  DURE_TRY(vulkan_load_instance(api, instance->handle));
   if (validate && api->CreateDebugUtilsMessengerEXT != NULL) {
-    result = api->CreateDebugUtilsMessengerEXT(system->instance, &messenger_info, NULL, &system->messenger);
+    result = api->CreateDebugUtilsMessengerEXT(instance->handle, &messenger_info, NULL, &instance->messenger);
     if (result != VK_SUCCESS)
       return dure_fail(DURE_UNSUPPORTED, "no validation messenger (%s)", vulkan_result_name(result));
   }
@@ -151,29 +168,63 @@ static dure_status list_candidates(vulkan_system *system) {
   return NULL;
 }
 
-dure_status vulkan_system_open(vulkan_system *out_system) {
-  memset(out_system, 0, sizeof(*out_system));
-  if (environment_is_on("DURE_VULKAN_OFF")) return dure_fail(DURE_NOT_FOUND, "Vulkan is turned off by DURE_VULKAN_OFF");
-  DURE_TRY(vulkan_load_global(&out_system->api));
-  bool validate = environment_is_on("DURE_VULKAN_VALIDATION");
-  if (validate && !has_validation_layer(&out_system->api)) {
+static void destroy_instance(vulkan_instance *instance) {
+  const vulkan_api *api = &instance->api;
+  if (instance->messenger != VK_NULL_HANDLE)
+    api->DestroyDebugUtilsMessengerEXT(instance->handle, instance->messenger, NULL);
+  if (instance->handle != VK_NULL_HANDLE && api->DestroyInstance != NULL) api->DestroyInstance(instance->handle, NULL);
+  free(instance);
+}
+
+static dure_status load_and_create(vulkan_instance *instance) {
+  DURE_TRY(vulkan_load_global(&instance->api));
+  if (instance->validates && !has_validation_layer(&instance->api)) {
     return dure_fail(DURE_NOT_FOUND,
                      "DURE_VULKAN_VALIDATION is set, but the layer %s is not installed; on Debian: apt install "
                      "vulkan-validationlayers",
                      validation_layer);
   }
-  dure_status status = create_instance(out_system, validate);
-  if (status == NULL) status = list_candidates(out_system);
+  return create_instance(instance);
+}
+
+static dure_status get_instance(const vulkan_instance **out_instance) {
+  *out_instance = NULL;
+  bool validates = environment_is_on("DURE_VULKAN_VALIDATION");
+  uint64_t process_id = dure_os_process_id();
+  for (const vulkan_instance *instance = first_instance; instance != NULL; instance = instance->next) {
+    if (instance->validates == validates && instance->process_id == process_id) {
+      *out_instance = instance;
+      return NULL;
+    }
+  }
+  vulkan_instance *created = calloc(1, sizeof(*created));
+  if (created == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to start Vulkan");
+  created->validates = validates;
+  created->process_id = process_id;
+  dure_status status = load_and_create(created);
+  if (status != NULL) {
+    destroy_instance(created);
+    return status;
+  }
+  created->next = first_instance;
+  first_instance = created;
+  *out_instance = created;
+  return NULL;
+}
+
+dure_status vulkan_system_open(vulkan_system *out_system) {
+  memset(out_system, 0, sizeof(*out_system));
+  if (environment_is_on("DURE_VULKAN_OFF")) return dure_fail(DURE_NOT_FOUND, "Vulkan is turned off by DURE_VULKAN_OFF");
+  const vulkan_instance *instance = NULL;
+  DURE_TRY(get_instance(&instance));
+  out_system->api = instance->api;
+  out_system->instance = instance->handle;
+  dure_status status = list_candidates(out_system);
   if (status != NULL) vulkan_system_close(out_system);
   return status;
 }
 
 void vulkan_system_close(vulkan_system *system) {
-  if (system->messenger != VK_NULL_HANDLE && system->api.DestroyDebugUtilsMessengerEXT != NULL) {
-    system->api.DestroyDebugUtilsMessengerEXT(system->instance, system->messenger, NULL);
-  }
-  if (system->instance != VK_NULL_HANDLE && system->api.DestroyInstance != NULL)
-    system->api.DestroyInstance(system->instance, NULL);
   free(system->candidates);
   memset(system, 0, sizeof(*system));
 }

@@ -22,11 +22,10 @@ typedef struct vulkan_candidate {
   vulkan_plan plan;
 } vulkan_candidate;
 
-// The loader, one instance and its devices, the best first.
+// The devices of the process's one instance, the best first. The instance itself stays when a system is closed.
 typedef struct vulkan_system {
   vulkan_api api;
   VkInstance instance;
-  VkDebugUtilsMessengerEXT messenger;  // only when validating
   vulkan_candidate *candidates;
   size_t candidate_count;
 } vulkan_system;
