@@ -1,6 +1,8 @@
 #include "runtime/vulkan/ops_common.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 // ---- dispatches --------------------------------------------------------------------------------------------------
 
@@ -61,6 +63,9 @@ uint32_t dure_vulkan_width(const dure_operand *const *operands, size_t count, ui
 }
 
 bool dure_vulkan_is_software(const dure_device *device) {
+  const char *forced = getenv("DURE_VULKAN_GROUPS");
+  if (forced != NULL && strcmp(forced, "gpu") == 0) return false;
+  if (forced != NULL && strcmp(forced, "software") == 0) return true;
   return dure_vulkan_device_caps(device)->kind == DURE_DEVICE_CPU;
 }
 
