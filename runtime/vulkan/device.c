@@ -45,8 +45,8 @@ dure_status vulkan_fail(vulkan_device *device, VkResult result, const char *doin
 // ---- listing ----
 
 static void format_version(const vulkan_capabilities *c, char *text, size_t size) {
-  snprintf(text, size, "%.100s %.100s, Vulkan %u.%u.%u", c->driver_name, c->driver_info,
-           VK_API_VERSION_MAJOR(c->api_version), VK_API_VERSION_MINOR(c->api_version),
+  snprintf(text, size, "%.100s%s%.100s, Vulkan %u.%u.%u", c->driver_name, c->driver_info[0] != '\0' ? " " : "",
+           c->driver_info, VK_API_VERSION_MAJOR(c->api_version), VK_API_VERSION_MINOR(c->api_version),
            VK_API_VERSION_PATCH(c->api_version));
 }
 
@@ -70,9 +70,9 @@ static void describe_choices(const vulkan_candidate *candidate, char *text, size
   snprintf(
       text, size,
       "runs %u of the %zu embedded kernels\nsubgroups of %u, workgroups of up to %u invocations, %u KiB shared memory\n"
-      "memory budget: %s\nbindings of up to %" PRIu64 " MiB; read-only inputs %s",
+      "memory budget: %s\nread-only inputs %s",
       runnable, dure_shader_count, caps->subgroup_size, caps->max_invocations, caps->shared_bytes / 1024, budget,
-      caps->max_binding_bytes >> 20, caps->max_texel_elements > 0 ? "may be texel buffers" : "are storage buffers");
+      caps->max_texel_elements > 0 ? "may be texel buffers" : "are storage buffers");
 }
 
 static void fill_info(const vulkan_candidate *candidate, uint32_t index, dure_device_info *info) {
