@@ -191,6 +191,13 @@ static dure_status fill_json(const dure_model_config *config, json_t *json) {
   return config->family->write(config, json);
 }
 
+// Replaces the text's terminating NUL by a newline.
+static dure_status write_with_newline(const char *path, char *text) {
+  size_t length = strlen(text);
+  text[length] = '\n';
+  return dure_os_write_file(path, text, length + 1);
+}
+
 dure_status dure_model_config_write(const dure_model_config *config, const char *path) {
   json_t *json = config->source != NULL ? json_deep_copy(config->source) : json_object();
   if (json == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
@@ -198,7 +205,7 @@ dure_status dure_model_config_write(const dure_model_config *config, const char 
   char *text = status == NULL ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(json);
   if (status == NULL && text == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
-  if (status == NULL) status = dure_os_write_file(path, text, strlen(text));
+  if (status == NULL) status = write_with_newline(path, text);
   free(text);
   return status;
 }

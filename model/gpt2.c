@@ -35,7 +35,7 @@ static dure_status parse_dropout(const char *name, const json_t *json, dure_mode
   static const char *const keys[] = {"resid_pdrop", "embd_pdrop", "attn_pdrop"};
   for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
     double probability;
-    DURE_TRY(dure_config_number(name, json, keys[i], 0.1, 0, 1, &probability));
+    DURE_TRY(dure_config_number(name, json, keys[i], 0, 0, 1, &probability));
     if (probability > config->largest_dropout) config->largest_dropout = probability;
   }
   return NULL;
