@@ -117,6 +117,12 @@ static dure_status backend_list(dure_device_info **infos, size_t *count, char **
     return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to list the Vulkan devices");
   }
   *infos = grown;
+  const char *ignored = system.candidate_count > 0 ? system.candidates[0].plan.ignored : "";
+  if (ignored[0] != '\0') {
+    char note[256];
+    snprintf(note, sizeof(note), "DURE_VULKAN_DISABLE names '%s', which is no feature", ignored);
+    *out_note = strdup(note);
+  }
   for (size_t i = 0; i < system.candidate_count; i++) fill_info(&system.candidates[i], (uint32_t)i, &grown[(*count)++]);
   vulkan_system_close(&system);
   return NULL;
@@ -216,10 +222,6 @@ static dure_status backend_open(uint32_t index, dure_device **out_device) {
   device->capabilities = candidate->capabilities;
   device->plan = candidate->plan;
   fill_info(candidate, index, &device->head.info);
-  if (device->plan.ignored[0] != '\0') {
-    dure_log(DURE_LOG_WARNING, "DURE_VULKAN_DISABLE names '%s', which is no feature; `dure devices` lists them",
-             device->plan.ignored);
-  }
   status = device->plan.usable ? create_device(device)
                                : dure_fail(DURE_UNSUPPORTED, "device vulkan:%u (%s) cannot be used: %s", index,
                                            candidate->capabilities.name, candidate->plan.reason);

@@ -89,6 +89,7 @@ typedef struct vulkan_device {
   vulkan_kernel *first_kernel;
   VkPipelineCache pipeline_cache;
   char *pipeline_cache_path;     // NULL when it is not kept on disk
+  uint64_t pipeline_cache_hash;  // of what was read
   bool pipeline_cache_is_stale;  // a pipeline was made since it was read
   bool is_lost;
   char last_recording[64];  // what was submitted last, for messages

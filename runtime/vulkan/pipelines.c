@@ -71,6 +71,7 @@ dure_status vulkan_pipelines_open(vulkan_device *device) {
                device->pipeline_cache_path);
     dure_status_free(status);
   }
+  device->pipeline_cache_hash = XXH64(payload, payload_size, 0);
   VkPipelineCacheCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, .initialDataSize = payload_size, .pInitialData = payload};
   VkResult result = device->api.CreatePipelineCache(device->handle, &info, NULL, &device->pipeline_cache);
@@ -83,7 +84,6 @@ static dure_status write_cache(vulkan_device *device) {
   size_t size = 0;
   VULKAN_TRY(device, device->api.GetPipelineCacheData(device->handle, device->pipeline_cache, &size, NULL),
              "reading the pipeline cache");
-  if (size <= sizeof(VkPipelineCacheHeaderVersionOne)) return NULL;  // the driver keeps nothing there (llvmpipe)
   char *bytes = malloc(sizeof(cache_header) + size);
   if (bytes == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for %zu bytes of compiled kernels", size);
   VkResult result =
@@ -93,7 +93,8 @@ static dure_status write_cache(vulkan_device *device) {
     cache_header header = {.size = size, .hash = XXH64(bytes + sizeof(header), size, 0)};
     memcpy(header.magic, cache_magic, sizeof(cache_magic));
     memcpy(bytes, &header, sizeof(header));
-    status = dure_os_write_file(device->pipeline_cache_path, bytes, sizeof(header) + size);
+    bool is_new = header.hash != device->pipeline_cache_hash;  // some drivers keep nothing there: no need to write that
+    if (is_new) status = dure_os_write_file(device->pipeline_cache_path, bytes, sizeof(header) + size);
   }
   free(bytes);
   return status;

@@ -244,6 +244,7 @@ dure_status vulkan_stream_submit(dure_stream *head, dure_recording *const *recor
 
 dure_status vulkan_stream_wait(dure_stream *head, uint64_t point) {
   vulkan_stream *stream = stream_of(head);
+  if (stream->device->is_lost) return vulkan_fail(stream->device, VK_ERROR_DEVICE_LOST, "waiting for submitted work");
   DURE_TRY(flush(stream));
   uint64_t serial = stream->submitted_serial;
   for (size_t i = stream->flight_count; i > 0 && stream->flights[i - 1].point >= point; i--)
