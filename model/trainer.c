@@ -34,6 +34,7 @@ typedef struct trainer {
   dure_training_options shape;
   uint64_t steps, last_step;  // of the schedule; where this call stops
   uint64_t submitted;         // steps
+  uint32_t ahead;             // steps that stay in flight while the next is submitted
   uint32_t *tokens, *labels;  // [accumulate, B, T]
   uint64_t saved_step;        // of the last checkpoint saved or found; UINT64_MAX: none
   uint64_t clock;             // when the last step ended
@@ -79,6 +80,8 @@ static dure_status open_device(trainer *t) {
   if (t->options->device_memory > 0) dure_device_restrict(t->device, &no_limits, t->options->device_memory);
   DURE_TRY(dure_stream_create(t->device, &t->stream));
   const dure_device_info *info = dure_device_get_info(t->device);
+  // The reference device runs while it is given work: nothing is gained by being ahead of it, and times would be off.
+  t->ahead = info->kind == DURE_DEVICE_REFERENCE ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
   return NULL;
 }
