@@ -1,0 +1,243 @@
+// The Vulkan backend when things go wrong: drivers' failures (injected by replacing entries of the function table), a
+// damaged cache of compiled kernels, and a dropped barrier that the validation layers must notice. On every Vulkan
+// device.
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/os.h"
+#include "runtime/vulkan/internal.h"
+
+static char identifiers[8][32];
+static int device_count;
+
+static void succeed(dure_status status) {
+  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
+}
+
+// The failure must have this code, and its message this word in it.
+static void expect(dure_status status, dure_code code, const char *word) {
+  ck_assert_msg(status != NULL, "a failure (%s) was expected", dure_code_name(code));
+  ck_assert_msg(dure_status_code(status) == code, "%s", dure_status_message(status));
+  ck_assert_msg(strstr(dure_status_message(status), word) != NULL, "'%s' lacks '%s'", dure_status_message(status),
+                word);
+  dure_status_free(status);
+}
+
+static dure_device *device;
+static dure_stream *stream;
+static dure_buffer *x, *y;
+
+static void open_device(int index) {
+  succeed(dure_device_open(identifiers[index], &device));
+  succeed(dure_stream_create(device, &stream));
+  succeed(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "x", &x));
+  succeed(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "y", &y));
+}
+
+static void close_device(void) {
+  dure_buffer_destroy(x);
+  dure_buffer_destroy(y);
+  dure_stream_destroy(stream);
+  dure_device_close(device);
+}
+
+// y = x, x = y, ... `count` times: each dispatch reads what the one before wrote.
+static dure_recording *record_chain(int count) {
+  dure_recording *recording = NULL;
+  succeed(dure_recording_create(device, "the chain", 0, &recording));
+  dure_recording_label(recording, "the link");
+  uint32_t constants[2] = {64, 0};
+  float scale = 1.0f;
+  uint32_t push[2] = {1024};
+  memcpy(&push[1], &scale, 4);
+  dure_kernel *kernel = NULL;
+  succeed(dure_kernel_get(device, "smoke_affine", constants, 2, &kernel));
+  for (int i = 0; i < count; i++) {
+    dure_binding bindings[] = {{i % 2 ? y : x, 0, 4096, DURE_READ}, {i % 2 ? x : y, 0, 4096, DURE_WRITE}};
+    succeed(dure_recording_dispatch(recording, kernel, bindings, 2, push, 8, 16, 1, 1));
+  }
+  succeed(dure_recording_finish(recording));
+  return recording;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL lose_at_submit(VkQueue queue, uint32_t count, const VkSubmitInfo *infos,
+                                                     VkFence fence) {
+  (void)queue, (void)count, (void)infos, (void)fence;
+  return VK_ERROR_DEVICE_LOST;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL have_no_memory(VkDevice handle, const VkMemoryAllocateInfo *info,
+                                                     const VkAllocationCallbacks *callbacks, VkDeviceMemory *out) {
+  (void)handle, (void)info, (void)callbacks;
+  *out = VK_NULL_HANDLE;
+  return VK_ERROR_OUT_OF_DEVICE_MEMORY;
+}
+
+START_TEST(a_lost_device_names_what_ran_and_refuses_everything_after) {
+  open_device(_i);
+  dure_recording *chain = record_chain(3);
+  uint32_t word = 0;
+  succeed(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL));
+  succeed(dure_stream_wait(stream, 0));
+  vulkan_device *vulkan = vulkan_device_of(device);
+  vulkan->api.QueueSubmit = lose_at_submit;
+  expect(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL), DURE_DEVICE_LOST, "the chain");
+  expect(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL), DURE_DEVICE_LOST, "the link");
+  expect(dure_stream_upload(stream, x, 0, &word, 4), DURE_DEVICE_LOST, "uploading");
+  expect(dure_stream_download(stream, x, 0, &word, 4, NULL), DURE_DEVICE_LOST, "downloading");
+  expect(dure_stream_wait(stream, 0), DURE_DEVICE_LOST, identifiers[_i]);
+  dure_recording_destroy(chain);
+  close_device();  // and everything can still be given back
+}
+END_TEST
+
+START_TEST(memory_that_runs_out_is_reported_as_such) {
+  open_device(_i);
+  vulkan_device *vulkan = vulkan_device_of(device);
+  PFN_vkAllocateMemory allocate = vulkan->api.AllocateMemory;
+  vulkan->api.AllocateMemory = have_no_memory;
+  dure_buffer *large = NULL;
+  expect(dure_buffer_create(device, 20 << 20, DURE_MEMORY_DEVICE, "activations", &large), DURE_OUT_OF_MEMORY,
+         "activations");
+  ck_assert_ptr_null(large);
+  vulkan->api.AllocateMemory = allocate;
+  succeed(dure_buffer_create(device, 20 << 20, DURE_MEMORY_DEVICE, "activations", &large));
+  dure_buffer_destroy(large);
+  close_device();
+}
+END_TEST
+
+START_TEST(budgets_and_limits_are_kept) {
+  open_device(_i);
+  dure_buffer *large = NULL;
+  uint64_t used = 0, peak = 0, available = 0;
+  succeed(dure_device_memory(device, &used, &peak, &available));
+  ck_assert_uint_eq(used, 8192);
+  ck_assert_uint_gt(available, 1 << 20);
+  dure_device_restrict(device, NULL, 1 << 20);
+  expect(dure_buffer_create(device, 2 << 20, DURE_MEMORY_DEVICE, "weights", &large), DURE_OUT_OF_MEMORY, "weights");
+  uint64_t limit = dure_device_get_info(device)->limits.max_allocation_bytes;
+  expect(dure_buffer_create(device, limit + 1, DURE_MEMORY_DEVICE, "weights", &large), DURE_OUT_OF_MEMORY, "weights");
+  close_device();
+}
+END_TEST
+
+// The file of the cache in the temporary directory that XDG_CACHE_HOME names; NULL when there is none.
+static char *cache_file(const char *directory) {
+  char *folder = dure_os_path_join(directory, "dure"), *path = NULL;
+  char **names = NULL;
+  size_t count = 0;
+  if (dure_os_is_directory(folder)) succeed(dure_os_list(folder, &names, &count));
+  if (count > 0) path = dure_os_path_join(folder, names[0]);
+  dure_os_names_free(names, count);
+  free(folder);
+  return path;
+}
+
+static void use_a_kernel(int index) {
+  open_device(index);
+  dure_recording *chain = record_chain(2);
+  dure_recording_destroy(chain);
+  close_device();
+}
+
+START_TEST(a_damaged_cache_of_kernels_is_ignored_and_replaced) {
+  char directory[] = "/tmp/dure-cache-XXXXXX";
+  ck_assert_ptr_nonnull(mkdtemp(directory));
+  setenv("XDG_CACHE_HOME", directory, 1);
+  use_a_kernel(_i);
+  char *path = cache_file(directory);
+  ck_assert_msg(path != NULL, "no cache was written");
+  char *whole = NULL, *now = NULL;
+  size_t size = 0, size_now = 0;
+  succeed(dure_os_read_file(path, 1 << 30, &whole, &size));
+  for (int damage = 0; damage < 4; damage++) {
+    char *bytes = malloc(size + 1);
+    ck_assert_ptr_nonnull(bytes);
+    memcpy(bytes, whole, size);
+    bytes[size] = 0;
+    if (damage == 0) bytes[size / 2] ^= 1;
+    if (damage == 1) bytes[size - 1] ^= 0x80;
+    size_t damaged_size = damage == 2 ? size - 1 : damage == 3 ? 0 : size;
+    succeed(dure_os_write_file(path, bytes, damaged_size));
+    free(bytes);
+    use_a_kernel(_i);
+    succeed(dure_os_read_file(path, 1 << 30, &now, &size_now));
+    ck_assert_uint_eq(size_now, size);
+    free(now);
+  }
+  free(whole);
+  free(path);
+  succeed(dure_os_remove_tree(directory));
+  unsetenv("XDG_CACHE_HOME");
+}
+END_TEST
+
+// The hazard tracker against the drivers' own checker: silent with all barriers, loud with one missing.
+START_TEST(validation_is_silent_until_a_barrier_is_dropped) {
+  setenv("DURE_VULKAN_VALIDATION", "1", 1);
+  dure_device *probe = NULL;
+  dure_status status = dure_device_open(identifiers[_i], &probe);
+  if (dure_status_code(status) == DURE_NOT_FOUND) {
+    printf("the validation layers are not installed: not tested\n");
+    dure_status_free(status);
+    unsetenv("DURE_VULKAN_VALIDATION");
+    return;
+  }
+  succeed(status);
+  dure_device_close(probe);
+  open_device(_i);
+  for (uint64_t dropped = 0; dropped < 3; dropped++) {
+    uint64_t before = dure_vulkan_validation_message_count();
+    dure_hazards_drop_barrier(dropped);
+    dure_recording *chain = record_chain(4);
+    dure_hazards_drop_barrier(0);
+    succeed(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL));
+    succeed(dure_stream_wait(stream, 0));
+    dure_recording_destroy(chain);
+    uint64_t messages = dure_vulkan_validation_message_count() - before;
+    if (dropped == 0) ck_assert_uint_eq(messages, 0);
+    if (dropped > 0) ck_assert_uint_gt(messages, 0);
+  }
+  close_device();
+  unsetenv("DURE_VULKAN_VALIDATION");
+}
+END_TEST
+
+static void find_devices(void) {
+  dure_device_info *infos = NULL;
+  size_t count = 0;
+  succeed(dure_devices_list(&infos, &count, NULL));
+  for (size_t i = 0; i < count && device_count < 8; i++) {
+    if (strcmp(infos[i].backend, "vulkan") != 0 || !infos[i].usable) continue;
+    snprintf(identifiers[device_count++], sizeof(identifiers[0]), "%s", infos[i].identifier);
+    printf("%s: %s\n", infos[i].identifier, infos[i].name);
+  }
+  if (device_count == 0) printf("no Vulkan device: nothing to test\n");
+  free(infos);
+}
+
+int main(void) {
+  find_devices();
+  Suite *suite = suite_create("vulkan failures");
+  TCase *group = tcase_create("every device");
+  tcase_set_timeout(group, 120);
+  const TTest *tests[] = {
+      a_lost_device_names_what_ran_and_refuses_everything_after,
+      memory_that_runs_out_is_reported_as_such,
+      budgets_and_limits_are_kept,
+      a_damaged_cache_of_kernels_is_ignored_and_replaced,
+      validation_is_silent_until_a_barrier_is_dropped,
+  };
+  for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) tcase_add_loop_test(group, tests[i], 0, device_count);
+  suite_add_tcase(suite, group);
+  SRunner *runner = srunner_create(suite);
+  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
