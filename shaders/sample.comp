@@ -107,7 +107,15 @@ Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
 }
 
 // The mass of the whole row.
-float total_mass() { return tally_row(0u, 0u, 0u, true).low_mass.x; }
+float total_mass() {
+  vec4 sum = vec4(0.0);
+  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) sum += mass(logits4[i]);
+  bvec4 outside;
+  uint place;
+  const vec4 values = load_end(outside, place);
+  sum = workgroup_sum(sum + mix(mass(values), vec4(0.0), outside));
+  return (sum.x + sum.y) + (sum.z + sum.w);
+}
 
 // The largest key at or above which at least `wanted` (logits, or mass) is found among the keys from floor_key on; or a
 // lower one with the same logits above it.
