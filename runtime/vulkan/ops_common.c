@@ -100,16 +100,17 @@ dure_vulkan_kernel_name dure_vulkan_kernel_with_reduction(const dure_device *dev
 
 // ---- sums over rows ----------------------------------------------------------------------------------------------
 
-// Enough invocations to fill the device; slabs of at least SLAB_ROWS_LEAST rows, so that the second stage stays small,
-// and at most SLAB_ROWS_MOST, which bounds both loops.
+// Enough invocations to fill the device, but slabs of about the square root of the rows at least, so that the second
+// stage is no longer than the first; SLAB_ROWS_MOST and SLABS_MOST bound the loops of both.
 enum { SLAB_ROWS_LEAST = 32, SLAB_ROWS_MOST = 4096, SLABS_MOST = 8192 };
 
 dure_vulkan_slabs dure_vulkan_slabs_of(const dure_device *device, uint64_t rows, uint64_t columns) {
   const uint64_t invocations_wanted = dure_vulkan_is_software(device) ? 128 : 65536;
   const uint64_t invocations = dure_vulkan_ceil_divide(columns, 4);
   uint64_t slabs = dure_vulkan_ceil_divide(invocations_wanted, invocations);
-  uint64_t rows_each = dure_vulkan_ceil_divide(rows, slabs);
-  if (rows_each < SLAB_ROWS_LEAST) rows_each = SLAB_ROWS_LEAST;
+  uint64_t rows_each = dure_vulkan_ceil_divide(rows, slabs), least = SLAB_ROWS_LEAST;
+  while (least * least < rows && least < SLAB_ROWS_MOST) least *= 2;
+  if (rows_each < least) rows_each = least;
   if (rows_each > SLAB_ROWS_MOST) rows_each = SLAB_ROWS_MOST;
   if (rows > rows_each * SLABS_MOST) rows_each = dure_vulkan_ceil_divide(rows, SLABS_MOST);
   slabs = dure_vulkan_ceil_divide(rows, rows_each);

@@ -12,12 +12,14 @@
 #include "runtime/log.h"
 #include "runtime/program.h"
 #include "runtime/random.h"
+#include "runtime/vulkan/vulkan_device.h"
 
 enum { MOST_DEVICES = 8, SEED = 20261121 };
 static char identifiers[MOST_DEVICES][32];
 static int device_count;
 static dure_device *device;
 static dure_stream *stream;
+static uint64_t messages_before;
 
 static void succeed(dure_status status) {
   if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
@@ -25,6 +27,7 @@ static void succeed(dure_status status) {
 
 // Each loop index is a device and a kind of workgroups.
 static void open_device(int index) {
+  messages_before = dure_vulkan_validation_message_count();
   setenv("DURE_VULKAN_GROUPS", index % 2 == 0 ? "software" : "gpu", 1);
   succeed(dure_device_open(identifiers[index / 2], &device));
   succeed(dure_stream_create(device, &stream));
@@ -34,6 +37,7 @@ static void close_device(void) {
   dure_stream_destroy(stream);
   dure_device_close(device);
   unsetenv("DURE_VULKAN_GROUPS");
+  ck_assert_uint_eq(dure_vulkan_validation_message_count(), messages_before);
 }
 
 static float uniform_at(uint64_t index) {  // in [-1, 1)
