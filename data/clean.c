@@ -117,6 +117,10 @@ static dure_status clean_document(void *context, const dure_document *document) 
     summary->invalid_utf8++;
     return NULL;
   }
+  if (state->decoded.size == 0) {
+    summary->empty++;
+    return NULL;
+  }
   dure_status status = clean_text(state, document);
   if (is_malformed(&status, summary)) return NULL;
   if (status != NULL) return dure_status_prefix(status, "%s", document->path);

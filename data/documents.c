@@ -70,7 +70,12 @@ static dure_format format_of_content(const char *bytes, size_t size) {
     return DURE_FORMAT_HTML;
   }
   if (near >= 5 && (memcmp(bytes, "<?xml", 5) == 0 || strncasecmp(bytes, "<!doc", 5) == 0)) return DURE_FORMAT_XML;
-  return contains(bytes, near, "xmlns=") ? DURE_FORMAT_XML : DURE_FORMAT_TEXT;
+  if (contains(bytes, near, "xmlns=")) return DURE_FORMAT_XML;
+  static const char *const fragments[] = {"</p>", "</div>", "</a>", "</h1>", "<br", "<meta ", "</li>", "</td>"};
+  for (size_t i = 0; i < sizeof(fragments) / sizeof(fragments[0]); i++) {
+    if (contains(bytes, near, fragments[i])) return DURE_FORMAT_HTML;
+  }
+  return DURE_FORMAT_TEXT;
 }
 
 // NUL bytes near the beginning, unless a byte order mark says UTF-16.

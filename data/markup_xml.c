@@ -6,13 +6,14 @@
 
 #include <libxml/xmlreader.h>
 
-enum { ENTITY_SIZE_LIMIT = 1024, ENTITY_BUDGET = 1 << 20 };
+enum { ENTITY_SIZE_LIMIT = 1024, ENTITY_BUDGET = 1 << 20, ENTITY_COUNT_LIMIT = 1 << 20 };
 
 typedef struct reading {
   xmlTextReaderPtr reader;
   dure_layout *layout;
   dure_vocabulary vocabulary;
   size_t entity_bytes;  // that entities have brought in so far
+  size_t entity_count;  // references so far: the reader keeps each until its element ends
 } reading;
 
 static void ignore_error(void *context, xmlErrorPtr error) {
@@ -111,7 +112,10 @@ static dure_status read_nodes(reading *state) {
       case XML_READER_TYPE_CDATA:
       case XML_READER_TYPE_WHITESPACE:
       case XML_READER_TYPE_SIGNIFICANT_WHITESPACE: read_text(state); break;
-      case XML_READER_TYPE_ENTITY_REFERENCE: read_entity(state); break;
+      case XML_READER_TYPE_ENTITY_REFERENCE:
+        if (++state->entity_count > ENTITY_COUNT_LIMIT) return dure_fail(DURE_CORRUPT, "more than a million entities");
+        read_entity(state);
+        break;
       default: break;
     }
   }

@@ -1,5 +1,6 @@
 // Cleaning: what a reader would read stays, what hostile documents try fails, and the same bytes come out every time.
 #include <jansson.h>
+#include <utf8proc.h>
 
 #include "data/clean.h"
 #include "data/decode.h"
@@ -148,6 +149,11 @@ START_TEST(broken_markup_is_read_or_counted) {
   ck_assert_uint_eq(summary.malformed, 1);
   require_clean("not.xml", "just words", NULL);
   ck_assert_uint_eq(summary.malformed, 1);
+  static const char *const empty[] = {"no.html", "no.xml", "no.txt"};
+  for (int i = 0; i < 3; i++) {
+    require_clean(empty[i], "", NULL);
+    ck_assert_uint_eq(summary.empty + summary.malformed, i < 2);
+  }
   require_text("nul.html", "<p>a\0b</p>", 10, "a b");
   // Deep nesting is given up, not followed: the tree is never built, but stacks are.
   size_t size = 0;
@@ -195,6 +201,26 @@ START_TEST(white_space_and_control_characters_are_tidied) {
                 "\xef\xbb\xbf  one\x01\x1b  two\xc2\xa0\xe3\x80\x80three \t\r\nfour\r\n\r\n \r\n\r\n\xe2\x80\x8b"
                 "fi\xc2\xadve\x0csix\xe2\x80\xa8seven\n\n",
                 "  one two three\nfour\n\nfive\nsix\nseven");
+}
+END_TEST
+
+// Normalising skips composition for characters that it knows to need none: it must be right about each of them, alone
+// and behind a letter that marks compose with.
+START_TEST(every_character_is_composed_or_needs_no_composing) {
+  for (unsigned code = 1; code < 0x30000; code++) {
+    if (code >= 0xd800 && code < 0xe000) continue;
+    utf8proc_uint8_t text[16] = {'a'};
+    utf8proc_ssize_t size = 1 + utf8proc_encode_char((utf8proc_int32_t)code, text + 1);
+    text[size++] = 'z';
+    dure_bytes composed = {0}, one = {0}, two = {0};
+    dure_text_compose((const char *)text, (size_t)size, &composed);
+    dure_text_normalise((const char *)text, (size_t)size, false, &one);
+    dure_text_normalise(composed.data, composed.size, false, &two);
+    ck_assert_msg(one.size == two.size && memcmp(one.data, two.data, one.size) == 0, "U+%04X", code);
+    dure_bytes_free(&composed);
+    dure_bytes_free(&one);
+    dure_bytes_free(&two);
+  }
 }
 END_TEST
 
@@ -368,6 +394,7 @@ int main(void) {
   tcase_add_test(test_case, random_bytes_and_mutations_never_harm);
   tcase_add_test(test_case, decomposed_hangul_is_composed);
   tcase_add_test(test_case, white_space_and_control_characters_are_tidied);
+  tcase_add_test(test_case, every_character_is_composed_or_needs_no_composing);
   tcase_add_test(test_case, runs_of_marks_are_bounded);
   tcase_add_test(test_case, invalid_utf8_is_counted_or_repaired);
   tcase_add_test(test_case, declared_and_named_encodings_are_converted);
