@@ -49,7 +49,7 @@ install_packages() {
   if ! { $prefix env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
     $prefix env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing; } \
     >"$log" 2>&1 </dev/null; then
-    tail -n 20 "$log" >&2
+    tail -n 5 "$log" >&2
     rm -f "$log"
     stop "could not install: $missing
 Is there a network, and does /etc/apt name a Debian mirror?"
