@@ -11,6 +11,7 @@ static const dure_backend_op *const table[DURE_OP_COUNT] = {
     [DURE_OP_add] = &dure_vulkan_op_add,
     [DURE_OP_embedding] = &dure_vulkan_op_embedding,
     [DURE_OP_embedding_gradient] = &dure_vulkan_op_embedding_gradient,
+    [DURE_OP_matmul] = &dure_vulkan_op_matmul,
     [DURE_OP_sum_rows] = &dure_vulkan_op_sum_rows,
     [DURE_OP_sum] = &dure_vulkan_op_sum,
     [DURE_OP_square_sum] = &dure_vulkan_op_square_sum,

@@ -1,0 +1,80 @@
+#include "runtime/vulkan/matmul_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- variants (shaders/variants/matmul.txt) ----------------------------------------------------------------------
+
+#define QUADS (DURE_MATMUL_A_IN_QUADS | DURE_MATMUL_B_IN_QUADS)
+#define TEXELS (DURE_MATMUL_A_TEXELS | DURE_MATMUL_B_TEXELS)
+#define NO_TT DURE_MATMUL_NO_TT
+#define TAILS DURE_MATMUL_TAILS
+
+enum { TEXEL, TEXEL_16, TEXEL_LOOSE, VEC4, VEC4_16X128, PLAIN, VARIANT_COUNT };
+
+static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
+    // name                                  tile      flags
+    [TEXEL] = {"matmul_texel", 32, 64, QUADS | TEXELS | NO_TT | TAILS},
+    [TEXEL_16] = {"matmul_texel_16", 16, 64, QUADS | TEXELS | NO_TT | TAILS},
+    [TEXEL_LOOSE] = {"matmul_texel_loose", 32, 64, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS | NO_TT | TAILS},
+    [VEC4] = {"matmul_vec4", 64, 32, QUADS | NO_TT},
+    [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128, QUADS | NO_TT},
+    [PLAIN] = {"matmul_plain", 32, 32, 0},
+};
+
+// ---- choices -----------------------------------------------------------------------------------------------------
+
+// Rows are tried in order: the first whose driver and shape agree and whose variant can run decides. The plain variant
+// closes the list. Figures: GFLOP/s of 1024 x 1024 x 1024 as NN / NT / TN on two cores of a 2023 server
+// (docs/kernels-vulkan.md).
+static const struct choice {
+  dure_vulkan_driver driver;
+  uint32_t least_m, most_m;
+  uint32_t variant;
+} choices[] = {
+    {DURE_VULKAN_DRIVER_LLVMPIPE, 17, UINT32_MAX, TEXEL},  // 82 / 76 / 79
+    {DURE_VULKAN_DRIVER_LLVMPIPE, 1, 16, TEXEL_16},        // 78 / 65 / 76
+    {DURE_VULKAN_DRIVER_LLVMPIPE, 1, UINT32_MAX, TEXEL_LOOSE},
+    {DURE_VULKAN_DRIVER_LLVMPIPE, 1, UINT32_MAX, VEC4_16X128},  // 26 / 25 / 24
+    {DURE_VULKAN_DRIVER_OTHER, 1, UINT32_MAX, VEC4},            // SwiftShader: 5.9 / 5.2 / 5.9
+};
+
+static bool fits_texels(const dure_vulkan_caps *caps, uint64_t bytes) { return bytes / 16 <= caps->max_texel_elements; }
+
+static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem *problem,
+                    const dure_vulkan_matmul_variant *variant) {
+  const dure_vulkan_caps *caps = dure_vulkan_device_caps(device);
+  if ((variant->flags & DURE_MATMUL_A_IN_QUADS) && !problem->a_in_quads) return false;
+  if ((variant->flags & DURE_MATMUL_B_IN_QUADS) && !problem->b_in_quads) return false;
+  if ((variant->flags & DURE_MATMUL_A_TEXELS) && !fits_texels(caps, problem->a_bytes)) return false;
+  if ((variant->flags & DURE_MATMUL_B_TEXELS) && !fits_texels(caps, problem->b_bytes)) return false;
+  if ((variant->flags & DURE_MATMUL_NO_TT) && problem->transpose_a && problem->transpose_b) return false;
+  char name[64];
+  dure_vulkan_matmul_kernel_name(variant, problem, name);
+  return dure_vulkan_device_has_kernel(device, name);
+}
+
+const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *device,
+                                                            const dure_vulkan_matmul_problem *problem) {
+  const char *forced = getenv("DURE_VULKAN_MATMUL");
+  if (forced != NULL && forced[0] != '\0') {
+    for (size_t i = 0; i < VARIANT_COUNT; i++) {
+      if (strcmp(variants[i].name, forced) == 0 && can_run(device, problem, &variants[i])) return &variants[i];
+    }
+    return &variants[PLAIN];
+  }
+  const dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
+  for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
+    const struct choice *choice = &choices[i];
+    if (choice->driver != DURE_VULKAN_DRIVER_OTHER && choice->driver != driver) continue;
+    if (problem->M < choice->least_m || problem->M > choice->most_m) continue;
+    if (can_run(device, problem, &variants[choice->variant])) return &variants[choice->variant];
+  }
+  return &variants[PLAIN];
+}
+
+void dure_vulkan_matmul_kernel_name(const dure_vulkan_matmul_variant *variant,
+                                    const dure_vulkan_matmul_problem *problem, char out_name[64]) {
+  snprintf(out_name, 64, "%s_%c%c", variant->name, problem->transpose_a ? 't' : 'n', problem->transpose_b ? 't' : 'n');
+}

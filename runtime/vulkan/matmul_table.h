@@ -1,0 +1,41 @@
+// Which matmul kernel runs: the variants and, for each driver and class of shapes, the one that measured best.
+#ifndef DURE_RUNTIME_VULKAN_MATMUL_TABLE_H_
+#define DURE_RUNTIME_VULKAN_MATMUL_TABLE_H_
+
+#include "runtime/vulkan/vulkan_device.h"
+
+// One call as kernels see it: op(a) [M, K], op(b) [K, N], c [M, N], `batch` times; strides in elements.
+typedef struct dure_vulkan_matmul_problem {
+  uint32_t M, N, K, batch;
+  bool transpose_a, transpose_b;
+  uint32_t a_stride, b_stride, c_stride;    // between rows
+  uint32_t a_batch, b_batch, c_batch;       // between matrices
+  bool a_in_quads, b_in_quads, c_in_quads;  // every row begins at 16 bytes and is whole groups of 4 elements
+  uint64_t a_bytes, b_bytes;                // of the bindings
+} dure_vulkan_matmul_problem;
+
+enum {
+  DURE_MATMUL_A_IN_QUADS = 1,  // needs a_in_quads
+  DURE_MATMUL_B_IN_QUADS = 2,
+  DURE_MATMUL_A_TEXELS = 4,  // a is bound as texels
+  DURE_MATMUL_B_TEXELS = 8,
+  DURE_MATMUL_NO_TT = 16,  // there is no kernel with both transposed
+  DURE_MATMUL_TAILS =
+      32,  // has the constants has_tail (K is no multiple of 16) and is_staged (c needs more than stores of 4)
+};
+
+typedef struct dure_vulkan_matmul_variant {
+  const char *name;  // of the kernels, to which _nn, _nt, _tn or _tt is added
+  uint32_t tile_rows, tile_columns;
+  uint32_t flags;
+} dure_vulkan_matmul_variant;
+
+// The variant for a problem; never NULL, since the last one takes everything. DURE_VULKAN_MATMUL=name ("matmul_vec4")
+// prefers one wherever it can run, for tests and measurements; elsewhere the plain kernel then runs.
+const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *device,
+                                                            const dure_vulkan_matmul_problem *problem);
+// Its kernel's name for the problem's transpositions.
+void dure_vulkan_matmul_kernel_name(const dure_vulkan_matmul_variant *variant,
+                                    const dure_vulkan_matmul_problem *problem, char out_name[64]);
+
+#endif  // DURE_RUNTIME_VULKAN_MATMUL_TABLE_H_
