@@ -258,11 +258,15 @@ dure_status vulkan_commands_begin(vulkan_device *device, VkCommandBufferUsageFla
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = usage};
   VkResult result = device->api.BeginCommandBuffer(commands, &begin);
   if (result != VK_SUCCESS) {
-    device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands);
+    vulkan_commands_free(device, commands);
     return vulkan_fail(device, result, "starting a command list");
   }
   *out_commands = commands;
   return NULL;
+}
+
+void vulkan_commands_free(vulkan_device *device, VkCommandBuffer commands) {
+  device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands);
 }
 
 void vulkan_name_object(vulkan_device *device, VkObjectType type, uint64_t handle, const char *name) {

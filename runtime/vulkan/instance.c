@@ -187,25 +187,29 @@ static dure_status load_and_create(vulkan_instance *instance) {
   return create_instance(instance);
 }
 
-static dure_status get_instance(const vulkan_instance **out_instance) {
+static dure_status new_instance(bool validates, vulkan_instance **out_instance) {
   *out_instance = NULL;
-  bool validates = environment_is_on("DURE_VULKAN_VALIDATION");
-  uint64_t process_id = dure_os_process_id();
-  for (const vulkan_instance *instance = first_instance; instance != NULL; instance = instance->next) {
-    if (instance->validates == validates && instance->process_id == process_id) {
-      *out_instance = instance;
-      return NULL;
-    }
-  }
-  vulkan_instance *created = calloc(1, sizeof(*created));
-  if (created == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to start Vulkan");
-  created->validates = validates;
-  created->process_id = process_id;
-  dure_status status = load_and_create(created);
+  vulkan_instance *instance = calloc(1, sizeof(*instance));
+  if (instance == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to start Vulkan");
+  instance->validates = validates;
+  instance->process_id = dure_os_process_id();
+  dure_status status = load_and_create(instance);
   if (status != NULL) {
-    destroy_instance(created);
+    destroy_instance(instance);
     return status;
   }
+  *out_instance = instance;
+  return NULL;
+}
+
+static dure_status shared_instance(const vulkan_instance **out_instance) {
+  *out_instance = NULL;
+  for (const vulkan_instance *instance = first_instance; instance != NULL; instance = instance->next) {
+    if (instance->process_id == dure_os_process_id()) *out_instance = instance;
+  }
+  if (*out_instance != NULL) return NULL;
+  vulkan_instance *created = NULL;
+  DURE_TRY(new_instance(false, &created));
   created->next = first_instance;
   first_instance = created;
   *out_instance = created;
@@ -216,7 +220,11 @@ dure_status vulkan_system_open(vulkan_system *out_system) {
   memset(out_system, 0, sizeof(*out_system));
   if (environment_is_on("DURE_VULKAN_OFF")) return dure_fail(DURE_NOT_FOUND, "Vulkan is turned off by DURE_VULKAN_OFF");
   const vulkan_instance *instance = NULL;
-  DURE_TRY(get_instance(&instance));
+  DURE_TRY(shared_instance(&instance));
+  if (environment_is_on("DURE_VULKAN_VALIDATION")) {
+    DURE_TRY(new_instance(true, &out_system->validating));
+    instance = out_system->validating;
+  }
   out_system->api = instance->api;
   out_system->instance = instance->handle;
   dure_status status = list_candidates(out_system);
@@ -225,6 +233,7 @@ dure_status vulkan_system_open(vulkan_system *out_system) {
 }
 
 void vulkan_system_close(vulkan_system *system) {
+  if (system->validating != NULL) destroy_instance(system->validating);
   free(system->candidates);
   memset(system, 0, sizeof(*system));
 }

@@ -26,6 +26,7 @@ typedef struct vulkan_candidate {
 typedef struct vulkan_system {
   vulkan_api api;
   VkInstance instance;
+  struct vulkan_instance *validating;  // this system's own, when validating
   vulkan_candidate *candidates;
   size_t candidate_count;
 } vulkan_system;
@@ -112,6 +113,7 @@ DURE_MUST_CHECK dure_status vulkan_fail(vulkan_device *device, VkResult result, 
 // A command buffer of the device's pool, in recording state.
 DURE_MUST_CHECK dure_status vulkan_commands_begin(vulkan_device *device, VkCommandBufferUsageFlags usage,
                                                   VkCommandBuffer *out_commands);
+void vulkan_commands_free(vulkan_device *device, VkCommandBuffer commands);
 // Names an object for debuggers and validation messages.
 void vulkan_name_object(vulkan_device *device, VkObjectType type, uint64_t handle, const char *name);
 

@@ -191,7 +191,7 @@ static dure_status zero_on_device(vulkan_device *device, vulkan_buffer *buffer) 
   if (result == VK_SUCCESS) result = device->api.QueueSubmit(device->queue, 1, &submit, fence);
   if (result == VK_SUCCESS) result = device->api.WaitForFences(device->handle, 1, &fence, VK_TRUE, UINT64_MAX);
   if (fence != VK_NULL_HANDLE) device->api.DestroyFence(device->handle, fence, NULL);
-  device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands);
+  vulkan_commands_free(device, commands);
   if (result != VK_SUCCESS) return vulkan_fail(device, result, "zeroing a new buffer");
   return NULL;
 }

@@ -411,8 +411,7 @@ void vulkan_recording_destroy(dure_recording *head) {
   vulkan_recording *recording = recording_of(head);
   vulkan_device *device = recording->device;
   const vulkan_api *api = &device->api;
-  if (recording->commands != VK_NULL_HANDLE)
-    api->FreeCommandBuffers(device->handle, device->command_pool, 1, &recording->commands);
+  if (recording->commands != VK_NULL_HANDLE) vulkan_commands_free(device, recording->commands);
   for (size_t i = 0; i < recording->pool_count; i++)
     api->DestroyDescriptorPool(device->handle, recording->pools[i], NULL);
   for (size_t i = 0; i < recording->view_count; i++) api->DestroyBufferView(device->handle, recording->views[i], NULL);

@@ -79,8 +79,7 @@ static void retire_until(vulkan_stream *stream, uint64_t serial) {
   done = 0;
   while (done < stream->flight_count && stream->flights[done].serial <= serial) {
     flight landed = stream->flights[done++];
-    if (landed.commands != VK_NULL_HANDLE)
-      device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &landed.commands);
+    if (landed.commands != VK_NULL_HANDLE) vulkan_commands_free(device, landed.commands);
   }
   if (done > 0)
     memmove(stream->flights, stream->flights + done, (stream->flight_count - done) * sizeof(*stream->flights));
@@ -402,8 +401,7 @@ void vulkan_stream_destroy(dure_stream *head) {
     dure_status_free(status);
     retire_until(stream, UINT64_MAX);
   }
-  if (stream->pending != VK_NULL_HANDLE)
-    device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &stream->pending);
+  if (stream->pending != VK_NULL_HANDLE) vulkan_commands_free(device, stream->pending);
   if (stream->staging != NULL) vulkan_buffer_destroy(stream->staging);
   device->api.DestroySemaphore(device->handle, stream->timeline, NULL);
   dure_hazards_release(&stream->pending_hazards);

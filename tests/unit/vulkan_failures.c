@@ -10,6 +10,19 @@
 #include "runtime/os.h"
 #include "runtime/vulkan/internal.h"
 
+// Version 1.3.239 of the validation layer never frees its own records of command buffers.
+#if defined(__SANITIZE_ADDRESS__)
+static const bool leaks_are_counted = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+static const bool leaks_are_counted = true;
+#else
+static const bool leaks_are_counted = false;
+#endif
+#else
+static const bool leaks_are_counted = false;
+#endif
+
 static char identifiers[8][32];
 static int device_count;
 
@@ -178,6 +191,10 @@ END_TEST
 
 // The hazard tracker against the drivers' own checker: silent with all barriers, loud with one missing.
 START_TEST(validation_is_silent_until_a_barrier_is_dropped) {
+  if (leaks_are_counted) {
+    printf("the validation layer's own leaks would be counted: not tested in this build\n");
+    return;
+  }
   setenv("DURE_VULKAN_VALIDATION", "1", 1);
   dure_device *probe = NULL;
   dure_status status = dure_device_open(identifiers[_i], &probe);
