@@ -65,6 +65,18 @@ DURE_MUST_CHECK dure_status dure_vulkan_record_sum_rows(dure_device *device, dur
                                                         dure_vulkan_slabs slabs, const dure_operand *y,
                                                         bool accumulate);
 
+// ---- small things ------------------------------------------------------------------------------------------------
+
 static inline uint64_t dure_vulkan_ceil_divide(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+
+// The length of a row; 1 for a scalar.
+static inline uint64_t dure_vulkan_last_dimension(const dure_operand *operand) {
+  return operand->rank > 0 ? operand->shape[operand->rank - 1] : 1;
+}
+
+// Whether the call adds to this output instead of overwriting it.
+static inline bool dure_vulkan_accumulates(const dure_op_call *call, uint32_t operand) {
+  return (call->accumulate >> operand & 1) != 0;
+}
 
 #endif  // DURE_RUNTIME_VULKAN_OPS_COMMON_H_

@@ -53,8 +53,6 @@ dure_status dure_vulkan_record_elementwise(dure_device *device, dure_recording *
 
 // ---- ops ---------------------------------------------------------------------------------------------------------
 
-static bool accumulates(const dure_op_call *call, uint32_t operand) { return (call->accumulate >> operand & 1) != 0; }
-
 static dure_status record_fill(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   (void)device;
   const dure_operand *y = &call->operands[0];
@@ -76,9 +74,9 @@ static dure_status record_add(dure_device *device, dure_recording *recording, co
       .kernel = "add",
       .operands = {{.operand = &call->operands[0], .access = DURE_READ},
                    {.operand = &call->operands[1], .access = DURE_READ},
-                   {.operand = y, .access = accumulates(call, 2) ? DURE_READ_WRITE : DURE_WRITE}},
+                   {.operand = y, .access = dure_vulkan_accumulates(call, 2) ? DURE_READ_WRITE : DURE_WRITE}},
       .operand_count = 3,
-      .constants = {accumulates(call, 2)},
+      .constants = {dure_vulkan_accumulates(call, 2)},
       .constant_count = 1,
   };
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(y));
@@ -103,9 +101,9 @@ static dure_status record_activation_gradient(dure_device *device, dure_recordin
       .kernel = "activation_gradient",
       .operands = {{.operand = &call->operands[0], .access = DURE_READ},
                    {.operand = &call->operands[1], .access = DURE_READ},
-                   {.operand = dx, .access = accumulates(call, 2) ? DURE_READ_WRITE : DURE_WRITE}},
+                   {.operand = dx, .access = dure_vulkan_accumulates(call, 2) ? DURE_READ_WRITE : DURE_WRITE}},
       .operand_count = 3,
-      .constants = {(uint32_t)call->attributes.activation.kind, accumulates(call, 2)},
+      .constants = {(uint32_t)call->attributes.activation.kind, dure_vulkan_accumulates(call, 2)},
       .constant_count = 2,
   };
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(dx));

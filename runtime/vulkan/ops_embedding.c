@@ -2,12 +2,10 @@
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
-static uint64_t last_dimension(const dure_operand *operand) { return operand->shape[operand->rank - 1]; }
-
 static dure_status record_embedding(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   const dure_operand *table = &call->operands[0], *indices = &call->operands[1], *y = &call->operands[2];
-  const bool accumulates = (call->accumulate >> 2 & 1) != 0;
-  const uint64_t columns = last_dimension(table);
+  const bool accumulates = dure_vulkan_accumulates(call, 2);
+  const uint64_t columns = dure_vulkan_last_dimension(table);
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){table, y}, 2, columns);
   struct {
     uint32_t rows, columns, first_row, table_rows, row_count, table_offset, indices_offset, y_offset;
@@ -68,7 +66,7 @@ static dure_status record_chain(dure_device *device, dure_recording *recording, 
 static dure_status record_chained_sums(dure_device *device, dure_recording *recording, const dure_op_call *call,
                                        uint64_t first, uint64_t count) {
   const dure_operand *indices = &call->operands[0], *dy = &call->operands[1], *dtable = &call->operands[2];
-  const uint64_t columns = last_dimension(dtable);
+  const uint64_t columns = dure_vulkan_last_dimension(dtable);
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){dy, dtable}, 2, columns);
   const uint32_t constants[] = {dure_vulkan_group_size(device, 128), dure_vulkan_is_software(device) ? 8 : 1};
   struct {
@@ -93,7 +91,7 @@ static dure_status record_chained_sums(dure_device *device, dure_recording *reco
 
 static dure_status record_embedding_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   const dure_operand *dtable = &call->operands[2];
-  if ((call->accumulate >> 2 & 1) == 0) {
+  if (!dure_vulkan_accumulates(call, 2)) {
     DURE_TRY(dure_recording_fill(recording, dtable->buffer, dtable->offset, dure_operand_span(dtable), 0));
   }
   const uint64_t rows = dure_operand_count(&call->operands[0]);

@@ -2,11 +2,9 @@
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
-static uint64_t last_dimension(const dure_operand *operand) { return operand->shape[operand->rank - 1]; }
-
 // Rows of whole fours that start at one: the kernels then have no ends to look after.
 static bool is_aligned(const dure_operand *logits) {
-  return dure_vulkan_width(&logits, 1, last_dimension(logits)) == 4;
+  return dure_vulkan_width(&logits, 1, dure_vulkan_last_dimension(logits)) == 4;
 }
 
 // One subgroup on software drivers; 256 elsewhere, and 64 for vocabularies of bytes.
@@ -18,7 +16,7 @@ static dure_status record_cross_entropy(dure_device *device, dure_recording *rec
   const dure_operand *logits = &call->operands[0];
   struct {
     uint32_t rows, vocabulary, logits_offset, labels_offset, loss_offset, log_sum_exp_offset;
-  } push = {.rows = (uint32_t)dure_operand_rows(logits), .vocabulary = (uint32_t)last_dimension(logits)};
+  } push = {.rows = (uint32_t)dure_operand_rows(logits), .vocabulary = (uint32_t)dure_vulkan_last_dimension(logits)};
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   push.logits_offset = dure_vulkan_bind(&dispatch, logits, DURE_READ);
@@ -36,7 +34,7 @@ static dure_status record_cross_entropy_gradient(dure_device *device, dure_recor
   const dure_operand *logits = &call->operands[3];
   struct {
     uint32_t rows, vocabulary, labels_offset, log_sum_exp_offset, dloss_offset, logits_offset;
-  } push = {.rows = (uint32_t)dure_operand_rows(logits), .vocabulary = (uint32_t)last_dimension(logits)};
+  } push = {.rows = (uint32_t)dure_operand_rows(logits), .vocabulary = (uint32_t)dure_vulkan_last_dimension(logits)};
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   push.labels_offset = dure_vulkan_bind(&dispatch, &call->operands[0], DURE_READ);

@@ -2,9 +2,6 @@
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
-static uint64_t last_dimension(const dure_operand *operand) { return operand->shape[operand->rank - 1]; }
-static bool accumulates(const dure_op_call *call, uint32_t operand) { return (call->accumulate >> operand & 1) != 0; }
-
 // Wider rows get the larger of two workgroups (each is one pipeline to compile).
 static uint32_t row_group_size(const dure_device *device, uint64_t columns) {
   return dure_vulkan_group_size(device, columns <= 1024 ? 128 : 256);
@@ -13,7 +10,7 @@ static uint32_t row_group_size(const dure_device *device, uint64_t columns) {
 static dure_status record_layer_norm(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   const dure_operand *x = &call->operands[0], *weight = &call->operands[1], *bias = &call->operands[2];
   const dure_operand *y = &call->operands[3];
-  const uint64_t columns = last_dimension(x);
+  const uint64_t columns = dure_vulkan_last_dimension(x);
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){x, weight, bias, y}, 4, columns);
   struct {
     uint32_t rows, columns;
@@ -44,7 +41,7 @@ static dure_status record_layer_norm_gradient(dure_device *device, dure_recordin
                                               const dure_op_call *call) {
   const dure_operand *dy = &call->operands[0], *x = &call->operands[1], *weight = &call->operands[2];
   const dure_operand *dx = &call->operands[5];
-  const uint64_t columns = last_dimension(x);
+  const uint64_t columns = dure_vulkan_last_dimension(x);
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){dy, x, weight, dx}, 4, columns);
   struct {
     uint32_t rows, columns;
@@ -62,10 +59,11 @@ static dure_status record_layer_norm_gradient(dure_device *device, dure_recordin
   push.weight_offset = dure_vulkan_bind(&dispatch, weight, DURE_READ) / width;
   push.mean_offset = dure_vulkan_bind(&dispatch, &call->operands[3], DURE_READ);
   push.reciprocal_deviation_offset = dure_vulkan_bind(&dispatch, &call->operands[4], DURE_READ);
-  push.dx_offset = dure_vulkan_bind(&dispatch, dx, accumulates(call, 5) ? DURE_READ_WRITE : DURE_WRITE) / width;
+  push.dx_offset =
+      dure_vulkan_bind(&dispatch, dx, dure_vulkan_accumulates(call, 5) ? DURE_READ_WRITE : DURE_WRITE) / width;
   const uint32_t group_size = row_group_size(device, columns);
   const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size),
-                                dure_operand_is_present(weight), accumulates(call, 5)};
+                                dure_operand_is_present(weight), dure_vulkan_accumulates(call, 5)};
   return dure_vulkan_dispatch_run(&dispatch,
                                   dure_vulkan_kernel_with_reduction(device, "layer_norm_gradient", width).text,
                                   constants, 4, &push, sizeof(push), push.rows);
@@ -75,13 +73,13 @@ static dure_status record_layer_norm_gradient(dure_device *device, dure_recordin
 
 static dure_vulkan_slabs parameter_slabs(const dure_device *device, const dure_op_call *call) {
   const dure_operand *x = &call->operands[1];
-  return dure_vulkan_slabs_of(device, dure_operand_rows(x), last_dimension(x));
+  return dure_vulkan_slabs_of(device, dure_operand_rows(x), dure_vulkan_last_dimension(x));
 }
 
 // The partial sums of dweight [slabs, columns], then those of dbias.
 static uint64_t layer_norm_parameters_workspace(dure_device *device, const dure_op_call *call) {
   const dure_vulkan_slabs slabs = parameter_slabs(device, call);
-  return slabs.count > 1 ? 2 * 4 * slabs.count * last_dimension(&call->operands[1]) : 0;
+  return slabs.count > 1 ? 2 * 4 * slabs.count * dure_vulkan_last_dimension(&call->operands[1]) : 0;
 }
 
 // A part of a workspace as an operand of floats.
@@ -97,7 +95,7 @@ static dure_status record_parameter_slabs(dure_device *device, dure_recording *r
                                           dure_vulkan_slabs slabs, const dure_operand *dweight, bool adds_weight,
                                           const dure_operand *dbias, bool adds_bias) {
   const dure_operand *dy = &call->operands[0], *x = &call->operands[1];
-  const uint64_t columns = last_dimension(x);
+  const uint64_t columns = dure_vulkan_last_dimension(x);
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){dy, x, dweight, dbias}, 4, columns);
   const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_columns_each(device), adds_weight,
                                 adds_bias};
@@ -125,11 +123,11 @@ static dure_status record_parameter_slabs(dure_device *device, dure_recording *r
 static dure_status record_layer_norm_parameters(dure_device *device, dure_recording *recording,
                                                 const dure_op_call *call) {
   const dure_operand *dweight = &call->operands[4], *dbias = &call->operands[5];
-  const uint64_t columns = last_dimension(&call->operands[1]);
+  const uint64_t columns = dure_vulkan_last_dimension(&call->operands[1]);
   const dure_vulkan_slabs slabs = parameter_slabs(device, call);
   if (slabs.count <= 1) {
-    return record_parameter_slabs(device, recording, call, slabs, dweight, accumulates(call, 4), dbias,
-                                  accumulates(call, 5));
+    return record_parameter_slabs(device, recording, call, slabs, dweight, dure_vulkan_accumulates(call, 4), dbias,
+                                  dure_vulkan_accumulates(call, 5));
   }
   const uint64_t partial = slabs.count * columns;
   const dure_operand weights = floats_of(&call->workspace, 0, partial);
@@ -137,9 +135,9 @@ static dure_status record_layer_norm_parameters(dure_device *device, dure_record
   DURE_TRY(record_parameter_slabs(device, recording, call, slabs, &weights, false, &biases, false));
   const dure_vulkan_slabs whole = {.count = 1, .rows_each = slabs.count};
   DURE_TRY(dure_vulkan_record_sum_rows(device, recording, &weights, slabs.count, columns, whole, dweight,
-                                       accumulates(call, 4)));
+                                       dure_vulkan_accumulates(call, 4)));
   return dure_vulkan_record_sum_rows(device, recording, &biases, slabs.count, columns, whole, dbias,
-                                     accumulates(call, 5));
+                                     dure_vulkan_accumulates(call, 5));
 }
 
 const dure_backend_op dure_vulkan_op_layer_norm = {.record = record_layer_norm};

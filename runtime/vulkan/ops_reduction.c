@@ -37,7 +37,7 @@ static uint64_t sum_rows_workspace(dure_device *device, const dure_op_call *call
 
 static dure_status record_sum_rows(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   const dure_operand *x = &call->operands[0], *y = &call->operands[1];
-  const bool accumulates = (call->accumulate >> 1 & 1) != 0;
+  const bool accumulates = dure_vulkan_accumulates(call, 1);
   const uint64_t rows = dure_operand_rows(x), columns = dure_operand_count(y);
   const dure_vulkan_slabs slabs = sum_rows_slabs(device, call);
   if (slabs.count <= 1) {
@@ -88,7 +88,7 @@ static dure_status record_sum_stage(dure_device *device, dure_recording *recordi
 static dure_status record_sum_of(dure_device *device, dure_recording *recording, const dure_op_call *call,
                                  bool is_square) {
   const dure_operand *x = &call->operands[0], *y = &call->operands[1];
-  const bool accumulates = (call->accumulate >> 1 & 1) != 0;
+  const bool accumulates = dure_vulkan_accumulates(call, 1);
   const uint64_t count = dure_operand_count(x);
   const sum_parts parts = sum_parts_of(count);
   if (parts.count <= 1) return record_sum_stage(device, recording, x, count, parts, is_square, y, accumulates);

@@ -14,7 +14,7 @@ static dure_status record_sample(dure_device *device, dure_recording *recording,
     uint32_t rows, vocabulary, candidates, logits_offset, settings_offset, random_offset, token_offset;
   } push = {
       .rows = (uint32_t)dure_operand_rows(logits),
-      .vocabulary = (uint32_t)logits->shape[logits->rank - 1],
+      .vocabulary = (uint32_t)dure_vulkan_last_dimension(logits),
       .candidates = call->attributes.sample.candidate_count,
   };
   if (push.candidates == 0 || push.candidates > push.vocabulary) push.candidates = push.vocabulary;
