@@ -1,0 +1,79 @@
+// `dure tokenizer` end to end: learns a vocabulary, encodes lines, decodes them to the same lines.
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/os.h"
+
+static char folder[] = "/tmp/dure-tokenizer-XXXXXX";
+
+static void setup(void) { ck_assert_ptr_nonnull(mkdtemp(folder)); }
+static void teardown(void) { dure_status_free(dure_os_remove_tree(folder)); }
+
+// Runs a shell command in the folder with $DURE as the program and $SOURCE as the repository; returns the exit status
+// and the beginning of its standard output.
+static int run(const char *command, char *out_output, size_t size) {
+  char line[4096];
+  const char *program = getenv("DURE_PROGRAM"), *source = getenv("DURE_SOURCE_DIR");
+  ck_assert_msg(program != NULL && source != NULL, "DURE_PROGRAM and DURE_SOURCE_DIR are not set; run under ctest");
+  snprintf(line, sizeof(line), "cd '%s' && DURE='%s' && SOURCE='%s' && { %s; } 2>/dev/null", folder, program, source,
+           command);
+  FILE *pipe = popen(line, "r");
+  ck_assert_ptr_nonnull(pipe);
+  size_t length = fread(out_output, 1, size - 1, pipe);
+  out_output[length] = '\0';
+  int status = pclose(pipe);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+START_TEST(lines_come_back_from_their_ids) {
+  char output[4096];
+  const char *corpus = "\"$SOURCE/tests/golden/tokenizer/corpus.txt\"";
+  char command[1024];
+  snprintf(command, sizeof(command), "\"$DURE\" tokenizer train --vocab-size 600 -o tokenizer.json %s", corpus);
+  ck_assert_int_eq(run(command, output, sizeof(output)), 0);
+  snprintf(command, sizeof(command),
+           "\"$DURE\" tokenizer encode --tokenizer . < %s > ids && \"$DURE\" tokenizer decode --tokenizer "
+           "tokenizer.json < ids | cmp - %s",
+           corpus, corpus);
+  ck_assert_int_eq(run(command, output, sizeof(output)), 0);
+  ck_assert_int_eq(
+      run("\"$DURE\" tokenizer encode --tokenizer . --text 'a<|endoftext|>' --json", output, sizeof(output)), 0);
+  ck_assert_str_eq(output, "{\"ids\":[65,0]}\n");
+  ck_assert_int_eq(
+      run("\"$DURE\" tokenizer decode --tokenizer . --ids '65 0' --skip-special --json", output, sizeof(output)), 0);
+  ck_assert_str_eq(output, "{\"text\":\"a\"}\n");
+}
+END_TEST
+
+START_TEST(mistakes_have_their_exit_status) {
+  char output[4096];
+  ck_assert_int_eq(run("\"$DURE\" tokenizer", output, sizeof(output)), 2);
+  ck_assert_int_eq(run("\"$DURE\" tokenizer encode", output, sizeof(output)), 2);
+  ck_assert_int_eq(run("\"$DURE\" tokenizer train --vocab-size 300", output, sizeof(output)), 2);
+  ck_assert_int_eq(run("\"$DURE\" tokenizer encode --tokenizer missing.json", output, sizeof(output)), 1);
+  ck_assert_int_eq(
+      run("echo '{\"model\":{\"type\":\"Unigram\"}}' > u.json; \"$DURE\" tokenizer encode --tokenizer u.json", output,
+          sizeof(output)),
+      3);
+  ck_assert_int_eq(run("\"$DURE\" tokenizer train --help | grep -q example", output, sizeof(output)), 0);
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("tokenizer_command");
+  TCase *cases = tcase_create("command");
+  tcase_set_timeout(cases, 60);
+  tcase_add_checked_fixture(cases, setup, teardown);
+  tcase_add_test(cases, lines_come_back_from_their_ids);
+  tcase_add_test(cases, mistakes_have_their_exit_status);
+  suite_add_tcase(suite, cases);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
