@@ -62,8 +62,7 @@ bool dure_case_is_written(const dure_case *c, uint32_t operand) {
   return c->operands[operand].present && (dure_op_get(c->op)->operands[operand].access & DURE_WRITE) != 0;
 }
 
-// ---- inputs
-// ----------------------------------------------------------------------------------------------------------
+// ---- inputs -----------------------------------------------------------------------------------------------------
 
 static void store_float(uint32_t *place, double value) {
   float rounded = (float)value;
@@ -178,8 +177,7 @@ dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case
   return status;
 }
 
-// ---- the oracle
-// ------------------------------------------------------------------------------------------------------
+// ---- the oracle -------------------------------------------------------------------------------------------------
 
 dure_op_call dure_case_call(const dure_case *c, const dure_case_data *data, dure_buffer buffers[DURE_MAX_OPERANDS]) {
   const dure_op_row *row = dure_op_get(c->op);

@@ -101,8 +101,7 @@ void dure_cases_add(dure_case_list *list) {
   for (uint32_t i = 0; i < 3; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_UNIFORM, 2, -1);
 }
 
-// ---- activations: 16 roundings for the exponential, the quotient and the products around them
-// --------------------------
+// ---- activations: 16 roundings for the exponential, the quotient and the products around them -------------------
 
 static const char *const kinds[] = {"gelu_tanh/", "gelu_erf/", "relu/", "silu/"};
 

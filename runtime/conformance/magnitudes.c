@@ -10,8 +10,7 @@
 #include "runtime/conformance/case_data.h"
 #include "runtime/reference/reference.h"
 
-// ---- sums of products: the op over absolute values
-// -------------------------------------------------------------------
+// ---- sums of products: the op over absolute values --------------------------------------------------------------
 
 static void take_absolutes(const dure_case *c, dure_case_data *data) {
   const dure_op_row *row = dure_op_get(c->op);
@@ -41,8 +40,7 @@ static dure_status absolute_magnitudes(const dure_case *c, const dure_case_data 
   return status;
 }
 
-// ---- the others
-// ------------------------------------------------------------------------------------------------------
+// ---- the others -------------------------------------------------------------------------------------------------
 
 static double get_or(const dure_operand *operand, uint64_t index, double otherwise) {
   return dure_operand_is_present(operand) ? dure_reference_get(operand, index) : otherwise;

@@ -5,10 +5,9 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "runtime/conformance/case_data.h"
+#include "runtime/conformance/case_program.h"
 #include "runtime/conformance/conformance.h"
 #include "runtime/os.h"
-#include "runtime/program.h"
 
 enum { GUARD_BYTES = 256 };
 
@@ -49,8 +48,7 @@ static const char *reason_to_fail(const dure_device_info *info, const char *case
   return NULL;
 }
 
-// ---- the devices a suite runs on
-// -------------------------------------------------------------------------------------
+// ---- the devices a suite runs on --------------------------------------------------------------------------------
 
 static dure_status open_profile(suite *s, dure_case_profile profile) {
   if (s->profiles[profile] == NULL) {
@@ -72,78 +70,7 @@ static void close_profiles(suite *s) {
   }
 }
 
-// ---- one case as a program
-// -------------------------------------------------------------------------------------------
-
-typedef struct built_case {
-  dure_tensor bases[DURE_MAX_OPERANDS];     // of the owners
-  dure_tensor operands[DURE_MAX_OPERANDS];  // views into them
-  dure_executable *executable;
-} built_case;
-
-static bool is_whole_base(const dure_case_operand *operand) {
-  uint64_t expected = 1;
-  for (uint32_t i = operand->rank; i-- > 0;) {
-    if (operand->stride[i] != expected) return false;
-    expected *= operand->shape[i];
-  }
-  return operand->offset == 0 && expected == operand->base_count;
-}
-
-static void record_case(const dure_case *c, dure_program *program, built_case *built) {
-  const dure_op_row *row = dure_op_get(c->op);
-  for (uint32_t i = 0; i < row->operand_count; i++) {
-    const dure_case_operand *operand = &c->operands[i];
-    if (!operand->present || operand->base != i) continue;
-    dure_dtype dtype = row->operands[i].dtype != DURE_DTYPE_NONE ? row->operands[i].dtype : DURE_DTYPE_F32;
-    dure_lifetime lifetime = i < row->input_count ? DURE_LIFETIME_INPUT : DURE_LIFETIME_OUTPUT;
-    bool whole = is_whole_base(operand);
-    built->bases[i] = dure_tensor_external(program, row->operands[i].name, dtype, whole ? operand->rank : 1,
-                                           whole ? operand->shape : &operand->base_count, lifetime);
-  }
-  for (uint32_t i = 0; i < row->operand_count; i++) {
-    const dure_case_operand *operand = &c->operands[i];
-    if (!operand->present) continue;
-    built->operands[i] = built->bases[operand->base];
-    if (operand->base == i && is_whole_base(operand)) continue;
-    if (is_whole_base(operand) && is_whole_base(&c->operands[operand->base])) continue;  // in place
-    built->operands[i] = dure_tensor_view(program, built->bases[operand->base], operand->rank, operand->shape,
-                                          operand->stride, operand->offset);
-  }
-  dure_tensor operands[DURE_MAX_OPERANDS];
-  memcpy(operands, built->operands, sizeof(operands));
-  dure_program_call(program, c->op, operands, &c->attributes, c->accumulate);
-}
-
-static dure_status build_case(const dure_case *c, dure_device *device, built_case *out_built) {
-  memset(out_built, 0, sizeof(*out_built));
-  dure_program *program = dure_program_create();
-  if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "the host has no memory for a program");
-  record_case(c, program, out_built);
-  dure_compile_options options = {.label = c->name, .guard_bytes = GUARD_BYTES};
-  dure_status status = dure_program_compile(program, device, NULL, 0, &options, &out_built->executable);
-  dure_program_destroy(program);
-  return status;
-}
-
-static dure_status run_built(const dure_case *c, built_case *built, dure_stream *stream, const dure_case_data *initial,
-                             dure_case_data *actual) {
-  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
-    if (initial->bases[i] == NULL) continue;
-    uint64_t size = c->operands[i].base_count * sizeof(uint32_t);
-    DURE_TRY(dure_executable_write(built->executable, stream, built->bases[i], initial->bases[i], size));
-  }
-  DURE_TRY(dure_executable_submit(built->executable, stream));
-  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
-    if (actual->bases[i] == NULL) continue;
-    uint64_t size = c->operands[i].base_count * sizeof(uint32_t);
-    DURE_TRY(dure_executable_read(built->executable, stream, built->bases[i], actual->bases[i], size));
-  }
-  return NULL;
-}
-
-// ---- damage
-// ------------------------------------------------------------------------------------------------------------
+// ---- damage -----------------------------------------------------------------------------------------------------
 
 // The first operand that the damage is meant for: an output, or an input that no output lies over.
 static const dure_case_operand *damaged_operand(const dure_case *c, dure_conformance_damage damage) {
@@ -172,11 +99,11 @@ static void damage_value(const dure_case *c, dure_conformance_damage damage, dur
 }
 
 // Overwrites the four bytes before the first operand, which belong to a sentinel.
-static dure_status damage_guard(const built_case *built, dure_stream *stream, const dure_case *c) {
+static dure_status damage_guard(const dure_case_program *program, dure_stream *stream, const dure_case *c) {
   for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
     if (!c->operands[i].present) continue;
     dure_operand operand;
-    DURE_TRY(dure_executable_operand(built->executable, built->bases[c->operands[i].base], &operand));
+    DURE_TRY(dure_executable_operand(program->executable, program->bases[c->operands[i].base], &operand));
     uint32_t word = 0x12345678u;
     if (operand.offset < sizeof(word)) return dure_fail(DURE_INTERNAL, "there is no sentinel before the first operand");
     return dure_stream_upload(stream, operand.buffer, operand.offset - sizeof(word), &word, sizeof(word));
@@ -184,8 +111,7 @@ static dure_status damage_guard(const built_case *built, dure_stream *stream, co
   return NULL;
 }
 
-// ---- one case
-// ------------------------------------------------------------------------------------------------------------
+// ---- one case ---------------------------------------------------------------------------------------------------
 
 typedef struct case_memory {
   dure_case_data initial, expected, first, second;
@@ -207,17 +133,25 @@ static dure_status prepare_memory(const suite *s, const dure_case *c, case_memor
   return dure_case_data_run_oracle(c, &memory->expected);
 }
 
+static dure_status run_once(const dure_case *c, const dure_case_program *program, dure_stream *stream,
+                            const dure_case_data *initial, dure_case_data *actual) {
+  DURE_TRY(dure_case_write(c, program, stream, initial));
+  DURE_TRY(dure_executable_submit(program->executable, stream));
+  return dure_case_read(c, program, stream, actual);
+}
+
 static dure_status run_twice(suite *s, const dure_case *c, case_memory *memory) {
   DURE_TRY(open_profile(s, c->profile));
   dure_stream *stream = s->streams[c->profile];
-  built_case built;
-  dure_status status = build_case(c, s->profiles[c->profile], &built);
-  if (status == NULL) status = run_built(c, &built, stream, &memory->initial, &memory->first);
-  if (status == NULL) status = run_built(c, &built, stream, &memory->initial, &memory->second);
-  if (status == NULL && s->options->damage == DURE_CONFORMANCE_BROKEN_GUARD) status = damage_guard(&built, stream, c);
-  if (status == NULL) status = dure_executable_guards(built.executable, stream);
+  dure_compile_options options = {.label = c->name, .guard_bytes = GUARD_BYTES};
+  dure_case_program program;
+  dure_status status = dure_case_compile(c, s->profiles[c->profile], &options, &program);
+  if (status == NULL) status = run_once(c, &program, stream, &memory->initial, &memory->first);
+  if (status == NULL) status = run_once(c, &program, stream, &memory->initial, &memory->second);
+  if (status == NULL && s->options->damage == DURE_CONFORMANCE_BROKEN_GUARD) status = damage_guard(&program, stream, c);
+  if (status == NULL) status = dure_executable_guards(program.executable, stream);
   status = dure_status_join(status, dure_stream_wait(stream, 0));
-  dure_executable_destroy(built.executable);
+  dure_executable_destroy(program.executable);
   return status;
 }
 
@@ -292,8 +226,7 @@ static dure_status run_case(suite *s, const dure_case *c, dure_conformance_resul
   return NULL;
 }
 
-// ---- the suite
-// -----------------------------------------------------------------------------------------------------------
+// ---- the suite --------------------------------------------------------------------------------------------------
 
 static bool is_chosen(const dure_conformance_options *options, const dure_case *c) {
   if (options->case_name != NULL && strcmp(options->case_name, c->name) != 0) return false;

@@ -109,8 +109,7 @@ dure_status dure_reference_attention(const dure_op_call *call) {
   return NULL;
 }
 
-// ---- gradient (Dao et al. 2022, appendix B.2)
-// ------------------------------------------------------------------------
+// ---- gradient (Dao et al. 2022, appendix B.2) -------------------------------------------------------------------
 
 typedef struct attention_key_head {
   double *k, *v;                  // [T, D]

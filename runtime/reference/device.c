@@ -46,8 +46,7 @@ static dure_status out_of_memory(const char *what) {
   return dure_fail(DURE_OUT_OF_MEMORY, "the reference device has no memory left for %s", what);
 }
 
-// ---- the device
-// ------------------------------------------------------------------------------------------------------
+// ---- the device -------------------------------------------------------------------------------------------------
 
 static dure_device_info describe(void) {
   dure_device_info info = {.kind = DURE_DEVICE_REFERENCE,
@@ -120,8 +119,7 @@ static void buffer_destroy(dure_buffer *buffer) {
   free(buffer);
 }
 
-// ---- events
-// ----------------------------------------------------------------------------------------------------------
+// ---- events -----------------------------------------------------------------------------------------------------
 
 static dure_status event_create(dure_device *device, uint64_t value, dure_event **out_event) {
   *out_event = NULL;
@@ -156,8 +154,7 @@ static dure_status event_wait(dure_event *event, uint64_t value, uint64_t timeou
   return NULL;
 }
 
-// ---- streams
-// ---------------------------------------------------------------------------------------------------------
+// ---- streams ----------------------------------------------------------------------------------------------------
 
 static dure_status stream_create(dure_device *device, dure_stream **out_stream) {
   *out_stream = calloc(1, sizeof(**out_stream));
@@ -236,8 +233,7 @@ static dure_status stream_wait(dure_stream *stream, uint64_t point) {
   return NULL;
 }
 
-// ---- recordings
-// --------------------------------------------------------------------------------------------------------
+// ---- recordings -------------------------------------------------------------------------------------------------
 
 static dure_status recording_create(dure_device *device, const char *label, uint32_t flags,
                                     dure_recording **out_recording) {
@@ -323,8 +319,7 @@ static dure_status recording_times(dure_recording *recording, const dure_command
   return NULL;
 }
 
-// ---- ops instead of kernels
-// --------------------------------------------------------------------------------------------
+// ---- ops instead of kernels -------------------------------------------------------------------------------------
 
 static dure_status kernel_get(dure_device *device, const char *name, const uint32_t *constants, size_t constant_count,
                               dure_kernel **out_kernel) {

@@ -46,7 +46,7 @@ dure_status dure_reference_add(const dure_op_call *call) {
   return NULL;
 }
 
-// ---- activations ---------------------------------------------------------------------------------------------------
+// ---- activations ------------------------------------------------------------------------------------------------
 
 static const double square_root_2_over_pi = 0.79788456080286535588;
 static const double square_root_half = 0.70710678118654752440;

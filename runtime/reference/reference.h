@@ -15,7 +15,7 @@
 #include "runtime/ops.def"
 #undef DURE_OP
 
-// ---- access to operands (rows.c) -----------------------------------------------------------------------------------
+// ---- access to operands (rows.c) --------------------------------------------------------------------------------
 //
 // Elements are numbered in the row-major order of the operand's shape, so callers need not care whether an operand came
 // under another shape with the same elements ([B, T, C] for [B * T, C]) or with gaps between its rows.

@@ -1,8 +1,7 @@
 // Every gradient rule of ops.def against finite differences, in f64.
 #include "problem.h"
 
-// ---- what is differentiated
-// --------------------------------------------------------------------------------------------
+// ---- what is differentiated -------------------------------------------------------------------------------------
 
 static dure_tensor build_copy(problem_build *b) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {b->inputs[0]};

@@ -1,0 +1,181 @@
+#include "cli/bench_cases.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef unsigned long long number;  // for printf
+
+static void add_matmul(dure_case_list *list, bool transpose_a, bool transpose_b, uint64_t m, uint64_t n, uint64_t k) {
+  dure_case *c = dure_case_add(list, DURE_OP_matmul, "%c%c/m=%llu,n=%llu,k=%llu", transpose_a ? 't' : 'n',
+                               transpose_b ? 't' : 'n', (number)m, (number)n, (number)k);
+  c->attributes.matmul = (dure_matmul_attributes){transpose_a, transpose_b};
+  dure_case_tensor(c, 0, 2, transpose_a ? DURE_SHAPE(k, m) : DURE_SHAPE(m, k));
+  dure_case_tensor(c, 1, 2, transpose_b ? DURE_SHAPE(n, k) : DURE_SHAPE(k, n));
+  dure_case_tensor(c, 3, 2, DURE_SHAPE(m, n));
+}
+
+// `count` elements in each of the first `operands` operands.
+static void add_elementwise(dure_case_list *list, dure_op op, uint32_t operands, uint64_t count) {
+  dure_case *c = dure_case_add(list, op, "n=%llu", (number)count);
+  for (uint32_t i = 0; i < operands; i++) dure_case_tensor(c, i, 1, &count);
+}
+
+static void add_matmuls(dure_case_list *list, uint64_t scale) {
+  uint64_t rows = 1024 / scale;
+  add_matmul(list, false, true, 1024 / scale, 1024, 1024);
+  add_matmul(list, true, false, 1024, 1024, 1024 / scale);
+  add_matmul(list, false, false, 256, 768, 768 / scale);  // GPT-2, 256 tokens
+  add_matmul(list, false, false, 256, 3072 / scale, 768);
+  add_matmul(list, false, false, 256, 768, 3072 / scale);
+  add_matmul(list, false, true, 256, 768, 3072 / scale);
+  add_matmul(list, true, false, 768, 3072 / scale, 256);
+  add_matmul(list, false, false, rows, 1152, 384);  // 6 layers, 384 wide, batch 4 x 256
+  add_matmul(list, false, false, rows, 384, 1536);
+  add_matmul(list, true, false, 384, 1536, rows);
+  add_matmul(list, false, true, rows, 256, 384);
+  add_matmul(list, false, true, rows, 8192, 384);
+  add_matmul(list, false, false, 1, 2048, 2048);  // decoding
+  add_matmul(list, false, true, 1, 2048, 2048);
+}
+
+static void add_attention(dure_case_list *list, dure_op op, uint64_t B, uint64_t T, uint64_t H, uint64_t D) {
+  dure_case *c = dure_case_add(list, op, "b=%llu,t=%llu,h=%llu,d=%llu", (number)B, (number)T, (number)H, (number)D);
+  c->attributes.attention.scale = (float)(1 / sqrt((double)D));
+  for (uint32_t i = 0; i < 4; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(B, T, H, D));
+  dure_case_tensor(c, 4, 3, DURE_SHAPE(B, H, T));
+  if (op == DURE_OP_attention) return;
+  for (uint32_t i = 5; i < 9; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(B, T, H, D));
+}
+
+static void add_cache(dure_case_list *list, uint64_t H, uint64_t D, uint64_t length) {
+  uint64_t blocks = length / 16, one = 1;
+  dure_case *c = dure_case_add(list, DURE_OP_cache_append, "t=1,h=%llu,d=%llu", (number)H, (number)D);
+  for (uint32_t i = 0; i < 2; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(1, 1, H, D));
+  dure_case_operand *table = dure_case_tensor(c, 2, 2, DURE_SHAPE(1, blocks));
+  table->generator = DURE_GENERATE_PERMUTED;
+  table->limit = blocks;
+  dure_case_list_values(dure_case_tensor(c, 3, 1, &one), 1, (const double[]){(double)(length - 1)});
+  for (uint32_t i = 4; i < 6; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(blocks, 16, H, D));
+
+  c = dure_case_add(list, DURE_OP_attention_cached, "t=1,h=%llu,d=%llu,length=%llu", (number)H, (number)D,
+                    (number)length);
+  c->attributes.attention.scale = (float)(1 / sqrt((double)D));
+  dure_case_tensor(c, 0, 4, DURE_SHAPE(1, 1, H, D));
+  for (uint32_t i = 1; i < 3; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(blocks, 16, H, D));
+  table = dure_case_tensor(c, 3, 2, DURE_SHAPE(1, blocks));
+  table->generator = DURE_GENERATE_PERMUTED;
+  table->limit = blocks;
+  dure_case_list_values(dure_case_tensor(c, 4, 1, &one), 1, (const double[]){(double)(length - 1)});
+  dure_case_tensor(c, 5, 4, DURE_SHAPE(1, 1, H, D));
+}
+
+static void add_embeddings(dure_case_list *list, uint64_t V, uint64_t C, uint64_t R) {
+  dure_case *c = dure_case_add(list, DURE_OP_embedding, "v=%llu,c=%llu,rows=%llu", (number)V, (number)C, (number)R);
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(V, C));
+  dure_case_indices(dure_case_tensor(c, 1, 1, &R), V);
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(R, C));
+
+  c = dure_case_add(list, DURE_OP_embedding_gradient, "v=%llu,c=%llu,rows=%llu", (number)V, (number)C, (number)R);
+  c->attributes.embedding.row_count = (uint32_t)V;
+  dure_case_indices(dure_case_tensor(c, 0, 1, &R), V);
+  dure_case_tensor(c, 1, 2, DURE_SHAPE(R, C));
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(V, C));
+}
+
+static void add_norms(dure_case_list *list, uint64_t R, uint64_t C) {
+  dure_case *c = dure_case_add(list, DURE_OP_layer_norm, "rows=%llu,c=%llu", (number)R, (number)C);
+  c->attributes.layer_norm.epsilon = 1e-5f;
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(R, C));
+  for (uint32_t i = 1; i < 3; i++) dure_case_tensor(c, i, 1, &C);
+  dure_case_tensor(c, 3, 2, DURE_SHAPE(R, C));
+  for (uint32_t i = 4; i < 6; i++) dure_case_tensor(c, i, 1, &R);
+
+  c = dure_case_add(list, DURE_OP_layer_norm_gradient, "rows=%llu,c=%llu", (number)R, (number)C);
+  for (uint32_t i = 0; i < 2; i++) dure_case_tensor(c, i, 2, DURE_SHAPE(R, C));
+  dure_case_tensor(c, 2, 1, &C);
+  for (uint32_t i = 3; i < 5; i++) dure_case_tensor(c, i, 1, &R);
+  dure_case_tensor(c, 5, 2, DURE_SHAPE(R, C));
+
+  c = dure_case_add(list, DURE_OP_layer_norm_parameters, "rows=%llu,c=%llu", (number)R, (number)C);
+  for (uint32_t i = 0; i < 2; i++) dure_case_tensor(c, i, 2, DURE_SHAPE(R, C));
+  for (uint32_t i = 2; i < 4; i++) dure_case_tensor(c, i, 1, &R);
+  for (uint32_t i = 4; i < 6; i++) dure_case_tensor(c, i, 1, &C);
+}
+
+static void add_losses(dure_case_list *list, uint64_t R, uint64_t V) {
+  dure_case *c = dure_case_add(list, DURE_OP_cross_entropy, "rows=%llu,v=%llu", (number)R, (number)V);
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(R, V));
+  dure_case_indices(dure_case_tensor(c, 1, 1, &R), V);
+  for (uint32_t i = 2; i < 4; i++) dure_case_tensor(c, i, 1, &R);
+
+  c = dure_case_add(list, DURE_OP_cross_entropy_gradient, "rows=%llu,v=%llu", (number)R, (number)V);
+  dure_case_indices(dure_case_tensor(c, 0, 1, &R), V);
+  dure_case_tensor(c, 1, 1, &R);
+  dure_case_tensor(c, 2, 1, DURE_SHAPE(1));
+  dure_case_tensor(c, 3, 2, DURE_SHAPE(R, V));
+}
+
+static void add_reductions(dure_case_list *list, uint64_t rows, uint64_t width) {
+  dure_case *c = dure_case_add(list, DURE_OP_sum_rows, "rows=%llu,n=%llu", (number)rows, (number)width);
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(rows, width));
+  dure_case_tensor(c, 1, 1, &width);
+  for (dure_op op = DURE_OP_sum; op <= DURE_OP_square_sum; op = (dure_op)(op + 1)) {
+    c = dure_case_add(list, op, "n=%llu", (number)(rows * width * 2));
+    dure_case_tensor(c, 0, 1, DURE_SHAPE(rows * width * 2));
+    dure_case_tensor(c, 1, 1, DURE_SHAPE(1));
+  }
+}
+
+static void add_adamw(dure_case_list *list, uint64_t count) {
+  dure_case *c = dure_case_add(list, DURE_OP_adamw, "n=%llu", (number)count);
+  c->attributes.adamw = (dure_adamw_attributes){0.9f, 0.999f, 1e-8f, 0.1f};
+  dure_case_tensor(c, 0, 1, &count);
+  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_STEP_COUNT)), 4, (const double[]){1e-6, 1.5, 1.5, 1});
+  dure_case_list_values(dure_case_tensor(c, 2, 1, DURE_SHAPE(DURE_STATE_COUNT)), 4, (const double[]){1, 1, 1, 0});
+  for (uint32_t i = 3; i < 5; i++) dure_case_tensor(c, i, 1, &count);
+  dure_case_generate(dure_case_tensor(c, 5, 1, &count), DURE_GENERATE_UNIFORM, 1, 0);
+}
+
+static void add_sample(dure_case_list *list, uint64_t V) {
+  dure_case *c = dure_case_add(list, DURE_OP_sample, "rows=1,v=%llu,top_k=50,top_p=0.95", (number)V);
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(1, V));
+  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_SAMPLE_COUNT)), 4,
+                        (const double[]){0.8, 50, 0.95, 0});
+  dure_case_tensor(c, 2, 1, DURE_SHAPE(4))->generator = DURE_GENERATE_WORDS;
+  dure_case_tensor(c, 3, 1, DURE_SHAPE(1));
+}
+
+dure_status bench_cases_collect(uint64_t scale, dure_case_list *out_list) {
+  memset(out_list, 0, sizeof(*out_list));
+  dure_case_list *list = out_list;
+  uint64_t elements = (1u << 22) / scale, rows = 1024 / scale;
+  add_elementwise(list, DURE_OP_copy, 2, 4 * elements);
+  add_matmul(list, false, false, 1024 / scale, 1024, 1024);
+  add_matmuls(list, scale);
+  add_elementwise(list, DURE_OP_fill, 1, elements);
+  add_elementwise(list, DURE_OP_copy, 2, elements);
+  add_elementwise(list, DURE_OP_add, 3, elements);
+  add_embeddings(list, 8192, 384, rows);
+  add_reductions(list, rows, 1536);
+  add_norms(list, rows, 384);
+  add_elementwise(list, DURE_OP_activation, 2, rows * 1536);
+  add_elementwise(list, DURE_OP_activation_gradient, 3, rows * 1536);
+  add_attention(list, DURE_OP_attention, 4, 256 / scale, 6, 64);
+  add_attention(list, DURE_OP_attention, 1, 1024 / scale, 12, 64);
+  add_attention(list, DURE_OP_attention_gradient, 4, 256 / scale, 6, 64);
+  add_attention(list, DURE_OP_attention_gradient, 1, 1024 / scale, 12, 64);
+  add_cache(list, 12, 64, 1024);
+  add_losses(list, rows, 256);
+  add_losses(list, rows, 8192);
+  add_adamw(list, elements);
+  add_sample(list, 8192);
+  for (size_t i = 0; i < list->count; i++) {  // cheap to make, and no slower or faster than other numbers
+    for (uint32_t j = 0; j < DURE_MAX_OPERANDS; j++) {
+      dure_case_operand *operand = &list->cases[i].operands[j];
+      if (operand->generator == DURE_GENERATE_NORMAL) dure_case_generate(operand, DURE_GENERATE_UNIFORM, 2, -1);
+    }
+  }
+  if (!list->out_of_memory) return NULL;
+  dure_cases_free(list);
+  return dure_fail(DURE_OUT_OF_MEMORY, "no memory left for the list of measurements");
+}
