@@ -28,6 +28,22 @@ dure_cost dure_cost_elementwise(const dure_op_call *call) {
   return (dure_cost){8.0 * (double)largest, operand_bytes(call)};
 }
 
+// Of the table only the rows that are looked up are read: as many elements as are written.
+dure_cost dure_cost_embedding(const dure_op_call *call) {
+  enum { TABLE, INDICES, Y };
+  const dure_operand *indices = &call->operands[INDICES], *y = &call->operands[Y];
+  double row_bytes = (double)dure_operand_count(y) * (double)dure_dtype_size(y->dtype);
+  double index_bytes = (double)dure_operand_count(indices) * (double)dure_dtype_size(indices->dtype);
+  return (dure_cost){8.0 * (double)dure_operand_count(y),
+                     index_bytes + row_bytes * ((call->accumulate >> Y & 1u) != 0 ? 3 : 2)};
+}
+
+// Of the caches only the new positions are written.
+dure_cost dure_cost_cache_append(const dure_op_call *call) {
+  double count = (double)dure_operand_count(&call->operands[0]);
+  return (dure_cost){8.0 * count, 4.0 * count * (double)dure_dtype_size(call->operands[0].dtype)};
+}
+
 dure_cost dure_cost_matmul(const dure_op_call *call) {
   enum { A, B, BIAS, C };
   const dure_operand *b = &call->operands[B];

@@ -30,6 +30,8 @@ dure_status dure_shape_adamw(dure_op_call *call);
 dure_status dure_shape_sample(dure_op_call *call);
 
 dure_cost dure_cost_elementwise(const dure_op_call *call);
+dure_cost dure_cost_embedding(const dure_op_call *call);
+dure_cost dure_cost_cache_append(const dure_op_call *call);
 dure_cost dure_cost_matmul(const dure_op_call *call);
 dure_cost dure_cost_attention(const dure_op_call *call);
 dure_cost dure_cost_attention_gradient(const dure_op_call *call);
