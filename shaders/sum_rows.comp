@@ -1,7 +1,7 @@
 // y[slab, n] = the sum of x[m, n] over the slab's rows m (or y += for a single slab). One invocation sums `columns_each`
 // column VALUEs of a slab: one on a GPU, several on a CPU, whose caches want long runs of each row. With several slabs the
 // partial sums are summed by a second dispatch of this kernel, whose x they are.
-// Bytes: 4 an element of x; 1 FLOP.
+// Bytes: 4 an element of x; 1 FLOP. Measured on lavapipe with two cores: 8.6 GB/s ([1024, 3072]).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "grid.glsl"
