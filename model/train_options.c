@@ -221,6 +221,7 @@ static dure_status check_ranges(const dure_train_options *o) {
   DURE_TRY(check_integer("accumulate", o->accumulate, 1, 1 << 20));
   DURE_TRY(check_integer("warmup", o->warmup, -1, many));
   DURE_TRY(check_integer("eval-every", o->eval_every, 0, many));
+  DURE_TRY(check_integer("eval-tokens", o->eval_tokens, 0, many));
   DURE_TRY(check_integer("save-every", o->save_every, 0, many));
   DURE_TRY(check_integer("keep", o->keep, 0, 1 << 20));
   DURE_TRY(check_integer("seed", o->seed, 0, INT64_MAX));

@@ -10,7 +10,6 @@
 #include "data/tokenizer.h"
 #include "model/checkpoint.h"
 #include "model/inference.h"
-#include "model/loss_svg.h"
 #include "model/run_files.h"
 #include "model/schedule.h"
 #include "model/training.h"
@@ -224,8 +223,9 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
   size_t count;
   const dure_train_option_row *rows = dure_train_option_rows(&count);
   for (size_t i = 0; i < count; i++) {
-    static const char *const harmless[] = {"model",      "data",       "out",        "device", "device-memory",
-                                           "stop-after", "eval-every", "save-every", "keep",   "from-scratch"};
+    static const char *const harmless[] = {"model",         "data",       "out",         "device",
+                                           "device-memory", "stop-after", "eval-every",  "eval-tokens",
+                                           "save-every",    "keep",       "from-scratch"};
     bool matters = true;
     for (size_t k = 0; k < sizeof(harmless) / sizeof(harmless[0]); k++)
       matters = matters && strcmp(rows[i].name, harmless[k]) != 0;
@@ -356,17 +356,31 @@ static dure_status explain_not_finite(trainer *t, const dure_training_result *re
                    has_checkpoint ? t->result->checkpoint : "");
 }
 
-static dure_status evaluate(trainer *t, double *out_loss, double *out_bits_per_byte) {
-  const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader);
-  const uint64_t batch_tokens = (uint64_t)t->shape.batch_size * t->shape.context;
-  dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_HELD_OUT);
+// Batch number `batch` of an evaluation over `chosen` of the `count` held-out windows, spread evenly; rows beyond are
+// padding.
+static dure_status read_held_out(const trainer *t, uint64_t batch, uint64_t chosen, uint64_t count) {
+  const uint32_t B = t->shape.batch_size, T = t->shape.context;
+  for (uint32_t row = 0; row < B; row++) {
+    uint64_t i = batch * B + row;
+    uint64_t window = i < chosen ? (uint64_t)((double)i * (double)count / (double)chosen) : count;
+    DURE_TRY(dure_loader_read(t->held_out_loader, window, 1, t->tokens + (size_t)row * T, t->labels + (size_t)row * T));
+  }
+  return NULL;
+}
+
+// The held-out loss, of everything at the last step and of --eval-tokens before that.
+static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double *out_bits_per_byte) {
+  const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader), T = t->shape.context;
+  const uint64_t batch_tokens = t->shape.batch_size * T, wanted = (uint64_t)t->options->eval_tokens;
+  const bool is_whole = wanted == 0 || step == t->last_step || wanted >= count * T;
+  const uint64_t chosen = is_whole ? count : (wanted + T - 1) / T;
   float *losses = malloc(batch_tokens * sizeof(*losses));
   if (losses == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory evaluating");
   double sum = 0;
   uint64_t labels = 0;
   dure_status status = NULL;
-  for (uint64_t first = 0; first < count && status == NULL; first += t->shape.batch_size) {
-    status = dure_loader_read(t->held_out_loader, first, t->shape.batch_size, t->tokens, t->labels);
+  for (uint64_t batch = 0; batch * t->shape.batch_size < chosen && status == NULL; batch++) {
+    status = read_held_out(t, batch, chosen, count);
     if (status == NULL) status = dure_scorer_run(t->scorer, t->tokens, t->labels, losses);
     for (uint64_t i = 0; i < batch_tokens && status == NULL; i++) {
       sum += (double)losses[i];
@@ -375,8 +389,11 @@ static dure_status evaluate(trainer *t, double *out_loss, double *out_bits_per_b
   }
   free(losses);
   DURE_TRY(status);
+  // Of a part of the tokens, the bytes are taken in proportion.
+  dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_HELD_OUT);
+  double bytes = (double)counts.text_bytes * (double)labels / (double)counts.tokens;
   *out_loss = labels > 0 ? sum / (double)labels : 0;
-  *out_bits_per_byte = counts.text_bytes > 0 ? sum / log(2.0) / (double)counts.text_bytes : 0;
+  *out_bits_per_byte = bytes > 0 ? sum / log(2.0) / bytes : 0;
   return NULL;
 }
 
@@ -414,7 +431,7 @@ static void report_progress(trainer *t, const dure_metrics_row *row) {
 }
 
 static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
-  DURE_TRY(evaluate(t, &row->evaluation_loss, &row->bits_per_byte));
+  DURE_TRY(evaluate(t, row->step, &row->evaluation_loss, &row->bits_per_byte));
   row->has_evaluation = true;
   t->result->has_evaluation = true;
   t->result->evaluation_loss = row->evaluation_loss;
