@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "${DURE_SOURCE_DIR:=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}"
 : "${DURE_BUILD_DIR:=$DURE_SOURCE_DIR/build}"
+export CK_DEFAULT_TIMEOUT=600  # Check alone would end a case after 4 s
 : "${DURE_PROGRAM:=$DURE_BUILD_DIR/dure}"
 
 skip() {
