@@ -1,0 +1,201 @@
+// attention, attention_gradient, cache_append and attention_cached: strides and sizes of the call, and its dispatches.
+#include "runtime/vulkan/ops.h"
+#include "runtime/vulkan/ops_common.h"
+
+enum {
+  MOST_HEAD_SIZE = 256,
+  PLAIN_ROWS = 4
+};  // PLAIN_ROWS: queries or keys of a workgroup (shaders/variants/attention.txt)
+
+// The push constants of shaders/lib/attention.glsl.
+typedef struct attention_push {
+  uint32_t T, H, G, D, window;
+  float scale;
+  uint32_t q_t, q_h, k_t, k_h, v_t, v_h;
+  uint32_t dq_t, dq_h, dk_t, dk_h, dv_t, dv_h;
+  uint32_t q_offset, k_offset, v_offset, y_offset, log_sum_exp_offset;
+  uint32_t dy_offset, delta_offset, dq_offset, dk_offset, dv_offset;
+} attention_push;
+
+static dure_status check_head_size(uint64_t head_size) {
+  if (head_size <= MOST_HEAD_SIZE) return NULL;
+  return dure_fail(DURE_UNSUPPORTED, "attention with heads of %llu elements: the Vulkan kernels take at most %d",
+                   (unsigned long long)head_size, MOST_HEAD_SIZE);
+}
+
+// [B, T, heads, D]: elements between positions and between heads. A dimension of one element may have any stride.
+static void strides_of(const dure_operand *operand, uint32_t *out_t, uint32_t *out_h) {
+  *out_h = (uint32_t)operand->stride[2];
+  *out_t = (uint32_t)(operand->shape[1] > 1 || operand->shape[0] == 1 ? operand->stride[1] : operand->stride[0]);
+}
+
+static attention_push describe(const dure_op_call *call) {
+  const dure_operand *q = &call->operands[0], *k = &call->operands[1];
+  attention_push push = {
+      .T = (uint32_t)q->shape[1],
+      .H = (uint32_t)q->shape[2],
+      .G = (uint32_t)k->shape[2],
+      .D = (uint32_t)q->shape[3],
+      .window = call->attributes.attention.window,
+      .scale = call->attributes.attention.scale,
+  };
+  strides_of(q, &push.q_t, &push.q_h);
+  strides_of(k, &push.k_t, &push.k_h);
+  strides_of(&call->operands[2], &push.v_t, &push.v_h);
+  return push;
+}
+
+// Adds `kernel` over tiles of T, heads and sequences.
+static dure_status run(const dure_vulkan_dispatch *dispatch, const char *kernel, const void *push, size_t push_size,
+                       uint64_t tiles, uint64_t heads, uint64_t batch) {
+  enum { MOST_GROUPS = 65535 };
+  dure_kernel *found = NULL;
+  DURE_TRY(dure_kernel_get(dispatch->device, kernel, NULL, 0, &found));
+  if (tiles > MOST_GROUPS || heads > MOST_GROUPS || batch > MOST_GROUPS) {
+    return dure_fail(DURE_UNSUPPORTED,
+                     "attention over %llu tiles, %llu heads and %llu sequences is more than one dispatch can have",
+                     (unsigned long long)tiles, (unsigned long long)heads, (unsigned long long)batch);
+  }
+  return dure_recording_dispatch(dispatch->recording, found, dispatch->bindings, dispatch->binding_count, push,
+                                 push_size, (uint32_t)tiles, (uint32_t)heads, (uint32_t)batch);
+}
+
+// ---- training ----------------------------------------------------------------------------------------------------
+
+static dure_status record_attention(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  enum { Q, K, V, Y, LOG_SUM_EXP };
+  attention_push push = describe(call);
+  DURE_TRY(check_head_size(push.D));
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.q_offset = dure_vulkan_bind(&dispatch, &call->operands[Q], DURE_READ);
+  push.k_offset = dure_vulkan_bind(&dispatch, &call->operands[K], DURE_READ);
+  push.v_offset = dure_vulkan_bind(&dispatch, &call->operands[V], DURE_READ);
+  push.y_offset = dure_vulkan_bind(&dispatch, &call->operands[Y], DURE_WRITE);
+  push.log_sum_exp_offset = dure_vulkan_bind(&dispatch, &call->operands[LOG_SUM_EXP], DURE_WRITE);
+  return run(&dispatch, "attention_plain", &push, sizeof(push), dure_vulkan_ceil_divide(push.T, PLAIN_ROWS), push.H,
+             call->operands[Q].shape[0]);
+}
+
+// The workspace holds delta [B, H, T]: the first pass writes it, the second reads it.
+static uint64_t attention_gradient_workspace(dure_device *device, const dure_op_call *call) {
+  (void)device;
+  const uint64_t *shape = call->operands[0].shape;
+  return 4 * shape[0] * shape[1] * shape[2];
+}
+
+enum {
+  GRADIENT_Q,
+  GRADIENT_K,
+  GRADIENT_V,
+  GRADIENT_Y,
+  GRADIENT_LOG_SUM_EXP,
+  GRADIENT_DY,
+  GRADIENT_DQ,
+  GRADIENT_DK,
+  GRADIENT_DV
+};
+
+static void bind_gradient_inputs(dure_vulkan_dispatch *dispatch, const dure_op_call *call, attention_push *push) {
+  push->q_offset = dure_vulkan_bind(dispatch, &call->operands[GRADIENT_Q], DURE_READ);
+  push->k_offset = dure_vulkan_bind(dispatch, &call->operands[GRADIENT_K], DURE_READ);
+  push->v_offset = dure_vulkan_bind(dispatch, &call->operands[GRADIENT_V], DURE_READ);
+  push->log_sum_exp_offset = dure_vulkan_bind(dispatch, &call->operands[GRADIENT_LOG_SUM_EXP], DURE_READ);
+  push->dy_offset = dure_vulkan_bind(dispatch, &call->operands[GRADIENT_DY], DURE_READ);
+}
+
+static dure_status record_attention_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  attention_push push = describe(call);
+  DURE_TRY(check_head_size(push.D));
+  strides_of(&call->operands[GRADIENT_DQ], &push.dq_t, &push.dq_h);
+  strides_of(&call->operands[GRADIENT_DK], &push.dk_t, &push.dk_h);
+  strides_of(&call->operands[GRADIENT_DV], &push.dv_t, &push.dv_h);
+  const uint64_t batch = call->operands[GRADIENT_Q].shape[0], tiles = dure_vulkan_ceil_divide(push.T, PLAIN_ROWS);
+
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  bind_gradient_inputs(&dispatch, call, &push);
+  push.y_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_Y], DURE_READ);
+  push.dq_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DQ], DURE_WRITE);
+  push.delta_offset = dure_vulkan_bind(&dispatch, &call->workspace, DURE_WRITE);
+  DURE_TRY(run(&dispatch, "attention_gradient_q_plain", &push, sizeof(push), tiles, push.H, batch));
+
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  bind_gradient_inputs(&dispatch, call, &push);
+  push.delta_offset = dure_vulkan_bind(&dispatch, &call->workspace, DURE_READ);
+  push.dk_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DK], DURE_WRITE);
+  push.dv_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DV], DURE_WRITE);
+  return run(&dispatch, "attention_gradient_kv_plain", &push, sizeof(push), tiles, push.G, batch);
+}
+
+// ---- the paged cache ---------------------------------------------------------------------------------------------
+
+static dure_status record_cache_append(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE };
+  const dure_operand *k = &call->operands[K], *cache = &call->operands[KEY_CACHE];
+  struct {
+    uint32_t count, T, G, D, k_t, k_h, v_t, v_h, blocks, block_size, blocks_per_sequence;
+    uint32_t k_offset, v_offset, block_table_offset, positions_offset, key_cache_offset, value_cache_offset;
+  } push = {
+      .count = (uint32_t)dure_operand_count(k),
+      .T = (uint32_t)k->shape[1],
+      .G = (uint32_t)k->shape[2],
+      .D = (uint32_t)k->shape[3],
+      .blocks = (uint32_t)cache->shape[0],
+      .block_size = (uint32_t)cache->shape[1],
+      .blocks_per_sequence = (uint32_t)call->operands[BLOCK_TABLE].shape[1],
+  };
+  strides_of(k, &push.k_t, &push.k_h);
+  strides_of(&call->operands[V], &push.v_t, &push.v_h);
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.k_offset = dure_vulkan_bind(&dispatch, k, DURE_READ);
+  push.v_offset = dure_vulkan_bind(&dispatch, &call->operands[V], DURE_READ);
+  push.block_table_offset = dure_vulkan_bind(&dispatch, &call->operands[BLOCK_TABLE], DURE_READ);
+  push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
+  push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ_WRITE);
+  push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ_WRITE);
+  enum { GROUP_SIZE = 64 };
+  return dure_vulkan_dispatch_run(&dispatch, "cache_append", NULL, 0, &push, sizeof(push),
+                                  dure_vulkan_ceil_divide(push.count, GROUP_SIZE));
+}
+
+static dure_status record_attention_cached(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, Y };
+  const dure_operand *q = &call->operands[Q], *cache = &call->operands[KEY_CACHE];
+  struct {
+    uint32_t T, H, G, D, window;
+    float scale;
+    uint32_t q_t, q_h, blocks, block_size, blocks_per_sequence;
+    uint32_t q_offset, key_cache_offset, value_cache_offset, block_table_offset, positions_offset, y_offset;
+  } push = {
+      .T = (uint32_t)q->shape[1],
+      .H = (uint32_t)q->shape[2],
+      .G = (uint32_t)cache->shape[2],
+      .D = (uint32_t)q->shape[3],
+      .window = call->attributes.attention.window,
+      .scale = call->attributes.attention.scale,
+      .blocks = (uint32_t)cache->shape[0],
+      .block_size = (uint32_t)cache->shape[1],
+      .blocks_per_sequence = (uint32_t)call->operands[BLOCK_TABLE].shape[1],
+  };
+  DURE_TRY(check_head_size(push.D));
+  strides_of(q, &push.q_t, &push.q_h);
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.q_offset = dure_vulkan_bind(&dispatch, q, DURE_READ);
+  push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ);
+  push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ);
+  push.block_table_offset = dure_vulkan_bind(&dispatch, &call->operands[BLOCK_TABLE], DURE_READ);
+  push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
+  push.y_offset = dure_vulkan_bind(&dispatch, &call->operands[Y], DURE_WRITE);
+  const bool is_one = push.T == 1;  // decoding
+  return run(&dispatch, is_one ? "attention_cached_one" : "attention_cached_plain", &push, sizeof(push),
+             is_one ? 1 : dure_vulkan_ceil_divide(push.T, PLAIN_ROWS), push.H, q->shape[0]);
+}
+
+const dure_backend_op dure_vulkan_op_attention = {.record = record_attention};
+const dure_backend_op dure_vulkan_op_attention_gradient = {.record = record_attention_gradient,
+                                                           .workspace_bytes = attention_gradient_workspace};
+const dure_backend_op dure_vulkan_op_cache_append = {.record = record_cache_append};
+const dure_backend_op dure_vulkan_op_attention_cached = {.record = record_attention_cached};

@@ -1,0 +1,146 @@
+// attention for any head size up to 256, any strides and offsets, and any subgroup size (Dao et al. 2022, algorithm 1).
+// CACHED: attention_cached, the same against a paged cache.
+//
+// A workgroup of 64 takes QUERIES consecutive queries of one head and goes through the keys 64 at a time:
+//   scores    one key an invocation: QUERIES dot products over D; then the running maximum and sum of each query
+//   values    one element of D (of every 64) an invocation: y += probability * v over the 64 keys
+// Scores cross between the two by shared memory. Nothing of size T is stored.
+//
+// 4 D FLOP a pair of query and key; 8 D / QUERIES bytes a pair. Rates: docs/kernels-vulkan.md.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_control_flow_attributes : require
+#include "math.glsl"
+#ifdef CACHED
+#define UNROLL [[unroll]]
+layout(push_constant) uniform Push {
+  uint T, H, G, D;
+  uint window;
+  float scale;
+  uint q_t, q_h;
+  uint blocks, block_size, blocks_per_sequence;
+  uint q_offset, key_cache_offset, value_cache_offset, block_table_offset, positions_offset, y_offset;
+};
+layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
+layout(set = 0, binding = 1) readonly buffer K { float k[]; };               // [blocks, block_size, G, D]
+layout(set = 0, binding = 2) readonly buffer V { float v[]; };
+layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
+layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
+layout(set = 0, binding = 5) buffer Y { float y[]; };
+bool sees(uint position, uint key) { return key <= position && (window == 0 || key + window > position); }
+uint first_key(uint position) { return window > 0 && position + 1 > window ? position + 1 - window : 0; }
+#else
+#include "attention.glsl"
+layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
+layout(set = 0, binding = 1) readonly buffer K { float k[]; };
+layout(set = 0, binding = 2) readonly buffer V { float v[]; };
+layout(set = 0, binding = 3) buffer Y { float y[]; };
+layout(set = 0, binding = 4) buffer LogSumExp { float log_sum_exp[]; };
+#endif
+
+#define WIDTH 64
+#define MOST_D 256
+layout(local_size_x = WIDTH) in;
+shared float queries[QUERIES][MOST_D];
+shared float scores[QUERIES][WIDTH];  // then probabilities, relative to the running maximum; -1: not seen
+shared uint places[WIDTH];            // row of each key, times the heads
+
+const uint NOWHERE = 0xffffffffu;
+const float NOT_SEEN = -1.0;
+
+void main() {
+  const uint lane = gl_LocalInvocationIndex, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
+  const uint g = h / (H / G), t0 = gl_WorkGroupID.x * QUERIES;
+#ifdef CACHED
+  const uint position0 = positions[positions_offset + b] + t0;
+  const uint capacity = block_size * blocks_per_sequence;
+#else
+  const uint position0 = t0, capacity = T;
+#endif
+  const uint count = min(QUERIES, T - t0);
+  UNROLL for (int i = 0; i < QUERIES; i++)
+    for (uint d = lane; d < D; d += WIDTH)
+      queries[i][d] = q[q_offset + (b * T + min(t0 + i, T - 1)) * q_t + h * q_h + d];
+
+  float maximum[QUERIES], sum[QUERIES], result[QUERIES][MOST_D / WIDTH];
+  UNROLL for (int i = 0; i < QUERIES; i++) {
+    maximum[i] = -LARGEST_FLOAT;
+    sum[i] = 0;
+    UNROLL for (int j = 0; j < MOST_D / WIDTH; j++) result[i][j] = 0;
+  }
+
+  const uint end = min(position0 + count - 1, capacity - 1) + 1;
+  for (uint key0 = first_key(position0); key0 < end; key0 += WIDTH) {
+    barrier();
+    const uint key = key0 + lane;
+#ifdef CACHED
+    uint place = NOWHERE;
+    if (key < end) {
+      const uint block = block_table[block_table_offset + b * blocks_per_sequence + key / block_size];
+      if (block < blocks) place = block * block_size + key % block_size;
+    }
+    const uint k_at = key_cache_offset + (place * G + g) * D;
+    places[lane] = place == NOWHERE ? NOWHERE : value_cache_offset + (place * G + g) * D;
+#else
+    const uint place = key < end ? key : NOWHERE;
+    const uint k_at = k_offset + (b * T + key) * k_t + g * k_h;
+    places[lane] = place == NOWHERE ? NOWHERE : v_offset + (b * T + key) * v_t + g * v_h;
+#endif
+    float score[QUERIES];
+    UNROLL for (int i = 0; i < QUERIES; i++) score[i] = 0;
+    if (place != NOWHERE) {
+      for (uint d = 0; d < D; d++) {
+        const float value = k[k_at + d];
+        UNROLL for (int i = 0; i < QUERIES; i++) score[i] = fma(queries[i][d], value, score[i]);
+      }
+    }
+    UNROLL for (int i = 0; i < QUERIES; i++)
+      scores[i][lane] = place != NOWHERE && sees(position0 + i, key) ? score[i] * scale : minus_infinity();
+    barrier();
+
+    // Each invocation goes through all 64 scores of each query: cheaper than a reduction on a CPU, and the same sum everywhere.
+    float rescale[QUERIES];
+    UNROLL for (int i = 0; i < QUERIES; i++) {
+      float highest = maximum[i];
+      for (int j = 0; j < WIDTH; j++) highest = max(highest, scores[i][j]);
+      rescale[i] = exponential(maximum[i] - highest);
+      maximum[i] = highest;
+    }
+    barrier();
+    UNROLL for (int i = 0; i < QUERIES; i++) {
+      const bool is_seen = place != NOWHERE && sees(position0 + i, key);
+      scores[i][lane] = is_seen ? exponential(scores[i][lane] - maximum[i]) : NOT_SEEN;
+    }
+    barrier();
+    UNROLL for (int i = 0; i < QUERIES; i++) {
+      sum[i] *= rescale[i];
+      for (int j = 0; j < WIDTH; j++) sum[i] += scores[i][j] == NOT_SEEN ? 0.0 : scores[i][j];
+      UNROLL for (int j = 0; j < MOST_D / WIDTH; j++) result[i][j] *= rescale[i];
+    }
+    UNROLL for (int e = 0; e < MOST_D / WIDTH; e++) {
+      const uint d = e * WIDTH + lane;
+      if (d < D) {
+        for (int j = 0; j < WIDTH; j++) {
+          if (places[j] == NOWHERE) continue;
+          const float value = v[places[j] + d];
+          UNROLL for (int i = 0; i < QUERIES; i++) {
+            const float p = scores[i][j];
+            // Not p * value with p = 0: a value that is not finite must not reach queries that do not see it.
+            result[i][e] = p == NOT_SEEN ? result[i][e] : fma(p, value, result[i][e]);
+          }
+        }
+      }
+    }
+  }
+
+  UNROLL for (int i = 0; i < QUERIES; i++) {
+    if (i < count) {
+      const uint row = (b * T + t0 + i) * H + h;
+      UNROLL for (int e = 0; e < MOST_D / WIDTH; e++)
+        if (e * WIDTH + lane < D) y[y_offset + row * D + e * WIDTH + lane] = result[i][e] / sum[i];
+#ifndef CACHED
+      if (lane == 0) log_sum_exp[log_sum_exp_offset + (b * H + h) * T + t0 + i] = maximum[i] + logarithm(sum[i]);
+#endif
+    }
+  }
+}
