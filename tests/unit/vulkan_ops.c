@@ -210,6 +210,38 @@ START_TEST(one_index_at_every_position_gathers_every_row) {
 }
 END_TEST
 
+// Every index but one is alone, so that the search for its next position goes to the end.
+START_TEST(distinct_indices_find_no_neighbours_and_equal_ones_find_each_other_afar) {
+  enum { R = 16384, C = 4, V = R };
+  open_device(_i);
+  uint32_t *indices = malloc(sizeof(uint32_t) * R);
+  float *dy = malloc(sizeof(float) * R * C), *table = calloc(V * C, sizeof(float));
+  for (uint32_t r = 0; r < R; r++) {
+    indices[r] = R - 1 - r;
+    for (uint32_t c = 0; c < C; c++) dy[r * C + c] = (float)(r + c);
+  }
+  indices[R - 1] = indices[0];
+  array arrays[] = {
+      {DURE_DTYPE_U32, 1, {R}, 0, indices}, {DURE_DTYPE_F32, 2, {R, C}, 0, dy}, {DURE_DTYPE_F32, 2, {V, C}, 0, table}};
+  const dure_op_attributes attributes = {.embedding = {.row_count = V}};
+  run(DURE_OP_embedding_gradient, &attributes, arrays, 3);
+  uint32_t wrong = 0;
+  for (uint32_t v = 0; v < V; v++) {
+    const uint32_t r = R - 1 - v;
+    for (uint32_t c = 0; c < C; c++) {
+      float expected = v == 0 ? 0 : (float)(r + c);       // nobody has index 0 now
+      if (v == R - 1) expected = (float)(c + R - 1 + c);  // positions 0 and R - 1
+      wrong += table[v * C + c] != expected;
+    }
+  }
+  ck_assert_uint_eq(wrong, 0);
+  free(indices);
+  free(dy);
+  free(table);
+  close_device();
+}
+END_TEST
+
 static void expect_pass(void *context, const dure_conformance_result *result) {
   (void)context;
   if (result->outcome == DURE_CONFORMANCE_FAIL || result->outcome == DURE_CONFORMANCE_UNSUPPORTED) {
@@ -267,6 +299,7 @@ int main(void) {
       rows_of_a_quarter_million_logits_are_read_to_their_end,
       rows_may_begin_and_end_anywhere,
       one_index_at_every_position_gathers_every_row,
+      distinct_indices_find_no_neighbours_and_equal_ones_find_each_other_afar,
       both_kinds_of_workgroups_conform,
   };
   for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
