@@ -27,7 +27,7 @@ typedef enum dure_vulkan_driver {
   DURE_VULKAN_DRIVER_INTEL,
 } dure_vulkan_driver;
 
-// Environment limits (DURE_VULKAN_LIMIT_*) and dure_device_restrict's kind of limits are already applied.
+// The environment's limits (DURE_VULKAN_LIMIT_*) are applied; dure_device_restrict lowers only `info.limits`.
 typedef struct dure_vulkan_caps {
   dure_device_kind kind;
   dure_vulkan_driver driver;

@@ -1,0 +1,132 @@
+// The Vulkan backend's sub-allocation under random use: live buffers never overlap, freed memory joins up again and
+// goes back to the driver. On every Vulkan device.
+#include <check.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/vulkan/internal.h"
+
+enum { slots = 60, steps = 1500 };
+
+static char identifiers[8][32];
+static int device_count;
+
+static void succeed(dure_status status) {
+  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
+}
+
+static uint64_t random_state;
+static uint64_t draw(uint64_t below) {
+  random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+  return (random_state >> 33) % below;
+}
+
+// Mostly small, some of megabytes, a few beyond what shares a block.
+static uint64_t draw_size(void) {
+  switch (draw(10)) {
+    case 0: return 1 + draw(18u << 20);
+    case 1:
+    case 2: return 1 + draw(2u << 20);
+    default: return 1 + draw(5000);
+  }
+}
+
+static uint64_t used_bytes(const vulkan_block *block, dure_buffer *const *buffers) {
+  uint64_t used = 0;
+  for (int i = 0; i < slots; i++) {
+    const vulkan_buffer *buffer = (const vulkan_buffer *)buffers[i];
+    if (buffer != NULL && buffer->block == block) used += buffer->place.size;
+  }
+  return used;
+}
+
+// Free ranges are sorted and apart, and with the used ones make up the block.
+static void check_blocks(const vulkan_device *device, dure_buffer *const *buffers) {
+  for (const vulkan_block *block = device->first_block; block != NULL; block = block->next) {
+    uint64_t free_bytes = 0, end = 0;
+    bool is_sound = true;
+    for (size_t i = 0; i < block->free_count; i++) {
+      is_sound = is_sound && block->free[i].size > 0 && (i == 0 || block->free[i].offset > end);
+      end = block->free[i].offset + block->free[i].size;
+      free_bytes += block->free[i].size;
+    }
+    ck_assert(is_sound && end <= block->size);
+    ck_assert_uint_eq(free_bytes + used_bytes(block, buffers), block->size);
+  }
+}
+
+static void check_overlaps(dure_buffer *const *buffers, int added) {
+  const vulkan_buffer *new_buffer = (const vulkan_buffer *)buffers[added];
+  for (int i = 0; i < slots; i++) {
+    const vulkan_buffer *other = (const vulkan_buffer *)buffers[i];
+    if (other == NULL || i == added || other->block != new_buffer->block) continue;
+    bool apart = other->place.offset + other->place.size <= new_buffer->place.offset ||
+                 new_buffer->place.offset + new_buffer->place.size <= other->place.offset;
+    ck_assert_msg(apart, "two buffers share memory");
+  }
+}
+
+START_TEST(random_creation_and_destruction_keeps_memory_in_order) {
+  const uint64_t seed = 20240 + (uint64_t)_i;
+  printf("%s: seed %" PRIu64 "\n", identifiers[_i], seed);
+  random_state = seed;
+  dure_device *device = NULL;
+  dure_buffer *buffers[slots] = {NULL};
+  succeed(dure_device_open(identifiers[_i], &device));
+  const vulkan_device *vulkan = vulkan_device_of(device);
+  for (int step = 0; step < steps; step++) {
+    int slot = (int)draw(slots);
+    if (buffers[slot] != NULL) {
+      dure_buffer_destroy(buffers[slot]);
+      buffers[slot] = NULL;
+    } else {
+      dure_memory_kind kind = draw(4) == 0 ? DURE_MEMORY_HOST : DURE_MEMORY_DEVICE;
+      succeed(dure_buffer_create(device, draw_size(), kind, "random", &buffers[slot]));
+      check_overlaps(buffers, slot);
+    }
+    check_blocks(vulkan, buffers);
+  }
+  for (int i = 0; i < slots; i++) {
+    dure_buffer_destroy(buffers[i]);
+    buffers[i] = NULL;
+  }
+  check_blocks(vulkan, buffers);
+  size_t kept = 0;
+  for (const vulkan_block *block = vulkan->first_block; block != NULL; block = block->next) kept++;
+  ck_assert_uint_le(kept, 2);  // one shared block for each type of memory at most
+  uint64_t used = 0, peak = 0, available = 0;
+  succeed(dure_device_memory(device, &used, &peak, &available));
+  ck_assert_uint_eq(used, 0);
+  ck_assert_uint_gt(peak, 0);
+  dure_device_close(device);
+}
+END_TEST
+
+static void find_devices(void) {
+  dure_device_info *infos = NULL;
+  size_t count = 0;
+  succeed(dure_devices_list(&infos, &count, NULL));
+  for (size_t i = 0; i < count && device_count < 8; i++) {
+    if (strcmp(infos[i].backend, "vulkan") != 0 || !infos[i].usable) continue;
+    snprintf(identifiers[device_count++], sizeof(identifiers[0]), "%s", infos[i].identifier);
+  }
+  if (device_count == 0) printf("no Vulkan device: nothing to test\n");
+  free(infos);
+}
+
+int main(void) {
+  find_devices();
+  Suite *suite = suite_create("vulkan memory");
+  TCase *group = tcase_create("every device");
+  tcase_set_timeout(group, 300);
+  tcase_add_loop_test(group, random_creation_and_destruction_keeps_memory_in_order, 0, device_count);
+  suite_add_tcase(suite, group);
+  SRunner *runner = srunner_create(suite);
+  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
