@@ -28,6 +28,7 @@ void main() {
     first_moment[offset[4] + i] = m;
     second_moment[offset[5] + i] = v;
     const VALUE p = parameters[offset[3] + i];
-    parameters[offset[3] + i] = p - learning_rate * (m * correction1 / (sqrt(v * correction2) + epsilon) + weight_decay * p);
+    const VALUE direction = m * correction1 / (sqrt(v * correction2) + epsilon);
+    parameters[offset[3] + i] = p - learning_rate * (direction + weight_decay * p);
   }
 }

@@ -74,7 +74,8 @@ void main() {
     const float total = row_sum == 0.0 ? not_a_number() : row_maximum + logarithm(row_sum);
     const uint label = labels[labels_offset + r];
     float value = 0.0;
-    if (label != IGNORE_LABEL) value = label < vocabulary ? total - logits[row.begin + min(label, vocabulary - 1)] : not_a_number();
+    if (label < vocabulary) value = total - logits[row.begin + label];
+    else if (label != IGNORE_LABEL) value = not_a_number();
     log_sum_exp[log_sum_exp_offset + r] = total;
     loss[loss_offset + r] = value;
   }

@@ -3,9 +3,9 @@
 //   next[r]       the smallest p > r with indices[p] == indices[r], or `rows`
 //   continued[p]  1 where p is somebody's next; zero-filled beforehand, so 0 marks the first position of each index
 //
-// One invocation links `positions_each` positions. The workgroup walks p upwards together, comparing each index that it loads
-// with all its own, until all have found theirs; every p is written by at most one invocation. R^2 / 2 comparisons at most,
-// none of them dependent on the vocabulary.
+// One invocation links `positions_each` positions. The workgroup walks p upwards together, comparing each index that it
+// loads with all its own, until all have found theirs; every p is written by at most one invocation. R^2 / 2 comparisons
+// at most, none of them dependent on the vocabulary.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "grid.glsl"

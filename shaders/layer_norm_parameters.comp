@@ -1,5 +1,6 @@
 // dweight[slab, c] = the sum over the slab's rows of dy x^ (x^ the normalised x), dbias[slab, c] that of dy; or += for a
-// single slab. One invocation sums `columns_each` column VALUEs of a slab; several slabs' partial sums are summed by sum_rows.comp.
+// single slab. One invocation sums `columns_each` column VALUEs of a slab; several slabs' partial sums are summed by
+// sum_rows.comp.
 // Bytes: 8 an element of x; 4 FLOP. Measured on lavapipe with two cores: 6.7 GB/s ([1024, 768]).
 #version 450
 #extension GL_GOOGLE_include_directive : require

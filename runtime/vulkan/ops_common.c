@@ -69,11 +69,21 @@ bool dure_vulkan_is_software(const dure_device *device) {
   return dure_vulkan_device_caps(device)->kind == DURE_DEVICE_CPU;
 }
 
+enum { LARGEST_GROUP = 256 };  // shaders/lib/workgroup.glsl
+
 uint32_t dure_vulkan_group_size(const dure_device *device, uint32_t wanted) {
   const dure_vulkan_caps *caps = dure_vulkan_device_caps(device);
   if (dure_vulkan_is_software(device)) wanted = caps->subgroup_size < 4 ? 4 : caps->subgroup_size;
   uint32_t size = 1;
-  while (size < wanted && 2 * size <= caps->max_invocations && size < 256) size *= 2;
+  while (size < wanted && 2 * size <= caps->max_invocations && size < LARGEST_GROUP) size *= 2;
+  return size;
+}
+
+uint32_t dure_vulkan_group_size_over(const dure_device *device, uint32_t wanted, uint64_t values) {
+  const uint32_t most_invocations = dure_vulkan_device_caps(device)->max_invocations;
+  const uint64_t most_iterations = device->info.limits.max_loop_iterations / 4;  // up to three loops, and some to spare
+  uint32_t size = dure_vulkan_group_size(device, wanted);
+  while (values / size > most_iterations && 2 * size <= most_invocations && size < LARGEST_GROUP) size *= 2;
   return size;
 }
 

@@ -39,6 +39,9 @@ uint32_t dure_vulkan_width(const dure_operand *const *operands, size_t count, ui
 bool dure_vulkan_is_software(const dure_device *device);
 // Invocations of a workgroup: one subgroup on a software driver, else `wanted` (a power of two) as far as allowed.
 uint32_t dure_vulkan_group_size(const dure_device *device, uint32_t wanted);
+// The same for a workgroup that loops over `values`, several times if need be: larger where one invocation would
+// otherwise pass limits.max_loop_iterations.
+uint32_t dure_vulkan_group_size_over(const dure_device *device, uint32_t wanted, uint64_t values);
 // Value of the constant `single_subgroup` (shaders/lib/workgroup.glsl) for workgroups of that size.
 bool dure_vulkan_is_single_subgroup(const dure_device *device, uint32_t group_size);
 // "base", "base_x4" (width 4), "base_subgroup", "base_x4_subgroup": the row of shaders/variants for this device.

@@ -22,23 +22,24 @@ static dure_status record_embedding(dure_device *device, dure_recording *recordi
   push.table_offset = dure_vulkan_bind(&dispatch, table, DURE_READ) / width;
   push.indices_offset = dure_vulkan_bind(&dispatch, indices, DURE_READ);
   push.y_offset = dure_vulkan_bind(&dispatch, y, accumulates ? DURE_READ_WRITE : DURE_WRITE) / width;
-  const uint32_t constants[] = {dure_vulkan_group_size(device, 128), accumulates};
+  const uint32_t constants[] = {dure_vulkan_group_size_over(device, 128, push.columns), accumulates};
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("embedding", width).text, constants, 2, &push,
                                   sizeof(push), push.rows);
 }
 
 // ---- gradient ----------------------------------------------------------------------------------------------------
 
-// Positions linked and summed at a time. An invocation walks at most this many links, well under llvmpipe's limit; and
-// the chain, of 8 bytes a position, is one binding.
+// Positions linked and summed at a time. An invocation walks at most this many links, which stays under the limit on
+// loops; and the chain, of 8 bytes a position, is one binding.
 enum { POSITIONS_MOST = 16384 };
+
+static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 static uint64_t positions_at_a_time(const dure_device *device, const dure_op_call *call) {
   const dure_limits *limits = &device->info.limits;
   const uint64_t in_binding = (limits->max_binding_bytes - limits->offset_alignment) / 8;
-  const uint64_t most = in_binding < POSITIONS_MOST ? in_binding : POSITIONS_MOST;
-  const uint64_t rows = dure_operand_count(&call->operands[0]);
-  return rows < most ? rows : most;
+  const uint64_t most = least_of(POSITIONS_MOST, least_of(in_binding, limits->max_loop_iterations / 2));
+  return least_of(most, dure_operand_count(&call->operands[0]));
 }
 
 // next [positions] and continued [positions] of embedding_chain.comp.

@@ -9,7 +9,7 @@ static bool is_aligned(const dure_operand *logits) {
 
 // One subgroup on software drivers; 256 elsewhere, and 64 for vocabularies of bytes.
 static uint32_t row_group_size(const dure_device *device, uint64_t vocabulary) {
-  return dure_vulkan_group_size(device, vocabulary <= 1024 ? 64 : 256);
+  return dure_vulkan_group_size_over(device, vocabulary <= 1024 ? 64 : 256, vocabulary / 4);
 }
 
 static dure_status record_cross_entropy(dure_device *device, dure_recording *recording, const dure_op_call *call) {

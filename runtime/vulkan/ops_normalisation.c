@@ -3,8 +3,8 @@
 #include "runtime/vulkan/ops_common.h"
 
 // Wider rows get the larger of two workgroups (each is one pipeline to compile).
-static uint32_t row_group_size(const dure_device *device, uint64_t columns) {
-  return dure_vulkan_group_size(device, columns <= 1024 ? 128 : 256);
+static uint32_t row_group_size(const dure_device *device, uint64_t columns, uint32_t width) {
+  return dure_vulkan_group_size_over(device, columns <= 1024 ? 128 : 256, columns / width);
 }
 
 static dure_status record_layer_norm(dure_device *device, dure_recording *recording, const dure_op_call *call) {
@@ -30,7 +30,7 @@ static dure_status record_layer_norm(dure_device *device, dure_recording *record
   push.y_offset = dure_vulkan_bind(&dispatch, y, DURE_WRITE) / width;
   push.mean_offset = dure_vulkan_bind(&dispatch, &call->operands[4], DURE_WRITE);
   push.reciprocal_deviation_offset = dure_vulkan_bind(&dispatch, &call->operands[5], DURE_WRITE);
-  const uint32_t group_size = row_group_size(device, columns);
+  const uint32_t group_size = row_group_size(device, columns, width);
   const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size),
                                 dure_operand_is_present(weight), dure_operand_is_present(bias)};
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "layer_norm", width).text,
@@ -61,7 +61,7 @@ static dure_status record_layer_norm_gradient(dure_device *device, dure_recordin
   push.reciprocal_deviation_offset = dure_vulkan_bind(&dispatch, &call->operands[4], DURE_READ);
   push.dx_offset =
       dure_vulkan_bind(&dispatch, dx, dure_vulkan_accumulates(call, 5) ? DURE_READ_WRITE : DURE_WRITE) / width;
-  const uint32_t group_size = row_group_size(device, columns);
+  const uint32_t group_size = row_group_size(device, columns, width);
   const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size),
                                 dure_operand_is_present(weight), dure_vulkan_accumulates(call, 5)};
   return dure_vulkan_dispatch_run(&dispatch,
