@@ -26,6 +26,8 @@ static dure_status create(const char *config_path, dure_device *device, dure_str
 
 void dure_model_destroy(dure_model *model) {
   if (model == NULL) return;
+  // Uploads may still be on their way when opening or compiling failed.
+  if (model->stream != NULL) dure_status_free(dure_stream_wait(model->stream, 0));
   dure_parameter_buffers_clear(&model->weights);
   dure_parameter_layout_clear(&model->layout);
   if (model->config.family != NULL) dure_model_config_clear(&model->config);
