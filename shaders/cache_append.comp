@@ -3,7 +3,7 @@
 //
 // 16 bytes an element of k.
 #version 450
-layout(local_size_x = 64) in;
+layout(local_size_x_id = 0) in;
 layout(push_constant) uniform Push {
   uint count;  // B * T * G * D
   uint T, G, D;
@@ -24,11 +24,13 @@ void main() {
   const uint d = i % D, g = i / D % G, row = i / (D * G), t = row % T, b = row / T;
   const uint past = positions[positions_offset + b];
   const uint capacity = block_size * blocks_per_sequence;
-  if (past >= capacity || t >= capacity - past) return;
-  const uint position = past + t;
-  const uint block = block_table[block_table_offset + b * blocks_per_sequence + position / block_size];
-  if (block >= blocks) return;
-  const uint at = ((block * block_size + position % block_size) * G + g) * D + d;
-  key_cache[key_cache_offset + at] = k[k_offset + row * k_t + g * k_h + d];
-  value_cache[value_cache_offset + at] = v[v_offset + row * v_t + g * v_h + d];
+  if (past < capacity && t < capacity - past) {
+    const uint position = past + t;
+    const uint block = block_table[block_table_offset + b * blocks_per_sequence + position / block_size];
+    if (block < blocks) {
+      const uint at = ((block * block_size + position % block_size) * G + g) * D + d;
+      key_cache[key_cache_offset + at] = k[k_offset + row * k_t + g * k_h + d];
+      value_cache[value_cache_offset + at] = v[v_offset + row * v_t + g * v_h + d];
+    }
+  }
 }

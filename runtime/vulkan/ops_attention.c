@@ -155,9 +155,11 @@ static dure_status record_cache_append(dure_device *device, dure_recording *reco
   push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
   push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ_WRITE);
   push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ_WRITE);
-  enum { GROUP_SIZE = 64 };
-  return dure_vulkan_dispatch_run(&dispatch, "cache_append", NULL, 0, &push, sizeof(push),
-                                  dure_vulkan_ceil_divide(push.count, GROUP_SIZE));
+  // On a software driver the workgroup is one subgroup. SwiftShader lost whole workgroups of 64 of this kernel (33
+  // tokens of 64 elements to an unaligned cache, different ones each time); with workgroups of 4 it never did.
+  const uint32_t group_size = dure_vulkan_group_size(device, 64);
+  return dure_vulkan_dispatch_run(&dispatch, "cache_append", &group_size, 1, &push, sizeof(push),
+                                  dure_vulkan_ceil_divide(push.count, group_size));
 }
 
 static dure_status record_attention_cached(dure_device *device, dure_recording *recording, const dure_op_call *call) {
