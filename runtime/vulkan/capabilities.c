@@ -51,7 +51,7 @@ static void read_limits(const VkPhysicalDeviceProperties *properties, vulkan_cap
   c->shared_bytes = limits->maxComputeSharedMemorySize;
   c->push_bytes = limits->maxPushConstantsSize;
   c->max_binding_bytes = limits->maxStorageBufferRange;
-  c->max_bound_storage_buffers = limits->maxPerStageDescriptorStorageBuffers;
+  c->max_storage_bindings = limits->maxPerStageDescriptorStorageBuffers;
   c->storage_alignment = limits->minStorageBufferOffsetAlignment;
   c->texel_alignment = limits->minTexelBufferOffsetAlignment;
   c->max_texel_elements = limits->maxTexelBufferElements;

@@ -27,7 +27,7 @@ typedef struct vulkan_capabilities {
   uint32_t shared_bytes, push_bytes;
   uint64_t max_binding_bytes, max_allocation_bytes;
   uint64_t storage_alignment, texel_alignment, max_texel_elements;
-  uint64_t max_bound_storage_buffers;
+  uint32_t max_storage_bindings;
   double timestamp_period;  // nanoseconds a tick
   uint32_t timestamp_bits;
 

@@ -123,6 +123,8 @@ dure_status vulkan_available_memory(dure_device *device, uint64_t *out_bytes);
 dure_status vulkan_buffer_create(dure_device *device, uint64_t size, dure_memory_kind kind, const char *label,
                                  dure_buffer **out_buffer);
 void vulkan_buffer_destroy(dure_buffer *buffer);
+// A host buffer that is not zeroed: touching all of a ring's pages costs 0.1 s, and most programs use few of them.
+DURE_MUST_CHECK dure_status vulkan_staging_create(vulkan_device *device, uint64_t size, dure_buffer **out_buffer);
 void vulkan_memory_release(vulkan_device *device);
 
 dure_status vulkan_stream_create(dure_device *device, dure_stream **out_stream);

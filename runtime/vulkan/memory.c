@@ -228,19 +228,25 @@ static dure_status create_parts(vulkan_device *device, dure_memory_kind kind, co
   VULKAN_TRY(device,
              device->api.BindBufferMemory(device->handle, buffer->handle, buffer->block->memory, buffer->place.offset),
              "binding memory of buffer '%s'", label);
+  return NULL;
+}
+
+static dure_status zero(vulkan_device *device, vulkan_buffer *buffer) {
   if (buffer->block->mapped == NULL) return zero_on_device(device, buffer);
   memset(buffer->block->mapped + buffer->place.offset, 0, buffer->handle_size);
   return NULL;
 }
 
-dure_status vulkan_buffer_create(dure_device *head, uint64_t size, dure_memory_kind kind, const char *label,
-                                 dure_buffer **out_buffer) {
+static dure_status create_buffer(vulkan_device *device, uint64_t size, dure_memory_kind kind, const char *label,
+                                 bool is_zeroed, dure_buffer **out_buffer) {
   *out_buffer = NULL;
-  vulkan_device *device = vulkan_device_of(head);
   vulkan_buffer *buffer = calloc(1, sizeof(*buffer));
   if (buffer == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to describe buffer '%s'", label);
+  buffer->head.device = &device->head;
+  buffer->head.kind = kind;
   buffer->handle_size = round_up(size, handle_granule);
   dure_status status = create_parts(device, kind, label, buffer);
+  if (status == NULL && is_zeroed) status = zero(device, buffer);
   if (status != NULL) {
     destroy_parts(device, buffer);
     return status;
@@ -248,6 +254,15 @@ dure_status vulkan_buffer_create(dure_device *head, uint64_t size, dure_memory_k
   if (kind == DURE_MEMORY_HOST) buffer->head.mapped = buffer->block->mapped + buffer->place.offset;
   *out_buffer = &buffer->head;
   return NULL;
+}
+
+dure_status vulkan_buffer_create(dure_device *head, uint64_t size, dure_memory_kind kind, const char *label,
+                                 dure_buffer **out_buffer) {
+  return create_buffer(vulkan_device_of(head), size, kind, label, true, out_buffer);
+}
+
+dure_status vulkan_staging_create(vulkan_device *device, uint64_t size, dure_buffer **out_buffer) {
+  return create_buffer(device, size, DURE_MEMORY_HOST, "staging", false, out_buffer);
 }
 
 void vulkan_buffer_destroy(dure_buffer *buffer) {

@@ -87,6 +87,12 @@ dure_status vulkan_requirements_check(const dure_vulkan_caps *caps, const dure_s
     return dure_fail(DURE_UNSUPPORTED, "kernel %s needs %u bytes of shared memory, the device has %u", shader->name,
                      requirements.shared_bytes, caps->shared_bytes);
   }
+  uint32_t bindings = 0;
+  for (const char *kind = shader->kinds; *kind != '\0'; kind++) bindings += *kind != 't';
+  if (bindings > caps->max_storage_bindings) {
+    return dure_fail(DURE_UNSUPPORTED, "kernel %s needs %u storage buffers at once, the device allows %u", shader->name,
+                     bindings, caps->max_storage_bindings);
+  }
   uint32_t size = requirements.subgroup_size;
   if (size != 0 && (size < caps->subgroup_minimum || size > caps->subgroup_maximum)) {
     return dure_fail(DURE_UNSUPPORTED, "kernel %s needs subgroups of %u, the device offers %u to %u", shader->name,
@@ -193,6 +199,7 @@ static void plan_caps(const vulkan_capabilities *c, vulkan_environment environme
   }
   caps->shared_bytes = (uint32_t)limited(c->shared_bytes, environment, "DURE_VULKAN_LIMIT_SHARED");
   caps->max_binding_bytes = limited(c->max_binding_bytes, environment, "DURE_VULKAN_LIMIT_BINDING");
+  caps->max_storage_bindings = c->max_storage_bindings;
   caps->storage_alignment = c->storage_alignment;
   if (dure_vulkan_caps_has(caps, DURE_VULKAN_TEXEL_BUFFERS)) {
     caps->max_texel_elements = limited(c->max_texel_elements, environment, "DURE_VULKAN_LIMIT_TEXELS");

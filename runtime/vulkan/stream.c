@@ -285,11 +285,7 @@ static bool find_room(const vulkan_stream *stream, uint64_t size, uint64_t *out_
 // Takes `size` bytes (at most chunk_bytes) of the ring for the next serial.
 static dure_status take_staging(vulkan_stream *stream, uint64_t size, void *target, uint64_t *out_offset) {
   vulkan_device *device = stream->device;
-  if (stream->staging == NULL) {
-    DURE_TRY(vulkan_buffer_create(&device->head, staging_bytes, DURE_MEMORY_HOST, "staging", &stream->staging));
-    stream->staging->device = &device->head;
-    stream->staging->kind = DURE_MEMORY_HOST;
-  }
+  if (stream->staging == NULL) DURE_TRY(vulkan_staging_create(device, staging_bytes, &stream->staging));
   if (stream->part_count == stream->part_capacity) {
     size_t capacity = stream->part_capacity * 2 + 16;
     staging_part *grown = realloc(stream->parts, capacity * sizeof(*grown));

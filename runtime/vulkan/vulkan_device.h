@@ -38,6 +38,7 @@ typedef struct dure_vulkan_caps {
   uint32_t max_group_size[3];
   uint32_t max_group_count[3];
   uint32_t shared_bytes;
+  uint32_t max_storage_bindings;  // `r` and `w` bindings of one kernel; Vulkan promises only 4
   uint64_t max_binding_bytes;
   uint64_t storage_alignment;   // of a storage binding's offset
   uint64_t max_texel_elements;  // 16-byte texels of one `t` binding; 0 without texel buffers

@@ -22,6 +22,7 @@ static vulkan_capabilities graphics_card(void) {
                            .max_group_count = {65535, 65535, 65535},
                            .shared_bytes = 49152,
                            .push_bytes = 256,
+                           .max_storage_bindings = 4,
                            .max_binding_bytes = 1ull << 32,
                            .max_allocation_bytes = 1ull << 32,
                            .storage_alignment = 16,
@@ -52,6 +53,7 @@ static const dure_shader kernels[] = {
     {"waves", words, &words_bytes, "rw", 4, "subgroup:64"},
     {"left_out", NULL, NULL, "rw", 4, "int64"},
     {"odd", words, &words_bytes, "rw", 4, "warp_drive"},
+    {"many", words, &words_bytes, "ttrrrww", 4, "texel_buffers"},
 };
 enum { kernel_count = sizeof(kernels) / sizeof(kernels[0]) };
 
@@ -137,6 +139,7 @@ START_TEST(kernels_are_refused_by_what_is_missing) {
   ck_assert_int_eq(code_of_kernel(&plan, 3), DURE_OK);
   ck_assert_int_eq(code_of_kernel(&plan, 4), DURE_UNSUPPORTED);
   ck_assert_int_eq(code_of_kernel(&plan, 5), DURE_INTERNAL);
+  ck_assert_int_eq(code_of_kernel(&plan, 6), DURE_UNSUPPORTED);
   variables[0][0] = "DURE_VULKAN_LIMIT_SHARED";
   variables[0][1] = "32768";
   variables[1][0] = "DURE_VULKAN_SUBGROUP_SIZE_CONTROL";
