@@ -38,6 +38,7 @@ typedef struct trainer {
   uint64_t saved_step;        // of the last checkpoint saved or found; UINT64_MAX: none
   uint64_t clock;             // when the last step ended
   double smoothed_seconds;    // a step
+  uint32_t timed_steps;       // that it is made of, at most 10
 } trainer;
 
 static void say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
@@ -415,9 +416,10 @@ static dure_status save(trainer *t) {
 }
 
 static void report_progress(trainer *t, const dure_metrics_row *row) {
-  // The first step compiles kernels: it says little about the others.
-  bool is_early = t->smoothed_seconds <= 0 || t->smoothed_seconds > 4 * row->seconds;
-  t->smoothed_seconds = is_early ? row->seconds : 0.9 * t->smoothed_seconds + 0.1 * row->seconds;
+  // A running mean of about ten steps; the first one compiles kernels and says little about the others.
+  uint32_t weight = t->timed_steps < 2 ? 1 : t->timed_steps < 10 ? t->timed_steps : 10;
+  t->smoothed_seconds += (row->seconds - t->smoothed_seconds) / weight;
+  if (t->timed_steps < 10) t->timed_steps++;
   if (t->observer->progress == NULL) return;
   uint64_t step_tokens = samples_per_step(t) * t->shape.context;
   const dure_train_progress progress = {
