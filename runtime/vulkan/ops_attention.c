@@ -1,4 +1,8 @@
 // attention, attention_gradient, cache_append and attention_cached: strides and sizes of the call, and its dispatches.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
@@ -45,6 +49,57 @@ static attention_push describe(const dure_op_call *call) {
   return push;
 }
 
+// ---- choices -----------------------------------------------------------------------------------------------------
+
+typedef enum attention_pass { FORWARD, GRADIENT_OF_Q, GRADIENT_OF_K_V, PASS_COUNT } attention_pass;
+
+// Kernels by head size, "<name>_<head size>", and the queries or keys of a workgroup: 8 lanes, each with the QUERIES or
+// KEYS of shaders/variants/attention.txt.
+static const char *const texel_names[PASS_COUNT] = {"attention_texel", "attention_gradient_q_texel",
+                                                    "attention_gradient_kv_texel"};
+static const char *const plain_names[PASS_COUNT] = {"attention_plain", "attention_gradient_q_plain",
+                                                    "attention_gradient_kv_plain"};
+static const struct texel_choice {
+  uint32_t head_size;
+  uint32_t rows[PASS_COUNT];
+} texel_choices[] = {
+    {32, {32, 32, 32}},
+    {64, {32, 16, 16}},
+    {96, {16, 16, 8}},
+    {128, {16, 8, 8}},
+};
+
+typedef struct attention_kernel {
+  char name[64];
+  uint32_t rows;  // of T, a workgroup
+} attention_kernel;
+
+// Rows of head size begin at 16 bytes, and the whole may be bound as texels.
+static bool is_in_quads(const dure_device *device, const dure_operand *operand) {
+  for (uint32_t axis = 0; axis + 1 < operand->rank; axis++) {
+    if (operand->shape[axis] > 1 && operand->stride[axis] % 4 != 0) return false;
+  }
+  return operand->offset % 16 == 0 &&
+         dure_operand_span(operand) / 16 <= dure_vulkan_device_caps(device)->max_texel_elements;
+}
+
+// DURE_VULKAN_ATTENTION=plain keeps to the plain kernels, for tests and measurements.
+static attention_kernel choose_kernel(const dure_device *device, const dure_op_call *call, attention_pass pass,
+                                      bool in_quads) {
+  attention_kernel kernel = {.rows = PLAIN_ROWS};
+  const char *forced = getenv("DURE_VULKAN_ATTENTION");
+  const bool may_be_texel = in_quads && (forced == NULL || strcmp(forced, "plain") != 0);
+  for (size_t i = 0; may_be_texel && i < sizeof(texel_choices) / sizeof(texel_choices[0]); i++) {
+    if (texel_choices[i].head_size != call->operands[0].shape[3]) continue;
+    snprintf(kernel.name, sizeof(kernel.name), "%s_%u", texel_names[pass], texel_choices[i].head_size);
+    kernel.rows = texel_choices[i].rows[pass];
+    if (dure_vulkan_device_has_kernel(device, kernel.name)) return kernel;
+  }
+  snprintf(kernel.name, sizeof(kernel.name), "%s", plain_names[pass]);
+  kernel.rows = PLAIN_ROWS;
+  return kernel;
+}
+
 // Adds `kernel` over tiles of T, heads and sequences.
 static dure_status run(const dure_vulkan_dispatch *dispatch, const char *kernel, const void *push, size_t push_size,
                        uint64_t tiles, uint64_t heads, uint64_t batch) {
@@ -73,7 +128,10 @@ static dure_status record_attention(dure_device *device, dure_recording *recordi
   push.v_offset = dure_vulkan_bind(&dispatch, &call->operands[V], DURE_READ);
   push.y_offset = dure_vulkan_bind(&dispatch, &call->operands[Y], DURE_WRITE);
   push.log_sum_exp_offset = dure_vulkan_bind(&dispatch, &call->operands[LOG_SUM_EXP], DURE_WRITE);
-  return run(&dispatch, "attention_plain", &push, sizeof(push), dure_vulkan_ceil_divide(push.T, PLAIN_ROWS), push.H,
+  bool in_quads = true;
+  for (uint32_t i = Q; i <= Y; i++) in_quads = in_quads && is_in_quads(device, &call->operands[i]);
+  const attention_kernel kernel = choose_kernel(device, call, FORWARD, in_quads);
+  return run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.H,
              call->operands[Q].shape[0]);
 }
 
@@ -110,7 +168,11 @@ static dure_status record_attention_gradient(dure_device *device, dure_recording
   strides_of(&call->operands[GRADIENT_DQ], &push.dq_t, &push.dq_h);
   strides_of(&call->operands[GRADIENT_DK], &push.dk_t, &push.dk_h);
   strides_of(&call->operands[GRADIENT_DV], &push.dv_t, &push.dv_h);
-  const uint64_t batch = call->operands[GRADIENT_Q].shape[0], tiles = dure_vulkan_ceil_divide(push.T, PLAIN_ROWS);
+  const uint64_t batch = call->operands[GRADIENT_Q].shape[0];
+  bool in_quads = true;
+  for (uint32_t i = GRADIENT_Q; i <= GRADIENT_DV; i++) {
+    in_quads = in_quads && (i == GRADIENT_LOG_SUM_EXP || is_in_quads(device, &call->operands[i]));
+  }
 
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
@@ -118,14 +180,17 @@ static dure_status record_attention_gradient(dure_device *device, dure_recording
   push.y_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_Y], DURE_READ);
   push.dq_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DQ], DURE_WRITE);
   push.delta_offset = dure_vulkan_bind(&dispatch, &call->workspace, DURE_WRITE);
-  DURE_TRY(run(&dispatch, "attention_gradient_q_plain", &push, sizeof(push), tiles, push.H, batch));
+  attention_kernel kernel = choose_kernel(device, call, GRADIENT_OF_Q, in_quads);
+  DURE_TRY(
+      run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.H, batch));
 
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   bind_gradient_inputs(&dispatch, call, &push);
   push.delta_offset = dure_vulkan_bind(&dispatch, &call->workspace, DURE_READ);
   push.dk_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DK], DURE_WRITE);
   push.dv_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DV], DURE_WRITE);
-  return run(&dispatch, "attention_gradient_kv_plain", &push, sizeof(push), tiles, push.G, batch);
+  kernel = choose_kernel(device, call, GRADIENT_OF_K_V, in_quads);
+  return run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.G, batch);
 }
 
 // ---- the paged cache ---------------------------------------------------------------------------------------------
