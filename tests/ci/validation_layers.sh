@@ -46,9 +46,9 @@ run_validated() {
 ls "$DURE_BUILD_DIR"/tests/test_conformance_* >/dev/null 2>&1 || { echo "no conformance tests in $DURE_BUILD_DIR"; exit 1; }
 mkdir "$folder/debian" "$folder/newer"
 write_settings "$folder/debian" "enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT"
-run_validated debian
+[ "${1:-}" = newer ] || run_validated debian
 if [ -e "$newer_layer" ]; then
   sed "s|\"libVkLayer_khronos_validation.so\"|\"$newer_layer\"|" "$debian_manifest" >"$folder/newer/layer.json"
-  write_settings "$folder/newer" "validate_sync = true" "syncval_submit_time_validation = true"
+  write_settings "$folder/newer" "validate_sync = true" "syncval_full_validation = true"
   VK_LAYER_PATH=$folder/newer run_validated newer
 fi
