@@ -73,15 +73,20 @@ static void print_failure(const report *r, const dure_conformance_result *result
   fprintf(stderr, "\n");
 }
 
+// Failures, what was skipped and why, and for each op that is unsupported the first time it is said.
+static bool is_worth_telling(const report *r, const dure_conformance_result *result) {
+  if (result->outcome == DURE_CONFORMANCE_UNSUPPORTED) {
+    return strcmp(r->op, result->op) != 0 || r->counts[DURE_CONFORMANCE_UNSUPPORTED] == 0;
+  }
+  return result->outcome == DURE_CONFORMANCE_FAIL || result->outcome == DURE_CONFORMANCE_SKIPPED;
+}
+
 static void receive(void *context, const dure_conformance_result *result) {
   report *r = context;
-  if (result->outcome == DURE_CONFORMANCE_FAIL || result->outcome == DURE_CONFORMANCE_SKIPPED) print_failure(r, result);
-  if (r->as_json) {
-    print_json_result(r, result);
-    return;
-  }
+  if (is_worth_telling(r, result)) print_failure(r, result);
+  if (r->as_json) print_json_result(r, result);
   if (strcmp(r->op, result->op) != 0) {
-    print_op(r);
+    if (!r->as_json) print_op(r);
     snprintf(r->op, sizeof(r->op), "%s", result->op);
     memset(r->counts, 0, sizeof(r->counts));
     r->seconds = r->worst_error = 0;

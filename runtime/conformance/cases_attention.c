@@ -106,7 +106,7 @@ static void add_all(dure_case_list *list, dure_op op) {
 void dure_cases_attention(dure_case_list *list) {
   add_all(list, DURE_OP_attention);
   if (!list->full) return;
-  dure_case *c = add(list, DURE_OP_attention, (shape){1030, 32, 16, 16, 65, 0});  // each of q, k, v, y passes 128 MiB
+  dure_case *c = add(list, DURE_OP_attention, (shape){1030, 32, 16, 16, 64, 0});  // each of q, k, v, y passes 128 MiB
   for (uint32_t i = Q; i <= Y; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_UNIFORM, 2, -1);
 }
 
