@@ -44,7 +44,7 @@ static dure_status open_all(const char *run, uint64_t done, dure_run_files *file
   dure_status status = dure_metrics_open(metrics_path, done, add_to_curves, files, &files->metrics);
   free(metrics_path);
   DURE_TRY(status);
-  return dure_tensorboard_create(run, done > 0 ? done + 1 : 0, &files->board);
+  return dure_tensorboard_create(run, done + 1, &files->board);
 }
 
 dure_status dure_run_files_open(const char *run, uint64_t done, uint64_t last_step, dure_run_files **out_files) {

@@ -369,6 +369,11 @@ static dure_status read_held_out(const trainer *t, uint64_t batch, uint64_t chos
   return NULL;
 }
 
+// Whoever interrupts does not wait for an evaluation, except for the last one: the run is over after it.
+static bool gives_up_evaluating(const trainer *t, uint64_t step) {
+  return step != t->last_step && dure_os_interrupted();
+}
+
 // The held-out loss, of everything at the last step and of --eval-tokens before that.
 static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double *out_bits_per_byte) {
   const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader), T = t->shape.context;
@@ -381,6 +386,7 @@ static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double 
   uint64_t labels = 0;
   dure_status status = NULL;
   for (uint64_t batch = 0; batch * t->shape.batch_size < chosen && status == NULL; batch++) {
+    if (gives_up_evaluating(t, step)) break;
     status = read_held_out(t, batch, chosen, count);
     if (status == NULL) status = dure_scorer_run(t->scorer, t->tokens, t->labels, losses);
     for (uint64_t i = 0; i < batch_tokens && status == NULL; i++) {
@@ -434,6 +440,7 @@ static void report_progress(trainer *t, const dure_metrics_row *row) {
 
 static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
   DURE_TRY(evaluate(t, row->step, &row->evaluation_loss, &row->bits_per_byte));
+  if (gives_up_evaluating(t, row->step)) return NULL;
   row->has_evaluation = true;
   t->result->has_evaluation = true;
   t->result->evaluation_loss = row->evaluation_loss;
