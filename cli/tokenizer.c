@@ -1,12 +1,12 @@
 // dure tokenizer train | encode | decode
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "data/bpe_train.h"
 #include "data/documents.h"
 #include "data/jsonl.h"
@@ -45,38 +45,6 @@ static dure_status read_line(line_reader *reader, const char *name, const char *
 
 static size_t without_newline(const char *line, size_t length) {
   return length > 0 && line[length - 1] == '\n' ? length - 1 : length;
-}
-
-// Standard output may be a full disk or a closed pipe.
-static dure_status check_output(void) {
-  return fflush(stdout) != 0 || ferror(stdout) ? dure_fail_errno("cannot write to standard output") : NULL;
-}
-
-// A JSON string with U+FFFD for each run of bytes that is not UTF-8.
-static json_t *lossy_json_string(const char *text, size_t length) {
-  char *valid = malloc(3 * length + 1);
-  size_t written = 0;
-  for (size_t at = 0; at < length && valid != NULL;) {
-    size_t good = dure_utf8_valid_prefix(text + at, length - at);
-    memcpy(valid + written, text + at, good);
-    written += good;
-    at += good;
-    size_t bad = dure_utf8_invalid_prefix(text + at, length - at);
-    if (bad > 0) written += dure_utf8_write(0xFFFD, valid + written);
-    at += bad;
-  }
-  json_t *value = valid != NULL ? json_stringn(valid, written) : NULL;
-  free(valid);
-  return value;
-}
-
-static dure_status print_json(json_t *object) {
-  char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
-  json_decref(object);
-  if (text == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a line of output");
-  puts(text);
-  free(text);
-  return NULL;
 }
 
 // ---- train ----
@@ -258,7 +226,7 @@ static dure_status encode_input(const char *path, const char *text, bool as_json
   free(reader.line);
   dure_ids_free(&ids);
   dure_tokenizer_close(tokenizer);
-  return status != NULL ? status : check_output();
+  return status != NULL ? status : output_check();
 }
 
 static int run_encode(int argc, char **argv) {
@@ -324,7 +292,7 @@ static dure_status decode_line(const dure_tokenizer *tokenizer, bool skip_specia
   DURE_TRY(dure_tokenizer_decode(tokenizer, ids->ids, ids->count, skip_special, &text, &length));
   dure_status status = NULL;
   if (as_json) {
-    status = print_json(json_pack("{s:o}", "text", lossy_json_string(text, length)));
+    status = output_json(json_pack("{s:o}", "text", output_json_text(text, length)));
   } else {
     fwrite(text, 1, length, stdout);
     putchar('\n');
@@ -357,7 +325,7 @@ static dure_status decode_input(const char *path, const char *text, bool skip_sp
   free(reader.line);
   dure_ids_free(&ids);
   dure_tokenizer_close(tokenizer);
-  return status != NULL ? status : check_output();
+  return status != NULL ? status : output_check();
 }
 
 static int run_decode(int argc, char **argv) {
