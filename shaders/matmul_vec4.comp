@@ -6,16 +6,27 @@
 //   x ->  invocation 0: 4 columns | invocation 1: 4 columns | ...   (the next quad lies 4 * WIDTH columns on)
 //   ROWS rows each, in vec4 registers; k advances by 4
 //
+// QUADS_SHARE_A, for subgroups of exactly 4 invocations: they own the same rows, so each loads a quarter of their part of a
+// and hands it round. SwiftShader's loads are a gather of 4 scalars, 40 instructions, whatever the addresses: fewer loads
+// make up for the swizzles many times over. Its allocator keeps nothing in registers across statements: the sum of one
+// output over 4 values of k is one statement.
+//
 // Needs: rows of a and b that begin at multiples of 4 elements; the dimensions that lie contiguous in a and b multiples of 4.
 // 2 K FLOP an output; 4 K (1 / ROWS + 1 / (4 QUADS)) + 4 bytes an output. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
+#ifdef QUADS_SHARE_A
+#extension GL_KHR_shader_subgroup_quad : require
+#endif
 #include "matmul.glsl"
 
 layout(local_size_x = WIDTH, local_size_y = HEIGHT) in;
 layout(set = 0, binding = 0) readonly buffer A { vec4 a[]; };
 layout(set = 0, binding = 1) readonly buffer B { vec4 b[]; };
+#ifdef STAGED
+shared vec4 stage[ROWS * QUADS * WIDTH * HEIGHT];  // each invocation only reads what it wrote
+#endif
 
 void main() {
   const uint row0 = (gl_WorkGroupID.y * HEIGHT + gl_LocalInvocationID.y) * ROWS;
@@ -29,9 +40,15 @@ void main() {
     UNROLL for (int j = 0; j < QUADS; j++) sum[i][j] = first[j];
 
   // Rows and columns outside are read as the last ones: never stored.
+#ifdef QUADS_SHARE_A
+  const uint share = gl_SubgroupInvocationID % 4;
+#endif
 #ifdef TRANSPOSE_A
   uint a_at[ROWS / 4];
   UNROLL for (int i = 0; i < ROWS / 4; i++) a_at[i] = a0 + min(row0 + 4 * i, (M - 1) / 4 * 4) / 4;
+#elif defined(QUADS_SHARE_A)
+  uint a_at[ROWS / 4];
+  UNROLL for (int i = 0; i < ROWS / 4; i++) a_at[i] = a0 + min(row0 + 4 * i + share, M - 1) * (a_stride / 4);
 #else
   uint a_at[ROWS];
   UNROLL for (int i = 0; i < ROWS; i++) a_at[i] = a0 + min(row0 + i, M - 1) * (a_stride / 4);
@@ -44,39 +61,31 @@ void main() {
   UNROLL for (int j = 0; j < QUADS; j++) b_at[j] = b0 + min(column0 + j * (4 * WIDTH), (N - 1) / 4 * 4) / 4;
 #endif
 
-#if defined(TRANSPOSE_A) && !defined(TRANSPOSE_B)
-  // Both contiguous across k: outer products, 4 values of k a turn and then those left over.
-#define OUTER(k)                                                                              \
-  {                                                                                           \
-    vec4 left[ROWS / 4];                                                                      \
-    UNROLL for (int i = 0; i < ROWS / 4; i++) left[i] = a[a_at[i] + (k) * (a_stride / 4)];    \
-    UNROLL for (int j = 0; j < QUADS; j++) {                                                  \
-      const vec4 right = b[b_at[j] + (k) * (b_stride / 4)];                                   \
-      UNROLL for (int i = 0; i < ROWS; i++) sum[i][j] = fma(vec4(left[i / 4][i % 4]), right, sum[i][j]); \
-    }                                                                                         \
-  }
-  const uint K4 = K / 4 * 4;
-  for (uint k = 0; k < K4; k += 4) {
-    OUTER(k)
-    OUTER(k + 1)
-    OUTER(k + 2)
-    OUTER(k + 3)
-  }
-  for (uint k = K4; k < K; k++) OUTER(k)
-#else
-  for (uint k = 0; k < K / 4; k++) {  // in fours: K is a multiple of 4
+  for (uint k = 0; k < K / 4; k++) {  // in fours
+    vec4 left[ROWS];                  // 4 values of k of each row
 #ifdef TRANSPOSE_A
-    vec4 part[ROWS / 4][4], left[ROWS];
-    UNROLL for (int i = 0; i < ROWS / 4; i++)
-      UNROLL for (int e = 0; e < 4; e++) part[i][e] = a[a_at[i] + (k * 4 + e) * (a_stride / 4)];
-    UNROLL for (int i = 0; i < ROWS; i++)
-      left[i] = vec4(part[i / 4][0][i % 4], part[i / 4][1][i % 4], part[i / 4][2][i % 4], part[i / 4][3][i % 4]);
+    vec4 part[4];
+    UNROLL for (int i = 0; i < ROWS; i++) {
+      if (i % 4 == 0) {
+#ifdef QUADS_SHARE_A
+        const vec4 mine = a[a_at[i / 4] + (k * 4 + share) * (a_stride / 4)];
+        UNROLL for (int e = 0; e < 4; e++) part[e] = subgroupQuadBroadcast(mine, e);
 #else
-    vec4 left[ROWS];
+        UNROLL for (int e = 0; e < 4; e++) part[e] = a[a_at[i / 4] + (k * 4 + e) * (a_stride / 4)];
+#endif
+      }
+      left[i] = vec4(part[0][i % 4], part[1][i % 4], part[2][i % 4], part[3][i % 4]);
+    }
+#elif defined(QUADS_SHARE_A)
+    UNROLL for (int i = 0; i < ROWS; i += 4) {
+      const vec4 mine = a[a_at[i / 4] + k];
+      UNROLL for (int e = 0; e < 4; e++) left[i + e] = subgroupQuadBroadcast(mine, e);
+    }
+#else
     UNROLL for (int i = 0; i < ROWS; i++) left[i] = a[a_at[i] + k];
 #endif
     UNROLL for (int j = 0; j < QUADS; j++) {
-      vec4 right[4];  // 4 values of k of 4 columns
+      vec4 right[4];  // 4 columns of each of 4 values of k
 #ifdef TRANSPOSE_B
       vec4 columns[4];
       UNROLL for (int e = 0; e < 4; e++) columns[e] = b[b_at[j * 4 + e] + k];
@@ -84,12 +93,34 @@ void main() {
 #else
       UNROLL for (int e = 0; e < 4; e++) right[e] = b[b_at[j] + (k * 4 + e) * (b_stride / 4)];
 #endif
-      UNROLL for (int i = 0; i < ROWS; i++)
-        UNROLL for (int e = 0; e < 4; e++) sum[i][j] = fma(vec4(left[i][e]), right[e], sum[i][j]);
+      UNROLL for (int i = 0; i < ROWS; i++) {
+        UNROLL for (int c = 0; c < 4; c++) {
+          float total = sum[i][j][c];
+          UNROLL for (int e = 0; e < 4; e++) total = fma(left[i][e], right[e][c], total);
+          sum[i][j][c] = total;
+        }
+      }
+    }
+  }
+#if defined(TRANSPOSE_A) && !defined(TRANSPOSE_B)
+  for (uint k = K / 4 * 4; k < K; k++) {  // K is a multiple of 4 when a or b is contiguous along it
+    UNROLL for (int j = 0; j < QUADS; j++) {
+      const vec4 right = b[b_at[j] + k * (b_stride / 4)];
+      UNROLL for (int i = 0; i < ROWS; i++) sum[i][j] = fma(vec4(a[a_at[i / 4] + k * (a_stride / 4)][i % 4]), right, sum[i][j]);
     }
   }
 #endif
 
+#ifdef STAGED
+  // Unrolled stores with all their conditions take llvmpipe ten seconds to compile: a loop over what was put aside instead.
+  const uint me = gl_LocalInvocationIndex;
+  UNROLL for (int i = 0; i < ROWS; i++)
+    UNROLL for (int j = 0; j < QUADS; j++) stage[(i * QUADS + j) * (WIDTH * HEIGHT) + me] = sum[i][j];
+  KEEP_LOOP for (int i = 0; i < ROWS; i++)
+    KEEP_LOOP for (int j = 0; j < QUADS; j++)
+      store4(row0 + i, column0 + j * (4 * WIDTH), stage[(i * QUADS + j) * (WIDTH * HEIGHT) + me]);
+#else
   UNROLL for (int i = 0; i < ROWS; i++)
     UNROLL for (int j = 0; j < QUADS; j++) store4(row0 + i, column0 + j * (4 * WIDTH), sum[i][j]);
+#endif
 }

@@ -11,13 +11,14 @@
 #define NO_TT DURE_MATMUL_NO_TT
 #define TAILS DURE_MATMUL_TAILS
 
-enum { TEXEL, TEXEL_16, TEXEL_LOOSE, VEC4, VEC4_16X128, PLAIN, VARIANT_COUNT };
+enum { TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, PLAIN, VARIANT_COUNT };
 
 static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
     // name                                  tile      flags
     [TEXEL] = {"matmul_texel", 32, 64, QUADS | TEXELS | NO_TT | TAILS},
     [TEXEL_16] = {"matmul_texel_16", 16, 64, QUADS | TEXELS | NO_TT | TAILS},
     [TEXEL_LOOSE] = {"matmul_texel_loose", 32, 64, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS | NO_TT | TAILS},
+    [QUAD] = {"matmul_quad", 64, 32, QUADS | NO_TT},
     [VEC4] = {"matmul_vec4", 64, 32, QUADS | NO_TT},
     [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128, QUADS | NO_TT},
     [PLAIN] = {"matmul_plain", 32, 32, 0},
@@ -37,7 +38,8 @@ static const struct choice {
     {DURE_VULKAN_DRIVER_LLVMPIPE, 1, 16, TEXEL_16},        // 78 / 65 / 76
     {DURE_VULKAN_DRIVER_LLVMPIPE, 1, UINT32_MAX, TEXEL_LOOSE},
     {DURE_VULKAN_DRIVER_LLVMPIPE, 1, UINT32_MAX, VEC4_16X128},  // 26 / 25 / 24
-    {DURE_VULKAN_DRIVER_OTHER, 1, UINT32_MAX, VEC4},            // SwiftShader: 5.9 / 5.2 / 5.9
+    {DURE_VULKAN_DRIVER_SWIFTSHADER, 1, UINT32_MAX, QUAD},      // 7.8 / 8.5 / 7.5
+    {DURE_VULKAN_DRIVER_OTHER, 1, UINT32_MAX, VEC4},            // on SwiftShader: 6.3 / 5.2 / 5.9
 };
 
 static bool fits_texels(const dure_vulkan_caps *caps, uint64_t bytes) { return bytes / 16 <= caps->max_texel_elements; }
