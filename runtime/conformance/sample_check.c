@@ -22,9 +22,12 @@ static int compare_descending(const void *left, const void *right) {
 
 // The smallest probability that stays when the cuts fall as far down (or up) as rounding errors allow.
 static double smallest_kept(const sample_row *row, bool lenient) {
-  double k = floor(row->top_k), mass = 0;
+  double k = floor(row->top_k), mass = 0, kept_mass = 0;
   uint64_t kept = k >= 1 && k < (double)row->count ? (uint64_t)k : row->count;
-  double smallest = row->sorted[kept - 1], wanted = row->top_p + (lenient ? row->slack : -row->slack);
+  double smallest = row->sorted[kept - 1];
+  while (kept < row->count && row->sorted[kept] == smallest) kept++;  // ties with the last one stay
+  for (uint64_t i = 0; i < kept; i++) kept_mass += row->sorted[i];
+  double wanted = (row->top_p + (lenient ? row->slack : -row->slack)) * kept_mass;
   for (uint64_t i = 0; i < kept && row->top_p < 1; i++) {
     mass += row->sorted[i];
     if (mass >= wanted) {
