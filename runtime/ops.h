@@ -129,8 +129,9 @@ typedef struct dure_adamw_attributes {
 //   token u32 [B]. Only the first candidate_count logits of a row are considered (0: all V).
 //   temperature 0: the largest logit, the lowest index on ties. Else p = softmax(logits / temperature) is cut to the
 //   top_k most probable (0: all; ties with the last one stay) and of those to the smallest set of the most probable
-//   whose mass reaches top_p (1: all; ties stay); the token is the first in index order at which the running mass of
-//   what is left, scaled to 1, exceeds u = dure_random_uniform(random, row).
+//   whose mass reaches top_p of theirs together (1: all; ties stay), the order in which transformers cuts; the token is
+//   the first in index order at which the running mass of what is left, scaled to 1, exceeds
+//   u = dure_random_uniform(random, row).
 enum { DURE_SAMPLE_TEMPERATURE, DURE_SAMPLE_TOP_K, DURE_SAMPLE_TOP_P, DURE_SAMPLE_COUNT = 4 };
 typedef struct dure_sample_attributes {
   uint32_t candidate_count;

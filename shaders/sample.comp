@@ -107,14 +107,18 @@ Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
   return tally;
 }
 
-// The mass of the whole row.
-float total_mass() {
+// The mass of the keys from `floor_key` on.
+float mass_from(uint floor_key) {
   vec4 sum = vec4(0.0);
-  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) sum += mass(logits4[i]);
+  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
+    const vec4 values = logits4[i];
+    sum += mix(mass(values), vec4(0.0), lessThan(keys(values), uvec4(floor_key)));
+  }
   bvec4 outside;
   uint place;
   const vec4 values = load_end(outside, place);
-  sum = workgroup_sum(sum + mix(mass(values), vec4(0.0), outside));
+  const vec4 end = mix(mass(values), vec4(0.0), lessThan(keys(values), uvec4(floor_key)));
+  sum = workgroup_sum(sum + mix(end, vec4(0.0), outside));
   return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
@@ -220,7 +224,7 @@ void main() {
     row_maximum = from_key(largest);
     uint floor_key = 0u;
     if (top_k >= 1.0 && top_k < float(candidates)) floor_key = threshold(top_k, 0u, false);
-    if (top_p < 1.0) floor_key = min(max(floor_key, threshold(top_p * total_mass(), floor_key, true)), largest);
+    if (top_p < 1.0) floor_key = min(max(floor_key, threshold(top_p * mass_from(floor_key), floor_key, true)), largest);
     const uint base = random_offset;
     choice = pick(floor_key, random_uniform(uvec4(random[base], random[base + 1], random[base + 2], random[base + 3]), r));
   }

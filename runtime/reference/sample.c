@@ -23,17 +23,18 @@ static uint64_t largest(const double *x, uint64_t count) {
   return best;
 }
 
-// The smallest probability that stays: of the top_k most probable, those whose mass reaches top_p.
+// The smallest probability that stays: of the top_k most probable, those whose mass reaches top_p of theirs together.
 static double threshold(const double *probabilities, uint64_t count, sample_settings settings, double *sorted) {
   for (uint64_t i = 0; i < count; i++) sorted[i] = probabilities[i];
   qsort(sorted, count, sizeof(double), compare_descending);
   double k = floor(settings.top_k);
   uint64_t kept = k >= 1 && k < (double)count ? (uint64_t)k : count;
-  double smallest = sorted[kept - 1], mass = 0;
+  double smallest = sorted[kept - 1], kept_mass = 0, mass = 0;
   if (settings.top_p >= 1) return smallest;
+  for (uint64_t i = 0; i < count && sorted[i] >= smallest; i++) kept_mass += sorted[i];
   for (uint64_t i = 0; i < count && sorted[i] >= smallest; i++) {
     mass += sorted[i];
-    if (mass >= settings.top_p) return sorted[i];
+    if (mass >= settings.top_p * kept_mass) return sorted[i];
   }
   return smallest;
 }
