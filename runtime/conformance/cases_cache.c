@@ -24,7 +24,8 @@ static void add_cache(dure_case *c, uint32_t key_cache, uint32_t value_cache, ui
   dure_case_tensor(c, value_cache, 4, DURE_SHAPE(blocks, s.block_size, s.G, s.D));
   dure_case_operand *table = dure_case_tensor(c, block_table, 2, DURE_SHAPE(s.B, s.blocks_per_sequence));
   table->generator = DURE_GENERATE_PERMUTED;
-  // All of them, so that a shifted table, which is made longer, names no block twice: two tokens would race for a place.
+  // All of them, so that a shifted table, which is made longer, names no block twice: two tokens would race for a
+  // place.
   table->limit = blocks;
   uint64_t room = s.blocks_per_sequence * s.block_size;
   dure_case_indices(dure_case_tensor(c, positions, 1, &s.B), room > s.T ? room - s.T + 1 : 1);
