@@ -6,6 +6,7 @@
 
 #include "cli/bench_cases.h"
 #include "cli/command.h"
+#include "cli/op_name.h"
 #include "cli/output.h"
 #include "runtime/conformance/case_program.h"
 #include "runtime/os.h"
@@ -196,9 +197,7 @@ static dure_status run_on(dure_device *device, const bench_options *options) {
 }
 
 static dure_status bench_ops(const bench_options *options) {
-  if (options->op != NULL && dure_op_find(options->op) == DURE_OP_COUNT) {
-    return dure_fail(DURE_NOT_FOUND, "there is no op '%s'; 'dure selftest' lists them all", options->op);
-  }
+  DURE_TRY(op_name_check(options->op));
   if (options->repeats < 1 || options->repeats > REPEATS_MOST) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--repeats must lie between 1 and %d", REPEATS_MOST);
   }

@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/op_name.h"
 #include "runtime/conformance/conformance.h"
 #include "runtime/hal.h"
 #include "runtime/os.h"
 
 // What has been seen of the op whose cases are running, and where results go.
 typedef struct report {
-  const char *device;
+  const dure_device_info *device;
   uint64_t seed;
   bool as_json, is_terminal;
   bool has_row;  // JSON: a result has been printed
@@ -50,6 +51,21 @@ static void print_json_result(report *r, const dure_conformance_result *result) 
   printf("}");
 }
 
+static void print_heading(const report *r) {
+  const dure_device_info *info = r->device;
+  if (r->as_json) {
+    printf("{\n  \"device\": \"%s\",\n  \"name\": ", info->identifier);
+    print_json_text(info->name);
+    printf(",\n  \"driver\": ");
+    print_json_text(info->driver);
+    printf(",\n  \"seed\": %" PRIu64 ",\n  \"results\": [", r->seed);
+    return;
+  }
+  printf("%s  %s  (%s)\n\n", info->identifier, info->name, info->driver);
+  printf("%-24s %5s %6s %8s %12s %9s %8s %8s\n", "op", "pass", "FAIL", "skipped", "unsupported", "expected", "seconds",
+         "worst");
+}
+
 static void clear_progress(const report *r) {
   if (r->is_terminal) fprintf(stderr, "\r\033[K");
 }
@@ -68,7 +84,7 @@ static void print_failure(const report *r, const dure_conformance_result *result
   clear_progress(r);
   fprintf(stderr, "%s  %s: %s\n", dure_conformance_outcome_name(result->outcome), result->name, result->message);
   if (result->outcome != DURE_CONFORMANCE_FAIL) return;
-  fprintf(stderr, "      again: dure selftest --device %s --case '%s'", r->device, result->name);
+  fprintf(stderr, "      again: dure selftest --device %s --case '%s'", r->device->identifier, result->name);
   if (r->seed != 0) fprintf(stderr, " --seed %" PRIu64, r->seed);
   fprintf(stderr, "\n");
 }
@@ -83,6 +99,7 @@ static bool is_worth_telling(const report *r, const dure_conformance_result *res
 
 static void receive(void *context, const dure_conformance_result *result) {
   report *r = context;
+  if (result->index == 0) print_heading(r);
   if (is_worth_telling(r, result)) print_failure(r, result);
   if (r->as_json) print_json_result(r, result);
   if (strcmp(r->op, result->op) != 0) {
@@ -95,20 +112,6 @@ static void receive(void *context, const dure_conformance_result *result) {
   r->seconds += result->seconds;
   if (result->worst_error > r->worst_error && result->worst_error < 1e300) r->worst_error = result->worst_error;
   if (r->is_terminal) fprintf(stderr, "\r\033[K%zu/%zu  %.100s", result->index + 1, result->count, result->name);
-}
-
-static void print_heading(const report *r, const dure_device_info *info) {
-  if (r->as_json) {
-    printf("{\n  \"device\": \"%s\",\n  \"name\": ", info->identifier);
-    print_json_text(info->name);
-    printf(",\n  \"driver\": ");
-    print_json_text(info->driver);
-    printf(",\n  \"seed\": %" PRIu64 ",\n  \"results\": [", r->seed);
-    return;
-  }
-  printf("%s  %s  (%s)\n\n", info->identifier, info->name, info->driver);
-  printf("%-24s %5s %6s %8s %12s %9s %8s %8s\n", "op", "pass", "FAIL", "skipped", "unsupported", "expected", "seconds",
-         "worst");
 }
 
 static void print_summary(const report *r, const dure_conformance_summary *summary) {
@@ -130,10 +133,10 @@ static void print_summary(const report *r, const dure_conformance_summary *summa
 static dure_status run(dure_device *device, const dure_conformance_options *options, report *r, size_t *out_failures) {
   dure_conformance_summary summary;
   *out_failures = 0;
-  r->device = dure_device_get_info(device)->identifier;
+  r->device = dure_device_get_info(device);
   r->seed = options->seed;
-  print_heading(r, dure_device_get_info(device));
   dure_status status = dure_conformance_run(device, options, receive, r, &summary);
+  if (r->op[0] == '\0') return status;  // not a single case has run
   if (!r->as_json) print_op(r);
   print_summary(r, &summary);
   *out_failures = summary.counts[DURE_CONFORMANCE_FAIL];
@@ -174,7 +177,8 @@ int command_selftest(int argc, char **argv) {
   dure_conformance_options chosen = {.op = op, .case_name = case_name, .full = full, .seed = (uint64_t)seed};
   dure_device *device = NULL;
   size_t failures = 0;
-  dure_status status = dure_device_open(device_name, &device);
+  dure_status status = op_name_check(op);
+  if (status == NULL) status = dure_device_open(device_name, &device);
   if (status == NULL) status = run(device, &chosen, &r, &failures);
   dure_device_close(device);
   if (status != NULL) return command_finish("selftest", status);
