@@ -86,7 +86,8 @@ static void read_properties(const vulkan_api *api, VkPhysicalDevice physical, co
       c->available |= bit(DURE_VULKAN_SUBGROUP_ARITHMETIC);
     if (vulkan11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_SHUFFLE_BIT)
       c->available |= bit(DURE_VULKAN_SUBGROUP_SHUFFLE);
-    if (vulkan11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_QUAD_BIT) c->available |= bit(DURE_VULKAN_SUBGROUP_QUAD);
+    if (vulkan11.subgroupSupportedOperations & VK_SUBGROUP_FEATURE_QUAD_BIT)
+      c->available |= bit(DURE_VULKAN_SUBGROUP_QUAD);
   }
 }
 
