@@ -8,39 +8,43 @@
 
 #define QUADS (DURE_MATMUL_A_IN_QUADS | DURE_MATMUL_B_IN_QUADS)
 #define TEXELS (DURE_MATMUL_A_TEXELS | DURE_MATMUL_B_TEXELS)
-#define NO_TT DURE_MATMUL_NO_TT
-#define TAILS DURE_MATMUL_TAILS
 
-enum { TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, PLAIN, VARIANT_COUNT };
+enum { VECTOR, TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, PLAIN, VARIANT_COUNT };
 
+// clang-format off
 static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
-    // name                                  tile      flags
-    [TEXEL] = {"matmul_texel", 32, 64, QUADS | TEXELS | NO_TT | TAILS},
-    [TEXEL_16] = {"matmul_texel_16", 16, 64, QUADS | TEXELS | NO_TT | TAILS},
-    [TEXEL_LOOSE] = {"matmul_texel_loose", 32, 64, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS | NO_TT | TAILS},
-    [QUAD] = {"matmul_quad", 64, 32, QUADS | NO_TT},
-    [VEC4] = {"matmul_vec4", 64, 32, QUADS | NO_TT},
-    [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128, QUADS | NO_TT},
-    [PLAIN] = {"matmul_plain", 32, 32, 0},
+    // name                                tile     step  flags
+    [VECTOR] = {"matmul_vector",            1,  32, 32, QUADS | TEXELS},
+    [TEXEL] = {"matmul_texel",             32,  64, 16, QUADS | TEXELS},
+    [TEXEL_16] = {"matmul_texel_16",       16,  64, 16, QUADS | TEXELS},
+    [TEXEL_LOOSE] = {"matmul_texel_loose", 32,  64, 16, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS},
+    [QUAD] = {"matmul_quad",               64,  32,  0, QUADS},
+    [VEC4] = {"matmul_vec4",               64,  32,  0, QUADS},
+    [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128,  0, QUADS},
+    [PLAIN] = {"matmul_plain",             32,  32,  0, 0},
 };
+// clang-format on
 
 // ---- choices -----------------------------------------------------------------------------------------------------
 
-// Rows are tried in order: the first whose driver and shape agree and whose variant can run decides. The plain variant
-// closes the list. Figures: GFLOP/s of 1024 x 1024 x 1024 as NN / NT / TN on two cores of a 2023 server
-// (docs/kernels-vulkan.md).
+// Rows are tried in order: the first whose driver and number of rows agree and whose variant can run decides. The plain
+// variant closes the list. Figures: GFLOP/s of 1024 x 1024 x 1024 as NN / NT / TN on two cores of a 2023 server, by
+// processor time (docs/kernels-vulkan.md has the rest).
+// clang-format off
 static const struct choice {
   dure_vulkan_driver driver;
   uint32_t least_m, most_m;
   uint32_t variant;
 } choices[] = {
-    {DURE_VULKAN_DRIVER_LLVMPIPE, 17, UINT32_MAX, TEXEL},  // 82 / 76 / 79
-    {DURE_VULKAN_DRIVER_LLVMPIPE, 1, 16, TEXEL_16},        // 78 / 65 / 76
-    {DURE_VULKAN_DRIVER_LLVMPIPE, 1, UINT32_MAX, TEXEL_LOOSE},
-    {DURE_VULKAN_DRIVER_LLVMPIPE, 1, UINT32_MAX, VEC4_16X128},  // 26 / 25 / 24
-    {DURE_VULKAN_DRIVER_SWIFTSHADER, 1, UINT32_MAX, QUAD},      // 7.8 / 8.5 / 7.5
-    {DURE_VULKAN_DRIVER_OTHER, 1, UINT32_MAX, VEC4},            // on SwiftShader: 6.3 / 5.2 / 5.9
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VECTOR},       // 1 x 2048 x 2048: 7.0 / 9.4, against 4.7 / 3.9
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 16,         TEXEL_16},     // 78 / 65 / 76
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL},        // 78 / 75 / 77
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL_LOOSE},  // where the vocabulary is no multiple of 4
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, VEC4_16X128},  // 25 / 25 / 20, with texel buffers switched off
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 7.8 / 8.5 / 7.5
+    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, VEC4},         // on SwiftShader: 6.3 / 5.2 / 5.9
 };
+// clang-format on
 
 static bool fits_texels(const dure_vulkan_caps *caps, uint64_t bytes) { return bytes / 16 <= caps->max_texel_elements; }
 
@@ -51,7 +55,6 @@ static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem 
   if ((variant->flags & DURE_MATMUL_B_IN_QUADS) && !problem->b_in_quads) return false;
   if ((variant->flags & DURE_MATMUL_A_TEXELS) && !fits_texels(caps, problem->a_bytes)) return false;
   if ((variant->flags & DURE_MATMUL_B_TEXELS) && !fits_texels(caps, problem->b_bytes)) return false;
-  if ((variant->flags & DURE_MATMUL_NO_TT) && problem->transpose_a && problem->transpose_b) return false;
   char name[64];
   dure_vulkan_matmul_kernel_name(variant, problem, name);
   return dure_vulkan_device_has_kernel(device, name);

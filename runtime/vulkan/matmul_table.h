@@ -19,14 +19,13 @@ enum {
   DURE_MATMUL_B_IN_QUADS = 2,
   DURE_MATMUL_A_TEXELS = 4,  // a is bound as texels
   DURE_MATMUL_B_TEXELS = 8,
-  DURE_MATMUL_NO_TT = 16,  // there is no kernel with both transposed
-  DURE_MATMUL_TAILS =
-      32,  // has the constants has_tail (K is no multiple of 16) and is_staged (c needs more than stores of 4)
 };
 
 typedef struct dure_vulkan_matmul_variant {
-  const char *name;  // of the kernels, to which _nn, _nt, _tn or _tt is added
+  const char *name;  // of the kernels, to which _nn, _nt, _tn or _tt is added; not every variant has all four
   uint32_t tile_rows, tile_columns;
+  uint32_t step;  // > 0: takes the constants has_tail (K is no multiple of step) and is_staged (c needs more than
+                  // stores of 4)
   uint32_t flags;
 } dure_vulkan_matmul_variant;
 

@@ -60,7 +60,7 @@ static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
   return p;
 }
 
-enum { MOST_GROUPS = 65535, STEP_OF_K = 16 };
+enum { MOST_GROUPS = 65535 };
 
 static dure_status record_matmul(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   const dure_vulkan_matmul_problem p = describe(call);
@@ -69,12 +69,11 @@ static dure_status record_matmul(dure_device *device, dure_recording *recording,
   const bool accumulates = (call->accumulate >> C & 1) != 0;
   const uint32_t flags = (dure_operand_is_present(&call->operands[BIAS]) ? HAS_BIAS : 0) |
                          (accumulates ? ACCUMULATE : 0) | (p.c_in_quads ? WIDE_STORE : 0);
-  // Constants has_tail and is_staged; kernels without them take none.
-  const uint32_t constants[] = {p.K % STEP_OF_K != 0, accumulates || !p.c_in_quads};
+  const uint32_t constants[] = {variant->step > 0 && p.K % variant->step != 0, accumulates || !p.c_in_quads};
   char name[64];
   dure_vulkan_matmul_kernel_name(variant, &p, name);
   dure_kernel *kernel = NULL;
-  DURE_TRY(dure_kernel_get(device, name, constants, (variant->flags & DURE_MATMUL_TAILS) != 0 ? 2 : 0, &kernel));
+  DURE_TRY(dure_kernel_get(device, name, constants, variant->step > 0 ? 2 : 0, &kernel));
 
   matmul_push push = {p.M,       p.N,       p.K, p.a_stride, p.b_stride, p.c_stride, p.a_batch,
                       p.b_batch, p.c_batch, 0,   0,          0,          0,          flags};
