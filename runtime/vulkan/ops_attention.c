@@ -51,22 +51,22 @@ static attention_push describe(const dure_op_call *call) {
 
 // ---- choices -----------------------------------------------------------------------------------------------------
 
-typedef enum attention_pass { FORWARD, GRADIENT_OF_Q, GRADIENT_OF_K_V, PASS_COUNT } attention_pass;
+typedef enum attention_pass { FORWARD, GRADIENT_OF_Q, GRADIENT_OF_K_V, CACHED, PASS_COUNT } attention_pass;
 
 // Kernels by head size, "<name>_<head size>", and the queries or keys of a workgroup: 8 lanes, each with the QUERIES or
-// KEYS of shaders/variants/attention.txt.
+// OWN of shaders/variants/attention.txt. Measured at B, T, H = 4, 256, 6 (docs/kernels-vulkan.md).
 static const char *const texel_names[PASS_COUNT] = {"attention_texel", "attention_gradient_q_texel",
-                                                    "attention_gradient_kv_texel"};
+                                                    "attention_gradient_kv_texel", "attention_cached_texel"};
 static const char *const plain_names[PASS_COUNT] = {"attention_plain", "attention_gradient_q_plain",
-                                                    "attention_gradient_kv_plain"};
+                                                    "attention_gradient_kv_plain", "attention_cached_plain"};
 static const struct texel_choice {
   uint32_t head_size;
   uint32_t rows[PASS_COUNT];
 } texel_choices[] = {
-    {32, {32, 32, 32}},
-    {64, {32, 16, 16}},
-    {96, {16, 16, 8}},
-    {128, {16, 8, 8}},
+    {32, {32, 32, 32, 1}},
+    {64, {32, 16, 16, 1}},
+    {96, {16, 16, 8, 1}},
+    {128, {16, 8, 8, 1}},
 };
 
 typedef struct attention_kernel {
@@ -256,9 +256,15 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   push.block_table_offset = dure_vulkan_bind(&dispatch, &call->operands[BLOCK_TABLE], DURE_READ);
   push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
   push.y_offset = dure_vulkan_bind(&dispatch, &call->operands[Y], DURE_WRITE);
-  const bool is_one = push.T == 1;  // decoding
-  return run(&dispatch, is_one ? "attention_cached_one" : "attention_cached_plain", &push, sizeof(push),
-             is_one ? 1 : dure_vulkan_ceil_divide(push.T, PLAIN_ROWS), push.H, q->shape[0]);
+  const uint32_t texels[] = {Q, KEY_CACHE, VALUE_CACHE, Y};
+  bool in_quads = true;
+  for (uint32_t i = 0; i < 4; i++) in_quads = in_quads && is_in_quads(device, &call->operands[texels[i]]);
+  attention_kernel kernel = choose_kernel(device, call, CACHED, in_quads);
+  if (push.T == 1 && strcmp(kernel.name, plain_names[CACHED]) == 0) {
+    kernel = (attention_kernel){.name = "attention_cached_one", .rows = 1};
+  }
+  return run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.H,
+             q->shape[0]);
 }
 
 const dure_backend_op dure_vulkan_op_attention = {.record = record_attention};
