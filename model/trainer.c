@@ -80,8 +80,10 @@ static dure_status open_device(trainer *t) {
   if (t->options->device_memory > 0) dure_device_restrict(t->device, &no_limits, t->options->device_memory);
   DURE_TRY(dure_stream_create(t->device, &t->stream));
   const dure_device_info *info = dure_device_get_info(t->device);
-  // The reference device runs while it is given work: nothing is gained by being ahead of it, and times would be off.
-  t->ahead = info->kind == DURE_DEVICE_REFERENCE ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
+  // Devices made of this machine's own cores run while they are given work (lavapipe's vkQueueSubmit does): nothing is
+  // gained by being ahead of them, and the times of steps would be those of their successors.
+  bool is_software = info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU;
+  t->ahead = is_software ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
   return NULL;
 }
