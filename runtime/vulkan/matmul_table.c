@@ -9,7 +9,7 @@
 #define QUADS (DURE_MATMUL_A_IN_QUADS | DURE_MATMUL_B_IN_QUADS)
 #define TEXELS (DURE_MATMUL_A_TEXELS | DURE_MATMUL_B_TEXELS)
 
-enum { VECTOR, TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, PLAIN, VARIANT_COUNT };
+enum { VECTOR, TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, TILE, PLAIN, VARIANT_COUNT };
 
 // clang-format off
 static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
@@ -21,6 +21,7 @@ static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
     [QUAD] = {"matmul_quad",               64,  32,  0, QUADS},
     [VEC4] = {"matmul_vec4",               64,  32,  0, QUADS},
     [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128,  0, QUADS},
+    [TILE] = {"matmul_tile",               64,  64,  0, 0},
     [PLAIN] = {"matmul_plain",             32,  32,  0, 0},
 };
 // clang-format on
@@ -42,7 +43,8 @@ static const struct choice {
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL_LOOSE},  // where the vocabulary is no multiple of 4
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, VEC4_16X128},  // 25 / 25 / 20, with texel buffers switched off
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 7.8 / 8.5 / 7.5
-    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, VEC4},         // on SwiftShader: 6.3 / 5.2 / 5.9
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, VEC4},         // 6.3 / 5.2 / 5.9
+    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, TILE},         // GPUs: not measured yet
 };
 // clang-format on
 
@@ -69,10 +71,12 @@ const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *d
     }
     return &variants[PLAIN];
   }
-  const dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
+  dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
+  const bool is_software = driver == DURE_VULKAN_DRIVER_LLVMPIPE || driver == DURE_VULKAN_DRIVER_SWIFTSHADER;
+  if (!is_software) driver = DURE_VULKAN_DRIVER_OTHER;  // one row for all GPUs
   for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
     const struct choice *choice = &choices[i];
-    if (choice->driver != DURE_VULKAN_DRIVER_OTHER && choice->driver != driver) continue;
+    if (choice->driver != driver) continue;
     if (problem->M < choice->least_m || problem->M > choice->most_m) continue;
     if (can_run(device, problem, &variants[choice->variant])) return &variants[choice->variant];
   }
