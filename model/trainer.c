@@ -510,8 +510,7 @@ static dure_status run_steps(trainer *t) {
     if (!interrupted) DURE_TRY(submit_next(t));
     // Steps that must be complete before something else happens leave nothing in flight behind them.
     const bool drains = interrupted || saves_at(t, t->submitted) || evaluates_at(t, t->submitted);
-    const uint32_t stay = drains ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1,
-                   in_flight = dure_training_in_flight(t->training);
+    const uint32_t stay = drains ? 0 : t->ahead, in_flight = dure_training_in_flight(t->training);
     if (in_flight > stay) DURE_TRY(collect(t, in_flight - stay));
     if (!interrupted && drains && saves_at(t, t->state.step)) DURE_TRY(save(t));
     if (interrupted) return stop_for_interrupt(t);
