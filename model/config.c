@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "model/family.h"
-#include "model/nearest.h"
+#include "runtime/nearest.h"
 #include "runtime/os.h"
 
 static const dure_family *const families[] = {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/nearest.h"
+#include "runtime/nearest.h"
 #include "model/schedule.h"
 
 static const dure_train_option_row rows[] = {

@@ -1,4 +1,4 @@
-#include "model/nearest.h"
+#include "runtime/nearest.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
-// "Did you mean ...?" for names in files: model types, recipe keys.
-#ifndef DURE_MODEL_NEAREST_H_
-#define DURE_MODEL_NEAREST_H_
+// "Did you mean ...?": for commands, options, model types, recipe keys.
+#ifndef DURE_RUNTIME_NEAREST_H_
+#define DURE_RUNTIME_NEAREST_H_
 
 #include <stddef.h>
 
@@ -8,4 +8,4 @@
 // `out_distance` may be NULL.
 const char *dure_nearest_name(const char *text, const char *const *candidates, size_t count, size_t *out_distance);
 
-#endif  // DURE_MODEL_NEAREST_H_
+#endif  // DURE_RUNTIME_NEAREST_H_
