@@ -208,3 +208,9 @@ int command_finish(const char *command, dure_status status) {
   dure_status_free(status);
   return code == DURE_UNSUPPORTED ? EXIT_UNSUPPORTED : EXIT_FAILED;
 }
+
+int command_refuse(const char *command, dure_status status) {
+  bool is_mistake = dure_status_code(status) == DURE_INVALID_ARGUMENT;
+  int code = command_finish(command, status);
+  return is_mistake ? EXIT_USAGE : code;
+}

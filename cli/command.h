@@ -52,6 +52,9 @@ int command_parse(const command_usage *usage, int argc, char **argv, const char 
 // (EXIT_DONE for NULL).
 int command_finish(const char *command, dure_status status);
 
+// The same for a check of the options, before any work: what has no meaning is wrong usage.
+int command_refuse(const char *command, dure_status status);
+
 // The candidate with the smallest edit distance to `text` if it is near enough to be meant, else NULL.
 const char *command_nearest(const char *text, const char *const *candidates, size_t count);
 

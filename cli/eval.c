@@ -1,4 +1,5 @@
 // dure eval: loss, perplexity and bits per byte of a model on text.
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,10 +72,13 @@ static void show_progress(void *context, uint64_t done, uint64_t total) {
 static dure_status print_result(const eval_options *options, const eval_source *source,
                                 const dure_perplexity_result *result, double seconds) {
   double loss = result->nats / (double)result->tokens;
+  if (!isfinite(loss)) {
+    return dure_fail(DURE_NOT_FINITE, "the loss is %g: the model's weights are too large, or not numbers at all", loss);
+  }
   double bits_per_byte = source->byte_count > 0 ? result->nats / log(2.0) / (double)source->byte_count : 0;
   if (options->as_json) {
-    return output_json(json_pack("{sf sf sf sI sI sf}", "loss", loss, "perplexity", exp(loss), "bits_per_byte",
-                                 bits_per_byte, "tokens", (json_int_t)result->tokens, "bytes",
+    return output_json(json_pack("{sf sf sf sI sI sf}", "loss", loss, "perplexity", fmin(exp(loss), DBL_MAX),
+                                 "bits_per_byte", bits_per_byte, "tokens", (json_int_t)result->tokens, "bytes",
                                  (json_int_t)source->byte_count, "seconds", seconds));
   }
   printf(
@@ -84,7 +88,7 @@ static dure_status print_result(const eval_options *options, const eval_source *
   return output_check();
 }
 
-static dure_status evaluate(const eval_options *options, const char *directory) {
+static dure_status check_options(const eval_options *options) {
   if ((options->text == NULL) == (options->data == NULL)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "say what to score: --text FILE or --data DIR");
   }
@@ -92,6 +96,10 @@ static dure_status evaluate(const eval_options *options, const char *directory) 
       options->stride < 0 || options->stride > (1 << 24)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--batch-size, --context and --stride must be at least 1");
   }
+  return NULL;
+}
+
+static dure_status evaluate(const eval_options *options, const char *directory) {
   opened_model opened;
   DURE_TRY(opened_model_create(options->device, directory, true, &opened));
   eval_source source;
@@ -141,6 +149,8 @@ int command_eval(int argc, char **argv) {
   if (positional == NULL) return command_finish(argv[0], dure_fail(DURE_OUT_OF_MEMORY, "no memory for the arguments"));
   size_t count = 0;
   int status = command_parse(&usage, argc, argv, positional, &count);
+  dure_status mistake = status < 0 ? check_options(&options) : NULL;
+  if (mistake != NULL) status = command_refuse(argv[0], mistake);
   if (status < 0) {
     dure_os_catch_interrupts();
     status = command_finish(argv[0], evaluate(&options, positional[0]));

@@ -152,6 +152,8 @@ static dure_status print_result(const generate_options *options, const char *pro
 }
 
 static dure_status check_options(const generate_options *options) {
+  if (options->prompt != NULL && options->prompt_file != NULL)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--prompt and --prompt-file both say what to continue; give one of them");
   if (options->max_tokens < 1) return dure_fail(DURE_INVALID_ARGUMENT, "--max-tokens must be at least 1");
   if (options->temperature < 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "--temperature must be at least 0 (0: always the likeliest token)");
@@ -163,7 +165,6 @@ static dure_status check_options(const generate_options *options) {
 }
 
 static dure_status generate(const generate_options *options, const char *directory) {
-  DURE_TRY(check_options(options));
   char *file_text = NULL;
   size_t length = options->prompt != NULL ? strlen(options->prompt) : 0;
   if (options->prompt_file != NULL)
@@ -214,6 +215,8 @@ int command_generate(int argc, char **argv) {
   if (positional == NULL) return command_finish(argv[0], dure_fail(DURE_OUT_OF_MEMORY, "no memory for the arguments"));
   size_t count = 0;
   int status = command_parse(&usage, argc, argv, positional, &count);
+  dure_status mistake = status < 0 ? check_options(&options) : NULL;
+  if (mistake != NULL) status = command_refuse(argv[0], mistake);
   if (status < 0) {
     dure_os_catch_interrupts();
     status = command_finish(argv[0], generate(&options, positional[0]));

@@ -56,11 +56,15 @@ static dure_status report(const logits_options *options, const float *logits, ui
                                (json_int_t)columns, "likeliest", likeliest));
 }
 
-static dure_status run(const logits_options *options, const char *directory) {
+static dure_status check_options(const logits_options *options) {
   if (options->output == NULL) return dure_fail(DURE_INVALID_ARGUMENT, "-o FILE must say where the logits go");
   if ((options->tokens == NULL) == (options->tokens_file == NULL)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "give the token ids by --tokens \"1 2 3\" or --tokens-file FILE");
   }
+  return NULL;
+}
+
+static dure_status run(const logits_options *options, const char *directory) {
   opened_model opened;
   DURE_TRY(opened_model_create(options->device, directory, false, &opened));
   dure_ids ids = {0};
@@ -108,6 +112,8 @@ int command_logits(int argc, char **argv) {
   if (positional == NULL) return command_finish(argv[0], dure_fail(DURE_OUT_OF_MEMORY, "no memory for the arguments"));
   size_t count = 0;
   int status = command_parse(&usage, argc, argv, positional, &count);
+  dure_status mistake = status < 0 ? check_options(&options) : NULL;
+  if (mistake != NULL) status = command_refuse(argv[0], mistake);
   if (status < 0) status = command_finish(argv[0], run(&options, positional[0]));
   free(positional);
   return status;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 
@@ -30,11 +31,12 @@ static void print_help(FILE *file) {
           "dure: trains, fine-tunes, evaluates and runs GPT/Llama-style language models on any GPU\n\n"
           "usage: dure COMMAND [options]     dure COMMAND --help     dure --version\n\n");
   for (size_t i = 0; i < command_count; i++) fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
-  fprintf(file, "\nexample: dure train --recipe examples/tiny-ko-en.yaml --data DATA --out RUN\n");
+  fprintf(file,
+          "\nexample: dure train --recipe examples/demo-ko-en.yaml --model examples/demo-ko-en.json --data DATA --out "
+          "RUN\n");
 }
 
-int main(int argc, char **argv) {
-  dure_log_set_sink(print_log, NULL);
+static int run(int argc, char **argv) {
   if (argc < 2) {
     print_help(stderr);
     return EXIT_USAGE;
@@ -57,4 +59,12 @@ int main(int argc, char **argv) {
   if (nearest != NULL) fprintf(stderr, "; did you mean '%s'?", nearest);
   fprintf(stderr, "\nrun 'dure --help' for the list\n");
   return EXIT_USAGE;
+}
+
+int main(int argc, char **argv) {
+  dure_os_occupy_standard_files();
+  dure_log_set_sink(print_log, NULL);
+  int code = run(argc, argv);
+  // Results that did not arrive are a failure, whatever printed them; a command that failed has said why.
+  return code == EXIT_DONE ? command_finish(argc > 1 ? argv[1] : "", output_check()) : code;
 }

@@ -9,6 +9,10 @@
 
 static dure_status open_all(const char *device, const char *directory, bool with_tokenizer, opened_model *opened) {
   // Files first: a mistyped path should not wait for a driver.
+  if (!dure_os_is_directory(directory)) {
+    return dure_fail(DURE_NOT_FOUND, "no model at '%s': expected a directory with config.json and model.safetensors",
+                     directory);
+  }
   if (with_tokenizer) DURE_TRY(dure_tokenizer_open(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));

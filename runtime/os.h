@@ -22,6 +22,9 @@ uint32_t dure_os_terminal_columns(int descriptor);  // 80 where unknown
 // After this, the first interrupt (Ctrl-C) or termination request sets a flag, the second ends the process.
 void dure_os_catch_interrupts(void);
 bool dure_os_interrupted(void);
+// Standard files that the caller has closed are opened on nothing, or the next file opened would take their place and
+// be written what is printed. Writing to one still fails.
+void dure_os_occupy_standard_files(void);
 
 // ---- shared libraries ----
 // NULL when the library cannot be opened. The handle is never closed by most callers: drivers dislike it.

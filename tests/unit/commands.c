@@ -1,0 +1,85 @@
+// What every command promises: exit statuses of mistakes, results that arrive or fail, files that stay unmixed.
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/os.h"
+
+static char folder[64];
+
+static void setup(void) {
+  snprintf(folder, sizeof(folder), "/tmp/dure-commands-XXXXXX");
+  ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+static void teardown(void) { dure_status_free(dure_os_remove_tree(folder)); }
+
+// Runs a shell command in the folder with $DURE as the program, $MODEL and $DATA from the fixtures; `part` must be in
+// what it says on standard output and error.
+static void expect(const char *command, int status, const char *part) {
+  char line[4096], output[8192];
+  const char *program = getenv("DURE_PROGRAM"), *source = getenv("DURE_SOURCE_DIR");
+  ck_assert_msg(program != NULL && source != NULL, "DURE_PROGRAM and DURE_SOURCE_DIR are not set; run under ctest");
+  snprintf(line, sizeof(line),
+           "cd '%s' && DURE='%s' && MODEL='%s/tests/golden/gpt2/even' && DATA='%s/tests/golden/gpt2/train/data' && "
+           "ON='--device reference' && { %s; } 2>&1",
+           folder, program, source, source, command);
+  FILE *pipe = popen(line, "r");
+  ck_assert_ptr_nonnull(pipe);
+  size_t length = fread(output, 1, sizeof(output) - 1, pipe);
+  output[length] = '\0';
+  int found = pclose(pipe);
+  found = WIFEXITED(found) ? WEXITSTATUS(found) : -1;
+  ck_assert_msg(found == status, "exit status %d, expected %d, of: %s\n%s", found, status, command, output);
+  ck_assert_msg(strstr(output, part) != NULL, "'%s' is not in what '%s' said:\n%s", part, command, output);
+}
+
+START_TEST(options_without_meaning_are_wrong_usage) {
+  expect("\"$DURE\" generate \"$MODEL\" $ON --max-tokens 0", 2, "--max-tokens");
+  expect("\"$DURE\" generate \"$MODEL\" $ON --top-p 2", 2, "--top-p");
+  expect("\"$DURE\" generate \"$MODEL\" $ON --prompt a --prompt-file b", 2, "one of them");
+  expect("\"$DURE\" eval \"$MODEL\" $ON", 2, "--text FILE");
+  expect("\"$DURE\" logits \"$MODEL\" $ON --tokens 1", 2, "-o FILE");
+  expect("\"$DURE\" generate none $ON", 1, "no model at 'none'");
+}
+END_TEST
+
+START_TEST(results_that_do_not_arrive_are_a_failure) {
+  if (access("/dev/full", W_OK) != 0) return;
+  expect("\"$DURE\" --version > /dev/full", 1, "cannot write to standard output");
+  expect("\"$DURE\" generate --help > /dev/full", 1, "cannot write to standard output");
+  expect("\"$DURE\" devices --json > /dev/full", 1, "cannot write to standard output");
+  expect("echo '{\"text\": \"a\"}' > a.jsonl && \"$DURE\" data dedup a.jsonl -o b.jsonl --json > /dev/full", 1,
+         "cannot write to standard output");
+  expect("\"$DURE\" eval \"$MODEL\" $ON --data \"$DATA\" --json > /dev/full", 1, "cannot write to standard output");
+}
+END_TEST
+
+START_TEST(closed_standard_files_do_not_mix_text_into_outputs) {
+  expect("\"$DURE\" logits \"$MODEL\" $ON --tokens '1 2' -o a.safetensors", 0, "wrote logits");
+  expect("\"$DURE\" logits \"$MODEL\" $ON --tokens '1 2' -o b.safetensors <&- >&- 2>&-", 0, "");
+  expect("cmp a.safetensors b.safetensors", 0, "");
+  expect(
+      "\"$DURE\" train --model \"$MODEL\" --data \"$DATA\" --out run $ON --steps 1 --batch-size 1 --context 8 "
+      "--eval-every 0 <&- >&- 2>&-; wc -l < run/metrics.jsonl",
+      0, "1");
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("commands");
+  TCase *cases = tcase_create("commands");
+  tcase_set_timeout(cases, 60);
+  tcase_add_checked_fixture(cases, setup, teardown);
+  tcase_add_test(cases, options_without_meaning_are_wrong_usage);
+  tcase_add_test(cases, results_that_do_not_arrive_are_a_failure);
+  tcase_add_test(cases, closed_standard_files_do_not_mix_text_into_outputs);
+  suite_add_tcase(suite, cases);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
