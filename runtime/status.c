@@ -54,10 +54,11 @@ dure_status dure_fail_errno(const char *format, ...) {
   if (status == &out_of_memory_status) return status;
 
   const char *reason = strerror(error);
-  size_t size = strlen(status->message) + strlen(reason) + 3;
+  const char *advice = error == ENOSPC || error == EDQUOT ? "; make room or write elsewhere" : "";
+  size_t size = strlen(status->message) + strlen(reason) + strlen(advice) + 3;
   char *message = malloc(size);
   if (message == NULL) return status;
-  snprintf(message, size, "%s: %s", status->message, reason);
+  snprintf(message, size, "%s: %s%s", status->message, reason, advice);
   free(status->message);
   status->message = message;
   return status;
