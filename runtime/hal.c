@@ -132,6 +132,11 @@ dure_status dure_device_open(const char *identifier, dure_device **out_device) {
         dure_fail(DURE_UNSUPPORTED, "device '%s' (%s) cannot be used: %s", info->identifier, info->name, info->reason);
   } else {
     status = open_identified(info->identifier, out_device);
+    if (status == NULL && info->kind == DURE_DEVICE_REFERENCE && strcmp(wanted, "auto") == 0) {
+      dure_log(DURE_LOG_WARNING,
+               "no GPU or Vulkan driver can be used; the reference device is slow ('dure devices' "
+               "says what to install)");
+    }
   }
   free(infos);
   free(notes);
