@@ -100,6 +100,32 @@ static attention_kernel choose_kernel(const dure_device *device, const dure_op_c
   return kernel;
 }
 
+// Turns of all loops of one invocation together, which llvmpipe limits: a kernel cut short would be wrong in silence.
+// `others`: rows of the other side (keys, or queries of every head that shares a key) that one invocation goes through.
+static dure_status check_loops(const dure_device *device, const char *kernel, uint64_t others, uint64_t head_size) {
+  enum { TEXEL_ROWS = 8, PLAIN_TILE = 64 };
+  const bool is_texel = strstr(kernel, "_texel_") != NULL;
+  if (dure_vulkan_device_caps(device)->driver == DURE_VULKAN_DRIVER_SWIFTSHADER) return NULL;  // has no such limit
+  const bool is_gradient = strstr(kernel, "_gradient_") != NULL;
+  const uint64_t tile_loops = (is_gradient ? 0 : 2 * PLAIN_ROWS) + dure_vulkan_ceil_divide(head_size, PLAIN_TILE);
+  const uint64_t turns_of_tile = tile_loops * PLAIN_TILE + head_size;
+  const uint64_t turns = is_texel ? others / TEXEL_ROWS : dure_vulkan_ceil_divide(others, PLAIN_TILE) * turns_of_tile;
+  if (turns <= device->info.limits.max_loop_iterations) return NULL;
+  return dure_fail(
+      DURE_UNSUPPORTED,
+      "attention over %llu positions of heads of %llu elements: %s would need loops longer than this driver "
+      "runs (%llu); use a shorter context or a window",
+      (unsigned long long)others, (unsigned long long)head_size, kernel,
+      (unsigned long long)device->info.limits.max_loop_iterations);
+}
+
+// Positions that one row sees or is seen by, at most.
+static uint64_t reach(const dure_op_call *call, uint64_t positions) {
+  enum { MOST_ROWS_OF_A_GROUP = 64 };
+  const uint64_t window = call->attributes.attention.window;
+  return window > 0 && window + MOST_ROWS_OF_A_GROUP < positions ? window + MOST_ROWS_OF_A_GROUP : positions;
+}
+
 // Adds `kernel` over tiles of T, heads and sequences.
 static dure_status run(const dure_vulkan_dispatch *dispatch, const char *kernel, const void *push, size_t push_size,
                        uint64_t tiles, uint64_t heads, uint64_t batch) {
@@ -131,6 +157,7 @@ static dure_status record_attention(dure_device *device, dure_recording *recordi
   bool in_quads = true;
   for (uint32_t i = Q; i <= Y; i++) in_quads = in_quads && is_in_quads(device, &call->operands[i]);
   const attention_kernel kernel = choose_kernel(device, call, FORWARD, in_quads);
+  DURE_TRY(check_loops(device, kernel.name, reach(call, push.T), push.D));
   return run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.H,
              call->operands[Q].shape[0]);
 }
@@ -181,6 +208,7 @@ static dure_status record_attention_gradient(dure_device *device, dure_recording
   push.dq_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DQ], DURE_WRITE);
   push.delta_offset = dure_vulkan_bind(&dispatch, &call->workspace, DURE_WRITE);
   attention_kernel kernel = choose_kernel(device, call, GRADIENT_OF_Q, in_quads);
+  DURE_TRY(check_loops(device, kernel.name, reach(call, push.T), push.D));
   DURE_TRY(
       run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.H, batch));
 
@@ -190,6 +218,7 @@ static dure_status record_attention_gradient(dure_device *device, dure_recording
   push.dk_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DK], DURE_WRITE);
   push.dv_offset = dure_vulkan_bind(&dispatch, &call->operands[GRADIENT_DV], DURE_WRITE);
   kernel = choose_kernel(device, call, GRADIENT_OF_K_V, in_quads);
+  DURE_TRY(check_loops(device, kernel.name, reach(call, push.T) * (push.H / push.G), push.D));
   return run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.G, batch);
 }
 
@@ -263,6 +292,7 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   if (push.T == 1 && strcmp(kernel.name, plain_names[CACHED]) == 0) {
     kernel = (attention_kernel){.name = "attention_cached_one", .rows = 1};
   }
+  DURE_TRY(check_loops(device, kernel.name, reach(call, (uint64_t)push.block_size * push.blocks_per_sequence), push.D));
   return run(&dispatch, kernel.name, &push, sizeof(push), dure_vulkan_ceil_divide(push.T, kernel.rows), push.H,
              q->shape[0]);
 }
