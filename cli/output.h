@@ -7,7 +7,8 @@
 
 #include "runtime/status.h"
 
-// A JSON string of `text`, with U+FFFD for each run of bytes that is not UTF-8; NULL when out of memory.
+// A JSON string of `text`; each broken character (the longest beginning of one, else a byte) becomes U+FFFD. NULL when
+// out of memory.
 json_t *output_json_text(const char *text, size_t length);
 // Prints the object as one line and releases it. A full disk or a closed pipe is a failure.
 DURE_MUST_CHECK dure_status output_json(json_t *object);

@@ -46,6 +46,11 @@ START_TEST(lines_come_back_from_their_ids) {
   ck_assert_int_eq(
       run("\"$DURE\" tokenizer decode --tokenizer . --ids '65 0' --skip-special --json", output, sizeof(output)), 0);
   ck_assert_str_eq(output, "{\"text\":\"a\"}\n");
+  // Bytes EB A4, EB, 'a', F0 9F, E0, 80, 'a': a replacement for each broken character, as `tokenizers` gives.
+  ck_assert_int_eq(run("\"$DURE\" tokenizer decode --tokenizer . --ids '168 98 168 65 173 254 157 223 65' --json",
+                       output, sizeof(output)),
+                   0);
+  ck_assert_str_eq(output, "{\"text\":\"\uFFFD\uFFFDa\uFFFD\uFFFD\uFFFDa\"}\n");
 }
 END_TEST
 
