@@ -37,7 +37,7 @@ typedef struct dure_limits {
   uint64_t offset_alignment;      // of tensors placed in a buffer, bytes; a power of two, at least 16
   double max_dispatch_flops;      // work of one dispatch, so that it ends within about 0.2 s
   double max_recording_flops;     // likewise for one recording
-  uint64_t max_loop_iterations;   // of one invocation (llvmpipe gives up after about 30,000)
+  uint64_t max_loop_iterations;   // of one invocation, all its loops together
 } dure_limits;
 
 // An optional feature of a device and what became of it. The texts live as long as the program.
