@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "data/dataset.h"
 #include "model/perplexity.h"
+#include "runtime/log.h"
 #include "runtime/os.h"
 
 typedef struct eval_options {
@@ -45,6 +46,22 @@ static dure_status open_text(const opened_model *opened, const char *path, eval_
   return status;
 }
 
+// Another tokenizer's ids mean other text to this model.
+static dure_status compare_tokenizers(const dure_tokenizer *tokenizer, const dure_dataset *dataset,
+                                      const char *directory) {
+  char *bytes = NULL;
+  size_t size = 0, length = 0;
+  DURE_TRY(dure_os_read_file(dure_dataset_tokenizer_path(dataset), (uint64_t)1 << 30, &bytes, &size));
+  const char *own = dure_tokenizer_json(tokenizer, &length);
+  bool agree = size == length && memcmp(bytes, own, size) == 0;
+  free(bytes);
+  if (!agree) {
+    dure_log(DURE_LOG_WARNING,
+             "dataset '%s' was made by another tokenizer than the model's; its ids may mean other text", directory);
+  }
+  return NULL;
+}
+
 static dure_status open_data(const opened_model *opened, const char *directory, eval_source *source) {
   DURE_TRY(dure_dataset_open(directory, &source->dataset));
   dure_split_counts counts = dure_dataset_counts(source->dataset, DURE_SPLIT_HELD_OUT);
@@ -60,7 +77,7 @@ static dure_status open_data(const opened_model *opened, const char *directory, 
                      directory, dure_dataset_vocabulary_size(source->dataset) - 1,
                      opened->model->config.vocabulary_size);
   }
-  return NULL;
+  return compare_tokenizers(opened->tokenizer, source->dataset, directory);
 }
 
 static void show_progress(void *context, uint64_t done, uint64_t total) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "model/checkpoint.h"
 #include "model/trainer.h"
 #include "runtime/os.h"
@@ -157,21 +158,18 @@ static dure_status gather(const arguments *first, dure_train_options *out_option
   return status;
 }
 
-static void print_result(const arguments *a, const dure_train_result *result) {
-  if (a->json) {
-    printf("{\"step\": %" PRIu64 ", \"loss\": %.9g", result->step, result->loss);
-    if (result->has_evaluation) {
-      printf(", \"eval_loss\": %.9g, \"bits_per_byte\": %.9g", result->evaluation_loss, result->bits_per_byte);
-    }
-    printf(", \"checkpoint\": \"");
-    for (const char *c = result->checkpoint; *c != '\0'; c++) {
-      if (*c == '"' || *c == '\\') putchar('\\');
-      putchar(*c);
-    }
-    printf("\"}\n");
-  } else if (result->checkpoint[0] != '\0') {
-    printf("%s\n", result->checkpoint);
+static dure_status print_result(const arguments *a, const dure_train_result *result) {
+  if (!a->json) {
+    if (result->checkpoint[0] != '\0') printf("%s\n", result->checkpoint);
+    return output_check();
   }
+  json_t *json = json_pack("{sI sf}", "step", (json_int_t)result->step, "loss", result->loss);
+  if (result->has_evaluation) {
+    json_object_set_new(json, "eval_loss", json_real(result->evaluation_loss));
+    json_object_set_new(json, "bits_per_byte", json_real(result->bits_per_byte));
+  }
+  json_object_set_new(json, "checkpoint", output_json_text(result->checkpoint, strlen(result->checkpoint)));
+  return output_json(json);
 }
 
 static dure_status run(const arguments *a) {
@@ -183,15 +181,7 @@ static dure_status run(const arguments *a) {
   if (d.bar_is_drawn) fputc('\n', stderr);
   if (status != NULL) return status;
   fprintf(stderr, "step %" PRIu64 " is done; the curve is %s/loss.svg\n", result.step, a->options.out);
-  print_result(a, &result);
-  return NULL;
-}
-
-// A mistake in the options is wrong usage; anything later is a failure.
-static int finish_options(dure_status status) {
-  bool is_usage = dure_status_code(status) == DURE_INVALID_ARGUMENT;
-  int code = command_finish("train", status);
-  return is_usage ? EXIT_USAGE : code;
+  return print_result(a, &result);
 }
 
 int command_train(int argc, char **argv) {
@@ -203,8 +193,10 @@ int command_train(int argc, char **argv) {
   dure_status status = gather(&first, &a.options);
   if (status == NULL) code = parse(&a, argc, argv);
   if (status == NULL && code < 0) status = dure_train_options_check(&a.options);
+  if (a.resume && a.options.out != NULL && a.options.model == NULL)
+    status = dure_status_prefix(status, "'%s' has no checkpoint to go on from", a.options.out);
   if (status != NULL) {
-    code = finish_options(status);
+    code = command_refuse("train", status);
   } else if (code < 0) {
     code = command_finish("train", run(&a));
   }

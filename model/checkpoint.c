@@ -97,6 +97,13 @@ static dure_status parse_state(const char *path, const json_t *json, dure_traine
   return dure_train_options_from_json(&state->options, path, json_object_get(json, "options"));
 }
 
+dure_status dure_checkpoint_advise(dure_status status, const char *directory) {
+  dure_code code = dure_status_code(status);
+  if (directory == NULL || (code != DURE_CORRUPT && code != DURE_NOT_FOUND)) return status;
+  return dure_status_prefix(status, "'%s' is damaged (move it away, and --resume goes on from the one before)",
+                            directory);
+}
+
 dure_status dure_checkpoint_read_state(const char *directory, dure_trainer_state *out_state) {
   memset(out_state, 0, sizeof(*out_state));
   dure_train_options_default(&out_state->options);
@@ -116,7 +123,7 @@ dure_status dure_checkpoint_read_state(const char *directory, dure_trainer_state
   json_decref(json);
   free(text);
   free(path);
-  return status;
+  return dure_checkpoint_advise(status, directory);
 }
 
 // ---- directories -------------------------------------------------------------------------------------------------
@@ -314,5 +321,5 @@ dure_status dure_checkpoint_load_moments(const char *directory, const dure_model
   }
   dure_safetensors_close(file);
   free(path);
-  return status;
+  return dure_checkpoint_advise(status, directory);
 }

@@ -46,6 +46,8 @@ DURE_MUST_CHECK dure_status dure_checkpoint_find(const char *run, char **out_dir
 DURE_MUST_CHECK dure_status dure_checkpoint_clean(const char *run);
 // Reads trainer.json. Release with dure_trainer_state_clear.
 DURE_MUST_CHECK dure_status dure_checkpoint_read_state(const char *directory, dure_trainer_state *out_state);
+// Adds to a failure to read the checkpoint in `directory` (NULL: none) what to do about it. NULL stays NULL.
+DURE_MUST_CHECK dure_status dure_checkpoint_advise(dure_status status, const char *directory);
 // Fills the moments from optimizer.safetensors.
 DURE_MUST_CHECK dure_status dure_checkpoint_load_moments(const char *directory, const dure_model *model,
                                                          const dure_training *training);

@@ -1,5 +1,6 @@
 // Parameters to and from safetensors, a piece at a time.
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,16 @@ static dure_status check_tensors(const dure_parameter_layout *layout, const dure
   return suffix[0] == '\0' ? check_leftovers(layout, config, file, path) : NULL;
 }
 
+static dure_status check_finite(const float *values, uint64_t count, uint64_t first, const char *path,
+                                const char *name) {
+  for (uint64_t i = 0; i < count; i++) {
+    if (isfinite(values[i])) continue;
+    return dure_fail(DURE_CORRUPT, "'%s': element %" PRIu64 " of tensor '%s' is %g; the file is damaged", path,
+                     first + i, name, (double)values[i]);
+  }
+  return NULL;
+}
+
 dure_status dure_parameters_load(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
                                  const dure_model_config *config, const dure_safetensors *file, const char *path,
                                  const char *suffix, dure_stream *stream) {
@@ -123,6 +134,7 @@ dure_status dure_parameters_load(const dure_parameter_buffers *buffers, const du
     for (uint64_t first = 0; first < parameter->count && status == NULL; first += piece_elements) {
       uint64_t count = parameter->count - first < piece_elements ? parameter->count - first : piece_elements;
       status = dure_status_prefix(dure_safetensors_read(tensor, first, count, piece), "'%s'", path);
+      if (status == NULL) status = check_finite(piece, count, first, path, tensor->name);
       if (status == NULL) status = dure_parameter_upload(buffers, parameter, stream, first, count, piece);
     }
   }

@@ -57,7 +57,7 @@ static dure_status score_all(dure_scorer *scorer, dure_token_reader reader, void
     }
     result->tokens = counted;
     if (options->progress != NULL) options->progress(options->progress_context, counted, token_count);
-    if (dure_os_interrupted())
+    if (counted < token_count && dure_os_interrupted())
       return dure_fail(DURE_CANCELLED, "interrupted after %llu of %llu tokens", (unsigned long long)counted,
                        (unsigned long long)token_count);
   }
@@ -77,6 +77,8 @@ dure_status dure_perplexity(dure_model *model, dure_token_reader reader, void *r
     return dure_fail(DURE_INVALID_ARGUMENT, "a stride of %u tokens would skip some: the windows have %u", chosen.stride,
                      chosen.context);
   }
+  const uint64_t most_windows = (token_count - 1) / chosen.stride + 1;
+  if (chosen.batch_size > most_windows) chosen.batch_size = (uint32_t)most_windows;
   size_t count = (size_t)chosen.batch_size * chosen.context;
   window_batch batch = {malloc(count * sizeof(uint32_t)), malloc(count * sizeof(uint32_t)),
                         malloc(count * sizeof(float))};

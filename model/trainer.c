@@ -35,6 +35,8 @@ typedef struct trainer {
   uint64_t submitted;         // steps
   uint32_t ahead;             // steps that stay in flight while the next is submitted
   uint32_t *tokens, *labels;  // [accumulate, B, T]
+  int lock;                   // on the run's directory
+  bool made_run;              // that directory
   uint64_t saved_step;        // of the last checkpoint saved or found; UINT64_MAX: none
   uint64_t clock;             // when the last step ended
   double smoothed_seconds;    // a step
@@ -115,7 +117,7 @@ static dure_status open_model(trainer *t, const char *checkpoint) {
   const char *path = checkpoint != NULL ? checkpoint : t->options->model;
   bool goes_on = checkpoint != NULL || (!t->options->from_scratch && dure_model_has_weights(path));
   if (goes_on) {
-    DURE_TRY(dure_model_open(path, t->device, t->stream, &t->model));
+    DURE_TRY(dure_checkpoint_advise(dure_model_open(path, t->device, t->stream, &t->model), checkpoint));
     compare_tokenizers(t, path);
   } else {
     DURE_TRY(dure_model_create(path, (uint64_t)t->options->seed, t->device, t->stream, &t->model));
@@ -174,7 +176,9 @@ static dure_status prepare_shape(trainer *t) {
   t->labels = malloc(count * sizeof(*t->labels));
   return t->tokens != NULL && t->labels != NULL
              ? NULL
-             : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %" PRIu64 " tokens of a step", count);
+             : dure_fail(DURE_OUT_OF_MEMORY,
+                         "out of memory for %" PRIu64 " tokens of a step; use a smaller --batch-size or --accumulate",
+                         count);
 }
 
 static dure_status prepare_training(trainer *t, const char *checkpoint) {
@@ -240,6 +244,13 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
   }
 }
 
+// Two trainers in one directory would mix their metrics and remove each other's files.
+static dure_status claim_run(trainer *t) {
+  t->made_run = !dure_os_is_directory(t->options->out);
+  DURE_TRY(dure_os_make_directories(t->options->out));
+  return dure_os_lock_directory(t->options->out, &t->lock);
+}
+
 // The checkpoint to go on from (free()); NULL: from the beginning.
 static dure_status find_start(trainer *t, bool resume, char **out_checkpoint) {
   DURE_TRY(dure_checkpoint_find(t->options->out, out_checkpoint));
@@ -282,8 +293,9 @@ static dure_status load_state(trainer *t, const char *checkpoint) {
 
 static dure_status prepare(trainer *t, bool resume) {
   char *checkpoint = NULL;
-  dure_status status = find_start(t, resume, &checkpoint);
-  if (status == NULL) status = open_data(t);
+  dure_status status = open_data(t);
+  if (status == NULL) status = claim_run(t);
+  if (status == NULL) status = find_start(t, resume, &checkpoint);
   if (status == NULL) status = open_device(t);
   if (status == NULL) status = load_state(t, checkpoint);
   if (status == NULL) status = open_model(t, checkpoint);
@@ -307,6 +319,7 @@ static void release(trainer *t) {
   free(t->end_of_text);
   free(t->tokens);
   free(t->labels);
+  dure_os_unlock(t->lock);
 }
 
 // ---- steps -------------------------------------------------------------------------------------------------------
@@ -499,7 +512,7 @@ static dure_status stop_for_interrupt(trainer *t) {
   return dure_fail(DURE_CANCELLED,
                    "interrupted after step %" PRIu64 " of %" PRIu64
                    ", which is saved; go on with: dure train "
-                   "--out %s --resume",
+                   "--out '%s' --resume",
                    t->state.step, t->steps, t->options->out);
 }
 
@@ -523,7 +536,7 @@ dure_status dure_train(const dure_train_options *options, bool resume, const dur
                        dure_train_result *out_result) {
   memset(out_result, 0, sizeof(*out_result));
   DURE_TRY(dure_train_options_check(options));
-  trainer t = {.options = options, .observer = observer, .result = out_result, .saved_step = UINT64_MAX};
+  trainer t = {.options = options, .observer = observer, .result = out_result, .saved_step = UINT64_MAX, .lock = -1};
   dure_status status = prepare(&t, resume);
   if (status == NULL && t.state.step >= t.last_step) {
     say(&t, "step %" PRIu64 " is reached already: nothing to do (raise --steps or --stop-after to go on)",
@@ -533,5 +546,6 @@ dure_status dure_train(const dure_train_options *options, bool resume, const dur
   }
   if (t.files != NULL) status = dure_status_join(status, dure_run_files_draw(t.files));
   release(&t);
+  if (status != NULL && t.made_run) (void)remove(options->out);  // an empty directory would be all that is left
   return status;
 }

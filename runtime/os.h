@@ -46,6 +46,10 @@ DURE_MUST_CHECK dure_status dure_os_sync_file(const char *path);               /
 DURE_MUST_CHECK dure_status dure_os_sync_directory(const char *path);          // fsync of its entries
 // Makes `link_path` a symbolic link to `target` (relative), replacing an old link atomically.
 DURE_MUST_CHECK dure_status dure_os_link_replace(const char *target, const char *link_path);
+// Takes an existing directory for this process until dure_os_unlock or the process's end; fails when another has it.
+// `out_lock` is -1 where the file system knows no locks.
+DURE_MUST_CHECK dure_status dure_os_lock_directory(const char *path, int *out_lock);
+void dure_os_unlock(int lock);  // -1 is fine
 DURE_MUST_CHECK dure_status dure_os_truncate(const char *path, uint64_t size);
 // Names in a directory except "." and "..", sorted by bytes. Release with dure_os_names_free.
 DURE_MUST_CHECK dure_status dure_os_list(const char *path, char ***out_names, size_t *out_count);

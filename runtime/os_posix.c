@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -219,6 +220,25 @@ dure_status dure_os_link_replace(const char *target, const char *link_path) {
   if (symlink(target, aside) != 0) return dure_fail_errno("cannot make link '%s'", aside);
   DURE_TRY(dure_os_rename(aside, link_path));
   return sync_parent(link_path);
+}
+
+dure_status dure_os_lock_directory(const char *path, int *out_lock) {
+  *out_lock = -1;
+  int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return dure_fail_errno("cannot open directory '%s'", path);
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) {
+    *out_lock = descriptor;
+    return NULL;
+  }
+  bool is_taken = errno == EWOULDBLOCK;
+  close(descriptor);
+  if (!is_taken) return NULL;
+  return dure_fail(DURE_IO, "another process is writing to '%s'; wait until it ends, or choose another directory",
+                   path);
+}
+
+void dure_os_unlock(int lock) {
+  if (lock >= 0) close(lock);
 }
 
 dure_status dure_os_truncate(const char *path, uint64_t size) {

@@ -62,7 +62,7 @@ END_TEST
 
 START_TEST(the_command_line_wins_over_the_recipe) {
   expect("printf 'steps: 5\\nout: run\\nseed: 4\\n' > r.yaml; train --recipe r.yaml --steps 2 --json", 0,
-         "\"step\": 2,");
+         "\"step\":2,");
   expect("grep '\"seed\": 4' run/checkpoints/latest/trainer.json", 0, "4");
   expect("wc -l < run/metrics.jsonl", 0, "2");
 }
@@ -81,11 +81,36 @@ START_TEST(an_interrupt_saves_and_says_how_to_go_on) {
   expect(
       "train --out run --steps 100000 & p=$!; while ! [ -s run/metrics.jsonl ]; do sleep 0.02; done; kill -INT $p; "
       "wait $p",
-      1, "go on with: dure train --out run --resume");
+      1, "go on with: dure train --out 'run' --resume");
   expect(
       "test -f run/checkpoints/latest/model.safetensors && test $(wc -l < run/metrics.jsonl) = "
       "$(sed -n 's/.*\"step\": \\([0-9]*\\),/\\1/p' run/checkpoints/latest/trainer.json) && echo same",
       0, "same");
+}
+END_TEST
+
+START_TEST(two_trainers_do_not_share_a_run) {
+  expect(
+      "(train --out run --steps 100000) > first 2>&1 & p=$!; while ! [ -s run/metrics.jsonl ]; do sleep 0.02; done; "
+      "(train --out run --resume); code=$?; kill -INT $p; wait $p; exit $code",
+      1, "another process");
+  expect("train --out run --resume --stop-after 1", 0, "nothing to do");
+}
+END_TEST
+
+START_TEST(a_failure_to_begin_leaves_nothing) {
+  expect("(train --out run --context 100000); ls -d run", 2, "cannot access");
+  expect("\"$DURE\" train --out run --resume", 2, "no checkpoint to go on from");
+}
+END_TEST
+
+START_TEST(a_damaged_checkpoint_is_named_and_can_be_moved_away) {
+  expect("train --out run --steps 4 --save-every 2", 0, "step-00000004");
+  expect(
+      "truncate -s 1000 run/checkpoints/step-00000004/optimizer.safetensors; \"$DURE\" train --out run --resume "
+      "--steps 5",
+      1, "'run/checkpoints/step-00000004' is damaged (move it away");
+  expect("rm -r run/checkpoints/step-00000004; \"$DURE\" train --out run --resume", 0, "step-00000004");
 }
 END_TEST
 
@@ -98,6 +123,9 @@ int main(void) {
   tcase_add_test(cases, the_command_line_wins_over_the_recipe);
   tcase_add_test(cases, resuming_needs_nothing_but_the_run);
   tcase_add_test(cases, an_interrupt_saves_and_says_how_to_go_on);
+  tcase_add_test(cases, two_trainers_do_not_share_a_run);
+  tcase_add_test(cases, a_failure_to_begin_leaves_nothing);
+  tcase_add_test(cases, a_damaged_checkpoint_is_named_and_can_be_moved_away);
   suite_add_tcase(suite, cases);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
