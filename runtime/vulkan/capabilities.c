@@ -109,6 +109,8 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
     bool available;
   } rows[] = {
       {DURE_VULKAN_SUBGROUP_SIZE_CONTROL, sizes.subgroupSizeControl && sizes.computeFullSubgroups},
+      // GPUs pay for it with a check at every access; software drivers make the check anyway.
+      {DURE_VULKAN_ROBUST_ACCESS, features.features.robustBufferAccess && c->type == VK_PHYSICAL_DEVICE_TYPE_CPU},
       {DURE_VULKAN_FP16, vulkan12.shaderFloat16},
       {DURE_VULKAN_FP64, features.features.shaderFloat64},
       {DURE_VULKAN_INT8, vulkan12.shaderInt8},

@@ -147,10 +147,12 @@ static dure_status create_device(vulkan_device *device) {
   VkPhysicalDeviceVulkan11Features vulkan11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                                .pNext = &vulkan12,
                                                .storageBuffer16BitAccess = HAS(STORAGE16)};
-  VkPhysicalDeviceFeatures2 features = {
-      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
-      .pNext = &vulkan11,
-      .features = {.shaderFloat64 = HAS(FP64), .shaderInt16 = HAS(INT16), .shaderInt64 = HAS(INT64)}};
+  VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2,
+                                        .pNext = &vulkan11,
+                                        .features = {.robustBufferAccess = HAS(ROBUST_ACCESS),
+                                                     .shaderFloat64 = HAS(FP64),
+                                                     .shaderInt16 = HAS(INT16),
+                                                     .shaderInt64 = HAS(INT64)}};
   const char *extensions[4];
   uint32_t extension_count = 0;
   if (HAS(SUBGROUP_SIZE_CONTROL)) extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
