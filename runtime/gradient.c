@@ -271,13 +271,14 @@ dure_tensor dure_gradient_of(dure_gradient *gradient, dure_tensor output) {
 // cross_entropy takes the seed as one element; any other producer of the loss gets it repeated over the loss's shape.
 static dure_tensor loss_gradient(dure_program *program, dure_tensor loss, dure_tensor seed, bool from_cross_entropy) {
   uint64_t count = dure_tensor_element_count(program, loss);
-  if (from_cross_entropy || count == 1) return seed;
+  program_value shape = program->values[loss.index];
+  if (from_cross_entropy) return seed;
+  if (count == 1) return dure_tensor_reshape(program, seed, shape.rank, shape.shape);
   uint64_t column[2] = {count, 1}, one[2] = {1, 1};
   dure_tensor ones = dure_tensor_temporary(program, "ones", dure_tensor_dtype(program, loss), 2, column);
   dure_fill(program, ones, 1.0f);
   dure_tensor repeated =
       dure_matmul(program, ones, dure_tensor_reshape(program, seed, 2, one), DURE_ABSENT, false, false);
-  program_value shape = program->values[loss.index];
   return dure_tensor_reshape(program, repeated, shape.rank, shape.shape);
 }
 

@@ -81,6 +81,27 @@ START_TEST(activations_that_are_not_alive_together_share_memory) {
 }
 END_TEST
 
+START_TEST(a_loss_of_one_element_takes_a_seed_of_any_rank) {
+  dure_program *program = dure_program_create();
+  uint64_t one_shape = 1;
+  dure_tensor w = input(program, "w", 1, 3), dw = input(program, "dw", 1, 3);
+  dure_tensor seed = dure_tensor_external(program, "seed", DURE_DTYPE_F32, 1, &one_shape, DURE_LIFETIME_INPUT);
+  dure_tensor loss = dure_matmul(program, w, w, DURE_ABSENT, false, true);  // [1, 1]
+  dure_gradient_target target = {w, dw};
+  dure_status status = dure_program_gradient(program, loss, seed, &target, 1, false);
+  ck_assert_msg(status == NULL, "%s", dure_status_message(status));
+  dure_executable *executable = compile(program);
+  float w_data[3] = {1, 2, 3}, seed_data = 0.5f, found[3];
+  ck_assert_ptr_null(dure_executable_write(executable, stream, w, w_data, sizeof(w_data)));
+  ck_assert_ptr_null(dure_executable_write(executable, stream, seed, &seed_data, sizeof(seed_data)));
+  ck_assert_ptr_null(dure_executable_submit(executable, stream));
+  ck_assert_ptr_null(dure_executable_read(executable, stream, dw, found, sizeof(found)));
+  for (int i = 0; i < 3; i++) ck_assert_float_eq(found[i], w_data[i]);  // d(w w^T) = 2 w, halved
+  dure_executable_destroy(executable);
+  dure_program_destroy(program);
+}
+END_TEST
+
 // y = (left * right half products): both halves of one tensor get their own gradient, and a tensor used twice gets the
 // sum.
 START_TEST(views_of_one_tensor_and_repeated_use_get_their_gradients) {
@@ -206,6 +227,7 @@ int main(void) {
   tcase_add_test(test_case, a_matmul_of_a_view_computes_the_product);
   tcase_add_test(test_case, activations_that_are_not_alive_together_share_memory);
   tcase_add_test(test_case, views_of_one_tensor_and_repeated_use_get_their_gradients);
+  tcase_add_test(test_case, a_loss_of_one_element_takes_a_seed_of_any_rank);
   tcase_add_test(test_case, a_second_micro_step_adds_to_the_gradient);
   tcase_add_test(test_case, a_large_matmul_is_cut_below_every_limit_and_loses_no_work);
   tcase_add_test(test_case, not_finite_values_are_traced_to_the_op_that_made_them);
