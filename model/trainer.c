@@ -65,7 +65,8 @@ static dure_status find_end_of_text(trainer *t) {
   size_t length = 0;
   bool is_special = false;
   if (dure_tokenizer_token(tokenizer, dure_dataset_end_of_text(t->dataset), &bytes, &length, &is_special)) {
-    t->end_of_text = strndup(bytes, length);
+    t->end_of_text = calloc(length + 1, 1);  // the token's bytes have no NUL behind them
+    if (t->end_of_text != NULL) memcpy(t->end_of_text, bytes, length);
   }
   dure_tokenizer_close(tokenizer);
   return NULL;
