@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/progress.h"
 #include "data/clean.h"
 #include "data/dedup.h"
 #include "data/pack.h"
@@ -13,31 +14,11 @@
 
 // ---- progress ----
 
-typedef struct progress_line {
-  bool is_shown;
-  uint64_t started, shown;  // nanoseconds
-} progress_line;
-
-static progress_line start_progress(void) {
-  dure_os_catch_interrupts();
-  return (progress_line){.is_shown = dure_os_is_terminal(2), .started = dure_os_nanoseconds()};
-}
-
 static bool show_progress(void *context, const dure_progress *progress) {
-  progress_line *line = context;
-  uint64_t now = dure_os_nanoseconds();
-  if (line->is_shown && now - line->shown > 100000000u) {
-    line->shown = now;
-    double seconds = (double)(now - line->started) * 1e-9, megabytes = (double)progress->bytes_read * 1e-6;
-    fprintf(stderr, "\r\033[K%s: %" PRIu64 " documents in %" PRIu64 " files, %.1f MB read, %.1f s", progress->stage,
-            progress->documents, progress->files, megabytes, seconds);
-    fflush(stderr);
-  }
+  double seconds = (double)(dure_os_nanoseconds() - *(const uint64_t *)context) * 1e-9;
+  progress_show("%s: %" PRIu64 " documents in %" PRIu64 " files, %.1f MB read, %.1f s", progress->stage,
+                progress->documents, progress->files, (double)progress->bytes_read * 1e-6, seconds);
   return !dure_os_interrupted();
-}
-
-static void end_progress(const progress_line *line) {
-  if (line->is_shown) fprintf(stderr, "\r\033[K");
 }
 
 // ---- summaries ----
@@ -203,14 +184,15 @@ static int run_clean(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   if (status < 0) {
-    progress_line progress = start_progress();
+    uint64_t started = dure_os_nanoseconds();
+    dure_os_catch_interrupts();
     options.minimum_characters = minimum > 0 ? (uint64_t)minimum : 0;
     options.progress = show_progress;
-    options.progress_context = &progress;
+    options.progress_context = &started;
     dure_clean_summary summary;
     dure_status result = dure_clean(inputs, count, &options, &summary);
-    end_progress(&progress);
-    if (result == NULL) report_clean(&summary, (double)(dure_os_nanoseconds() - progress.started) * 1e-9, as_json);
+    progress_clear();
+    if (result == NULL) report_clean(&summary, (double)(dure_os_nanoseconds() - started) * 1e-9, as_json);
     status = command_finish(argv[0], result);
   }
   free(inputs);
@@ -270,13 +252,14 @@ static int run_dedup(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   if (status < 0) {
-    progress_line progress = start_progress();
+    uint64_t started = dure_os_nanoseconds();
+    dure_os_catch_interrupts();
     options.line_limit = (uint64_t)lines;
     options.progress = show_progress;
-    options.progress_context = &progress;
+    options.progress_context = &started;
     dure_dedup_summary summary;
     dure_status result = dure_dedup(inputs, count, &options, &summary);
-    end_progress(&progress);
+    progress_clear();
     if (result == NULL) report_dedup(&summary, as_json);
     status = command_finish(argv[0], result);
   }
@@ -360,13 +343,14 @@ static int run_pack(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   if (status < 0) {
-    progress_line progress = start_progress();
+    uint64_t started = dure_os_nanoseconds();
+    dure_os_catch_interrupts();
     options.shard_tokens = (uint64_t)shard_tokens;
     options.progress = show_progress;
-    options.progress_context = &progress;
+    options.progress_context = &started;
     dure_pack_summary summary;
     dure_status result = dure_pack(inputs, count, &options, &summary);
-    end_progress(&progress);
+    progress_clear();
     if (result == NULL) report_pack(&summary, as_json);
     status = command_finish(argv[0], result);
   }

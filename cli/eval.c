@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/open_model.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "data/dataset.h"
 #include "model/perplexity.h"
 #include "runtime/log.h"
@@ -82,8 +83,7 @@ static dure_status open_data(const opened_model *opened, const char *directory, 
 
 static void show_progress(void *context, uint64_t done, uint64_t total) {
   (void)context;
-  if (dure_os_is_terminal(2))
-    fprintf(stderr, "\r%5.1f %%%s", 100.0 * (double)done / (double)total, done == total ? "\r        \r" : "");
+  progress_show("%.1f %% of %llu tokens", 100.0 * (double)done / (double)total, (unsigned long long)total);
 }
 
 static dure_status print_result(const eval_options *options, const eval_source *source,
@@ -134,6 +134,7 @@ static dure_status evaluate(const eval_options *options, const char *directory) 
   uint64_t begin = dure_os_nanoseconds();
   if (status == NULL)
     status = dure_perplexity(opened.model, read_tokens, &source, source.token_count, &settings, &result);
+  progress_clear();
   if (status == NULL) status = print_result(options, &source, &result, (double)(dure_os_nanoseconds() - begin) / 1e9);
   dure_ids_free(&source.ids);
   dure_dataset_close(source.dataset);

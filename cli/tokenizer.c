@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "data/bpe_train.h"
 #include "data/documents.h"
 #include "data/jsonl.h"
@@ -79,17 +80,13 @@ static dure_status add_document(void *context, const dure_document *document) {
 }
 
 static void show_progress(void *context, const dure_train_progress *progress) {
-  uint64_t *last = context, now = dure_os_nanoseconds();
-  if (now - *last < 100000000u) return;
-  *last = now;
+  (void)context;
   if (progress->vocabulary_size == 0) {
-    fprintf(stderr, "\rreading: %.1f MB, %" PRIu64 " different words ", (double)progress->bytes_read / 1e6,
-            progress->distinct_words);
+    progress_show("reading: %.1f MB, %" PRIu64 " different words", (double)progress->bytes_read / 1e6,
+                  progress->distinct_words);
   } else {
-    fprintf(stderr, "\rmerging: %u of %u tokens                       ", progress->vocabulary_size,
-            progress->vocabulary_wanted);
+    progress_show("merging: %u of %u tokens", progress->vocabulary_size, progress->vocabulary_wanted);
   }
-  fflush(stderr);
 }
 
 // Splits "a,b" in place; the pointers are into `text`.
@@ -116,7 +113,7 @@ static dure_status learn(const char *const *inputs, size_t input_count, const ch
     if (status == NULL && counts.documents == 0) status = dure_fail(DURE_INVALID_ARGUMENT, "the inputs hold no text");
   }
   if (status == NULL) status = dure_bpe_trainer_finish(text.trainer, out_tokenizer);
-  if (options->progress != NULL) fprintf(stderr, "\r%60s\r", "");
+  progress_clear();
   dure_bpe_trainer_destroy(text.trainer);
   return status;
 }
@@ -173,7 +170,6 @@ static int run_train(int argc, char **argv) {
     result = EXIT_USAGE;
   }
   if (result < 0) {
-    uint64_t last_shown = dure_os_nanoseconds();
     dure_os_catch_interrupts();
     size_t special_size = strlen(special) + 1;
     special_copy = malloc(special_size);
@@ -183,8 +179,7 @@ static int run_train(int argc, char **argv) {
         .min_frequency = (uint64_t)min_frequency,
         .special_tokens = special_names,
         .special_token_count = special_copy != NULL ? split_names(special_copy, special_names, 64) : 0,
-        .progress = dure_os_is_terminal(2) ? show_progress : NULL,
-        .progress_context = &last_shown,
+        .progress = show_progress,
     };
     dure_tokenizer *tokenizer = NULL;
     dure_status status = learn(positional, count, unit, &train_options, &tokenizer);

@@ -11,6 +11,11 @@ static once_flag opened = ONCE_FLAG_INIT;
 static FILE *file;
 static uint64_t origin;  // host time of the trace's zero
 
+static void close_file(void) {
+  fputs("\n]\n", file);
+  fclose(file);
+}
+
 // The closing bracket may be missing in this format, so that a trace of a run that died can be read too.
 static void open_file(void) {
   const char *path = getenv("DURE_TRACE");
@@ -21,7 +26,9 @@ static void open_file(void) {
     return;
   }
   origin = dure_os_nanoseconds();
-  fputs("[\n", file);
+  // The format needs a first event for the commas of the others.
+  fputs("[\n{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":{\"name\":\"dure\"}}", file);
+  atexit(close_file);
 }
 
 bool dure_trace_enabled(void) {
@@ -31,12 +38,12 @@ bool dure_trace_enabled(void) {
 
 // Labels are op names, shapes and scopes of our own; only quotes and backslashes would need an escape.
 static void write_event(const char *name, const char *category, int thread, double start_us, double duration_us) {
-  fputs("{\"name\":\"", file);
+  fputs(",\n{\"name\":\"", file);
   for (const char *c = name; *c != '\0'; c++) {
     if (*c == '"' || *c == '\\') fputc('\\', file);
     fputc(*c, file);
   }
-  fprintf(file, "\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f},\n", category, thread,
+  fprintf(file, "\",\"cat\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f}", category, thread,
           start_us, duration_us);
 }
 

@@ -68,6 +68,14 @@ START_TEST(closed_standard_files_do_not_mix_text_into_outputs) {
 }
 END_TEST
 
+START_TEST(a_trace_is_closed) {
+  expect("DURE_TRACE=t.json \"$DURE\" generate \"$MODEL\" $ON --max-tokens 2 > /dev/null && head -n 1 t.json", 0,
+         "[\n");
+  expect("tail -n 2 t.json | grep -c '\"dur\":[0-9.]*}$'", 0, "1");
+  expect("tail -n 1 t.json", 0, "]\n");
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("commands");
   TCase *cases = tcase_create("commands");
@@ -76,6 +84,7 @@ int main(void) {
   tcase_add_test(cases, options_without_meaning_are_wrong_usage);
   tcase_add_test(cases, results_that_do_not_arrive_are_a_failure);
   tcase_add_test(cases, closed_standard_files_do_not_mix_text_into_outputs);
+  tcase_add_test(cases, a_trace_is_closed);
   suite_add_tcase(suite, cases);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
