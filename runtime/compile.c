@@ -392,7 +392,10 @@ dure_status dure_program_compile(const dure_program *program, dure_device *devic
   DURE_TRY_GOTO(status, place_externals(executable, program, places, place_count, l.alignment), failed);
   resolve_operands(executable, program);
   DURE_TRY_GOTO(status, fill_guards(executable), failed);
-  DURE_TRY_GOTO(status, record_calls(executable), failed);
+  device->exposed_bytes = executable->guard_bytes;
+  status = record_calls(executable);
+  device->exposed_bytes = 0;
+  if (status != NULL) goto failed;
   layout_free(&l);
   *out_executable = executable;
   return NULL;

@@ -236,6 +236,7 @@ struct dure_device {
   dure_device_info info;
   uint64_t memory_used, memory_peak;
   uint64_t memory_restriction;       // 0: none
+  uint64_t exposed_bytes;            // beyond each binding that kernels can reach (tests: stray stores meet sentinels)
   struct dure_buffer *first_buffer;  // all live buffers, for messages about memory
 };
 struct dure_buffer {

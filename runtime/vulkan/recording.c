@@ -232,6 +232,14 @@ static dure_status create_view(vulkan_recording *recording, const vulkan_kernel 
   return NULL;
 }
 
+// What a storage binding covers: the operand, and in tests the sentinels after it (drivers drop stores beyond a
+// binding).
+static uint64_t exposed_size(const vulkan_device *device, const dure_binding *binding) {
+  uint64_t size = binding->size + device->head.exposed_bytes, left = binding->buffer->size - binding->offset;
+  if (size > device->plan.caps.max_binding_bytes) size = device->plan.caps.max_binding_bytes;
+  return size < left ? size : left;
+}
+
 static dure_status write_set(vulkan_recording *recording, const vulkan_kernel *kernel, const dure_binding *bindings,
                              VkDescriptorSet set) {
   VkDescriptorBufferInfo buffers[max_bindings];
@@ -251,7 +259,7 @@ static dure_status write_set(vulkan_recording *recording, const vulkan_kernel *k
       DURE_TRY(create_view(recording, kernel, &bindings[i], &views[i]));
     } else {
       buffers[i] = (VkDescriptorBufferInfo){((const vulkan_buffer *)bindings[i].buffer)->handle, bindings[i].offset,
-                                            bindings[i].size};
+                                            exposed_size(recording->device, &bindings[i])};
     }
   }
   recording->device->api.UpdateDescriptorSets(recording->device->handle, kernel->binding_count, writes, 0, NULL);
