@@ -68,7 +68,7 @@ static void write_escaped(drawing *d, const char *text) {
     if (entity != NULL) {
       write_text(d, "%s", entity);
     } else {
-      write_text(d, "%c", *text);
+      write_text(d, "%c", (unsigned char)*text < ' ' ? ' ' : *text);  // XML has no control characters
     }
   }
 }

@@ -1,4 +1,5 @@
 // Recipes: a flat YAML mapping of option names to values.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -50,12 +51,14 @@ static dure_status resolve_path(const reader *r, const char *text, char **out_pa
   return *out_path != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", r->path);
 }
 
-static dure_status set_option(reader *r, const char *key, const char *text) {
+static dure_status set_option(reader *r, const char *key, const char *text, size_t line) {
+  char source[4200];
+  snprintf(source, sizeof(source), "'%s', line %zu", r->path, line);
   if (strcmp(key, "model") != 0 && strcmp(key, "data") != 0)
-    return dure_train_options_set(r->options, r->path, key, text);
+    return dure_train_options_set(r->options, source, key, text);
   char *path = NULL;
   DURE_TRY(resolve_path(r, text, &path));
-  dure_status status = dure_train_options_set(r->options, r->path, key, path);
+  dure_status status = dure_train_options_set(r->options, source, key, path);
   free(path);
   return status;
 }
@@ -86,7 +89,7 @@ static dure_status read_value(reader *r, const char *key) {
     if (strlen(text) != event.data.scalar.length || text[0] == '\0') {
       status = dure_fail(DURE_CORRUPT, "'%s', line %zu: '%.60s' has no value", r->path, line, key);
     } else {
-      status = dure_status_prefix(set_option(r, key, text), "line %zu", line);
+      status = set_option(r, key, text, line);
     }
   }
   yaml_event_delete(&event);

@@ -11,8 +11,8 @@
 uint64_t dure_os_nanoseconds(void);       // monotonic clock
 int64_t dure_os_unix_seconds(void);       // wall clock
 uint32_t dure_os_core_count(void);        // logical cores this process may use, at least 1
-uint64_t dure_os_memory_total(void);      // bytes of physical memory
-uint64_t dure_os_memory_available(void);  // bytes that can be taken without swapping (Linux: MemAvailable)
+uint64_t dure_os_memory_total(void);      // bytes of physical memory, or of the container's limit
+uint64_t dure_os_memory_available(void);  // of those, what can be taken without swapping (Linux: MemAvailable)
 uint64_t dure_os_process_id(void);
 void dure_os_sleep(uint64_t nanoseconds);
 

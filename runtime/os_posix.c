@@ -38,24 +38,75 @@ uint32_t dure_os_core_count(void) {
   return online > 0 ? (uint32_t)online : 1;
 }
 
-static uint64_t meminfo_bytes(const char *key) {
-  FILE *file = fopen("/proc/meminfo", "r");
-  if (file == NULL) return 0;
-  char line[256];
-  unsigned long long kibibytes = 0;
+// The number after `key` at the start of a line of a file (the first line for ""); `missing` where there is none.
+static uint64_t number_in_file(const char *path, const char *key, uint64_t missing) {
+  FILE *file = fopen(path, "r");
+  if (file == NULL) return missing;
+  char line[512];
+  uint64_t value = missing;
   size_t key_length = strlen(key);
   while (fgets(line, sizeof(line), file) != NULL) {
-    if (strncmp(line, key, key_length) == 0 && line[key_length] == ':') {
-      kibibytes = strtoull(line + key_length + 1, NULL, 10);
-      break;
-    }
+    if (strncmp(line, key, key_length) != 0) continue;
+    char *end = NULL;
+    unsigned long long number = strtoull(line + key_length, &end, 10);
+    if (end != line + key_length) value = number;
+    break;
   }
   fclose(file);
-  return (uint64_t)kibibytes * 1024u;
+  return value;
 }
 
-uint64_t dure_os_memory_total(void) { return meminfo_bytes("MemTotal"); }
-uint64_t dure_os_memory_available(void) { return meminfo_bytes("MemAvailable"); }
+typedef struct memory_state {
+  uint64_t total, available;  // bytes
+} memory_state;
+
+typedef struct group_files {
+  const char *mark, *root, *limit, *usage, *cache;  // mark: what precedes the group's path in /proc/self/cgroup
+} group_files;
+
+// Control groups limit what containers and services may use, and nest: each one up to the root may limit.
+static void apply_group_limits(const group_files *files, const char *group, memory_state *state) {
+  char folder[1024], path[1100];
+  size_t root_length = strlen(files->root);
+  if (snprintf(folder, sizeof(folder), "%s%s", files->root, group) >= (int)sizeof(folder)) return;
+  while (strlen(folder) >= root_length) {
+    snprintf(path, sizeof(path), "%s/%s", folder, files->limit);
+    uint64_t limit = number_in_file(path, "", UINT64_MAX);
+    snprintf(path, sizeof(path), "%s/%s", folder, files->usage);
+    uint64_t used = number_in_file(path, "", 0);
+    snprintf(path, sizeof(path), "%s/memory.stat", folder);
+    uint64_t cached = number_in_file(path, files->cache, 0);  // given up when memory is needed
+    used = used > cached ? used - cached : 0;
+    uint64_t left = limit > used ? limit - used : 0;
+    if (limit < state->total) state->total = limit;
+    if (left < state->available) state->available = left;
+    char *slash = strrchr(folder, '/');
+    *slash = '\0';
+  }
+}
+
+static memory_state read_memory(void) {
+  static const group_files versions[] = {
+      {"0::", "/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "},
+      {":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "},
+  };
+  memory_state state = {number_in_file("/proc/meminfo", "MemTotal:", 0) * 1024u,
+                        number_in_file("/proc/meminfo", "MemAvailable:", 0) * 1024u};
+  FILE *file = fopen("/proc/self/cgroup", "r");
+  char line[512];
+  while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+    line[strcspn(line, "\n")] = '\0';
+    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+      const char *mark = strstr(line, versions[i].mark);
+      if (mark != NULL) apply_group_limits(&versions[i], mark + strlen(versions[i].mark), &state);
+    }
+  }
+  if (file != NULL) fclose(file);
+  return state;
+}
+
+uint64_t dure_os_memory_total(void) { return read_memory().total; }
+uint64_t dure_os_memory_available(void) { return read_memory().available; }
 uint64_t dure_os_process_id(void) { return (uint64_t)getpid(); }
 
 void dure_os_sleep(uint64_t nanoseconds) {
