@@ -95,9 +95,15 @@ static const struct {
   const char *name;
   dure_activation kind;
 } activations[] = {
-    {"gelu_new", DURE_ACTIVATION_GELU_TANH},  {"gelu_pytorch_tanh", DURE_ACTIVATION_GELU_TANH},
-    {"gelu_fast", DURE_ACTIVATION_GELU_TANH}, {"gelu", DURE_ACTIVATION_GELU_ERF},
-    {"relu", DURE_ACTIVATION_RELU},           {"silu", DURE_ACTIVATION_SILU},
+    {"gelu_new", DURE_ACTIVATION_GELU_TANH},
+    {"gelu_pytorch_tanh", DURE_ACTIVATION_GELU_TANH},
+    {"gelu_fast", DURE_ACTIVATION_GELU_TANH},
+    {"gelu_python_tanh", DURE_ACTIVATION_GELU_TANH},
+    {"gelu_accurate", DURE_ACTIVATION_GELU_TANH},
+    {"gelu", DURE_ACTIVATION_GELU_ERF},
+    {"gelu_python", DURE_ACTIVATION_GELU_ERF},
+    {"relu", DURE_ACTIVATION_RELU},
+    {"silu", DURE_ACTIVATION_SILU},
     {"swish", DURE_ACTIVATION_SILU},
 };
 enum { activation_count = sizeof(activations) / sizeof(activations[0]) };

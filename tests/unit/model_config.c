@@ -68,6 +68,32 @@ static const struct {
     {"{\"model_type\":\"gpt2\",\"model_type\":\"gpt2\"," SIZES "}", DURE_CORRUPT, "not JSON"},
 };
 
+START_TEST(spellings_of_one_activation_mean_the_same) {
+  static const struct {
+    const char *name;
+    dure_activation kind;
+  } spellings[] = {
+      {"gelu", DURE_ACTIVATION_GELU_ERF},
+      {"gelu_python", DURE_ACTIVATION_GELU_ERF},
+      {"gelu_accurate", DURE_ACTIVATION_GELU_TANH},
+      {"gelu_python_tanh", DURE_ACTIVATION_GELU_TANH},
+      {"gelu_fast", DURE_ACTIVATION_GELU_TANH},
+      {"gelu_pytorch_tanh", DURE_ACTIVATION_GELU_TANH},
+      {"swish", DURE_ACTIVATION_SILU},
+      {"relu", DURE_ACTIVATION_RELU},
+  };
+  for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+    char text[256];
+    snprintf(text, sizeof(text), "{\"model_type\":\"gpt2\",\"activation_function\":\"%s\"," SIZES "}",
+             spellings[i].name);
+    dure_model_config config;
+    require(parse(text, &config));
+    ck_assert_int_eq((int)config.activation, (int)spellings[i].kind);
+    dure_model_config_clear(&config);
+  }
+}
+END_TEST
+
 START_TEST(a_mistake_names_its_key) {
   dure_model_config config;
   require_code(parse(mistakes[_i].text, &config), mistakes[_i].code, mistakes[_i].part);
@@ -302,6 +328,7 @@ int main(void) {
   Suite *suite = suite_create("model_config");
   TCase *tests = tcase_create("config");
   tcase_add_test(tests, a_minimal_config_has_gpt2s_defaults);
+  tcase_add_test(tests, spellings_of_one_activation_mean_the_same);
   tcase_add_loop_test(tests, a_mistake_names_its_key, 0, (int)(sizeof(mistakes) / sizeof(mistakes[0])));
   tcase_add_test(tests, a_written_config_reads_back_the_same_and_keeps_unknown_keys);
   tcase_add_test(tests, parameters_lie_apart_aligned_and_decayed_ones_first);
