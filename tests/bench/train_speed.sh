@@ -21,7 +21,7 @@ cat >"$work/config.json" <<JSON
  "vocab_size": $vocabulary, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "initializer_range": 0.02}
 JSON
 "$dure" train --model "$work/config.json" --data "$work/data" --out "$work/run" --device "$device" --steps "$steps" \
-  --batch-size "$batch" --context "$context" --eval-every 0 --save-every "$steps" 2>"$work/log" || { tail -n 5 "$work/log" >&2; exit 1; }
+  --batch-size "$batch" --context "$context" --eval-every 0 --save-every "$steps" >/dev/null 2>"$work/log" || { tail -n 5 "$work/log" >&2; exit 1; }
 
 sed -n 's/.*"tokens_per_second": *\([0-9.e+]*\).*"device_memory_bytes": *\([0-9]*\).*/\1 \2/p' "$work/run/metrics.jsonl" |
   tail -n +3 | sort -g | awk -v shape="$layers layers, $width wide, $heads heads, vocabulary $vocabulary, $batch x $context" '
