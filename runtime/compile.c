@@ -38,7 +38,7 @@ typedef struct layout {
   uint64_t *workspace;             // by call
   dure_plan_item *items;           // activations, then workspaces
   uint32_t *item_root;             // 0: a workspace
-  uint32_t *item_call;
+  uint32_t *item_call;             // that uses it first
   size_t item_count;
 } layout;
 
@@ -106,7 +106,7 @@ static dure_status layout_make(layout *l) {
   for (uint32_t i = 1; i < program->value_count; i++) {
     const program_value *value = &program->values[i];
     if (value->root != i || value->is_external || l->first_use[i] == UINT32_MAX) continue;
-    add_item(l, root_bytes(program, i), l->first_use[i], l->last_use[i], i, 0);
+    add_item(l, root_bytes(program, i), l->first_use[i], l->last_use[i], i, l->first_use[i]);
   }
   for (uint32_t c = 0; c < program->call_count; c++) {
     if (l->workspace[c] > 0) add_item(l, l->workspace[c], c, c, 0, c);
@@ -161,12 +161,33 @@ static void place_root(dure_executable *executable, uint32_t root, dure_buffer *
   }
 }
 
+// Puts the largest activations, by the calls that make them, in front of a failure to find room for them.
+static dure_status name_largest(dure_status status, const dure_executable *executable, const layout *l) {
+  if (dure_status_code(status) != DURE_OUT_OF_MEMORY) return status;
+  size_t shown[3];
+  char text[3 * 224] = "";
+  for (size_t rank = 0; rank < 3 && rank < l->item_count; rank++) {
+    size_t largest = l->item_count;
+    for (size_t i = 0; i < l->item_count; i++) {
+      bool is_shown = false;
+      for (size_t s = 0; s < rank; s++) is_shown = is_shown || shown[s] == i;
+      if (!is_shown && (largest == l->item_count || l->items[i].size > l->items[largest].size)) largest = i;
+    }
+    shown[rank] = largest;
+    size_t used = strlen(text);
+    snprintf(text + used, sizeof(text) - used, "%s%.1f MiB of '%s'", rank > 0 ? ", " : "",
+             (double)l->items[largest].size / 1048576.0, executable->call_labels[l->item_call[largest]]);
+  }
+  return dure_status_prefix(status, "the largest activations are %s", text);
+}
+
 static dure_status place_activations(dure_executable *executable, layout *l) {
   uint64_t size = 0, block_size = arena_block_size(executable->device, l->alignment);
-  DURE_TRY(dure_plan_memory(l->items, l->item_count, l->alignment, block_size, &size));
+  dure_status status = dure_plan_memory(l->items, l->item_count, l->alignment, block_size, &size);
   char label[64];
   snprintf(label, sizeof(label), "%s activations", executable->label);
-  DURE_TRY(arena_create(executable->device, size, block_size, label, &executable->activations));
+  if (status == NULL) status = arena_create(executable->device, size, block_size, label, &executable->activations);
+  if (status != NULL) return name_largest(status, executable, l);
   for (size_t i = 0; i < l->item_count; i++) {
     dure_buffer *buffer = NULL;
     uint64_t offset = 0;

@@ -56,6 +56,7 @@ START_TEST(mistakes_have_their_exit_status_and_reason) {
   expect("train --out run --model none.json", 1, "none.json");
   expect("echo 'stepz: 3' > r.yaml; train --out run --recipe r.yaml", 2, "did you mean 'steps'");
   expect("train --out run --device-memory 100KiB", 1, "only");
+  expect("train --out run --device-memory 4MiB --batch-size 64", 1, "the largest activations are");
   expect("\"$DURE\" train --help", 0, "example");
 }
 END_TEST
