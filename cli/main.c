@@ -28,7 +28,7 @@ static void print_log(void *context, dure_log_level level, const char *message) 
 
 static void print_help(FILE *file) {
   fprintf(file,
-          "dure: trains, fine-tunes, evaluates and runs GPT/Llama-style language models on any GPU\n\n"
+          "dure: trains, fine-tunes, evaluates and runs GPT-2 language models on any GPU, or none\n\n"
           "usage: dure COMMAND [options]     dure COMMAND --help     dure --version\n\n");
   for (size_t i = 0; i < command_count; i++) fprintf(file, "  %-12s %s\n", commands[i].name, commands[i].summary);
   fprintf(file,
@@ -49,12 +49,12 @@ static int run(int argc, char **argv) {
     printf("dure %s\n", DURE_VERSION);
     return EXIT_DONE;
   }
-  const char *names[command_count];
+  const char *names[command_count + 2] = {[command_count] = "--help", "--version"};
   for (size_t i = 0; i < command_count; i++) {
     names[i] = commands[i].name;
     if (strcmp(argv[1], commands[i].name) == 0) return commands[i].run(argc - 1, argv + 1);
   }
-  const char *nearest = command_nearest(argv[1], names, command_count);
+  const char *nearest = command_nearest(argv[1], names, command_count + 2);
   fprintf(stderr, "dure: unknown command '%s'", argv[1]);
   if (nearest != NULL) fprintf(stderr, "; did you mean '%s'?", nearest);
   fprintf(stderr, "\nrun 'dure --help' for the list\n");

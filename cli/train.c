@@ -144,6 +144,12 @@ static dure_status read_saved_options(const char *out, dure_train_options *optio
   return NULL;
 }
 
+// Both say how long to train: one given later takes the place of the other one given earlier.
+static void replace_length(dure_train_options *options, const dure_train_options *given) {
+  if (given->steps > 0 && given->epochs == 0) options->epochs = 0;
+  if (given->epochs > 0 && given->steps == 0) options->steps = 0;
+}
+
 // Defaults, then the checkpoint's (when resuming), then the recipe's; the command line's come last. `first` was parsed
 // over defaults, to know which files to read.
 static dure_status gather(const arguments *first, dure_train_options *out_options) {
@@ -152,9 +158,11 @@ static dure_status gather(const arguments *first, dure_train_options *out_option
   dure_status status = first->recipe != NULL ? dure_train_options_read_recipe(&recipe, first->recipe) : NULL;
   const char *out = first->options.out != NULL ? first->options.out : recipe.out;
   if (status == NULL && first->resume && out != NULL) status = read_saved_options(out, out_options);
+  replace_length(out_options, &recipe);
   if (status == NULL && first->recipe != NULL) status = dure_train_options_read_recipe(out_options, first->recipe);
   if (status == NULL && out != NULL) status = dure_train_options_set(out_options, "train", "out", out);
   dure_train_options_clear(&recipe);
+  replace_length(out_options, &first->options);
   return status;
 }
 

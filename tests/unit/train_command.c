@@ -66,6 +66,9 @@ START_TEST(the_command_line_wins_over_the_recipe) {
          "\"step\":2,");
   expect("grep '\"seed\": 4' run/checkpoints/latest/trainer.json", 0, "4");
   expect("wc -l < run/metrics.jsonl", 0, "2");
+  expect("printf 'epochs: 2\\n' > e.yaml; train --recipe e.yaml --out steps --steps 1", 0, "1 steps of");
+  expect("train --recipe r.yaml --out epochs --epochs 0.001", 0, "1 steps of");
+  expect("train --out both --steps 1 --epochs 1", 2, "one of them");
 }
 END_TEST
 
