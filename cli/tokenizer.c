@@ -202,7 +202,7 @@ static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encod
   for (size_t i = 0; i < ids->count; i++)
     printf(i == 0 ? "%" PRIu32 : as_json ? ",%" PRIu32 : " %" PRIu32, ids->ids[i]);
   fputs(as_json ? "]}\n" : "\n", stdout);
-  return NULL;
+  return ferror(stdout) ? output_check() : NULL;  // input may never end
 }
 
 static dure_status encode_input(const char *path, const char *text, bool as_json, const dure_encode_options *options) {
@@ -291,6 +291,7 @@ static dure_status decode_line(const dure_tokenizer *tokenizer, bool skip_specia
   } else {
     fwrite(text, 1, length, stdout);
     putchar('\n');
+    if (ferror(stdout)) status = output_check();
   }
   free(text);
   return status;

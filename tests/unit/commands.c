@@ -53,6 +53,9 @@ START_TEST(results_that_do_not_arrive_are_a_failure) {
   expect("\"$DURE\" devices --json > /dev/full", 1, "cannot write to standard output");
   expect("echo '{\"text\": \"a\"}' > a.jsonl && \"$DURE\" data dedup a.jsonl -o b.jsonl --json > /dev/full", 1,
          "cannot write to standard output");
+  expect("yes | \"$DURE\" tokenizer encode --tokenizer \"$MODEL\" > /dev/full", 1, "cannot write to standard output");
+  expect("yes 65 | \"$DURE\" tokenizer decode --tokenizer \"$MODEL\" > /dev/full", 1,
+         "cannot write to standard output");
   expect("\"$DURE\" eval \"$MODEL\" $ON --data \"$DATA\" --json > /dev/full", 1, "cannot write to standard output");
 }
 END_TEST
