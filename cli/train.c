@@ -1,5 +1,6 @@
 // dure train: options from a checkpoint, a recipe and the command line; progress on standard error.
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,8 @@ static dure_status print_result(const arguments *a, const dure_train_result *res
     if (result->checkpoint[0] != '\0') printf("%s\n", result->checkpoint);
     return output_check();
   }
-  json_t *json = json_pack("{sI sf}", "step", (json_int_t)result->step, "loss", result->loss);
+  json_t *json = json_pack("{sI so}", "step", (json_int_t)result->step, "loss",
+                           isnan(result->loss) ? json_null() : json_real(result->loss));
   if (result->has_evaluation) {
     json_object_set_new(json, "eval_loss", json_real(result->evaluation_loss));
     json_object_set_new(json, "bits_per_byte", json_real(result->bits_per_byte));

@@ -536,6 +536,7 @@ static dure_status run_steps(trainer *t) {
 dure_status dure_train(const dure_train_options *options, bool resume, const dure_train_observer *observer,
                        dure_train_result *out_result) {
   memset(out_result, 0, sizeof(*out_result));
+  out_result->loss = NAN;
   DURE_TRY(dure_train_options_check(options));
   trainer t = {.options = options, .observer = observer, .result = out_result, .saved_step = UINT64_MAX, .lock = -1};
   dure_status status = prepare(&t, resume);

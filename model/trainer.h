@@ -25,7 +25,7 @@ typedef struct dure_train_observer {
 
 typedef struct dure_train_result {
   uint64_t step;  // reached
-  double loss;    // of the last step (0: none was made)
+  double loss;    // of the last step (NaN: none was made)
   bool has_evaluation;
   double evaluation_loss, bits_per_byte;
   char checkpoint[4096];  // the last one saved or found; "" when there is none

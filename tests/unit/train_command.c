@@ -77,6 +77,7 @@ START_TEST(resuming_needs_nothing_but_the_run) {
   expect("train --out run --steps 4", 1, "--resume");
   expect("\"$DURE\" train --out run --resume", 0, "run/checkpoints/step-00000004");
   expect("\"$DURE\" train --out run --resume", 0, "nothing to do");
+  expect("\"$DURE\" train --out run --resume --json", 0, "\"loss\":null");
   expect("train --out fresh --steps 1 --resume", 0, "no checkpoint yet");
 }
 END_TEST
