@@ -6,39 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Levenshtein distance, for texts of up to 63 characters; longer ones count as far away.
-static size_t edit_distance(const char *a, const char *b) {
-  enum { limit = 64 };
-  size_t a_length = strlen(a), b_length = strlen(b);
-  if (a_length >= limit || b_length >= limit) return limit;
-  size_t row[limit];
-  for (size_t j = 0; j <= b_length; j++) row[j] = j;
-  for (size_t i = 1; i <= a_length; i++) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b_length; j++) {
-      size_t above = row[j];
-      size_t best = diagonal + (a[i - 1] != b[j - 1]);
-      if (above + 1 < best) best = above + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      row[j] = best;
-      diagonal = above;
-    }
-  }
-  return row[b_length];
-}
+#include "runtime/nearest.h"
 
 const char *command_nearest(const char *text, const char *const *candidates, size_t count) {
-  const char *nearest = NULL;
-  size_t nearest_distance = strlen(text) / 3 + 2;  // further than this is a different word
-  for (size_t i = 0; i < count; i++) {
-    size_t distance = edit_distance(text, candidates[i]);
-    if (distance < nearest_distance) {
-      nearest = candidates[i];
-      nearest_distance = distance;
-    }
-  }
-  return nearest;
+  size_t distance = 0;
+  const char *nearest = dure_nearest_name(text, candidates, count, &distance);
+  return distance < strlen(text) / 3 + 2 ? nearest : NULL;  // further than that is a different word
 }
 
 bool command_parse_size(const char *text, uint64_t *out_bytes) {

@@ -42,6 +42,7 @@ static const struct choice {
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL},        // 78 / 75 / 77
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL_LOOSE},  // where the vocabulary is no multiple of 4
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, VEC4_16X128},  // 25 / 25 / 20, with texel buffers switched off
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 1,          VEC4_16X128},  // a tile of 64 rows would compute 63 for nothing
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 7.8 / 8.5 / 7.5
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, VEC4},         // 6.3 / 5.2 / 5.9
     {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, TILE},         // GPUs: not measured yet
