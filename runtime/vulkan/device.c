@@ -223,6 +223,8 @@ static dure_status backend_open(uint32_t index, dure_device **out_device) {
   device->physical = candidate->physical;
   device->capabilities = candidate->capabilities;
   device->plan = candidate->plan;
+  device->has_exact_bindings =
+      vulkan_environment_is_on("DURE_VULKAN_EXACT_BINDINGS") || vulkan_environment_is_on("DURE_VULKAN_VALIDATION");
   fill_info(candidate, index, &device->head.info);
   status = device->plan.usable ? create_device(device)
                                : dure_fail(DURE_UNSUPPORTED, "device vulkan:%u (%s) cannot be used: %s", index,

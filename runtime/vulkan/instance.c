@@ -35,7 +35,7 @@ static const VkDebugUtilsMessengerCreateInfoEXT messenger_info = {
     .pfnUserCallback = on_message,
 };
 
-static bool environment_is_on(const char *name) {
+bool vulkan_environment_is_on(const char *name) {
   const char *value = getenv(name);
   return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
 }
@@ -218,10 +218,11 @@ static dure_status shared_instance(const vulkan_instance **out_instance) {
 
 dure_status vulkan_system_open(vulkan_system *out_system) {
   memset(out_system, 0, sizeof(*out_system));
-  if (environment_is_on("DURE_VULKAN_OFF")) return dure_fail(DURE_NOT_FOUND, "Vulkan is turned off by DURE_VULKAN_OFF");
+  if (vulkan_environment_is_on("DURE_VULKAN_OFF"))
+    return dure_fail(DURE_NOT_FOUND, "Vulkan is turned off by DURE_VULKAN_OFF");
   const vulkan_instance *instance = NULL;
   DURE_TRY(shared_instance(&instance));
-  if (environment_is_on("DURE_VULKAN_VALIDATION")) {
+  if (vulkan_environment_is_on("DURE_VULKAN_VALIDATION")) {
     DURE_TRY(new_instance(true, &out_system->validating));
     instance = out_system->validating;
   }

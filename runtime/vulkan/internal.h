@@ -92,12 +92,16 @@ typedef struct vulkan_device {
   char *pipeline_cache_path;     // NULL when it is not kept on disk
   uint64_t pipeline_cache_hash;  // of what was read
   bool pipeline_cache_is_stale;  // a pipeline was made since it was read
+  bool has_exact_bindings;       // the synchronization validation is watching: no binding reaches past its operand
   bool is_lost;
   char last_recording[64];  // what was submitted last, for messages
   char last_label[128];
 } vulkan_device;
 
 static inline vulkan_device *vulkan_device_of(const dure_device *device) { return (vulkan_device *)device; }
+
+// Whether a switch of the environment is set to anything but 0.
+bool vulkan_environment_is_on(const char *name);
 
 // A failure that says what was being done ("allocating 3 MiB for weights") when a call returned `result`.
 DURE_MUST_CHECK dure_status vulkan_fail(vulkan_device *device, VkResult result, const char *doing, ...)

@@ -234,7 +234,9 @@ static dure_status create_view(vulkan_recording *recording, const vulkan_kernel 
 
 // What a storage binding covers: the operand, and in tests the sentinels after it (drivers drop stores beyond a
 // binding).
+// The hazard tracker knows the operand alone, and the synchronization validation would see neighbours overlap.
 static uint64_t exposed_size(const vulkan_device *device, const dure_binding *binding) {
+  if (device->has_exact_bindings) return binding->size;
   uint64_t size = binding->size + device->head.exposed_bytes, left = binding->buffer->size - binding->offset;
   if (size > device->plan.caps.max_binding_bytes) size = device->plan.caps.max_binding_bytes;
   return size < left ? size : left;

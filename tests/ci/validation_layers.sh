@@ -30,6 +30,7 @@ count_messages() {
 run_validated() {
   local name=$1 test messages
   export VK_LAYER_SETTINGS_PATH=$folder/$name VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
+  export DURE_VULKAN_EXACT_BINDINGS=1
   for test in "$DURE_BUILD_DIR"/tests/test_conformance_*; do
     rm -f "$folder/$name/log"
     "$test" >"$folder/output" 2>&1 || { tail -n 40 "$folder/output"; exit 1; }
