@@ -228,14 +228,11 @@ int command_bench(int argc, char **argv) {
       .positional_minimum = 1,
       .positional_maximum = 1,
   };
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
-  if (positional == NULL) return EXIT_FAILED;
-  size_t positional_count = 0;
-  int parsed = command_parse(&usage, argc, argv, positional, &positional_count);
-  bool is_ops = positional_count == 1 && strcmp(positional[0], "ops") == 0;
-  free(positional);
+  const char *const *positional;
+  size_t positional_count;
+  int parsed = command_parse(&usage, argc, argv, &positional, &positional_count);
   if (parsed >= 0) return parsed;
-  if (!is_ops) {
+  if (positional_count != 1 || strcmp(positional[0], "ops") != 0) {
     fprintf(stderr, "dure bench: only single operations can be measured so far\nusage: %s\n", usage.synopsis);
     return EXIT_USAGE;
   }

@@ -139,13 +139,15 @@ static int parse_option(const command_usage *usage, int argc, char **argv, int *
   return -1;
 }
 
-int command_parse(const command_usage *usage, int argc, char **argv, const char **positional,
+int command_parse(const command_usage *usage, int argc, char **argv, const char *const **out_positional,
                   size_t *out_positional_count) {
+  char **positional = argv + 1;  // filled from the front: never ahead of what has been read
   size_t count = 0;
   bool options_ended = false;
-  *out_positional_count = 0;
+  if (out_positional != NULL) *out_positional = NULL;
+  if (out_positional_count != NULL) *out_positional_count = 0;
   for (int i = 1; i < argc; i++) {
-    const char *argument = argv[i];
+    char *argument = argv[i];
     if (options_ended || argument[0] != '-' || argument[1] == '\0') {
       positional[count++] = argument;
       continue;
@@ -170,7 +172,8 @@ int command_parse(const command_usage *usage, int argc, char **argv, const char 
     fprintf(stderr, "usage: %s\n", usage->synopsis);
     return EXIT_USAGE;
   }
-  *out_positional_count = count;
+  if (out_positional != NULL) *out_positional = (const char *const *)positional;
+  if (out_positional_count != NULL) *out_positional_count = count;
   return -1;
 }
 

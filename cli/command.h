@@ -41,11 +41,11 @@ typedef struct command_usage {
   size_t positional_maximum;
 } command_usage;
 
-// Parses argv[1..]: options may stand anywhere, "--" ends them. Positional arguments are moved to the front of
-// `positional` (at least argc entries, pointing into argv). `--help` prints the usage to standard output.
-// Returns -1 when the command should go on, else the exit status to return at once (a mistake has been explained on
-// standard error, with the nearest option's name).
-int command_parse(const command_usage *usage, int argc, char **argv, const char **positional,
+// Parses argv[1..]: options may stand anywhere, "--" ends them. Positional arguments are moved to the front, to
+// argv[1..], where `*out_positional` then points (either out-parameter may be NULL). `--help` prints the usage to
+// standard output. Returns -1 when the command should go on, else the exit status to return at once (a mistake has been
+// explained on standard error, with the nearest option's name).
+int command_parse(const command_usage *usage, int argc, char **argv, const char *const **out_positional,
                   size_t *out_positional_count);
 
 // Prints "dure COMMAND: message" on standard error, frees the status and returns the exit status for its code

@@ -171,9 +171,9 @@ static int run_clean(int argc, char **argv) {
       "dure data clean /usr/share/doc/installation-guide-amd64/ko -o clean.jsonl",
       1,
       (size_t)argc};
-  const char **inputs = calloc((size_t)argc, sizeof(*inputs));
+  const char *const *inputs;
   size_t count = 0;
-  int status = inputs == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, inputs, &count);
+  int status = command_parse(&usage, argc, argv, &inputs, &count);
   if (status < 0 && options.output == NULL) status = missing_output(argv[0], "OUT.jsonl");
   if (status < 0 &&
       !(parse_format(argv[0], format, &options.format) && parse_languages(argv[0], languages, options.languages))) {
@@ -195,7 +195,6 @@ static int run_clean(int argc, char **argv) {
     if (result == NULL) report_clean(&summary, (double)(dure_os_nanoseconds() - started) * 1e-9, as_json);
     status = command_finish(argv[0], result);
   }
-  free(inputs);
   return status;
 }
 
@@ -241,9 +240,9 @@ static int run_dedup(int argc, char **argv) {
       "dure data dedup clean.jsonl -o distinct.jsonl",
       1,
       (size_t)argc};
-  const char **inputs = calloc((size_t)argc, sizeof(*inputs));
+  const char *const *inputs;
   size_t count = 0;
-  int status = inputs == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, inputs, &count);
+  int status = command_parse(&usage, argc, argv, &inputs, &count);
   if (status < 0 && options.output == NULL) status = missing_output(argv[0], "OUT.jsonl");
   if (status < 0 && !parse_format(argv[0], format, &options.format)) status = EXIT_USAGE;
   if (status < 0 && (lines < 0 || (as_json && strcmp(options.output, "-") == 0))) {
@@ -263,7 +262,6 @@ static int run_dedup(int argc, char **argv) {
     if (result == NULL) report_dedup(&summary, as_json);
     status = command_finish(argv[0], result);
   }
-  free(inputs);
   return status;
 }
 
@@ -329,9 +327,9 @@ static int run_pack(int argc, char **argv) {
       "dure data pack distinct.jsonl --tokenizer tokenizer.json --held-out-bytes 100kB -o DATA",
       1,
       (size_t)argc};
-  const char **inputs = calloc((size_t)argc, sizeof(*inputs));
+  const char *const *inputs;
   size_t count = 0;
-  int status = inputs == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, inputs, &count);
+  int status = command_parse(&usage, argc, argv, &inputs, &count);
   if (status < 0 && options.output == NULL) status = missing_output(argv[0], "DATA");
   if (status < 0 && options.tokenizer == NULL) {
     fprintf(stderr, "dure %s: no tokenizer: add --tokenizer FILE (made by 'dure tokenizer train')\n", argv[0]);
@@ -354,7 +352,6 @@ static int run_pack(int argc, char **argv) {
     if (result == NULL) report_pack(&summary, as_json);
     status = command_finish(argv[0], result);
   }
-  free(inputs);
   return status;
 }
 

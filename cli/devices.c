@@ -182,10 +182,7 @@ int command_devices(int argc, char **argv) {
       .option_count = sizeof(options) / sizeof(options[0]),
       .example = "dure devices",
   };
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
-  size_t positional_count = 0;
-  int exit_status = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &positional_count);
-  free(positional);
+  int exit_status = command_parse(&usage, argc, argv, NULL, NULL);
   if (exit_status >= 0) return exit_status;
 
   dure_device_info *infos = NULL;

@@ -163,16 +163,13 @@ int command_eval(int argc, char **argv) {
       "dure eval RUN/checkpoints/latest --text held-out.txt",
       1,
       1};
-  const char **positional = calloc((size_t)argc, sizeof(*positional));
-  if (positional == NULL) return command_finish(argv[0], dure_fail(DURE_OUT_OF_MEMORY, "no memory for the arguments"));
-  size_t count = 0;
-  int status = command_parse(&usage, argc, argv, positional, &count);
+  const char *const *positional;
+  int status = command_parse(&usage, argc, argv, &positional, NULL);
   dure_status mistake = status < 0 ? check_options(&options) : NULL;
   if (mistake != NULL) status = command_refuse(argv[0], mistake);
   if (status < 0) {
     dure_os_catch_interrupts();
     status = command_finish(argv[0], evaluate(&options, positional[0]));
   }
-  free(positional);
   return status;
 }

@@ -108,13 +108,10 @@ int command_logits(int argc, char **argv) {
       "dure logits MODEL --tokens \"464 3290 318\" -o logits.safetensors --device reference",
       1,
       1};
-  const char **positional = calloc((size_t)argc, sizeof(*positional));
-  if (positional == NULL) return command_finish(argv[0], dure_fail(DURE_OUT_OF_MEMORY, "no memory for the arguments"));
-  size_t count = 0;
-  int status = command_parse(&usage, argc, argv, positional, &count);
+  const char *const *positional;
+  int status = command_parse(&usage, argc, argv, &positional, NULL);
   dure_status mistake = status < 0 ? check_options(&options) : NULL;
   if (mistake != NULL) status = command_refuse(argv[0], mistake);
   if (status < 0) status = command_finish(argv[0], run(&options, positional[0]));
-  free(positional);
   return status;
 }

@@ -165,11 +165,7 @@ int command_selftest(int argc, char **argv) {
       .option_count = sizeof(options) / sizeof(options[0]),
       .example = "dure selftest --device vulkan:0 --op matmul",
   };
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
-  if (positional == NULL) return EXIT_FAILED;
-  size_t positional_count = 0;
-  int parsed = command_parse(&usage, argc, argv, positional, &positional_count);
-  free(positional);
+  int parsed = command_parse(&usage, argc, argv, NULL, NULL);
   if (parsed >= 0) return parsed;
 
   dure_os_catch_interrupts();

@@ -155,11 +155,11 @@ static int run_train(int argc, char **argv) {
                                "dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl",
                                1,
                                1u << 20};
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
+  const char *const *positional;
   char *special_copy = NULL;
   const char *special_names[64];
   size_t count = 0;
-  int result = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &count);
+  int result = command_parse(&usage, argc, argv, &positional, &count);
   if (result < 0 && (vocabulary_size < 1 || vocabulary_size > UINT32_MAX || min_frequency < 0 || output == NULL)) {
     fprintf(stderr,
             "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency is not negative\n");
@@ -188,7 +188,6 @@ static int run_train(int argc, char **argv) {
     result = command_finish("tokenizer train", status);
   }
   free(special_copy);
-  free(positional);
   return result;
 }
 
@@ -245,10 +244,7 @@ static int run_encode(int argc, char **argv) {
       "echo 'Hello, world' | dure tokenizer encode --tokenizer tokenizer.json",
       0,
       0};
-  size_t count;
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
-  int result = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &count);
-  free(positional);
+  int result = command_parse(&usage, argc, argv, NULL, NULL);
   if (result >= 0) return result;
   if (path == NULL) {
     fprintf(stderr, "dure tokenizer encode: expected --tokenizer FILE_OR_MODEL\n");
@@ -341,10 +337,7 @@ static int run_decode(int argc, char **argv) {
       "echo '15496 995' | dure tokenizer decode --tokenizer tokenizer.json",
       0,
       0};
-  size_t count;
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
-  int result = positional == NULL ? EXIT_FAILED : command_parse(&usage, argc, argv, positional, &count);
-  free(positional);
+  int result = command_parse(&usage, argc, argv, NULL, NULL);
   if (result >= 0) return result;
   if (path == NULL) {
     fprintf(stderr, "dure tokenizer decode: expected --tokenizer FILE_OR_MODEL\n");

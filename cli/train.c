@@ -122,12 +122,7 @@ static int parse(arguments *a, int argc, char **argv) {
   rows[count++] = (option_row){"resume", OPTION_FLAG, &a->resume, NULL, "go on from the newest checkpoint of --out"};
   rows[count++] = (option_row){"json", OPTION_FLAG, &a->json, NULL, "print the result as JSON on standard output"};
   const command_usage usage = {synopsis, description, rows, count, example, 0, 0};
-  const char **positional = calloc((size_t)argc + 1, sizeof(*positional));
-  if (positional == NULL) return EXIT_FAILED;
-  size_t positional_count = 0;
-  int status = command_parse(&usage, argc, argv, positional, &positional_count);
-  free(positional);
-  return status;
+  return command_parse(&usage, argc, argv, NULL, NULL);
 }
 
 // The options that the run in `out` was saved with; untouched when there is none.
