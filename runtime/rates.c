@@ -1,0 +1,49 @@
+// Rates of devices that nobody has measured, by the shipped table.
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/hal.h"
+#include "runtime/os.h"
+
+static const struct rates_row {
+  const char *profile, *name;
+  dure_device_kind kind;
+  double matmul, matmul16, attention, bandwidth, transfer;  // GFLOP/s and GB/s
+} rows[] = {
+#define DURE_RATES(profile, name, kind, matmul, matmul16, attention, bandwidth, transfer) \
+  {profile, name, kind, matmul, matmul16, attention, bandwidth, transfer},
+#include "runtime/rates.def"
+#undef DURE_RATES
+};
+enum { row_count = sizeof(rows) / sizeof(rows[0]) };
+
+static const struct rates_row *find_row(const char *profile, const char *name, dure_device_kind kind) {
+  for (size_t i = 0; i < row_count && profile != NULL && profile[0] != '\0'; i++) {
+    if (strcmp(rows[i].profile, profile) == 0) return &rows[i];
+  }
+  for (size_t i = 0; i < row_count; i++) {
+    if (rows[i].kind == kind && strstr(name, rows[i].name) != NULL) return &rows[i];
+  }
+  return &rows[row_count - 1];
+}
+
+dure_device_rates dure_device_rates_shipped(const char *profile, const char *name, dure_device_kind kind) {
+  const struct rates_row *row = find_row(profile, name != NULL ? name : "", kind);
+  const double cores = row->kind == DURE_DEVICE_CPU ? dure_os_core_count() : 1, giga = 1e9;
+  dure_device_rates rates = {
+      .matmul_flops = row->matmul * cores * giga,
+      .matmul16_flops = row->matmul16 * cores * giga,
+      .attention_flops = row->attention * cores * giga,
+      .bandwidth = row->bandwidth * giga,
+      .transfer = row->transfer * giga,
+  };
+  snprintf(rates.source, sizeof(rates.source), "the shipped table's %s%s",
+           row->name[0] != '\0' ? row->name : "figures for an unknown device of its kind",
+           row->name[0] != '\0' ? " row" : "");
+  return rates;
+}
+
+dure_device_rates dure_device_get_rates(const dure_device *device) {
+  if (device->rates.is_measured) return device->rates;
+  return dure_device_rates_shipped(device->info.profile, device->info.name, device->info.kind);
+}
