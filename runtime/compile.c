@@ -15,11 +15,22 @@ typedef struct workspace_context {
   uint64_t bytes;
 } workspace_context;
 
+static bool has_16_bit_operand(const dure_op_call *call) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (call->operands[i].dtype == DURE_DTYPE_BF16 || call->operands[i].dtype == DURE_DTYPE_F16) return true;
+  }
+  return false;
+}
+
 static dure_status measure_workspace(void *context, const dure_op_call *call) {
   workspace_context *largest = context;
   const dure_backend_op *op = largest->device->vtable->op(largest->device, (uint32_t)call->op);
   if (op == NULL) {
     return dure_fail(DURE_UNSUPPORTED, "%s has no kernel for op '%s'; choose another --device",
+                     largest->device->info.identifier, dure_op_get(call->op)->name);
+  }
+  if (has_16_bit_operand(call) && !op->takes_16_bit) {
+    return dure_fail(DURE_UNSUPPORTED, "%s has no 16-bit kernel for op '%s'; choose --dtype f32 or another --device",
                      largest->device->info.identifier, dure_op_get(call->op)->name);
   }
   uint64_t bytes = op->workspace_bytes != NULL ? op->workspace_bytes(largest->device, call) : 0;
@@ -51,9 +62,10 @@ static void layout_free(layout *l) {
   free(l->item_call);
 }
 
+// Whole words: kernels reach 16-bit elements as halves of 32-bit words.
 static uint64_t root_bytes(const dure_program *program, uint32_t root) {
   const program_value *value = &program->values[root];
-  return dure_tensor_element_count(program, (dure_tensor){root}) * dure_dtype_size(value->dtype);
+  return (dure_tensor_element_count(program, (dure_tensor){root}) * dure_dtype_size(value->dtype) + 3) & ~(uint64_t)3;
 }
 
 static dure_status measure_calls(layout *l) {

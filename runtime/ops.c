@@ -72,19 +72,33 @@ static dure_op_row rows[DURE_OP_COUNT] = {
 
 static once_flag rows_parsed = ONCE_FLAG_INIT;
 
-// Reads one word of a signature ("+~c", "labels:u32", "bias?") into a rule.
+static bool type_is(const char *word, size_t length, const char *type) {
+  return length == strlen(type) && memcmp(word, type, length) == 0;
+}
+
+// Reads one word of a signature ("+~c:any", "labels:u32", "bias?") into a rule; '?' stands after the name or the type.
 static void parse_operand(const char *word, size_t length, bool is_output, dure_operand_rule *rule) {
   rule->access = is_output ? DURE_WRITE : DURE_READ;
-  while (length > 0 && strchr("+&~", *word) != NULL) {
+  while (length > 0 && strchr("+&~!", *word) != NULL) {
     if (*word == '+') rule->can_accumulate = true;
     if (*word == '&') rule->access = DURE_READ_WRITE;
     if (*word == '~') rule->may_be_strided = true;
+    if (*word == '!') rule->is_scratch = true;
     word++;
     length--;
   }
-  if (length > 4 && memcmp(word + length - 4, ":u32", 4) == 0) {
-    rule->dtype = DURE_DTYPE_U32;
-    length -= 4;
+  if (length > 0 && word[length - 1] == '?') {
+    rule->is_optional = true;
+    length--;
+  }
+  const char *colon = memchr(word, ':', length);
+  if (colon != NULL) {
+    size_t type_length = length - (size_t)(colon - word) - 1;
+    if (type_is(colon + 1, type_length, "u32")) rule->dtype = DURE_DTYPE_U32;
+    rule->is_statistic = type_is(colon + 1, type_length, "f32");
+    rule->may_be_blocks = type_is(colon + 1, type_length, "any8");
+    rule->is_any_float = rule->may_be_blocks || type_is(colon + 1, type_length, "any");
+    length = (size_t)(colon - word);
   }
   if (length > 0 && word[length - 1] == '?') {
     rule->is_optional = true;
@@ -151,18 +165,43 @@ void dure_op_describe(const dure_op_call *call, char *out_text, size_t size) {
 
 // ---- checks ----------------------------------------------------------------------------------------------------
 
-static dure_status check_operand(const dure_op_call *call, const dure_op_row *row, uint32_t index,
-                                 dure_dtype float_dtype) {
+// The call's storage type: of the first float operand that has no type of its own, else of the first float operand.
+static dure_dtype storage_type(const dure_op_call *call, const dure_op_row *row) {
+  dure_dtype found = DURE_DTYPE_F32;
+  bool is_found = false;
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    const dure_operand_rule *rule = &row->operands[i];
+    if (rule->dtype != DURE_DTYPE_NONE || !dure_operand_is_present(&call->operands[i])) continue;
+    if (!rule->is_statistic && !rule->is_any_float) return call->operands[i].dtype;
+    if (!is_found && dure_dtype_is_float(call->operands[i].dtype)) found = call->operands[i].dtype;
+    is_found = is_found || dure_dtype_is_float(call->operands[i].dtype);
+  }
+  return found;
+}
+
+// The type that an operand must have, or gets when it is made.
+static dure_dtype expected_type(const dure_operand_rule *rule, dure_dtype storage) {
+  if (rule->dtype != DURE_DTYPE_NONE) return rule->dtype;
+  if (rule->is_statistic) return storage == DURE_DTYPE_F64 ? DURE_DTYPE_F64 : DURE_DTYPE_F32;
+  return storage;
+}
+
+static bool type_agrees(const dure_operand_rule *rule, dure_dtype given, dure_dtype expected) {
+  if (rule->may_be_blocks && given == DURE_DTYPE_U8) return true;
+  return rule->is_any_float ? dure_dtype_is_float(given) : given == expected;
+}
+
+static dure_status check_operand(const dure_op_call *call, const dure_op_row *row, uint32_t index, dure_dtype storage) {
   const dure_operand *operand = &call->operands[index];
   const dure_operand_rule *rule = &row->operands[index];
   if (!dure_operand_is_present(operand)) {
     if (rule->is_optional || (rule->access == DURE_WRITE)) return NULL;
     return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is missing", row->name, rule->name);
   }
-  dure_dtype expected = rule->dtype != DURE_DTYPE_NONE ? rule->dtype : float_dtype;
-  if (operand->dtype != expected) {
+  dure_dtype expected = expected_type(rule, storage);
+  if (!type_agrees(rule, operand->dtype, expected)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is %s, expected %s", row->name, rule->name,
-                     dure_dtype_name(operand->dtype), dure_dtype_name(expected));
+                     dure_dtype_name(operand->dtype), rule->is_any_float ? "a float type" : dure_dtype_name(expected));
   }
   if (dure_operand_count(operand) == 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "%s: operand '%s' is empty", row->name, rule->name);
@@ -178,13 +217,11 @@ static dure_status check_operand(const dure_op_call *call, const dure_op_row *ro
 
 static dure_status check_given_output(const dure_op_row *row, const dure_operand_rule *rule, const dure_operand *given,
                                       const dure_operand *expected) {
-  bool agrees = given->dtype == expected->dtype && given->rank == expected->rank;
+  bool agrees = given->rank == expected->rank;
   for (uint32_t i = 0; agrees && i < given->rank; i++) agrees = given->shape[i] == expected->shape[i];
   if (agrees) return NULL;
   // The same elements under another shape are as good when both are contiguous.
-  if (given->dtype == expected->dtype && dure_operand_is_contiguous(given) &&
-      dure_operand_count(given) == dure_operand_count(expected))
-    return NULL;
+  if (dure_operand_is_contiguous(given) && dure_operand_count(given) == dure_operand_count(expected)) return NULL;
   char given_text[96], expected_text[96];
   append_shape(given_text, sizeof(given_text), 0, given);
   append_shape(expected_text, sizeof(expected_text), 0, expected);
@@ -194,25 +231,17 @@ static dure_status check_given_output(const dure_op_row *row, const dure_operand
 
 dure_status dure_op_check(dure_op_call *call) {
   const dure_op_row *row = dure_op_get(call->op);
-  dure_dtype float_dtype = DURE_DTYPE_F32;
-  for (uint32_t i = 0; i < row->operand_count; i++) {
-    const dure_operand *operand = &call->operands[i];
-    if (row->operands[i].dtype == DURE_DTYPE_NONE && dure_operand_is_present(operand)) {
-      float_dtype = operand->dtype;
-      break;
-    }
+  dure_dtype storage = storage_type(call, row);
+  if (!dure_dtype_is_float(storage)) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "%s: expected a float type, found %s", row->name, dure_dtype_name(storage));
   }
-  if (!dure_dtype_is_float(float_dtype)) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "%s: expected a float type, found %s", row->name,
-                     dure_dtype_name(float_dtype));
-  }
-  for (uint32_t i = 0; i < row->operand_count; i++) DURE_TRY(check_operand(call, row, i, float_dtype));
+  for (uint32_t i = 0; i < row->operand_count; i++) DURE_TRY(check_operand(call, row, i, storage));
 
   dure_op_call inferred = *call;
   for (uint32_t i = row->input_count; i < row->operand_count; i++) {
     if (row->operands[i].access == DURE_READ_WRITE) continue;
     memset(&inferred.operands[i], 0, sizeof(inferred.operands[i]));
-    inferred.operands[i].dtype = row->operands[i].dtype != DURE_DTYPE_NONE ? row->operands[i].dtype : float_dtype;
+    inferred.operands[i].dtype = expected_type(&row->operands[i], storage);
   }
   // fill has no inputs: its shape rule needs the output that was given.
   if (row->input_count == 0) inferred.operands[0] = call->operands[0];
@@ -227,7 +256,7 @@ dure_status dure_op_check(dure_op_call *call) {
     if (rule->access == DURE_READ_WRITE) continue;
     if (dure_operand_is_present(&call->operands[i])) {
       DURE_TRY(check_given_output(row, rule, &call->operands[i], &inferred.operands[i]));
-    } else {
+    } else if (!rule->is_optional) {
       call->operands[i] = inferred.operands[i];
     }
   }

@@ -186,7 +186,11 @@ typedef struct dure_operand_rule {
   bool is_optional;
   bool can_accumulate;
   bool may_be_strided;
-  dure_dtype dtype;  // NONE: the call's float type
+  bool is_scratch;     // contents afterwards mean nothing
+  bool is_statistic;   // f32, or f64 in an f64 call
+  bool is_any_float;   // a float type of its own
+  bool may_be_blocks;  // ... or u8 with a scale for each block
+  dure_dtype dtype;    // U32; NONE: a float, by the flags above, or else of the call's storage type
 } dure_operand_rule;
 
 typedef struct dure_cost {

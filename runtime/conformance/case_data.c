@@ -141,8 +141,8 @@ static dure_status make_consistent(const dure_case *c, dure_case_data *data) {
   dure_op_call call = dure_case_call(c, data, buffers);
   const dure_operand *operands = call.operands;
   dure_op_call forward = {.attributes = call.attributes};
-  if (c->op == DURE_OP_attention_gradient) {  // q k v y log_sum_exp dy: y and log_sum_exp as the forward op leaves them
-    for (uint32_t i = 0; i < 5; i++) forward.operands[i] = operands[i];
+  if (c->op == DURE_OP_attention_gradient) {  // q to slopes, then y and log_sum_exp as the forward op leaves them
+    for (uint32_t i = 0; i < 7; i++) forward.operands[i] = operands[i];
     return dure_reference_attention(&forward);
   }
   if (c->op == DURE_OP_cross_entropy_gradient) {  // labels log_sum_exp dloss logits
@@ -162,6 +162,18 @@ static dure_status make_consistent(const dure_case *c, dure_case_data *data) {
   return NULL;
 }
 
+// What the device will be given: values of 16-bit operands as their type holds them.
+static void round_to_storage(const dure_case *c, dure_case_data *data) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (data->bases[i] == NULL || dure_dtype_size(dure_case_dtype(c, i)) != 2) continue;
+    uint16_t rounded;
+    for (uint64_t j = 0; j < c->operands[i].base_count; j++) {
+      dure_dtype_store(dure_case_dtype(c, i), &rounded, 0, dure_dtype_load(DURE_DTYPE_F32, data->bases[i], j));
+      dure_dtype_store(DURE_DTYPE_F32, data->bases[i], j, dure_dtype_load(dure_case_dtype(c, i), &rounded, 0));
+    }
+  }
+}
+
 dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case_data *out_data) {
   DURE_TRY(allocate(c, out_data));
   const dure_op_row *row = dure_op_get(c->op);
@@ -172,7 +184,9 @@ dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case
     generate_base(operand, is_float, seed, STREAM_VALUES + i, out_data->bases[i]);
     if (operand->sprinkled > 0) sprinkle(operand, is_float, seed, STREAM_PLACES + i, out_data->bases[i]);
   }
+  round_to_storage(c, out_data);
   dure_status status = make_consistent(c, out_data);
+  round_to_storage(c, out_data);
   if (status != NULL) dure_case_data_free(out_data);
   return status;
 }

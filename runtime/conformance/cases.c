@@ -1,6 +1,7 @@
 // The list of cases and the helpers that describe them.
 #include "runtime/conformance/cases.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +138,64 @@ void dure_case_restricted(dure_case_list *list, const dure_case *original) {
   dure_case_copy(list, &copy, "dispatch=200kflop")->profile = DURE_PROFILE_SMALL_DISPATCH;
 }
 
+dure_dtype dure_case_dtype(const dure_case *c, uint32_t operand) {
+  const dure_operand_rule *rule = &dure_op_get(c->op)->operands[operand];
+  if (rule->dtype != DURE_DTYPE_NONE) return rule->dtype;
+  if (rule->is_statistic || c->storage == DURE_DTYPE_NONE) return DURE_DTYPE_F32;
+  return rule->is_any_float && c->others_are_f32 ? DURE_DTYPE_F32 : c->storage;
+}
+
+// ---- 16-bit storage ---------------------------------------------------------------------------------------------
+
+static bool fits_f16(const dure_case *c) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    const dure_case_operand *operand = &c->operands[i];
+    if (!operand->present) continue;
+    if (fabs(operand->scale) > 1000 || fabs(operand->shift) > 1000) return false;
+    for (uint32_t v = 0; v < operand->value_count; v++) {
+      if (isfinite(operand->values[v]) && fabs(operand->values[v]) > 1000) return false;
+    }
+  }
+  return true;
+}
+
+// Operands over one another's memory must be of one type.
+static bool shares_consistently(const dure_case *c) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (c->operands[i].present && dure_case_dtype(c, i) != dure_case_dtype(c, c->operands[i].base)) return false;
+  }
+  return true;
+}
+
+static bool has_storage(const dure_op_row *row, bool *out_has_others) {
+  bool found = false;
+  *out_has_others = false;
+  for (uint32_t i = 0; i < row->operand_count; i++) {
+    const dure_operand_rule *rule = &row->operands[i];
+    if (rule->dtype != DURE_DTYPE_NONE || rule->is_statistic) continue;
+    found = true;
+    *out_has_others = *out_has_others || rule->is_any_float;
+  }
+  return found;
+}
+
+// Copies of the cases from `first` on: bf16 and f16 in turn, with outputs of a type of their own now f32, now not.
+static void add_16_bit(dure_case_list *list, size_t first) {
+  const size_t end = list->count, every = list->full ? 1 : 3;
+  size_t added = 0;
+  for (size_t i = first; i < end; i += every) {
+    dure_case original = list->cases[i];
+    bool has_others = false;
+    if (original.storage != DURE_DTYPE_NONE || !has_storage(dure_op_get(original.op), &has_others)) continue;
+    original.storage = added % 2 == 0 || !fits_f16(&original) ? DURE_DTYPE_BF16 : DURE_DTYPE_F16;
+    // Sums that small limits cut into parts are rounded after each part.
+    original.others_are_f32 = has_others && (added % 4 < 2 || original.profile != DURE_PROFILE_NORMAL);
+    if (!shares_consistently(&original)) continue;
+    dure_case_copy(list, &original, "%s%s", dure_dtype_name(original.storage), original.others_are_f32 ? "+f32" : "");
+    added++;
+  }
+}
+
 dure_status dure_cases_collect(bool full, dure_case_list *out_list) {
   static void (*const rows[DURE_OP_COUNT])(dure_case_list * list) = {
 #define DURE_OP(name, ...) dure_cases_##name,
@@ -145,7 +204,11 @@ dure_status dure_cases_collect(bool full, dure_case_list *out_list) {
   };
   memset(out_list, 0, sizeof(*out_list));
   out_list->full = full;
-  for (size_t i = 0; i < DURE_OP_COUNT; i++) rows[i](out_list);
+  for (size_t i = 0; i < DURE_OP_COUNT; i++) {
+    size_t first = out_list->count;
+    rows[i](out_list);
+    if (!out_list->out_of_memory) add_16_bit(out_list, first);
+  }
   if (!out_list->out_of_memory) return NULL;
   dure_cases_free(out_list);
   return dure_fail(DURE_OUT_OF_MEMORY, "no memory left for the list of conformance cases");

@@ -47,9 +47,12 @@ typedef struct dure_case {
   dure_op_attributes attributes;
   uint32_t accumulate;
   dure_case_operand operands[DURE_MAX_OPERANDS];
-  // Tolerance of an element: u * (8 sqrt(reduction) + roundings) * magnitude, u = 2^-24 (tolerance.c). Both 0: exact.
+  // Tolerance of an element: u * (8 sqrt(reduction) + roundings) * magnitude, u = 2^-24 (compare.c), and one rounding
+  // to its storage type. Both 0: exact.
   double reduction;     // terms summed for one element
   double roundings;     // further roundings, in units in the last place
+  dure_dtype storage;   // of operands that are of the call's storage type; NONE: f32
+  bool others_are_f32;  // operands with a float type of their own are f32 where the storage type is not
   bool any_not_finite;  // NaN and infinities count as the same: which one appears depends on the order of operations
   dure_case_profile profile;
 } dure_case;
@@ -81,13 +84,16 @@ void dure_case_indices(dure_case_operand *operand, uint64_t limit);
 // `value` will stand at `count` seeded places (up to DURE_CASE_VALUES values, `count` each).
 void dure_case_sprinkle(dure_case_operand *operand, double value, uint32_t count);
 void dure_case_list_values(dure_case_operand *operand, uint32_t count, const double *values);
+// The type of an operand on the device. On the host all floats of a case are f32, rounded to this type beforehand.
+dure_dtype dure_case_dtype(const dure_case *c, uint32_t operand);
 // Adds a copy of the case for each profile of small limits.
 void dure_case_restricted(dure_case_list *list, const dure_case *original);
 
 #define DURE_SHAPE(...) \
   (uint64_t[]) { __VA_ARGS__ }
 
-// Appends the cases of one op.
+// Appends the cases of one op, with f32 storage. dure_cases_collect adds copies of some (in the full set: of all) with
+// 16-bit storage.
 #define DURE_OP(name, ...) void dure_cases_##name(dure_case_list *list);
 #include "runtime/ops.def"
 #undef DURE_OP

@@ -42,18 +42,46 @@ typedef struct element_error {
   double tolerance;
 } element_error;
 
-static element_error compare_element(const dure_case *c, float expected, float actual, double magnitude) {
+// Of 16-bit storage: half a unit in the last place, half the smallest step, and what rounds to infinity. 0 for f32, in
+// which the oracle's results are held themselves.
+typedef struct storage_rounding {
+  double relative, absolute, overflow;
+} storage_rounding;
+
+static storage_rounding rounding_of(dure_dtype dtype) {
+  if (dtype == DURE_DTYPE_BF16) return (storage_rounding){0x1p-8, 0x1p-134, 0x1.ffp127};
+  if (dtype == DURE_DTYPE_F16) return (storage_rounding){0x1p-11, 0x1p-25, 65520};
+  return (storage_rounding){0, 0, (double)INFINITY};
+}
+
+// An exact result, as its type holds it.
+static float as_stored(dure_dtype dtype, float value) {
+  uint16_t bits;
+  if (dure_dtype_size(dtype) != 2) return value;
+  dure_dtype_store(dtype, &bits, 0, (double)value);
+  return (float)dure_dtype_load(dtype, &bits, 0);
+}
+
+static element_error compare_element(const dure_case *c, dure_dtype dtype, float exact, float actual,
+                                     double magnitude) {
   bool is_exact = c->reduction == 0 && c->roundings == 0;
+  float expected = is_exact ? as_stored(dtype, exact) : exact;
   if (!isfinite(expected)) {
     bool same = c->any_not_finite ? !isfinite(actual) : isnan(expected) ? isnan(actual) : actual == expected;
     return (element_error){same ? 0 : (double)INFINITY, 0};
   }
-  if (!isfinite(actual)) return (element_error){(double)INFINITY, 0};
+  const storage_rounding storage = rounding_of(dtype);
+  if (!isfinite(actual)) {
+    bool overflows =
+        isinf(actual) && (actual > 0) == (expected > 0) && fabs((double)expected) >= 0.99 * storage.overflow;
+    return (element_error){overflows ? 0 : (double)INFINITY, 0};
+  }
   double difference = fabs((double)actual - (double)expected);
   if (is_exact) return (element_error){difference == 0 ? 0 : (double)INFINITY, 0};
   double tolerance = (lambda * sqrt(c->reduction) + c->roundings) * unit_roundoff *
                          (isfinite(magnitude) ? magnitude : fabs((double)expected)) +
                      underflow;
+  tolerance += storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
   return (element_error){difference / tolerance, tolerance};
 }
 
@@ -75,7 +103,7 @@ static dure_status compare_floats(const dure_case *c, uint32_t operand, const du
   for (uint64_t i = 0; i < count; i++) {
     uint64_t place = dure_case_place(view, i);
     float wanted = as_float(expected->bases[view->base][place]), found = as_float(actual->bases[view->base][place]);
-    element_error error = compare_element(c, wanted, found, magnitudes[i]);
+    element_error error = compare_element(c, dure_case_dtype(c, operand), wanted, found, magnitudes[i]);
     if (error.tolerances > comparison->worst) comparison->worst = error.tolerances;
     if (error.tolerances <= 1) continue;
     if (comparison->wrong_count++ == 0) report_element(c, operand, i, wanted, found, error.tolerance, comparison);
@@ -114,7 +142,7 @@ dure_status dure_case_compare(const dure_case *c, const dure_case_data *initial,
   memset(out_comparison, 0, sizeof(*out_comparison));
   for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
     if (!c->operands[i].present) continue;
-    if (dure_case_is_written(c, i)) {
+    if (dure_case_is_written(c, i) && !dure_op_get(c->op)->operands[i].is_scratch) {
       if (c->op == DURE_OP_sample) {
         DURE_TRY(dure_sample_check(c, initial, actual, out_comparison));
       } else {

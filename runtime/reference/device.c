@@ -349,7 +349,7 @@ static dure_status record_op(dure_device *device, dure_recording *recording, con
 }
 
 static const dure_backend_op *device_op(dure_device *device, uint32_t op) {
-  static const dure_backend_op any = {.record = record_op};
+  static const dure_backend_op any = {.record = record_op, .takes_16_bit = true};
   (void)device;
   return op < DURE_OP_COUNT ? &any : NULL;
 }
