@@ -91,6 +91,39 @@ static void read_properties(const vulkan_api *api, VkPhysicalDevice physical, co
   }
 }
 
+// ---- matrix units ----
+
+static bool lists_shape(const vulkan_capabilities *c, bool is_bfloat16) {
+  for (uint32_t i = 0; i < c->matrix_shape_count; i++) {
+    if (c->matrix_shapes[i].is_bfloat16 == is_bfloat16) return true;
+  }
+  return false;
+}
+
+// Products of 16-bit floats with f32 sums; others (f16 sums overflow, integers) are not used.
+static dure_status read_matrix_shapes(const vulkan_api *api, VkPhysicalDevice physical,
+                                      const extension_list *extensions, vulkan_capabilities *c) {
+  if (!has_extension(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) return NULL;
+  if (api->GetPhysicalDeviceCooperativeMatrixPropertiesKHR == NULL) return NULL;
+  uint32_t count = 0;
+  if (api->GetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, NULL) != VK_SUCCESS) return NULL;
+  VkCooperativeMatrixPropertiesKHR *rows = calloc(count + 1u, sizeof(*rows));
+  if (rows == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to list a device's matrix units");
+  for (uint32_t i = 0; i < count; i++) rows[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
+  if (api->GetPhysicalDeviceCooperativeMatrixPropertiesKHR(physical, &count, rows) != VK_SUCCESS) count = 0;
+  for (uint32_t i = 0; i < count && c->matrix_shape_count < DURE_VULKAN_MATRIX_SHAPES_MOST; i++) {
+    const VkCooperativeMatrixPropertiesKHR *row = &rows[i];
+    const bool is_bfloat16 = row->AType == VK_COMPONENT_TYPE_BFLOAT16_KHR;
+    if (row->scope != VK_SCOPE_SUBGROUP_KHR || row->saturatingAccumulation || row->BType != row->AType) continue;
+    if (row->CType != VK_COMPONENT_TYPE_FLOAT32_KHR || row->ResultType != VK_COMPONENT_TYPE_FLOAT32_KHR) continue;
+    if (!is_bfloat16 && row->AType != VK_COMPONENT_TYPE_FLOAT16_KHR) continue;
+    c->matrix_shapes[c->matrix_shape_count++] =
+        (dure_vulkan_matrix_shape){.M = row->MSize, .N = row->NSize, .K = row->KSize, .is_bfloat16 = is_bfloat16};
+  }
+  free(rows);
+  return NULL;
+}
+
 // ---- features ----
 
 static void read_features(const vulkan_api *api, VkPhysicalDevice physical, const extension_list *extensions,
@@ -101,7 +134,14 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
   VkPhysicalDeviceSubgroupSizeControlFeatures sizes = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
   VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &vulkan11};
-  if (has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) vulkan12.pNext = &sizes;
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
+  VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16 = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
+  void **next = &vulkan12.pNext;
+  if (has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) *next = &sizes, next = &sizes.pNext;
+  if (has_extension(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) *next = &matrix, next = &matrix.pNext;
+  if (has_extension(extensions, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) *next = &bfloat16;
   api->GetPhysicalDeviceFeatures2(physical, &features);
 
   const struct {
@@ -125,7 +165,9 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
       {DURE_VULKAN_DEBUG_LABELS, api->CmdBeginDebugUtilsLabelEXT != NULL && api->CmdEndDebugUtilsLabelEXT != NULL},
       {DURE_VULKAN_DOT_PRODUCT, has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)},
       {DURE_VULKAN_PUSH_DESCRIPTORS, has_extension(extensions, VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME)},
-      {DURE_VULKAN_COOPERATIVE_MATRIX, has_extension(extensions, "VK_KHR_cooperative_matrix")},
+      {DURE_VULKAN_COOPERATIVE_MATRIX, matrix.cooperativeMatrix && lists_shape(c, false)},
+      {DURE_VULKAN_BFLOAT16_MATRIX, matrix.cooperativeMatrix && bfloat16.shaderBFloat16Type &&
+                                        bfloat16.shaderBFloat16CooperativeMatrix && lists_shape(c, true)},
   };
   for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
     if (rows[i].available) c->available |= bit(rows[i].feature);
@@ -203,8 +245,10 @@ dure_status vulkan_capabilities_query(const vulkan_api *api, VkPhysicalDevice ph
   extension_list extensions;
   DURE_TRY(query_extensions(api, physical, &extensions));
   read_properties(api, physical, &extensions, c);
+  dure_status status = read_matrix_shapes(api, physical, &extensions, c);
   read_features(api, physical, &extensions, c);
   free(extensions.items);
+  DURE_TRY(status);
   DURE_TRY(read_queues(api, physical, c));
   read_memory(api, physical, c);
   vulkan_capabilities_refresh_budget(api, physical, (c->available & bit(DURE_VULKAN_MEMORY_BUDGET)) != 0, c);

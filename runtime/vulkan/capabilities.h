@@ -31,6 +31,9 @@ typedef struct vulkan_capabilities {
   double timestamp_period;  // nanoseconds a tick
   uint32_t timestamp_bits;
 
+  uint32_t matrix_shape_count;  // with f32 sums, for one subgroup, those of 16-bit floats
+  dure_vulkan_matrix_shape matrix_shapes[DURE_VULKAN_MATRIX_SHAPES_MOST];
+
   bool has_compute_queue;
   uint32_t queue_family;
   VkPhysicalDeviceMemoryProperties memory;

@@ -137,8 +137,18 @@ static dure_status create_device(vulkan_device *device) {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
       .subgroupSizeControl = VK_TRUE,
       .computeFullSubgroups = VK_TRUE};
+  VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16 = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
+      .pNext = HAS(SUBGROUP_SIZE_CONTROL) ? &sizes : NULL,
+      .shaderBFloat16Type = VK_TRUE,
+      .shaderBFloat16CooperativeMatrix = VK_TRUE};
+  VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
+      .pNext = HAS(BFLOAT16_MATRIX) ? &bfloat16 : bfloat16.pNext,
+      .cooperativeMatrix = VK_TRUE};
+  const bool has_matrix = HAS(COOPERATIVE_MATRIX) || HAS(BFLOAT16_MATRIX);
   VkPhysicalDeviceVulkan12Features vulkan12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                               .pNext = HAS(SUBGROUP_SIZE_CONTROL) ? &sizes : NULL,
+                                               .pNext = has_matrix ? &matrix : matrix.pNext,
                                                .timelineSemaphore = VK_TRUE,
                                                .shaderFloat16 = HAS(FP16),
                                                .shaderInt8 = HAS(INT8),
@@ -153,10 +163,12 @@ static dure_status create_device(vulkan_device *device) {
                                                      .shaderFloat64 = HAS(FP64),
                                                      .shaderInt16 = HAS(INT16),
                                                      .shaderInt64 = HAS(INT64)}};
-  const char *extensions[4];
+  const char *extensions[8];
   uint32_t extension_count = 0;
   if (HAS(SUBGROUP_SIZE_CONTROL)) extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
   if (HAS(MEMORY_BUDGET)) extensions[extension_count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
+  if (has_matrix) extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
+  if (HAS(BFLOAT16_MATRIX)) extensions[extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
 #undef HAS
   float priority = 1.0f;
   VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,

@@ -6,6 +6,7 @@
 #include <vulkan/vulkan_core.h>
 
 #include "runtime/status.h"
+#include "runtime/vulkan/extensions.h"
 
 // `api->CreateBuffer` is vkCreateBuffer, and so on; looked up for one instance and one device.
 typedef struct vulkan_api {

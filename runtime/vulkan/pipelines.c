@@ -168,9 +168,10 @@ static VkResult create_pipeline(vulkan_device *device, vulkan_kernel *kernel, Vk
   vulkan_requirements_parse(kernel->shader->requirements, &requirements);
   VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
       .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
-      .requiredSubgroupSize = requirements.subgroup_size};
+      .requiredSubgroupSize =
+          requirements.matrix_subgroups ? device->plan.caps.matrix_subgroup_size : requirements.subgroup_size};
   bool asks_size =
-      requirements.subgroup_size != 0 && dure_vulkan_caps_has(&device->plan.caps, DURE_VULKAN_SUBGROUP_SIZE_CONTROL);
+      subgroup.requiredSubgroupSize != 0 && dure_vulkan_caps_has(&device->plan.caps, DURE_VULKAN_SUBGROUP_SIZE_CONTROL);
   VkComputePipelineCreateInfo info = {
       .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
       .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,

@@ -32,6 +32,8 @@ static int find_feature(const char *name, size_t length) {
 // ---- what a kernel requires ----
 
 static bool parse_numeric_token(const char *token, size_t length, vulkan_requirements *out) {
+  static const char matrix[] = "subgroup:matrix";
+  if (length == strlen(matrix) && memcmp(token, matrix, length) == 0) return out->matrix_subgroups = true;
   const struct {
     const char *prefix;
     uint32_t *value;
@@ -186,10 +188,18 @@ static void plan_caps(const vulkan_capabilities *c, vulkan_environment environme
   caps->driver = known_driver(c->driver_id);
   caps->vendor_id = c->vendor_id;
   caps->device_id = c->device_id;
+  caps->driver_id = c->driver_id;
   caps->subgroup_size = caps->subgroup_minimum = caps->subgroup_maximum = c->subgroup_size;
   if (dure_vulkan_caps_has(caps, DURE_VULKAN_SUBGROUP_SIZE_CONTROL)) {
     caps->subgroup_minimum = c->subgroup_minimum;
     caps->subgroup_maximum = c->subgroup_maximum;
+  }
+  // Intel's matrix units work in the smallest subgroups that its hardware has, others' in the usual ones.
+  caps->matrix_subgroup_size = caps->driver == DURE_VULKAN_DRIVER_INTEL ? caps->subgroup_minimum : caps->subgroup_size;
+  for (uint32_t i = 0; i < c->matrix_shape_count; i++) {
+    const dure_vulkan_feature feature =
+        c->matrix_shapes[i].is_bfloat16 ? DURE_VULKAN_BFLOAT16_MATRIX : DURE_VULKAN_COOPERATIVE_MATRIX;
+    if (dure_vulkan_caps_has(caps, feature)) caps->matrix_shapes[caps->matrix_shape_count++] = c->matrix_shapes[i];
   }
   caps->max_invocations = (uint32_t)limited(c->max_invocations, environment, "DURE_VULKAN_LIMIT_INVOCATIONS");
   for (int i = 0; i < 3; i++) {

@@ -38,6 +38,7 @@ typedef struct vulkan_requirements {
   uint64_t features;
   uint32_t invocations, shared_bytes;
   uint32_t subgroup_size;  // 0: any
+  bool matrix_subgroups;   // caps.matrix_subgroup_size, and whole subgroups
   char unknown[48];        // a token that means nothing; "" for none
 } vulkan_requirements;
 void vulkan_requirements_parse(const char *text, vulkan_requirements *out_requirements);

@@ -27,11 +27,20 @@ typedef enum dure_vulkan_driver {
   DURE_VULKAN_DRIVER_INTEL,
 } dure_vulkan_driver;
 
+// A product that a subgroup's matrix units make at once: [M, K] x [K, N], added to f32 sums
+// (VK_KHR_cooperative_matrix).
+typedef struct dure_vulkan_matrix_shape {
+  uint32_t M, N, K;
+  bool is_bfloat16;  // else the factors are f16
+} dure_vulkan_matrix_shape;
+enum { DURE_VULKAN_MATRIX_SHAPES_MOST = 16 };
+
 // The environment's limits (DURE_VULKAN_LIMIT_*) are applied; dure_device_restrict lowers only `info.limits`.
 typedef struct dure_vulkan_caps {
   dure_device_kind kind;
   dure_vulkan_driver driver;
   uint32_t vendor_id, device_id;
+  uint32_t driver_id;                           // VkDriverId
   uint32_t subgroup_size;                       // what kernels get unless they ask
   uint32_t subgroup_minimum, subgroup_maximum;  // what `subgroup:N` may ask for; both subgroup_size without the feature
   uint32_t max_invocations;                     // of one workgroup
@@ -43,7 +52,10 @@ typedef struct dure_vulkan_caps {
   uint64_t storage_alignment;   // of a storage binding's offset
   uint64_t max_texel_elements;  // 16-byte texels of one `t` binding; 0 without texel buffers
   uint64_t texel_alignment;     // of a `t` binding's offset, bytes
-  uint64_t features;            // bit 1 << dure_vulkan_feature: enabled on this device
+  uint32_t matrix_shape_count;  // as the driver lists them; 0 without matrix units
+  dure_vulkan_matrix_shape matrix_shapes[DURE_VULKAN_MATRIX_SHAPES_MOST];
+  uint32_t matrix_subgroup_size;  // of kernels that use them (`subgroup:matrix`)
+  uint64_t features;              // bit 1 << dure_vulkan_feature: enabled on this device
 } dure_vulkan_caps;
 
 // Of a device of this backend.
