@@ -78,6 +78,14 @@ static void print_features(const dure_device_info *info, dure_feature_state stat
   if (column > 0) printf("\n");
 }
 
+// What `dure plan` reckons with.
+static void print_rates(const dure_device_info *info) {
+  dure_device_rates rates = dure_device_info_rates(info);
+  printf("  %-10smatmul %.3g GFLOP/s, 16-bit %.3g, attention %.3g, memory %.3g GB/s (%s)\n", "rates",
+         rates.matmul_flops * 1e-9, rates.matmul16_flops * 1e-9, rates.attention_flops * 1e-9, rates.bandwidth * 1e-9,
+         rates.source);
+}
+
 static void print_device(const dure_device_info *info, bool is_automatic) {
   printf("%s  %s (%s)%s\n", info->identifier, info->name, kind_name(info->kind),
          is_automatic ? "  <- used unless --device says otherwise" : "");
@@ -99,6 +107,7 @@ static void print_device(const dure_device_info *info, bool is_automatic) {
     printf(", dispatches of %.3g GFLOP", info->limits.max_dispatch_flops / 1e9);
   printf("\n");
   print_lines("choices", info->reason);
+  print_rates(info);
   print_features(info, DURE_FEATURE_ENABLED, "on");
   print_features(info, DURE_FEATURE_UNUSED, "unused");
   print_features(info, DURE_FEATURE_DISABLED, "off");
@@ -146,11 +155,12 @@ static json_t *features_json(const dure_device_info *info) {
 }
 
 static json_t *device_json(const dure_device_info *info) {
-  return json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:o, s:o}", "identifier", info->identifier, "backend",
-                   info->backend, "name", info->name, "driver", info->driver, "kind", kind_name(info->kind), "usable",
-                   (int)info->usable, "reason", info->reason, "memory_bytes", integer(info->memory_bytes),
-                   "memory_budget_bytes", integer(info->memory_budget_bytes), "limits", limits_json(&info->limits),
-                   "features", features_json(info));
+  return json_pack("{s:s, s:s, s:s*, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:o, s:o}", "identifier", info->identifier,
+                   "backend", info->backend, "profile", info->profile[0] != '\0' ? info->profile : NULL, "name",
+                   info->name, "driver", info->driver, "kind", kind_name(info->kind), "usable", (int)info->usable,
+                   "reason", info->reason, "memory_bytes", integer(info->memory_bytes), "memory_budget_bytes",
+                   integer(info->memory_budget_bytes), "limits", limits_json(&info->limits), "features",
+                   features_json(info));
 }
 
 static dure_status print_json(const dure_device_info *infos, size_t count, const char *notes) {

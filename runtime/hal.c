@@ -186,7 +186,8 @@ void dure_device_restrict(dure_device *device, const dure_limits *limits, uint64
     restrict_rate(&device->info.limits.max_recording_flops, limits->max_recording_flops);
     restrict_bytes(&device->info.limits.max_loop_iterations, limits->max_loop_iterations);
   }
-  if (memory_budget_bytes > 0) device->memory_restriction = memory_budget_bytes;
+  bool is_smaller = device->memory_restriction == 0 || memory_budget_bytes < device->memory_restriction;
+  if (memory_budget_bytes > 0 && is_smaller) device->memory_restriction = memory_budget_bytes;
 }
 
 // ---- buffers ---------------------------------------------------------------------------------------------------

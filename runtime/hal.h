@@ -55,6 +55,17 @@ typedef struct dure_device_feature {
 } dure_device_feature;
 enum { DURE_FEATURES_MAX = 32 };
 
+// What a device achieves on large work, for estimates; results never depend on it. FLOP/s and bytes/s.
+typedef struct dure_device_rates {
+  double matmul_flops;     // f32
+  double matmul16_flops;   // bf16 or f16 with f32 sums; matmul_flops where nothing is faster
+  double attention_flops;  // causal, forward; of the FLOPs that dure_cost counts
+  double bandwidth;        // read + written, by a kernel that does little else
+  double transfer;         // between host and device
+  bool is_measured;        // on this device, by `dure tune`; else from the shipped table (runtime/rates.def)
+  char source[96];         // where they are from, for people
+} dure_device_rates;
+
 typedef struct dure_device_info {
   char identifier[32];  // what --device takes: "vulkan:0", "cuda:1", "reference"
   char backend[16];     // "vulkan", "cuda", "reference"
@@ -67,6 +78,7 @@ typedef struct dure_device_info {
   char reason[512];              // why it is not usable; or what was chosen for it and why, one fact a line
   char profile[32];              // whose limits are imposed on it ("rtx4060"); "" for its own
   dure_limits limits;
+  dure_device_rates rates;  // measured ones; zero: dure_device_info_rates has the shipped ones
   uint32_t feature_count;
   dure_device_feature features[DURE_FEATURES_MAX];
 } dure_device_info;
@@ -87,18 +99,9 @@ DURE_MUST_CHECK dure_status dure_device_memory(dure_device *device, uint64_t *ou
 // Overrides limits (the smaller of each wins; zero fields are ignored). For tests, profiles and --device-memory.
 void dure_device_restrict(dure_device *device, const dure_limits *limits, uint64_t memory_budget_bytes);
 
-// What a device achieves on large work, for estimates; results never depend on it. FLOP/s and bytes/s.
-typedef struct dure_device_rates {
-  double matmul_flops;     // f32
-  double matmul16_flops;   // bf16 or f16 with f32 sums; matmul_flops where nothing is faster
-  double attention_flops;  // causal, forward; of the FLOPs that dure_cost counts
-  double bandwidth;        // read + written, by a kernel that does little else
-  double transfer;         // between host and device
-  bool is_measured;        // on this device, by `dure tune`; else from the shipped table (runtime/rates.def)
-  char source[96];         // where they are from, for people
-} dure_device_rates;
 // An imposed profile's own rates, else what was measured, else the shipped table's.
 dure_device_rates dure_device_get_rates(const dure_device *device);
+dure_device_rates dure_device_info_rates(const dure_device_info *info);  // the same of a listed device
 // The shipped table's, without a device: by a profile's name (NULL or "": none), else by kind and the device's name.
 dure_device_rates dure_device_rates_shipped(const char *profile, const char *name, dure_device_kind kind);
 
@@ -255,7 +258,6 @@ struct dure_device {
   uint64_t memory_restriction;       // 0: none
   uint64_t exposed_bytes;            // beyond each binding that kernels can reach (tests: stray stores meet sentinels)
   struct dure_buffer *first_buffer;  // all live buffers, for messages about memory
-  dure_device_rates rates;           // set by the backend when it opens a measured device
 };
 struct dure_buffer {
   dure_device *device;

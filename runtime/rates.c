@@ -43,7 +43,9 @@ dure_device_rates dure_device_rates_shipped(const char *profile, const char *nam
   return rates;
 }
 
-dure_device_rates dure_device_get_rates(const dure_device *device) {
-  if (device->rates.is_measured) return device->rates;
-  return dure_device_rates_shipped(device->info.profile, device->info.name, device->info.kind);
+dure_device_rates dure_device_info_rates(const dure_device_info *info) {
+  if (info->rates.is_measured) return info->rates;
+  return dure_device_rates_shipped(info->profile, info->name, info->kind);
 }
+
+dure_device_rates dure_device_get_rates(const dure_device *device) { return dure_device_info_rates(&device->info); }

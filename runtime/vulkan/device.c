@@ -50,6 +50,7 @@ static void format_version(const vulkan_capabilities *c, char *text, size_t size
            VK_API_VERSION_PATCH(c->api_version));
 }
 
+// Of the device itself; an imposed profile's is the device's restriction (dure_device_restrict).
 static uint64_t memory_budget(const vulkan_capabilities *c, dure_device_kind kind) {
   if (kind == DURE_DEVICE_CPU) return dure_os_memory_available() / 5 * 4;
   return c->device_heap_budget > c->device_heap_used ? c->device_heap_budget - c->device_heap_used : 0;
@@ -57,6 +58,7 @@ static uint64_t memory_budget(const vulkan_capabilities *c, dure_device_kind kin
 
 static void describe_choices(const vulkan_candidate *candidate, char *text, size_t size) {
   const dure_vulkan_caps *caps = &candidate->plan.caps;
+  const vulkan_profile *profile = candidate->plan.profile;
   uint32_t runnable = 0;
   for (size_t i = 0; i < dure_shader_count; i++) {
     dure_status status = vulkan_requirements_check(caps, &dure_shaders[i]);
@@ -67,8 +69,15 @@ static void describe_choices(const vulkan_candidate *candidate, char *text, size
                        : dure_vulkan_caps_has(caps, DURE_VULKAN_MEMORY_BUDGET)
                            ? "as the driver reports"
                            : "the whole heap (the driver reports no budget)";
+  int used = 0;
+  if (profile != NULL) {
+    used = snprintf(text, size,
+                    "profile %s imposed by DURE_VULKAN_PROFILE (%s): its limits, its %.1f GiB of memory, kernels "
+                    "chosen as for it\n",
+                    profile->name, profile->text, (double)profile->budget_bytes / (1u << 30));
+  }
   snprintf(
-      text, size,
+      text + used, size - (size_t)used,
       "runs %u of the %zu embedded kernels\nsubgroups of %u, workgroups of up to %u invocations, %u KiB shared memory\n"
       "memory budget: %s\nread-only inputs %s",
       runnable, dure_shader_count, caps->subgroup_size, caps->max_invocations, caps->shared_bytes / 1024, budget,
@@ -86,6 +95,12 @@ static void fill_info(const vulkan_candidate *candidate, uint32_t index, dure_de
   info->kind = plan->caps.kind;
   info->memory_bytes = info->kind == DURE_DEVICE_CPU ? dure_os_memory_total() : c->device_heap_bytes;
   info->memory_budget_bytes = memory_budget(c, info->kind);
+  if (plan->profile != NULL) {
+    snprintf(info->profile, sizeof(info->profile), "%s", plan->profile->name);
+    if (plan->profile->heap_bytes < info->memory_bytes) info->memory_bytes = plan->profile->heap_bytes;
+    if (plan->profile->budget_bytes < info->memory_budget_bytes)
+      info->memory_budget_bytes = plan->profile->budget_bytes;
+  }
   info->usable = plan->usable;
   info->limits = plan->limits;
   snprintf(info->reason, sizeof(info->reason), "%s", plan->reason);
@@ -238,6 +253,7 @@ static dure_status backend_open(uint32_t index, dure_device **out_device) {
   device->has_exact_bindings =
       vulkan_environment_is_on("DURE_VULKAN_EXACT_BINDINGS") || vulkan_environment_is_on("DURE_VULKAN_VALIDATION");
   fill_info(candidate, index, &device->head.info);
+  if (device->plan.profile != NULL) dure_device_restrict(&device->head, NULL, device->plan.profile->budget_bytes);
   status = device->plan.usable ? create_device(device)
                                : dure_fail(DURE_UNSUPPORTED, "device vulkan:%u (%s) cannot be used: %s", index,
                                            candidate->capabilities.name, candidate->plan.reason);

@@ -12,6 +12,7 @@
 #include "runtime/vulkan/hazards.h"
 #include "runtime/vulkan/loader.h"
 #include "runtime/vulkan/plan.h"
+#include "runtime/vulkan/profiles.h"
 #include "runtime/vulkan/vulkan_device.h"
 
 // ---- instance.c ----

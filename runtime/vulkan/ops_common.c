@@ -66,7 +66,7 @@ bool dure_vulkan_is_software(const dure_device *device) {
   const char *forced = getenv("DURE_VULKAN_GROUPS");
   if (forced != NULL && strcmp(forced, "gpu") == 0) return false;
   if (forced != NULL && strcmp(forced, "software") == 0) return true;
-  return dure_vulkan_device_caps(device)->kind == DURE_DEVICE_CPU;
+  return dure_vulkan_device_caps(device)->has_software_workgroups;
 }
 
 enum { LARGEST_GROUP = 256 };  // shaders/lib/workgroup.glsl

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/vulkan/profiles.h"
+
 typedef enum feature_use { RUNTIME, KERNEL, REPORTED } feature_use;
 
 static const struct {
@@ -88,6 +90,10 @@ dure_status vulkan_requirements_check(const dure_vulkan_caps *caps, const dure_s
   if (requirements.shared_bytes > caps->shared_bytes) {
     return dure_fail(DURE_UNSUPPORTED, "kernel %s needs %u bytes of shared memory, the device has %u", shader->name,
                      requirements.shared_bytes, caps->shared_bytes);
+  }
+  if (shader->push_bytes > caps->push_bytes) {
+    return dure_fail(DURE_UNSUPPORTED, "kernel %s needs %u bytes of push constants, the device has %u", shader->name,
+                     shader->push_bytes, caps->push_bytes);
   }
   uint32_t bindings = 0;
   for (const char *kind = shader->kinds; *kind != '\0'; kind++) bindings += *kind != 't';
@@ -183,9 +189,11 @@ static dure_vulkan_driver known_driver(uint32_t driver_id) {
   }
 }
 
-static void plan_caps(const vulkan_capabilities *c, vulkan_environment environment, dure_vulkan_caps *caps) {
+static void plan_caps(const vulkan_capabilities *c, const vulkan_profile *profile, vulkan_environment environment,
+                      dure_vulkan_caps *caps) {
   caps->kind = device_kind(c->type);
-  caps->driver = known_driver(c->driver_id);
+  caps->driver = profile != NULL ? profile->driver : known_driver(c->driver_id);
+  caps->has_software_workgroups = profile == NULL && caps->kind == DURE_DEVICE_CPU;
   caps->vendor_id = c->vendor_id;
   caps->device_id = c->device_id;
   caps->driver_id = c->driver_id;
@@ -208,6 +216,7 @@ static void plan_caps(const vulkan_capabilities *c, vulkan_environment environme
     caps->max_group_count[i] = c->max_group_count[i];
   }
   caps->shared_bytes = (uint32_t)limited(c->shared_bytes, environment, "DURE_VULKAN_LIMIT_SHARED");
+  caps->push_bytes = c->push_bytes;
   caps->max_binding_bytes = limited(c->max_binding_bytes, environment, "DURE_VULKAN_LIMIT_BINDING");
   caps->max_storage_bindings = c->max_storage_bindings;
   caps->storage_alignment = c->storage_alignment;
@@ -233,6 +242,8 @@ static void plan_limits(const vulkan_capabilities *c, vulkan_environment environ
   limits->max_dispatch_flops = software ? 3e9 : 2e11;
   limits->max_recording_flops = limits->max_dispatch_flops;
   limits->max_loop_iterations = software ? 32768 : 1u << 24;
+  if (plan->profile != NULL && plan->profile->max_loop_iterations < limits->max_loop_iterations)
+    limits->max_loop_iterations = plan->profile->max_loop_iterations;
 }
 
 static bool check_floor(const vulkan_capabilities *c, char *reason, size_t size) {
@@ -258,10 +269,22 @@ static bool check_floor(const vulkan_capabilities *c, char *reason, size_t size)
 void vulkan_plan_make(const vulkan_capabilities *capabilities, const dure_shader *shaders, size_t shader_count,
                       vulkan_environment environment, vulkan_plan *out_plan) {
   memset(out_plan, 0, sizeof(*out_plan));
-  plan_features(capabilities, required_by_kernels(shaders, shader_count), environment, out_plan);
-  plan_caps(capabilities, environment, &out_plan->caps);
-  plan_limits(capabilities, environment, out_plan);
-  out_plan->usable = check_floor(capabilities, out_plan->reason, sizeof(out_plan->reason));
+  vulkan_capabilities c = *capabilities;
+  const char *profile_name = environment("DURE_VULKAN_PROFILE");
+  bool wants_profile = profile_name != NULL && profile_name[0] != '\0';
+  if (wants_profile) out_plan->profile = vulkan_profile_find(profile_name);
+  if (out_plan->profile != NULL) vulkan_profile_impose(out_plan->profile, &c);
+  plan_features(&c, required_by_kernels(shaders, shader_count), environment, out_plan);
+  plan_caps(&c, out_plan->profile, environment, &out_plan->caps);
+  plan_limits(&c, environment, out_plan);
+  out_plan->usable = check_floor(&c, out_plan->reason, sizeof(out_plan->reason));
+  if (wants_profile && out_plan->profile == NULL) {
+    char names[96];
+    vulkan_profile_list(names, sizeof(names));
+    out_plan->usable = false;
+    snprintf(out_plan->reason, sizeof(out_plan->reason), "DURE_VULKAN_PROFILE=%.48s is no profile; there are: %s",
+             profile_name, names);
+  }
 }
 
 uint64_t vulkan_plan_rank(const vulkan_capabilities *capabilities, const vulkan_plan *plan) {

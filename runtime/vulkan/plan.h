@@ -3,7 +3,9 @@
 // tested without a device.
 //
 // Environment: DURE_VULKAN_DISABLE=name,name and DURE_VULKAN_<NAME>=0 turn optional features off (features.def);
-// DURE_VULKAN_LIMIT_BINDING, _ALLOCATION, _SHARED, _INVOCATIONS, _TEXELS impose smaller limits (bytes or counts).
+// DURE_VULKAN_LIMIT_BINDING, _ALLOCATION, _SHARED, _INVOCATIONS, _TEXELS impose smaller limits (bytes or counts);
+// DURE_VULKAN_PROFILE=name another device's (profiles.h). A profile that does not exist makes the device unusable: what
+// was asked for must not be missing silently.
 #ifndef DURE_RUNTIME_VULKAN_PLAN_H_
 #define DURE_RUNTIME_VULKAN_PLAN_H_
 
@@ -18,6 +20,7 @@ typedef struct vulkan_plan {
   char reason[256];  // why it is not usable
   dure_vulkan_caps caps;
   dure_limits limits;
+  const struct vulkan_profile *profile;  // imposed; NULL: none
   dure_feature_state states[DURE_VULKAN_FEATURE_COUNT];
   char ignored[128];  // names in DURE_VULKAN_DISABLE that are no feature; "" for none
 } vulkan_plan;

@@ -35,10 +35,12 @@ typedef struct dure_vulkan_matrix_shape {
 } dure_vulkan_matrix_shape;
 enum { DURE_VULKAN_MATRIX_SHAPES_MOST = 16 };
 
-// The environment's limits (DURE_VULKAN_LIMIT_*) are applied; dure_device_restrict lowers only `info.limits`.
+// The environment's limits (DURE_VULKAN_LIMIT_*) and profile (profiles.h) are applied; dure_device_restrict lowers only
+// `info.limits`.
 typedef struct dure_vulkan_caps {
   dure_device_kind kind;
-  dure_vulkan_driver driver;
+  dure_vulkan_driver driver;     // whose rows of tables are used: an imposed profile's
+  bool has_software_workgroups;  // workgroups run as vectors of CPU threads; false under a profile
   uint32_t vendor_id, device_id;
   uint32_t driver_id;                           // VkDriverId
   uint32_t subgroup_size;                       // what kernels get unless they ask
@@ -47,6 +49,7 @@ typedef struct dure_vulkan_caps {
   uint32_t max_group_size[3];
   uint32_t max_group_count[3];
   uint32_t shared_bytes;
+  uint32_t push_bytes;
   uint32_t max_storage_bindings;  // `r` and `w` bindings of one kernel; Vulkan promises only 4
   uint64_t max_binding_bytes;
   uint64_t storage_alignment;   // of a storage binding's offset

@@ -80,6 +80,19 @@ START_TEST(switches_show_as_disabled) {
 }
 END_TEST
 
+START_TEST(a_profile_is_said_and_its_memory_is_the_most_there_is) {
+  json_t *root = run_json("DURE_VULKAN_PROFILE=minimum"), *device = NULL;
+  size_t i = 0;
+  json_array_foreach(json_object_get(root, "devices"), i, device) {
+    if (strcmp(json_string_value(json_object_get(device, "backend")), "vulkan") != 0) continue;
+    ck_assert_str_eq(json_string_value(json_object_get(device, "profile")), "minimum");
+    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(device, "reason")), "minimum"));
+    ck_assert_int_le(json_integer_value(json_object_get(device, "memory_budget_bytes")), 1 << 30);
+  }
+  json_decref(root);
+}
+END_TEST
+
 START_TEST(the_table_for_people_names_the_devices) {
   char *text = run("", "devices");
   ck_assert_ptr_nonnull(strstr(text, "reference"));
@@ -96,6 +109,7 @@ int main(void) {
   tcase_add_test(group, json_has_every_device_with_its_facts);
   tcase_add_test(group, without_a_driver_it_says_what_to_install);
   tcase_add_test(group, switches_show_as_disabled);
+  tcase_add_test(group, a_profile_is_said_and_its_memory_is_the_most_there_is);
   tcase_add_test(group, the_table_for_people_names_the_devices);
   suite_add_tcase(suite, group);
   SRunner *runner = srunner_create(suite);
