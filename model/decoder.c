@@ -4,11 +4,11 @@
 #include <string.h>
 
 dure_status dure_decoder_create(dure_program *program, const dure_model_config *config,
-                                const dure_parameter_layout *layout, dure_decoder *out_decoder) {
+                                const dure_parameter_layout *layout, dure_dtype dtype, dure_decoder *out_decoder) {
   memset(out_decoder, 0, sizeof(*out_decoder));
   dure_tensor *pools = calloc(layout->pool_count + 1, sizeof(*pools));
   if (pools == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
-  dure_parameter_pools_declare(program, layout, "parameters", DURE_LIFETIME_PARAMETER, pools);
+  dure_parameter_pools_declare(program, layout, "parameters", dtype, DURE_LIFETIME_PARAMETER, pools);
   *out_decoder = (dure_decoder){program, config, layout, pools};
   return NULL;
 }

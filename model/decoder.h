@@ -17,9 +17,10 @@ typedef struct dure_decoder {
   dure_tensor *pools;  // [layout->pool_count], the parameters
 } dure_decoder;
 
-// Declares the parameters in the program. Release with dure_decoder_clear.
+// Declares the parameters in the program; activations are of their type. Release with dure_decoder_clear.
 DURE_MUST_CHECK dure_status dure_decoder_create(dure_program *program, const dure_model_config *config,
-                                                const dure_parameter_layout *layout, dure_decoder *out_decoder);
+                                                const dure_parameter_layout *layout, dure_dtype dtype,
+                                                dure_decoder *out_decoder);
 void dure_decoder_clear(dure_decoder *decoder);
 
 // A paged cache of keys and values, in the program's terms (see cache_append in ops.h).

@@ -3,6 +3,7 @@
 #define DURE_MODEL_INFERENCE_H_
 
 #include "model/model.h"
+#include "runtime/program.h"
 
 // ---- scorer: the loss of whole windows, as training sees it ------------------------------------------------------
 
@@ -12,6 +13,14 @@ typedef struct dure_scorer dure_scorer;
 DURE_MUST_CHECK dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context,
                                                dure_scorer **out_scorer);
 void dure_scorer_destroy(dure_scorer *scorer);  // NULL is fine
+// Its program alone, for planning: parameters of `dtype` are its only external tensors that compile() needs places for.
+typedef struct dure_scorer_tensors {
+  dure_tensor *pools;                             // [layout->pool_count]; free()
+  dure_tensor tokens, positions, labels, losses;  // [B, T] u32; losses [B T] f32
+} dure_scorer_tensors;
+DURE_MUST_CHECK dure_status dure_scorer_record(const dure_model_config *config, const dure_parameter_layout *layout,
+                                               dure_dtype dtype, uint32_t batch_size, uint32_t context,
+                                               dure_program *program, dure_scorer_tensors *out_tensors);
 // The loss of each label in nats (0 for DURE_IGNORE_LABEL); waits.
 //   tokens, labels  [B, T] u32      out_losses  [B, T]
 DURE_MUST_CHECK dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels,

@@ -175,9 +175,9 @@ dure_status dure_parameter_download(const dure_parameter_buffers *buffers, const
 }
 
 void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout, const char *label,
-                                  dure_lifetime lifetime, dure_tensor *out_pools) {
+                                  dure_dtype dtype, dure_lifetime lifetime, dure_tensor *out_pools) {
   for (size_t i = 0; i < layout->pool_count; i++) {
-    out_pools[i] = dure_tensor_external(program, label, DURE_DTYPE_F32, 1, &layout->pools[i].count, lifetime);
+    out_pools[i] = dure_tensor_external(program, label, dtype, 1, &layout->pools[i].count, lifetime);
   }
 }
 

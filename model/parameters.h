@@ -75,7 +75,7 @@ DURE_MUST_CHECK dure_status dure_parameter_download(const dure_parameter_buffers
 
 // Declares one external tensor a pool; `out_pools` has layout->pool_count entries.
 void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout, const char *label,
-                                  dure_lifetime lifetime, dure_tensor *out_pools);
+                                  dure_dtype dtype, dure_lifetime lifetime, dure_tensor *out_pools);
 // The places of declared pools, for compile(): fills layout->pool_count entries.
 void dure_parameter_pools_place(const dure_parameter_buffers *buffers, const dure_tensor *pools,
                                 dure_place *out_places);

@@ -8,15 +8,15 @@ struct dure_scorer {
   dure_model *model;
   uint64_t count;  // B T
   dure_executable *executable;
-  dure_tensor tokens, positions, labels, losses;
+  dure_scorer_tensors tensors;  // without pools
 };
 
-// Compiles a program whose only places are the model's parameters. `record` fills the program.
-static dure_status compile(dure_model *model, const char *label, dure_program *program, const dure_decoder *decoder,
+// Compiles a program whose only places are the model's parameters.
+static dure_status compile(dure_model *model, const char *label, dure_program *program, const dure_tensor *pools,
                            dure_executable **out_executable) {
   dure_place *places = calloc(model->layout.pool_count + 1, sizeof(*places));
   if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
-  dure_parameter_pools_place(&model->weights, decoder->pools, places);
+  dure_parameter_pools_place(&model->weights, pools, places);
   const dure_compile_options options = {.label = label};
   dure_status status =
       dure_program_compile(program, model->device, places, model->layout.pool_count, &options, out_executable);
@@ -44,22 +44,36 @@ static dure_status write_positions(dure_model *model, dure_executable *executabl
   return status;
 }
 
-static dure_status record_scorer(dure_scorer *scorer, dure_program *p, uint32_t batch_size, uint32_t context) {
-  dure_model *model = scorer->model;
-  const uint64_t shape[2] = {batch_size, context};
-  scorer->tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
-  scorer->positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
-  scorer->labels = dure_tensor_external(p, "labels", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
-  scorer->losses = dure_tensor_external(p, "losses", DURE_DTYPE_F32, 1, &scorer->count, DURE_LIFETIME_OUTPUT);
+dure_status dure_scorer_record(const dure_model_config *config, const dure_parameter_layout *layout, dure_dtype dtype,
+                               uint32_t batch_size, uint32_t context, dure_program *program,
+                               dure_scorer_tensors *out_tensors) {
+  dure_program *p = program;
+  const uint64_t shape[2] = {batch_size, context}, count = (uint64_t)batch_size * context;
+  *out_tensors = (dure_scorer_tensors){
+      .tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT),
+      .positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT),
+      .labels = dure_tensor_external(p, "labels", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT),
+      .losses = dure_tensor_external(p, "losses", DURE_DTYPE_F32, 1, &count, DURE_LIFETIME_OUTPUT),
+  };
   dure_decoder decoder;
-  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, &decoder));
-  dure_tensor loss = dure_decoder_loss(&decoder, scorer->tokens, scorer->positions, scorer->labels);
-  dure_tensor copy[DURE_MAX_OPERANDS] = {loss, scorer->losses};
+  DURE_TRY(dure_decoder_create(p, config, layout, dtype, &decoder));
+  dure_tensor loss = dure_decoder_loss(&decoder, out_tensors->tokens, out_tensors->positions, out_tensors->labels);
+  dure_tensor copy[DURE_MAX_OPERANDS] = {loss, out_tensors->losses};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
-  dure_status status = compile(model, "evaluate", p, &decoder, &scorer->executable);
-  dure_decoder_clear(&decoder);
+  out_tensors->pools = decoder.pools;
+  return dure_program_check(p);
+}
+
+static dure_status compile_scorer(dure_scorer *scorer, dure_program *program, uint32_t batch_size, uint32_t context) {
+  dure_model *model = scorer->model;
+  dure_scorer_tensors *tensors = &scorer->tensors;
+  dure_status status =
+      dure_scorer_record(&model->config, &model->layout, DURE_DTYPE_F32, batch_size, context, program, tensors);
+  if (status == NULL) status = compile(model, "evaluate", program, tensors->pools, &scorer->executable);
+  free(tensors->pools);
+  tensors->pools = NULL;
   DURE_TRY(status);
-  return write_positions(model, scorer->executable, scorer->positions, scorer->count, context);
+  return write_positions(model, scorer->executable, tensors->positions, scorer->count, context);
 }
 
 dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context, dure_scorer **out_scorer) {
@@ -73,7 +87,7 @@ dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t 
   } else {
     scorer->model = model;
     scorer->count = (uint64_t)batch_size * context;
-    status = record_scorer(scorer, program, batch_size, context);
+    status = compile_scorer(scorer, program, batch_size, context);
   }
   dure_program_destroy(program);
   if (status != NULL) {
@@ -94,10 +108,11 @@ void dure_scorer_destroy(dure_scorer *scorer) {
 dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels, float *out_losses) {
   dure_stream *stream = scorer->model->stream;
   const uint64_t size = scorer->count * sizeof(uint32_t);
-  DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->tokens, tokens, size));
-  DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->labels, labels, size));
+  DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->tensors.tokens, tokens, size));
+  DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->tensors.labels, labels, size));
   DURE_TRY(dure_executable_submit(scorer->executable, stream));
-  return dure_executable_read(scorer->executable, stream, scorer->losses, out_losses, scorer->count * sizeof(float));
+  return dure_executable_read(scorer->executable, stream, scorer->tensors.losses, out_losses,
+                              scorer->count * sizeof(float));
 }
 
 // ---- logits ------------------------------------------------------------------------------------------------------
@@ -120,12 +135,12 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
   dure_tensor positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
   dure_tensor logits = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 3, logits_shape, DURE_LIFETIME_OUTPUT);
   dure_decoder decoder;
-  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, &decoder));
+  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, DURE_DTYPE_F32, &decoder));
   dure_tensor result = dure_decoder_logits(&decoder, dure_decoder_hidden(&decoder, ids, positions, NULL));
   dure_tensor copy[DURE_MAX_OPERANDS] = {result, logits};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
   dure_executable *executable = NULL;
-  dure_status status = compile(model, "logits", p, &decoder, &executable);
+  dure_status status = compile(model, "logits", p, decoder.pools, &executable);
   dure_decoder_clear(&decoder);
   dure_stream *stream = model->stream;
   if (status == NULL) status = write_positions(model, executable, positions, count, count);

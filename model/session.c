@@ -80,7 +80,7 @@ static dure_status compile_step(dure_session *session, step_program *step, uint3
   if (t.caches == NULL || t.places == NULL || program == NULL) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   }
-  if (status == NULL) status = dure_decoder_create(program, &model->config, &model->layout, &decoder);
+  if (status == NULL) status = dure_decoder_create(program, &model->config, &model->layout, DURE_DTYPE_F32, &decoder);
   if (status == NULL) {
     dure_parameter_pools_place(&model->weights, decoder.pools, t.places);
     t.place_count = model->layout.pool_count;

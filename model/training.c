@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/decoder.h"
-
-// Small values share one buffer, each at a multiple of the largest alignment that a device asks for.
-enum { scalar_stride = 256 };
-typedef enum scalar_slot { SLOT_SEED, SLOT_STEP, SLOT_STATE, SLOT_SQUARE_SUM, SLOT_LOSS, SLOT_COUNT } scalar_slot;
-
 // What a step in flight will be told by the device.
 typedef struct pending_step {
   float loss_sum;
@@ -23,167 +17,81 @@ struct dure_training {
   dure_model *model;
   dure_training_options options;
   dure_parameter_buffers gradients, first_moments, second_moments;
-  dure_buffer *scalars;
-  dure_executable *clear;       // gradients and loss to zero; NULL with one micro-step
-  dure_executable *micro_step;  // forward and backward
-  dure_executable *update;
-  dure_tensor tokens, positions, labels;  // of micro_step
+  dure_buffer *values;                                        // by dure_training_value_offset
+  dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
+  dure_tensor tokens, positions, labels;                      // of micro_step
   pending_step pending[DURE_TRAINING_MAX_IN_FLIGHT];
   uint32_t first_pending, pending_count;
 };
 
-static dure_place place_scalar(const dure_training *training, dure_tensor tensor, scalar_slot slot) {
-  return (dure_place){tensor, training->scalars, (uint64_t)slot * scalar_stride};
-}
+// ---- compiling ---------------------------------------------------------------------------------------------------
 
-static dure_tensor declare_scalar(dure_program *program, const char *label, uint64_t count, dure_lifetime lifetime) {
-  return dure_tensor_external(program, label, DURE_DTYPE_F32, 1, &count, lifetime);
-}
-
-// The arrays of handles and places that a program over all pools needs; freed with one call.
-typedef struct pool_tensors {
-  dure_tensor *parameters, *gradients, *first_moments, *second_moments;
-  dure_gradient_target *targets;
-  dure_place *places;
-  size_t place_count;
-} pool_tensors;
-
-enum { max_scalar_places = SLOT_COUNT };
-
-static dure_status allocate_pool_tensors(const dure_parameter_layout *layout, pool_tensors *out_tensors) {
-  memset(out_tensors, 0, sizeof(*out_tensors));
-  size_t count = layout->pool_count;
-  out_tensors->parameters = calloc(4 * count + 1, sizeof(dure_tensor));
-  out_tensors->targets = calloc(count + 1, sizeof(dure_gradient_target));
-  out_tensors->places = calloc(4 * count + max_scalar_places, sizeof(dure_place));
-  if (out_tensors->parameters == NULL || out_tensors->targets == NULL || out_tensors->places == NULL) {
-    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
+static const dure_parameter_buffers *set_buffers(const dure_training *training, dure_training_set set) {
+  switch (set) {
+    case DURE_TRAINING_PARAMETERS: return &training->model->weights;
+    case DURE_TRAINING_GRADIENTS: return &training->gradients;
+    case DURE_TRAINING_FIRST_MOMENTS: return &training->first_moments;
+    case DURE_TRAINING_SECOND_MOMENTS: return &training->second_moments;
+    case DURE_TRAINING_MASTERS:
+    case DURE_TRAINING_SET_COUNT: break;
   }
-  out_tensors->gradients = out_tensors->parameters + count;
-  out_tensors->first_moments = out_tensors->parameters + 2 * count;
-  out_tensors->second_moments = out_tensors->parameters + 3 * count;
   return NULL;
 }
 
-static void free_pool_tensors(pool_tensors *tensors) {
-  free(tensors->parameters);
-  free(tensors->targets);
-  free(tensors->places);
+// The places of all tensors that the program has and the training owns.
+static size_t list_places(const dure_training *training, const dure_training_tensors *tensors, dure_place *out_places) {
+  size_t count = 0;
+  for (int set = 0; set < DURE_TRAINING_SET_COUNT; set++) {
+    const dure_parameter_buffers *buffers = set_buffers(training, (dure_training_set)set);
+    for (size_t i = 0; buffers != NULL && i < tensors->pool_count; i++) {
+      if (tensors->sets[set][i].index == 0) continue;
+      out_places[count++] = (dure_place){tensors->sets[set][i], buffers->pools[i], 0};
+    }
+  }
+  for (int value = 0; value < DURE_TRAINING_VALUE_COUNT; value++) {
+    if (tensors->values[value].index == 0) continue;
+    out_places[count++] =
+        (dure_place){tensors->values[value], training->values, dure_training_value_offset((dure_training_value)value)};
+  }
+  return count;
 }
 
-static void place_pools(pool_tensors *tensors, const dure_parameter_buffers *buffers, const dure_tensor *pools) {
-  dure_parameter_pools_place(buffers, pools, tensors->places + tensors->place_count);
-  tensors->place_count += buffers->count;
+static dure_status compile_recorded(dure_training *training, dure_training_program which, const dure_program *program,
+                                    const dure_training_tensors *tensors) {
+  dure_place *places =
+      calloc(DURE_TRAINING_SET_COUNT * tensors->pool_count + DURE_TRAINING_VALUE_COUNT, sizeof(*places));
+  if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
+  const size_t count = list_places(training, tensors, places);
+  const dure_compile_options options = {.label = dure_training_program_label(which)};
+  dure_status status =
+      dure_program_compile(program, training->model->device, places, count, &options, &training->executables[which]);
+  free(places);
+  return status;
 }
 
-static void place_one(pool_tensors *tensors, dure_place place) { tensors->places[tensors->place_count++] = place; }
-
-// ---- programs ----------------------------------------------------------------------------------------------------
-
-static dure_status compile_clear(dure_training *training, dure_program *p, pool_tensors *t) {
-  const dure_parameter_layout *layout = &training->model->layout;
-  dure_program_scope(p, "clear gradients");
-  dure_parameter_pools_declare(p, layout, "gradients", DURE_LIFETIME_GRADIENT, t->gradients);
-  dure_tensor loss_sum = declare_scalar(p, "loss sum", 1, DURE_LIFETIME_OUTPUT);
-  for (size_t i = 0; i < layout->pool_count; i++) dure_fill(p, t->gradients[i], 0);
-  dure_fill(p, loss_sum, 0);
-  place_pools(t, &training->gradients, t->gradients);
-  place_one(t, place_scalar(training, loss_sum, SLOT_LOSS));
-  const dure_compile_options options = {.label = "clear gradients"};
-  return dure_program_compile(p, training->model->device, t->places, t->place_count, &options, &training->clear);
-}
-
-static dure_status record_micro_step(dure_training *training, dure_program *p, const dure_decoder *decoder,
-                                     pool_tensors *t) {
-  const dure_parameter_layout *layout = &training->model->layout;
-  const uint64_t shape[2] = {training->options.batch_size, training->options.context};
-  const bool accumulates = training->options.accumulate > 1;
-  dure_tensor tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
-  dure_tensor positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
-  dure_tensor labels = dure_tensor_external(p, "labels", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
-  dure_tensor seed = declare_scalar(p, "loss gradient", 1, DURE_LIFETIME_INPUT);
-  dure_tensor loss_sum = declare_scalar(p, "loss sum", 1, DURE_LIFETIME_OUTPUT);
-  dure_parameter_pools_declare(p, layout, "gradients", DURE_LIFETIME_GRADIENT, t->gradients);
-
-  dure_tensor loss = dure_decoder_loss(decoder, tokens, positions, labels);  // [B T]
-  dure_sum(p, loss, loss_sum, accumulates);
-  for (size_t i = 0; i < layout->pool_count; i++)
-    t->targets[i] = (dure_gradient_target){decoder->pools[i], t->gradients[i]};
-  DURE_TRY(dure_program_gradient(p, loss, seed, t->targets, layout->pool_count, accumulates));
-
-  place_pools(t, &training->model->weights, decoder->pools);
-  place_pools(t, &training->gradients, t->gradients);
-  place_one(t, place_scalar(training, seed, SLOT_SEED));
-  place_one(t, place_scalar(training, loss_sum, SLOT_LOSS));
-  training->tokens = tokens;
-  training->positions = positions;
-  training->labels = labels;
-  return NULL;
-}
-
-static dure_status compile_micro_step(dure_training *training, dure_program *p, pool_tensors *t) {
-  dure_decoder decoder;
-  DURE_TRY(dure_decoder_create(p, &training->model->config, &training->model->layout, &decoder));
-  dure_status status = record_micro_step(training, p, &decoder, t);
-  dure_decoder_clear(&decoder);
-  DURE_TRY(status);
-  const dure_compile_options options = {.label = "train"};
-  return dure_program_compile(p, training->model->device, t->places, t->place_count, &options, &training->micro_step);
-}
-
-static dure_status compile_update(dure_training *training, dure_program *p, pool_tensors *t) {
-  const dure_parameter_layout *layout = &training->model->layout;
-  dure_parameter_pools_declare(p, layout, "parameters", DURE_LIFETIME_PARAMETER, t->parameters);
-  dure_parameter_pools_declare(p, layout, "gradients", DURE_LIFETIME_GRADIENT, t->gradients);
-  dure_parameter_pools_declare(p, layout, "first moments", DURE_LIFETIME_OPTIMIZER, t->first_moments);
-  dure_parameter_pools_declare(p, layout, "second moments", DURE_LIFETIME_OPTIMIZER, t->second_moments);
-  const dure_optimizer_tensors tensors = {
-      .parameters = t->parameters,
-      .gradients = t->gradients,
-      .first_moments = t->first_moments,
-      .second_moments = t->second_moments,
-      .step = declare_scalar(p, "step values", DURE_STEP_COUNT, DURE_LIFETIME_INPUT),
-      .state = declare_scalar(p, "optimizer state", DURE_STATE_COUNT, DURE_LIFETIME_OPTIMIZER),
-      .square_sum = declare_scalar(p, "gradient square sum", 1, DURE_LIFETIME_OUTPUT),
-  };
-  dure_optimizer_record(p, layout, &tensors, &training->options.adamw);
-  place_pools(t, &training->model->weights, t->parameters);
-  place_pools(t, &training->gradients, t->gradients);
-  place_pools(t, &training->first_moments, t->first_moments);
-  place_pools(t, &training->second_moments, t->second_moments);
-  place_one(t, place_scalar(training, tensors.step, SLOT_STEP));
-  place_one(t, place_scalar(training, tensors.state, SLOT_STATE));
-  place_one(t, place_scalar(training, tensors.square_sum, SLOT_SQUARE_SUM));
-  const dure_compile_options options = {.label = "optimizer"};
-  return dure_program_compile(p, training->model->device, t->places, t->place_count, &options, &training->update);
-}
-
-// Records and compiles one of the programs above.
-static dure_status compile(dure_training *training,
-                           dure_status (*compile_one)(dure_training *training, dure_program *p, pool_tensors *t)) {
-  pool_tensors tensors;
-  dure_status status = allocate_pool_tensors(&training->model->layout, &tensors);
+static dure_status compile(dure_training *training, dure_training_program which) {
+  if (!dure_training_program_is_needed(&training->options, which)) return NULL;
   dure_program *program = dure_program_create();
-  if (status == NULL && program == NULL)
-    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
-  if (status == NULL) status = compile_one(training, program, &tensors);
+  if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
+  dure_training_tensors tensors;
+  dure_status status = dure_training_program_record(which, &training->model->config, &training->model->layout,
+                                                    &training->options, program, &tensors);
+  if (status == NULL) status = compile_recorded(training, which, program, &tensors);
+  if (which == DURE_TRAINING_MICRO_STEP) {
+    training->tokens = tensors.tokens;
+    training->positions = tensors.positions;
+    training->labels = tensors.labels;
+  }
+  dure_training_tensors_clear(&tensors);
   dure_program_destroy(program);
-  free_pool_tensors(&tensors);
   return status;
 }
 
 // ---- life --------------------------------------------------------------------------------------------------------
 
-static dure_status check_options(const dure_model *model, const dure_training_options *options) {
-  if (options->batch_size == 0 || options->context == 0 || options->accumulate == 0) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "batch size, context and accumulation must be at least 1");
-  }
-  if (options->context > model->config.context_length) {
-    return dure_fail(DURE_INVALID_ARGUMENT,
-                     "a context of %u tokens is more than the model's %u positions; use --context %u", options->context,
-                     model->config.context_length, model->config.context_length);
-  }
-  return NULL;
+static dure_status write_values(dure_training *training, dure_training_value value, const float *values, size_t count) {
+  return dure_stream_upload(training->model->stream, training->values, dure_training_value_offset(value), values,
+                            count * sizeof(float));
 }
 
 static dure_status allocate(dure_training *training) {
@@ -193,12 +101,11 @@ static dure_status allocate(dure_training *training) {
   DURE_TRY(dure_parameter_buffers_create(device, layout, "first moments", &training->first_moments));
   DURE_TRY(dure_parameter_buffers_create(device, layout, "second moments", &training->second_moments));
   DURE_TRY(
-      dure_buffer_create(device, SLOT_COUNT * scalar_stride, DURE_MEMORY_DEVICE, "step values", &training->scalars));
+      dure_buffer_create(device, dure_training_values_bytes(), DURE_MEMORY_DEVICE, "step values", &training->values));
   float state[DURE_STATE_COUNT] = {0};
   state[DURE_STATE_SCALE] = 1;
   state[DURE_STATE_FINITE] = 1;
-  return dure_stream_upload(training->model->stream, training->scalars, SLOT_STATE * scalar_stride, state,
-                            sizeof(state));
+  return write_values(training, DURE_TRAINING_STATE, state, DURE_STATE_COUNT);
 }
 
 // Positions are the same for every micro-step: uploaded once.
@@ -207,8 +114,8 @@ static dure_status upload_positions(dure_training *training) {
   uint32_t *positions = malloc(B * T * sizeof(*positions));
   if (positions == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to train");
   for (uint64_t i = 0; i < B * T; i++) positions[i] = (uint32_t)(i % T);
-  dure_status status = dure_executable_write(training->micro_step, training->model->stream, training->positions,
-                                             positions, B * T * sizeof(*positions));
+  dure_status status = dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], training->model->stream,
+                                             training->positions, positions, B * T * sizeof(*positions));
   free(positions);
   return status;
 }
@@ -216,15 +123,14 @@ static dure_status upload_positions(dure_training *training) {
 dure_status dure_training_create(dure_model *model, const dure_training_options *options,
                                  dure_training **out_training) {
   *out_training = NULL;
-  DURE_TRY(check_options(model, options));
+  DURE_TRY(dure_training_options_check(&model->config, options));
   dure_training *training = calloc(1, sizeof(*training));
   if (training == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to train");
   training->model = model;
   training->options = *options;
   dure_status status = allocate(training);
-  if (status == NULL && options->accumulate > 1) status = compile(training, compile_clear);
-  if (status == NULL) status = compile(training, compile_micro_step);
-  if (status == NULL) status = compile(training, compile_update);
+  for (int i = 0; i < DURE_TRAINING_PROGRAM_COUNT && status == NULL; i++)
+    status = compile(training, (dure_training_program)i);
   if (status == NULL) status = upload_positions(training);
   if (status != NULL) {
     dure_training_destroy(training);
@@ -237,10 +143,8 @@ dure_status dure_training_create(dure_model *model, const dure_training_options 
 void dure_training_destroy(dure_training *training) {
   if (training == NULL) return;
   dure_status_free(dure_stream_wait(training->model->stream, 0));
-  dure_executable_destroy(training->clear);
-  dure_executable_destroy(training->micro_step);
-  dure_executable_destroy(training->update);
-  dure_buffer_destroy(training->scalars);
+  for (size_t i = 0; i < DURE_TRAINING_PROGRAM_COUNT; i++) dure_executable_destroy(training->executables[i]);
+  dure_buffer_destroy(training->values);
   dure_parameter_buffers_clear(&training->second_moments);
   dure_parameter_buffers_clear(&training->first_moments);
   dure_parameter_buffers_clear(&training->gradients);
@@ -248,11 +152,6 @@ void dure_training_destroy(dure_training *training) {
 }
 
 // ---- steps -------------------------------------------------------------------------------------------------------
-
-static dure_status write_scalars(dure_training *training, scalar_slot slot, const float *values, size_t count) {
-  return dure_stream_upload(training->model->stream, training->scalars, (uint64_t)slot * scalar_stride, values,
-                            count * sizeof(float));
-}
 
 static uint64_t micro_step_size(const dure_training *training) {
   return (uint64_t)training->options.batch_size * training->options.context;
@@ -263,9 +162,10 @@ static dure_status write_micro_step(dure_training *training, uint32_t index, con
                                     const uint32_t *labels) {
   const uint64_t count = micro_step_size(training), first = index * count;
   dure_stream *stream = training->model->stream;
-  DURE_TRY(
-      dure_executable_write(training->micro_step, stream, training->tokens, tokens + first, count * sizeof(*tokens)));
-  return dure_executable_write(training->micro_step, stream, training->labels, labels + first, count * sizeof(*labels));
+  DURE_TRY(dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], stream, training->tokens,
+                                 tokens + first, count * sizeof(*tokens)));
+  return dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], stream, training->labels,
+                               labels + first, count * sizeof(*labels));
 }
 
 // The gradient of every label: 1 / valid labels of the step.
@@ -275,17 +175,18 @@ static dure_status write_seed(dure_training *training, const uint32_t *labels, u
   for (uint64_t i = 0; i < count; i++) *out_valid += labels[i] != DURE_IGNORE_LABEL;
   if (*out_valid == 0) return dure_fail(DURE_INVALID_ARGUMENT, "a training step has no label to learn from");
   const float seed = (float)(1.0 / (double)*out_valid);
-  return write_scalars(training, SLOT_SEED, &seed, 1);
+  return write_values(training, DURE_TRAINING_SEED, &seed, 1);
 }
 
 static dure_status submit_micro_steps(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
                                       uint64_t *out_valid) {
   dure_stream *stream = training->model->stream;
   DURE_TRY(write_seed(training, labels, out_valid));
-  if (training->clear != NULL) DURE_TRY(dure_executable_submit(training->clear, stream));
+  if (training->executables[DURE_TRAINING_CLEAR] != NULL)
+    DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));
   for (uint32_t i = 0; i < training->options.accumulate; i++) {
     DURE_TRY(write_micro_step(training, i, tokens, labels));
-    DURE_TRY(dure_executable_submit(training->micro_step, stream));
+    DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_MICRO_STEP], stream));
   }
   return NULL;
 }
@@ -301,14 +202,14 @@ dure_status dure_training_submit(dure_training *training, uint64_t update, doubl
       &training->pending[(training->first_pending + training->pending_count) % DURE_TRAINING_MAX_IN_FLIGHT];
   float values[DURE_STEP_COUNT];
   dure_adamw_step_values(&training->options.adamw, update, learning_rate, values);
-  DURE_TRY(write_scalars(training, SLOT_STEP, values, DURE_STEP_COUNT));
+  DURE_TRY(write_values(training, DURE_TRAINING_STEP, values, DURE_STEP_COUNT));
   DURE_TRY(submit_micro_steps(training, tokens, labels, &step->valid_labels));
-  DURE_TRY(dure_executable_submit(training->update, stream));
+  DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_UPDATE], stream));
   uint64_t earlier_point;
-  DURE_TRY(dure_stream_download(stream, training->scalars, SLOT_LOSS * scalar_stride, &step->loss_sum,
-                                sizeof(step->loss_sum), &earlier_point));
-  DURE_TRY(dure_stream_download(stream, training->scalars, SLOT_STATE * scalar_stride, step->state, sizeof(step->state),
-                                &step->point));
+  DURE_TRY(dure_stream_download(stream, training->values, dure_training_value_offset(DURE_TRAINING_LOSS_SUM),
+                                &step->loss_sum, sizeof(step->loss_sum), &earlier_point));
+  DURE_TRY(dure_stream_download(stream, training->values, dure_training_value_offset(DURE_TRAINING_STATE), step->state,
+                                sizeof(step->state), &step->point));
   training->pending_count++;
   return NULL;
 }
@@ -334,8 +235,8 @@ dure_status dure_training_gradients(dure_training *training, const uint32_t *tok
   uint64_t valid = 0;
   float loss_sum = 0;
   DURE_TRY(submit_micro_steps(training, tokens, labels, &valid));
-  DURE_TRY(dure_stream_download(training->model->stream, training->scalars, SLOT_LOSS * scalar_stride, &loss_sum,
-                                sizeof(loss_sum), NULL));
+  DURE_TRY(dure_stream_download(training->model->stream, training->values,
+                                dure_training_value_offset(DURE_TRAINING_LOSS_SUM), &loss_sum, sizeof(loss_sum), NULL));
   *out_loss = (double)loss_sum / (double)valid;
   return NULL;
 }
@@ -357,23 +258,29 @@ dure_status dure_training_explain(dure_training *training, const uint32_t *token
   uint64_t valid = 0;
   out_text[0] = '\0';
   DURE_TRY(write_seed(training, labels, &valid));
-  if (training->clear != NULL) DURE_TRY(dure_executable_submit(training->clear, stream));
+  if (training->executables[DURE_TRAINING_CLEAR] != NULL)
+    DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));
   for (uint32_t i = 0; i < training->options.accumulate && !found; i++) {
     DURE_TRY(write_micro_step(training, i, tokens, labels));
-    DURE_TRY(dure_executable_find_not_finite(training->micro_step, stream, &found, out_text, text_size));
+    DURE_TRY(dure_executable_find_not_finite(training->executables[DURE_TRAINING_MICRO_STEP], stream, &found, out_text,
+                                             text_size));
   }
-  if (!found) DURE_TRY(dure_executable_find_not_finite(training->update, stream, &found, out_text, text_size));
+  if (!found)
+    DURE_TRY(dure_executable_find_not_finite(training->executables[DURE_TRAINING_UPDATE], stream, &found, out_text,
+                                             text_size));
   if (!found) out_text[0] = '\0';
   return NULL;
 }
 
 double dure_training_flops(const dure_training *training) {
-  double flops = dure_executable_cost(training->update).flops;
-  if (training->clear != NULL) flops += dure_executable_cost(training->clear).flops;
-  return flops + training->options.accumulate * dure_executable_cost(training->micro_step).flops;
+  double flops = dure_executable_cost(training->executables[DURE_TRAINING_UPDATE]).flops;
+  if (training->executables[DURE_TRAINING_CLEAR] != NULL)
+    flops += dure_executable_cost(training->executables[DURE_TRAINING_CLEAR]).flops;
+  return flops +
+         training->options.accumulate * dure_executable_cost(training->executables[DURE_TRAINING_MICRO_STEP]).flops;
 }
 
 uint64_t dure_training_activation_bytes(const dure_training *training) {
-  dure_executable_memory memory = dure_executable_memory_get(training->micro_step);
+  dure_executable_memory memory = dure_executable_memory_get(training->executables[DURE_TRAINING_MICRO_STEP]);
   return memory.activation_bytes + memory.workspace_bytes;
 }

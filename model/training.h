@@ -11,18 +11,11 @@
 #define DURE_MODEL_TRAINING_H_
 
 #include "model/model.h"
-#include "model/optimizer.h"
+#include "model/training_programs.h"
 
 enum { DURE_TRAINING_MAX_IN_FLIGHT = 2 };
 
 typedef struct dure_training dure_training;
-
-typedef struct dure_training_options {
-  uint32_t batch_size;  // B
-  uint32_t context;     // T, at most the model's context length
-  uint32_t accumulate;  // micro-steps a step
-  dure_adamw_options adamw;
-} dure_training_options;
 
 typedef struct dure_training_result {
   double loss;           // nats, mean over the step's valid labels, before the update

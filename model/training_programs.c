@@ -1,0 +1,227 @@
+#include "model/training_programs.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/decoder.h"
+
+// ---- what lasts --------------------------------------------------------------------------------------------------
+
+enum { value_stride = 256 };  // the largest alignment that Vulkan allows devices to ask of a storage buffer's offset
+
+static dure_dtype or_f32(dure_dtype dtype) { return dtype != DURE_DTYPE_NONE ? dtype : DURE_DTYPE_F32; }
+
+const char *dure_training_set_label(dure_training_set set) {
+  static const char *const labels[DURE_TRAINING_SET_COUNT] = {
+      [DURE_TRAINING_PARAMETERS] = "parameters",         [DURE_TRAINING_MASTERS] = "f32 masters",
+      [DURE_TRAINING_GRADIENTS] = "gradients",           [DURE_TRAINING_FIRST_MOMENTS] = "first moments",
+      [DURE_TRAINING_SECOND_MOMENTS] = "second moments",
+  };
+  return labels[set];
+}
+
+dure_dtype dure_training_set_dtype(const dure_training_options *options, dure_training_set set) {
+  switch (set) {
+    case DURE_TRAINING_PARAMETERS: return or_f32(options->dtype);
+    case DURE_TRAINING_MASTERS:
+      return options->has_master && or_f32(options->dtype) != DURE_DTYPE_F32 ? DURE_DTYPE_F32 : DURE_DTYPE_NONE;
+    case DURE_TRAINING_GRADIENTS: return or_f32(options->gradient_dtype);
+    case DURE_TRAINING_FIRST_MOMENTS:
+    case DURE_TRAINING_SECOND_MOMENTS: return or_f32(options->moment_dtype);
+    case DURE_TRAINING_SET_COUNT: break;
+  }
+  return DURE_DTYPE_NONE;
+}
+
+bool dure_training_set_is_on_device(const dure_training_options *options, dure_training_set set) {
+  return !options->offloads_optimizer || set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_GRADIENTS;
+}
+
+uint64_t dure_training_pool_bytes(const dure_training_options *options, const dure_parameter_layout *layout,
+                                  dure_training_set set, size_t pool) {
+  return layout->pools[pool].count * dure_dtype_size(dure_training_set_dtype(options, set));
+}
+
+uint64_t dure_training_set_bytes(const dure_training_options *options, const dure_parameter_layout *layout,
+                                 dure_training_set set) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < layout->pool_count; i++) bytes += dure_training_pool_bytes(options, layout, set, i);
+  return bytes;
+}
+
+uint64_t dure_training_value_count(dure_training_value value) {
+  if (value == DURE_TRAINING_STEP) return DURE_STEP_COUNT;
+  return value == DURE_TRAINING_STATE ? DURE_STATE_COUNT : 1;
+}
+uint64_t dure_training_value_offset(dure_training_value value) { return (uint64_t)value * value_stride; }
+uint64_t dure_training_values_bytes(void) { return (uint64_t)DURE_TRAINING_VALUE_COUNT * value_stride; }
+
+// ---- checking ----------------------------------------------------------------------------------------------------
+
+static bool is_16_bit(dure_dtype dtype) { return dtype == DURE_DTYPE_BF16 || dtype == DURE_DTYPE_F16; }
+
+static dure_status check_dtypes(const dure_training_options *options) {
+  const dure_dtype dtype = or_f32(options->dtype), gradient = or_f32(options->gradient_dtype);
+  const dure_dtype moment = or_f32(options->moment_dtype);
+  if (dtype != DURE_DTYPE_F32 && !is_16_bit(dtype)) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "training is in f32, bf16 or f16, not in %s", dure_dtype_name(dtype));
+  }
+  if (gradient != DURE_DTYPE_F32 && gradient != dtype) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "gradients are f32 or of the parameters' type %s, not %s",
+                     dure_dtype_name(dtype), dure_dtype_name(gradient));
+  }
+  if (gradient != DURE_DTYPE_F32 && options->accumulate > 1) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "%s gradients lose small contributions when micro-steps add to them; use f32 gradients or "
+                     "--accumulate 1",
+                     dure_dtype_name(gradient));
+  }
+  if (moment != DURE_DTYPE_F32 && moment != DURE_DTYPE_BF16 && moment != DURE_DTYPE_U8) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "optimizer states are f32, bf16 or 8bit, not %s", dure_dtype_name(moment));
+  }
+  return NULL;
+}
+
+dure_status dure_training_options_check(const dure_model_config *config, const dure_training_options *options) {
+  if (options->batch_size == 0 || options->context == 0 || options->accumulate == 0) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "batch size, context and accumulation must be at least 1");
+  }
+  if (options->context > config->context_length) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "a context of %u tokens is more than the model's %u positions; use --context %u", options->context,
+                     config->context_length, config->context_length);
+  }
+  return check_dtypes(options);
+}
+
+// ---- recording ---------------------------------------------------------------------------------------------------
+
+// One program on its way.
+typedef struct recorder {
+  const dure_model_config *config;
+  const dure_parameter_layout *layout;
+  const dure_training_options *options;
+  dure_program *program;
+  dure_training_tensors *tensors;
+} recorder;
+
+static const dure_tensor *declare_set(const recorder *r, dure_training_set set) {
+  static const dure_lifetime lifetimes[DURE_TRAINING_SET_COUNT] = {
+      [DURE_TRAINING_PARAMETERS] = DURE_LIFETIME_PARAMETER,     [DURE_TRAINING_MASTERS] = DURE_LIFETIME_OPTIMIZER,
+      [DURE_TRAINING_GRADIENTS] = DURE_LIFETIME_GRADIENT,       [DURE_TRAINING_FIRST_MOMENTS] = DURE_LIFETIME_OPTIMIZER,
+      [DURE_TRAINING_SECOND_MOMENTS] = DURE_LIFETIME_OPTIMIZER,
+  };
+  dure_parameter_pools_declare(r->program, r->layout, dure_training_set_label(set),
+                               dure_training_set_dtype(r->options, set), lifetimes[set], r->tensors->sets[set]);
+  return r->tensors->sets[set];
+}
+
+static dure_tensor declare_value(const recorder *r, dure_training_value value) {
+  static const struct {
+    const char *label;
+    dure_lifetime lifetime;
+  } rows[DURE_TRAINING_VALUE_COUNT] = {
+      [DURE_TRAINING_SEED] = {"loss gradient", DURE_LIFETIME_INPUT},
+      [DURE_TRAINING_STEP] = {"step values", DURE_LIFETIME_INPUT},
+      [DURE_TRAINING_STATE] = {"optimizer state", DURE_LIFETIME_OPTIMIZER},
+      [DURE_TRAINING_SQUARE_SUM] = {"gradient square sum", DURE_LIFETIME_OUTPUT},
+      [DURE_TRAINING_LOSS_SUM] = {"loss sum", DURE_LIFETIME_OUTPUT},
+  };
+  const uint64_t count = dure_training_value_count(value);
+  r->tensors->values[value] =
+      dure_tensor_external(r->program, rows[value].label, DURE_DTYPE_F32, 1, &count, rows[value].lifetime);
+  return r->tensors->values[value];
+}
+
+static void record_clear(const recorder *r) {
+  dure_program_scope(r->program, "clear gradients");
+  const dure_tensor *gradients = declare_set(r, DURE_TRAINING_GRADIENTS);
+  for (size_t i = 0; i < r->layout->pool_count; i++) dure_fill(r->program, gradients[i], 0);
+  dure_fill(r->program, declare_value(r, DURE_TRAINING_LOSS_SUM), 0);
+}
+
+static dure_status record_backward(const recorder *r, dure_tensor loss, dure_tensor seed, bool accumulates) {
+  const size_t count = r->layout->pool_count;
+  dure_gradient_target *targets = calloc(count + 1, sizeof(*targets));
+  if (targets == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
+  const dure_tensor *gradients = declare_set(r, DURE_TRAINING_GRADIENTS);
+  for (size_t i = 0; i < count; i++)
+    targets[i] = (dure_gradient_target){r->tensors->sets[DURE_TRAINING_PARAMETERS][i], gradients[i]};
+  dure_status status = dure_program_gradient(r->program, loss, seed, targets, count, accumulates);
+  free(targets);
+  return status;
+}
+
+static dure_status record_micro_step(const recorder *r) {
+  dure_program *p = r->program;
+  dure_training_tensors *t = r->tensors;
+  const uint64_t shape[2] = {r->options->batch_size, r->options->context};
+  const bool accumulates = r->options->accumulate > 1;
+  t->tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  t->positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  t->labels = dure_tensor_external(p, "labels", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
+  dure_tensor seed = declare_value(r, DURE_TRAINING_SEED);
+  dure_tensor loss_sum = declare_value(r, DURE_TRAINING_LOSS_SUM);
+
+  dure_decoder decoder;
+  DURE_TRY(dure_decoder_create(p, r->config, r->layout, dure_training_set_dtype(r->options, DURE_TRAINING_PARAMETERS),
+                               &decoder));
+  memcpy(t->sets[DURE_TRAINING_PARAMETERS], decoder.pools, t->pool_count * sizeof(*decoder.pools));
+  dure_tensor loss = dure_decoder_loss(&decoder, t->tokens, t->positions, t->labels);  // [B T]
+  dure_decoder_clear(&decoder);
+  dure_sum(p, loss, loss_sum, accumulates);
+  return record_backward(r, loss, seed, accumulates);
+}
+
+static void record_update(const recorder *r) {
+  const dure_optimizer_tensors tensors = {
+      .parameters = declare_set(r, DURE_TRAINING_PARAMETERS),
+      .gradients = declare_set(r, DURE_TRAINING_GRADIENTS),
+      .first_moments = declare_set(r, DURE_TRAINING_FIRST_MOMENTS),
+      .second_moments = declare_set(r, DURE_TRAINING_SECOND_MOMENTS),
+      .step = declare_value(r, DURE_TRAINING_STEP),
+      .state = declare_value(r, DURE_TRAINING_STATE),
+      .square_sum = declare_value(r, DURE_TRAINING_SQUARE_SUM),
+  };
+  dure_optimizer_record(r->program, r->layout, &tensors, &r->options->adamw);
+}
+
+const char *dure_training_program_label(dure_training_program which) {
+  static const char *const labels[DURE_TRAINING_PROGRAM_COUNT] = {[DURE_TRAINING_CLEAR] = "clear gradients",
+                                                                  [DURE_TRAINING_MICRO_STEP] = "train",
+                                                                  [DURE_TRAINING_UPDATE] = "optimizer"};
+  return labels[which];
+}
+
+bool dure_training_program_is_needed(const dure_training_options *options, dure_training_program which) {
+  return which != DURE_TRAINING_CLEAR || options->accumulate > 1;
+}
+
+static dure_status allocate_tensors(const dure_parameter_layout *layout, dure_training_tensors *out_tensors) {
+  memset(out_tensors, 0, sizeof(*out_tensors));
+  dure_tensor *all = calloc(DURE_TRAINING_SET_COUNT * layout->pool_count + 1, sizeof(*all));
+  if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
+  out_tensors->pool_count = layout->pool_count;
+  for (size_t i = 0; i < DURE_TRAINING_SET_COUNT; i++) out_tensors->sets[i] = all + i * layout->pool_count;
+  return NULL;
+}
+
+void dure_training_tensors_clear(dure_training_tensors *tensors) {
+  free(tensors->sets[0]);
+  memset(tensors, 0, sizeof(*tensors));
+}
+
+dure_status dure_training_program_record(dure_training_program which, const dure_model_config *config,
+                                         const dure_parameter_layout *layout, const dure_training_options *options,
+                                         dure_program *program, dure_training_tensors *out_tensors) {
+  DURE_TRY(allocate_tensors(layout, out_tensors));
+  DURE_TRY(dure_training_options_check(config, options));
+  const recorder r = {config, layout, options, program, out_tensors};
+  switch (which) {
+    case DURE_TRAINING_CLEAR: record_clear(&r); break;
+    case DURE_TRAINING_MICRO_STEP: DURE_TRY(record_micro_step(&r)); break;
+    case DURE_TRAINING_UPDATE: record_update(&r); break;
+    case DURE_TRAINING_PROGRAM_COUNT: break;
+  }
+  return dure_program_check(program);
+}
