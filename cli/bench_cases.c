@@ -128,12 +128,13 @@ static void add_reductions(dure_case_list *list, uint64_t rows, uint64_t width) 
 
 static void add_adamw(dure_case_list *list, uint64_t count) {
   dure_case *c = dure_case_add(list, DURE_OP_adamw, "n=%llu", (number)count);
-  c->attributes.adamw = (dure_adamw_attributes){0.9f, 0.999f, 1e-8f, 0.1f};
+  c->attributes.adamw = (dure_adamw_attributes){0.9f, 0.999f, 1e-8f, 0.1f, 0};
   dure_case_tensor(c, 0, 1, &count);
   dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_STEP_COUNT)), 4, (const double[]){1e-6, 1.5, 1.5, 1});
   dure_case_list_values(dure_case_tensor(c, 2, 1, DURE_SHAPE(DURE_STATE_COUNT)), 4, (const double[]){1, 1, 1, 0});
-  for (uint32_t i = 3; i < 5; i++) dure_case_tensor(c, i, 1, &count);
-  dure_case_generate(dure_case_tensor(c, 5, 1, &count), DURE_GENERATE_UNIFORM, 1, 0);
+  dure_case_tensor(c, 4, 1, &count);
+  dure_case_tensor(c, 6, 1, &count);
+  dure_case_generate(dure_case_tensor(c, 7, 1, &count), DURE_GENERATE_UNIFORM, 1, 0);
 }
 
 static void add_sample(dure_case_list *list, uint64_t V) {

@@ -105,6 +105,7 @@ static dure_status allocate(dure_training *training) {
   float state[DURE_STATE_COUNT] = {0};
   state[DURE_STATE_SCALE] = 1;
   state[DURE_STATE_FINITE] = 1;
+  state[DURE_STATE_LOSS_SCALE] = 1;
   return write_values(training, DURE_TRAINING_STATE, state, DURE_STATE_COUNT);
 }
 

@@ -28,6 +28,11 @@ dure_cost dure_cost_elementwise(const dure_op_call *call) {
   return (dure_cost){8.0 * (double)largest, operand_bytes(call)};
 }
 
+// The optimizer's update of every element; its square root and division count as one operation each.
+dure_cost dure_cost_adamw(const dure_op_call *call) {
+  return (dure_cost){16.0 * (double)dure_operand_count(&call->operands[0]), operand_bytes(call)};
+}
+
 // Of the table only the rows that are looked up are read: as many elements as are written.
 dure_cost dure_cost_embedding(const dure_op_call *call) {
   enum { TABLE, INDICES, Y };

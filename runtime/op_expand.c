@@ -110,6 +110,35 @@ dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const d
   return expand_rows(call, limits, "vv-r", sink, context);
 }
 
+// Cut where blocks of 8-bit moments begin; parts say which elements of the whole they are.
+dure_status dure_expand_adamw(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                              void *context) {
+  enum { STEP = 1, STATE, RANDOM, PARAMETER, FIRST_SCALES = 8 };
+  const uint64_t count = dure_operand_count(&call->operands[PARAMETER]);
+  const uint64_t blocks = ceil_divide(count, DURE_MOMENT_BLOCK);
+  uint64_t parts = parts_for_work(call, limits);
+  for (uint32_t i = PARAMETER; i < FIRST_SCALES; i++)
+    parts = max_of(parts, parts_for_binding(&call->operands[i], blocks, limits));
+  parts = max_of(parts, parts_for_binding(&call->operands[0], blocks, limits));
+  if (parts <= 1 || blocks <= 1) return sink(context, call);
+  const uint64_t size = max_of(1, part_size(blocks, parts));
+  for (uint64_t first = 0; first < blocks; first += size) {
+    const uint64_t begin = first * DURE_MOMENT_BLOCK, end = (first + size) * DURE_MOMENT_BLOCK;
+    dure_op_call part = *call;
+    part.attributes.adamw.first_element += begin;
+    for (uint32_t i = 0; i < dure_op_get(call->op)->operand_count; i++) {
+      dure_operand *operand = &part.operands[i];
+      if (!dure_operand_is_present(operand) || (i >= STEP && i <= RANDOM)) continue;
+      const bool is_scales = i >= FIRST_SCALES;
+      dure_operand_set_shape(operand, 1, is_scales ? &blocks : &count);
+      if (is_scales) cut_axis(operand, 0, first, (end < count ? size : blocks - first));
+      if (!is_scales) cut_axis(operand, 0, begin, (end < count ? end : count) - begin);
+    }
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
 // Operands as large as the largest are cut, the others (step values, optimizer state) stay whole.
 dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                  void *context) {

@@ -30,6 +30,7 @@ dure_status dure_shape_adamw(dure_op_call *call);
 dure_status dure_shape_sample(dure_op_call *call);
 
 dure_cost dure_cost_elementwise(const dure_op_call *call);
+dure_cost dure_cost_adamw(const dure_op_call *call);
 dure_cost dure_cost_embedding(const dure_op_call *call);
 dure_cost dure_cost_cache_append(const dure_op_call *call);
 dure_cost dure_cost_matmul(const dure_op_call *call);
@@ -39,6 +40,8 @@ dure_cost dure_cost_attention_cached(const dure_op_call *call);
 
 dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                  void *context);
+dure_status dure_expand_adamw(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                              void *context);
 dure_status dure_expand_sum_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                  void *context);
 dure_status dure_expand_sum(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink, void *context);

@@ -292,13 +292,26 @@ dure_status dure_shape_gradient_clip(dure_op_call *call) {
 }
 
 dure_status dure_shape_adamw(dure_op_call *call) {
-  enum { GRADIENT, STEP, STATE, PARAMETER, FIRST_MOMENT, SECOND_MOMENT };
+  enum { GRADIENT, STEP, STATE, RANDOM, PARAMETER, MASTER, FIRST_MOMENT, SECOND_MOMENT, FIRST_SCALES };
   uint64_t count = dure_operand_count(&call->operands[GRADIENT]);
   DURE_TRY(expect_count(call, STEP, DURE_STEP_COUNT));
   DURE_TRY(expect_count(call, STATE, DURE_STATE_COUNT));
+  DURE_TRY(expect_count(call, RANDOM, 4));
   DURE_TRY(expect_count(call, PARAMETER, count));
-  DURE_TRY(expect_count(call, FIRST_MOMENT, count));
-  return expect_count(call, SECOND_MOMENT, count);
+  DURE_TRY(expect_count(call, MASTER, count));
+  for (uint32_t moment = FIRST_MOMENT; moment <= SECOND_MOMENT; moment++) {
+    const uint32_t scales = moment - FIRST_MOMENT + FIRST_SCALES;
+    DURE_TRY(expect_count(call, moment, count));
+    DURE_TRY(expect_count(call, scales, (count + DURE_MOMENT_BLOCK - 1) / DURE_MOMENT_BLOCK));
+    const bool has_blocks = call->operands[moment].dtype == DURE_DTYPE_U8;
+    if (has_blocks == dure_operand_is_present(&call->operands[scales])) continue;
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' %s scales for its blocks",
+                     dure_op_get(call->op)->operands[moment].name,
+                     has_blocks ? "lacks" : "is no u8, so it cannot have");
+  }
+  if (call->attributes.adamw.first_element % 4 == 0) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "first_element is %llu, expected a multiple of 4",
+                   (unsigned long long)call->attributes.adamw.first_element);
 }
 
 dure_status dure_shape_sample(dure_op_call *call) {

@@ -110,19 +110,53 @@ enum {
   DURE_STEP_CLIP,         // largest gradient norm; infinity or 0: no clipping
   DURE_STEP_COUNT = 8,
 };
+// What the optimizer keeps on the device from step to step, one f32 tensor `state` [DURE_STATE_COUNT].
+enum {
+  DURE_STATE_NORM,        // of the gradients, loss scale taken out
+  DURE_STATE_SCALE,       // what adamw multiplies gradients by
+  DURE_STATE_FINITE,      // 0: adamw does nothing. The host sets it to 1 at first
+  DURE_STATE_LOSS_SCALE,  // S: gradients arrive multiplied by it. The host sets it at first: 1, or 65536 for f16
+  DURE_STATE_GOOD_STEPS,  // in a row, since S last changed
+  DURE_STATE_SKIPPED,     // steps so far that a norm that was not finite has cost
+  DURE_STATE_COUNT = 8,
+};
 // gradient_clip: from the sum of squares of all gradients, the state that the optimizer obeys.
-//   square_sum [1]; state f32 [4]: norm = sqrt(square_sum); scale = min(1, clip / (norm + 1e-6)) as PyTorch's
-//   clip_grad_norm_; finite: stays 1 while every norm so far was finite, then 0 for good (sticky; the host sets it to
-//   1)
-enum { DURE_STATE_NORM, DURE_STATE_SCALE, DURE_STATE_FINITE, DURE_STATE_COUNT = 4 };
+//   square_sum [1]; norm = sqrt(square_sum) / S; scale = min(1, clip / (norm + 1e-6)) / S, clipping as PyTorch's
+//   clip_grad_norm_
+// Not dynamic: finite stays 1 while every norm so far was finite, then 0 for good. S stays as it is.
+// Dynamic loss scaling (Micikevicius et al. 2018, section 3.2): a norm that is not finite costs this step only
+// (finite = 0, good_steps = 0, skipped += 1, S = max(S / 2, 1)); else finite = 1, good_steps += 1 and at
+// growth_interval of them S = min(2 S, 2^24), good_steps = 0. The new S is that of the next step's gradients.
+typedef struct dure_gradient_clip_attributes {
+  bool is_dynamic;
+  uint32_t growth_interval;  // 0: S never grows
+} dure_gradient_clip_attributes;
 
-// adamw (Loshchilov and Hutter 2019, algorithm 2), all in place, nothing at all when state's finite is 0:
-//   g = gradient * scale;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
-//   parameter -= learning_rate * (m * correction1 / (sqrt(v * correction2) + epsilon) + weight_decay * parameter)
-//   gradient, parameter, first_moment, second_moment: any equal shape
+// adamw (Loshchilov and Hutter 2019, algorithm 2), all in place, nothing at all when state's finite is 0. In f32, every
+// operation rounded (none contracted), in this order, so that all implementations give the same bits where division and
+// square root are correctly rounded (adamw_host.h, lavapipe, the reference device only to a few units in the last
+// place):
+//   g = gradient * scale
+//   m = flush(beta1 * m + (1 - beta1) * g)                  flush(x) = 0 where |x| < 2^-100, else x: so that drivers
+//   v = flush(beta2 * v + (1 - beta2) * (g * g))            which flush subnormal numbers make no difference
+//   p = p - learning_rate * ((m * correction1) / (sqrt(v * correction2) + epsilon) + weight_decay * p)
+// gradient, parameter, first_moment, second_moment: any equal shape, each of any float type.
+//   p  is `master` (f32) when there is one; `parameter` is then p rounded to nearest even. Else it is `parameter`; and
+//   if
+//      that has 16 bits and `random` is there, p is rounded stochastically (Gupta et al. 2015, section 3): up in
+//      magnitude where the bits below the cut, as a fraction, exceed a uniform number, so that updates below half a
+//      unit in the last place count on average. random u32 [4] = seed low, seed high, step, stream: the number of
+//      element e is word e % 4 of dure_random_words(seed, step, stream, e / 4), e counted from attribute first_element
+//      (a multiple of 4; for parts of a tensor, as expand() makes). runtime/stochastic.h has the bits.
+//   m, v  computed in f32 and used so for p, then rounded to nearest even in their type. u8: blocks of
+//      DURE_MOMENT_BLOCK elements (the last may be shorter), each with its largest magnitude in first_scales or
+//      second_scales f32 [ceil(n / DURE_MOMENT_BLOCK)], as Dettmers et al. 2022, section 2.1; runtime/moment_code.h has
+//      the code. Parts of a tensor begin at whole blocks.
 typedef struct dure_adamw_attributes {
   float beta1, beta2, epsilon, weight_decay;
+  uint64_t first_element;
 } dure_adamw_attributes;
+enum { DURE_MOMENT_BLOCK = 256 };
 
 // sample: one token a row. logits [B, V]; settings f32 [DURE_SAMPLE_COUNT]; random u32 [4]: seed low, seed high, step,
 // stream;
@@ -145,6 +179,7 @@ typedef union dure_op_attributes {
   dure_layer_norm_attributes layer_norm;
   dure_activation_attributes activation;
   dure_attention_attributes attention;
+  dure_gradient_clip_attributes gradient_clip;
   dure_adamw_attributes adamw;
   dure_sample_attributes sample;
 } dure_op_attributes;

@@ -240,7 +240,8 @@ dure_op_call program_resolve(const dure_program *program, const dure_program_cal
 static void create_outputs(dure_program *program, dure_program_call_record *record, const dure_op_call *call) {
   const dure_op_row *row = dure_op_get(call->op);
   for (uint32_t i = row->input_count; i < row->operand_count; i++) {
-    if (record->operands[i].index != 0) continue;
+    bool is_absent = call->operands[i].dtype == DURE_DTYPE_NONE;
+    if (record->operands[i].index != 0 || is_absent) continue;
     char label[48];
     snprintf(label, sizeof(label), "%s.%s", row->name, row->operands[i].name);
     record->operands[i] =
@@ -357,13 +358,31 @@ void dure_fill(dure_program *program, dure_tensor y, float value) {
 }
 
 void dure_gradient_clip(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state) {
+  dure_gradient_clip_with(program, square_sum, step, state, (dure_gradient_clip_attributes){.is_dynamic = false});
+}
+
+void dure_gradient_clip_with(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state,
+                             dure_gradient_clip_attributes attributes) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {square_sum, step, state};
-  dure_program_call(program, DURE_OP_gradient_clip, operands, NULL, 0);
+  dure_op_attributes packed = {.gradient_clip = attributes};
+  dure_program_call(program, DURE_OP_gradient_clip, operands, &packed, 0);
 }
 
 void dure_adamw(dure_program *program, dure_tensor gradient, dure_tensor step, dure_tensor state, dure_tensor parameter,
                 dure_tensor first_moment, dure_tensor second_moment, dure_adamw_attributes attributes) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {gradient, step, state, parameter, first_moment, second_moment};
+  const dure_adamw_tensors tensors = {.gradient = gradient,
+                                      .step = step,
+                                      .state = state,
+                                      .parameter = parameter,
+                                      .first_moment = first_moment,
+                                      .second_moment = second_moment};
+  dure_adamw_with(program, &tensors, attributes);
+}
+
+void dure_adamw_with(dure_program *program, const dure_adamw_tensors *tensors, dure_adamw_attributes attributes) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {
+      tensors->gradient, tensors->step,         tensors->state,         tensors->random,       tensors->parameter,
+      tensors->master,   tensors->first_moment, tensors->second_moment, tensors->first_scales, tensors->second_scales};
   dure_op_attributes packed = {.adamw = attributes};
   dure_program_call(program, DURE_OP_adamw, operands, &packed, 0);
 }

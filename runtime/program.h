@@ -89,8 +89,20 @@ void dure_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumula
 void dure_square_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);     // y [1]
 void dure_fill(dure_program *program, dure_tensor y, float value);
 void dure_gradient_clip(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state);
+void dure_gradient_clip_with(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state,
+                             dure_gradient_clip_attributes attributes);
 void dure_adamw(dure_program *program, dure_tensor gradient, dure_tensor step, dure_tensor state, dure_tensor parameter,
                 dure_tensor first_moment, dure_tensor second_moment, dure_adamw_attributes attributes);
+// adamw with the operands that only some precisions have; ops.h says what each is.
+typedef struct dure_adamw_tensors {
+  dure_tensor gradient, step, state;
+  dure_tensor random;  // or absent
+  dure_tensor parameter;
+  dure_tensor master;  // or absent
+  dure_tensor first_moment, second_moment;
+  dure_tensor first_scales, second_scales;  // of moments that are u8, else absent
+} dure_adamw_tensors;
+void dure_adamw_with(dure_program *program, const dure_adamw_tensors *tensors, dure_adamw_attributes attributes);
 dure_tensor dure_sample(dure_program *program, dure_tensor logits, dure_tensor settings, dure_tensor random,
                         uint32_t candidate_count);
 

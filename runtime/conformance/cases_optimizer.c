@@ -8,11 +8,39 @@
 static dure_case *add_clip(dure_case_list *list, const char *name, double square_sum, double clip, double finite) {
   dure_case *c = dure_case_add(list, DURE_OP_gradient_clip, "%s", name);
   dure_case_generate(dure_case_tensor(c, 0, 1, DURE_SHAPE(1)), DURE_GENERATE_CONSTANT, 0, square_sum);
-  double step[DURE_STEP_COUNT] = {1e-3, 2, 3, clip, 5, 6, 7, 8}, state[DURE_STATE_COUNT] = {17, 18, finite, 20};
+  double step[DURE_STEP_COUNT] = {1e-3, 2, 3, clip, 5, 6, 7, 8},
+         state[DURE_STATE_COUNT] = {17, 18, finite, 1, 21, 22, 23, 24};
   dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_STEP_COUNT)), DURE_STEP_COUNT, step);
   dure_case_list_values(dure_case_tensor(c, 2, 1, DURE_SHAPE(DURE_STATE_COUNT)), DURE_STATE_COUNT, state);
   c->roundings = 16;
   return c;
+}
+
+typedef struct loss_scaling {
+  double loss_scale, good_steps, skipped;
+  uint32_t growth_interval;
+} loss_scaling;
+
+static dure_case *add_dynamic(dure_case_list *list, const char *name, double square_sum, loss_scaling at) {
+  dure_case *c = add_clip(list, name, square_sum, 1, 0);
+  dure_case_rename(c, "dynamic");
+  c->attributes.gradient_clip = (dure_gradient_clip_attributes){true, at.growth_interval};
+  c->operands[2].values[DURE_STATE_LOSS_SCALE] = at.loss_scale;
+  c->operands[2].values[DURE_STATE_GOOD_STEPS] = at.good_steps;
+  c->operands[2].values[DURE_STATE_SKIPPED] = at.skipped;
+  return c;
+}
+
+static void add_loss_scaling(dure_case_list *list) {
+  add_dynamic(list, "good_step", 1e8, (loss_scaling){1024, 3, 2, 10});
+  add_dynamic(list, "grows", 1e8, (loss_scaling){1024, 9, 2, 10});
+  add_dynamic(list, "grows_to_the_most", 1e12, (loss_scaling){0x1p24, 9, 0, 10});
+  add_dynamic(list, "never_grows", 1e8, (loss_scaling){1024, 1e6, 0, 0});
+  add_dynamic(list, "overflow", (double)INFINITY, (loss_scaling){65536, 7, 2, 10});
+  add_dynamic(list, "nan", (double)NAN, (loss_scaling){65536, 7, 2, 10});
+  add_dynamic(list, "overflow_at_the_least", (double)INFINITY, (loss_scaling){1, 7, 2, 10});
+  dure_case *c = add_clip(list, "fixed_loss_scale", 1e8, 1, 1);
+  c->operands[2].values[DURE_STATE_LOSS_SCALE] = 512;
 }
 
 void dure_cases_gradient_clip(dure_case_list *list) {
@@ -28,6 +56,7 @@ void dure_cases_gradient_clip(dure_case_list *list) {
   // Once the norm is not finite the scale is of no account; without clipping it is 1 all the same.
   add_clip(list, "nan", (double)NAN, (double)INFINITY, 1);
   add_clip(list, "infinity", (double)INFINITY, 0, 1);
+  add_loss_scaling(list);
   dure_case *c = add_clip(list, "shifted", 25, 1, 1);
   for (uint32_t i = 0; i < 3; i++) dure_case_shift(&c->operands[i], i + 1);
 }
@@ -36,20 +65,22 @@ typedef struct moment {
   double step, finite, scale, weight_decay;
 } moment;
 
-// gradient step state -> parameter first_moment second_moment
+// gradient step state random? -> parameter master? first_moment second_moment first_scales? second_scales?
+enum { GRADIENT, STEP, STATE, RANDOM, PARAMETER, MASTER, FIRST_MOMENT, SECOND_MOMENT, FIRST_SCALES, SECOND_SCALES };
+
 static dure_case *add_adamw(dure_case_list *list, uint64_t count, moment at) {
   dure_case *c = dure_case_add(list, DURE_OP_adamw, "n=%llu,t=%g,scale=%g,decay=%g", (unsigned long long)count, at.step,
                                at.scale, at.weight_decay);
-  c->attributes.adamw = (dure_adamw_attributes){0.9f, 0.999f, 1e-8f, (float)at.weight_decay};
+  c->attributes.adamw = (dure_adamw_attributes){0.9f, 0.999f, 1e-8f, (float)at.weight_decay, 0};
   double correction1 = 1 / (1 - pow(0.9, at.step)), correction2 = 1 / (1 - pow(0.999, at.step));
   double step[DURE_STEP_COUNT] = {3e-4, correction1, correction2, 1},
-         state[DURE_STATE_COUNT] = {2, at.scale, at.finite, 0};
+         state[DURE_STATE_COUNT] = {2, at.scale, at.finite, 1};
   dure_case_generate(dure_case_tensor(c, 0, 1, &count), DURE_GENERATE_NORMAL, 0.01, 0);
   dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_STEP_COUNT)), DURE_STEP_COUNT, step);
   dure_case_list_values(dure_case_tensor(c, 2, 1, DURE_SHAPE(DURE_STATE_COUNT)), DURE_STATE_COUNT, state);
-  dure_case_generate(dure_case_tensor(c, 3, 1, &count), DURE_GENERATE_NORMAL, 0.02, 0);
-  dure_case_generate(dure_case_tensor(c, 4, 1, &count), DURE_GENERATE_NORMAL, 0.01, 0);
-  dure_case_generate(dure_case_tensor(c, 5, 1, &count), DURE_GENERATE_UNIFORM, 1e-4, 0);
+  dure_case_generate(dure_case_tensor(c, PARAMETER, 1, &count), DURE_GENERATE_NORMAL, 0.02, 0);
+  dure_case_generate(dure_case_tensor(c, FIRST_MOMENT, 1, &count), DURE_GENERATE_NORMAL, 0.01, 0);
+  dure_case_generate(dure_case_tensor(c, SECOND_MOMENT, 1, &count), DURE_GENERATE_UNIFORM, 1e-4, 0);
   c->roundings = 16;
   return c;
 }
@@ -61,15 +92,19 @@ void dure_cases_adamw(dure_case_list *list) {
         add_adamw(list, counts[i], (moment){(double)(1 + i * i), 1, i % 2 == 0 ? 1 : 0.25, i % 3 == 0 ? 0.1 : 0});
     if (i % 3 != 1) continue;
     dure_case_rename(c, "shifted");
-    for (uint32_t j = 0; j < 6; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+    for (uint32_t j = GRADIENT; j <= SECOND_MOMENT; j++) {
+      if (c->operands[j].present) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+    }
   }
   dure_case *c = add_adamw(list, 257, (moment){1, 1, 1, 0.1});
   dure_case_rename(c, "first_step");
-  for (uint32_t i = 4; i < 6; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
+  for (uint32_t i = FIRST_MOMENT; i <= SECOND_MOMENT; i++)
+    dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
   c = add_adamw(list, 257, (moment){1, 1, 1, 0});
   dure_case_rename(c, "zero_gradient");  // 0 / epsilon
   dure_case_generate(&c->operands[0], DURE_GENERATE_CONSTANT, 0, 0);
-  for (uint32_t i = 4; i < 6; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
+  for (uint32_t i = FIRST_MOMENT; i <= SECOND_MOMENT; i++)
+    dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
   c = add_adamw(list, 257, (moment){9, 0, 0.5, 0.1});
   dure_case_rename(c, "not_finite");  // nothing may change
   c->roundings = 0;
@@ -83,6 +118,6 @@ void dure_cases_adamw(dure_case_list *list) {
   if (!list->full) return;
   c = add_adamw(list, 34000001, (moment){5, 1, 0.5, 0.1});
   dure_case_generate(&c->operands[0], DURE_GENERATE_UNIFORM, 0.02, -0.01);
-  dure_case_generate(&c->operands[3], DURE_GENERATE_UNIFORM, 0.04, -0.02);
-  dure_case_generate(&c->operands[4], DURE_GENERATE_UNIFORM, 0.02, -0.01);
+  dure_case_generate(&c->operands[PARAMETER], DURE_GENERATE_UNIFORM, 0.04, -0.02);
+  dure_case_generate(&c->operands[FIRST_MOMENT], DURE_GENERATE_UNIFORM, 0.02, -0.01);
 }

@@ -154,12 +154,12 @@ static void gradient_clip_magnitudes(const dure_case *c, const dure_op_call *bef
                                      double *magnitudes) {
   (void)c;
   (void)output;
-  double norm = sqrt(dure_reference_get(&before->operands[0], 0));
+  double loss_scale = dure_reference_get(&before->operands[2], DURE_STATE_LOSS_SCALE);
+  double norm = sqrt(dure_reference_get(&before->operands[0], 0)) / loss_scale;
   double clip = dure_reference_get(&before->operands[1], DURE_STEP_CLIP);
+  for (uint32_t i = 0; i < DURE_STATE_COUNT; i++) magnitudes[i] = 0;  // whole numbers, powers of two
   magnitudes[DURE_STATE_NORM] = norm;
-  magnitudes[DURE_STATE_SCALE] = clip > 0 && isfinite(clip) ? fmin(1, clip / (norm + 1e-6)) : 0;
-  magnitudes[DURE_STATE_FINITE] = 0;
-  magnitudes[DURE_STATE_FINITE + 1] = 0;
+  magnitudes[DURE_STATE_SCALE] = (clip > 0 && isfinite(clip) ? fmin(1, clip / (norm + 1e-6)) : 1) / loss_scale;
 }
 
 static void adamw_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
@@ -171,12 +171,12 @@ static void adamw_magnitudes(const dure_case *c, const dure_op_call *before, uin
   uint64_t count = dure_operand_count(&before->operands[0]);
   for (uint64_t i = 0; i < count; i++) {
     double g = fabs(dure_reference_get(&before->operands[0], i) * scale);
-    double p = fabs(dure_reference_get(&before->operands[3], i));
-    double m = beta1 * fabs(dure_reference_get(&before->operands[4], i)) + (1 - beta1) * g;
-    double v = beta2 * fabs(dure_reference_get(&before->operands[5], i)) + (1 - beta2) * g * g;
+    double p = fabs(dure_reference_get(&before->operands[4], i));
+    double m = beta1 * fabs(dure_reference_get(&before->operands[6], i)) + (1 - beta1) * g;
+    double v = beta2 * fabs(dure_reference_get(&before->operands[7], i)) + (1 - beta2) * g * g;
     double root = sqrt(v * dure_reference_get(step, DURE_STEP_CORRECTION2)) + (double)a->epsilon;
     double update = m * dure_reference_get(step, DURE_STEP_CORRECTION1) / root + (double)a->weight_decay * p;
-    magnitudes[i] = output == 3 ? p + rate * update : output == 4 ? m : v;
+    magnitudes[i] = output == 4 ? p + rate * update : output == 6 ? m : v;
   }
 }
 

@@ -5,17 +5,48 @@
 
 enum { CHUNK = DURE_REFERENCE_CHUNK };
 
+static double power_of_two_within(double value, double least, double most) {
+  return value < least ? least : value > most ? most : value;
+}
+
+// What dynamic loss scaling does after a step (Micikevicius et al. 2018, section 3.2).
+static void scale_losses(const dure_op_call *call, bool is_finite) {
+  const dure_operand *state = &call->operands[2];
+  const uint32_t growth_interval = call->attributes.gradient_clip.growth_interval;
+  double loss_scale = dure_reference_get(state, DURE_STATE_LOSS_SCALE);
+  double good_steps = is_finite ? dure_reference_get(state, DURE_STATE_GOOD_STEPS) + 1 : 0;
+  if (!is_finite) {
+    loss_scale = power_of_two_within(loss_scale / 2, 1, 0x1p24);
+    dure_reference_put(state, DURE_STATE_SKIPPED, 1, true);
+  } else if (growth_interval > 0 && good_steps >= growth_interval) {
+    loss_scale = power_of_two_within(loss_scale * 2, 1, 0x1p24);
+    good_steps = 0;
+  }
+  dure_reference_put(state, DURE_STATE_FINITE, is_finite ? 1 : 0, false);
+  dure_reference_put(state, DURE_STATE_LOSS_SCALE, loss_scale, false);
+  dure_reference_put(state, DURE_STATE_GOOD_STEPS, good_steps, false);
+}
+
 dure_status dure_reference_gradient_clip(const dure_op_call *call) {
   const dure_operand *square_sum = &call->operands[0], *step = &call->operands[1], *state = &call->operands[2];
-  double norm = sqrt(dure_reference_get(square_sum, 0));
+  double loss_scale = dure_reference_get(state, DURE_STATE_LOSS_SCALE);
+  double norm = sqrt(dure_reference_get(square_sum, 0)) / loss_scale;
   double clip = dure_reference_get(step, DURE_STEP_CLIP);
   double scale = 1;
   if (clip > 0 && isfinite(clip) && clip / (norm + 1e-6) < 1) scale = clip / (norm + 1e-6);
   dure_reference_put(state, DURE_STATE_NORM, norm, false);
-  dure_reference_put(state, DURE_STATE_SCALE, scale, false);
-  if (!isfinite(norm)) dure_reference_put(state, DURE_STATE_FINITE, 0, false);
+  dure_reference_put(state, DURE_STATE_SCALE, scale / loss_scale, false);
+  if (call->attributes.gradient_clip.is_dynamic) {
+    scale_losses(call, isfinite(norm));
+  } else if (!isfinite(norm)) {
+    dure_reference_put(state, DURE_STATE_FINITE, 0, false);
+  }
   return NULL;
 }
+
+// ---- adamw ------------------------------------------------------------------------------------------------------
+
+enum { GRADIENT, STEP, STATE, RANDOM, PARAMETER, MASTER, FIRST_MOMENT, SECOND_MOMENT, FIRST_SCALES, SECOND_SCALES };
 
 typedef struct adamw_step {
   double beta1, beta2, epsilon, weight_decay, learning_rate, correction1, correction2, scale;
@@ -23,7 +54,7 @@ typedef struct adamw_step {
 
 static adamw_step adamw_step_of(const dure_op_call *call) {
   const dure_adamw_attributes *attributes = &call->attributes.adamw;
-  const dure_operand *step = &call->operands[1], *state = &call->operands[2];
+  const dure_operand *step = &call->operands[STEP], *state = &call->operands[STATE];
   return (adamw_step){
       .beta1 = (double)attributes->beta1,
       .beta2 = (double)attributes->beta2,
@@ -36,29 +67,33 @@ static adamw_step adamw_step_of(const dure_op_call *call) {
   };
 }
 
+static double flush(double x) { return fabs(x) < 0x1p-100 ? 0 : x; }
+
 dure_status dure_reference_adamw(const dure_op_call *call) {
-  const dure_operand *gradient = &call->operands[0], *state = &call->operands[2], *parameter = &call->operands[3];
-  const dure_operand *first_moment = &call->operands[4], *second_moment = &call->operands[5];
-  if (dure_reference_get(state, DURE_STATE_FINITE) == 0) return NULL;
+  const dure_operand *operands = call->operands;
+  if (dure_reference_get(&operands[STATE], DURE_STATE_FINITE) == 0) return NULL;
+  const bool has_master = dure_operand_is_present(&operands[MASTER]);
+  const dure_operand *updated = &operands[has_master ? MASTER : PARAMETER];
   adamw_step s = adamw_step_of(call);
-  uint64_t element_count = dure_operand_count(parameter);
+  uint64_t element_count = dure_operand_count(updated);
   for (uint64_t first = 0; first < element_count; first += CHUNK) {
     uint64_t count = element_count - first < CHUNK ? element_count - first : CHUNK;
     double g[CHUNK], p[CHUNK], m[CHUNK], v[CHUNK];
-    dure_reference_load(gradient, first, count, g);
-    dure_reference_load(parameter, first, count, p);
-    dure_reference_load(first_moment, first, count, m);
-    dure_reference_load(second_moment, first, count, v);
+    dure_reference_load(&operands[GRADIENT], first, count, g);
+    dure_reference_load(updated, first, count, p);
+    dure_reference_load(&operands[FIRST_MOMENT], first, count, m);
+    dure_reference_load(&operands[SECOND_MOMENT], first, count, v);
     for (uint64_t i = 0; i < count; i++) {
       g[i] *= s.scale;
-      m[i] = s.beta1 * m[i] + (1 - s.beta1) * g[i];
-      v[i] = s.beta2 * v[i] + (1 - s.beta2) * g[i] * g[i];
+      m[i] = flush(s.beta1 * m[i] + (1 - s.beta1) * g[i]);
+      v[i] = flush(s.beta2 * v[i] + (1 - s.beta2) * g[i] * g[i]);
       p[i] -=
           s.learning_rate * (m[i] * s.correction1 / (sqrt(v[i] * s.correction2) + s.epsilon) + s.weight_decay * p[i]);
     }
-    dure_reference_store(parameter, first, count, p, false);
-    dure_reference_store(first_moment, first, count, m, false);
-    dure_reference_store(second_moment, first, count, v, false);
+    if (has_master) dure_reference_store(&operands[MASTER], first, count, p, false);
+    dure_reference_store(&operands[PARAMETER], first, count, p, false);
+    dure_reference_store(&operands[FIRST_MOMENT], first, count, m, false);
+    dure_reference_store(&operands[SECOND_MOMENT], first, count, v, false);
   }
   return NULL;
 }
