@@ -18,7 +18,9 @@ typedef struct dure_event dure_event;
 typedef struct dure_kernel dure_kernel;
 typedef struct dure_recording dure_recording;
 
-struct dure_op_call;  // runtime/ops.h
+struct dure_op_call;      // runtime/ops.h
+struct dure_tune_result;  // runtime/tune.h
+typedef void (*dure_tune_sink)(void *context, const struct dure_tune_result *result);
 
 // ---- devices ---------------------------------------------------------------------------------------------------
 
@@ -248,6 +250,8 @@ typedef struct dure_device_vtable {
   DURE_MUST_CHECK dure_status (*recording_times)(dure_recording *recording, const dure_command_time **out_times,
                                                  size_t *out_count);
   const dure_backend_op *(*op)(dure_device *device, uint32_t op);  // NULL: this backend has no kernel for the row
+  // dure_device_tune (runtime/tune.h); NULL: nothing to tune.
+  DURE_MUST_CHECK dure_status (*tune)(dure_device *device, dure_tune_sink sink, void *context, char **out_path);
 } dure_device_vtable;
 
 // The heads of the backends' own structs: each backend's struct starts with one of these.

@@ -84,7 +84,8 @@ static void describe_choices(const vulkan_candidate *candidate, char *text, size
       caps->max_texel_elements > 0 ? "may be texel buffers" : "are storage buffers");
 }
 
-static void fill_info(const vulkan_candidate *candidate, uint32_t index, dure_device_info *info) {
+static void fill_info(const vulkan_candidate *candidate, const vulkan_tuning *tuning, uint32_t index,
+                      dure_device_info *info) {
   const vulkan_capabilities *c = &candidate->capabilities;
   const vulkan_plan *plan = &candidate->plan;
   memset(info, 0, sizeof(*info));
@@ -105,6 +106,7 @@ static void fill_info(const vulkan_candidate *candidate, uint32_t index, dure_de
   info->limits = plan->limits;
   snprintf(info->reason, sizeof(info->reason), "%s", plan->reason);
   if (plan->usable) describe_choices(candidate, info->reason, sizeof(info->reason));
+  if (plan->profile == NULL) info->rates = tuning->rates;  // a profile's rates are not this device's
   for (int i = 0; i < DURE_VULKAN_FEATURE_COUNT && i < DURE_FEATURES_MAX; i++) {
     info->features[info->feature_count++] = (dure_device_feature){
         .name = vulkan_feature_name((dure_vulkan_feature)i),
@@ -138,7 +140,13 @@ static dure_status backend_list(dure_device_info **infos, size_t *count, char **
     snprintf(note, sizeof(note), "DURE_VULKAN_DISABLE names '%s', which is no feature", ignored);
     *out_note = strdup(note);
   }
-  for (size_t i = 0; i < system.candidate_count; i++) fill_info(&system.candidates[i], (uint32_t)i, &grown[(*count)++]);
+  for (size_t i = 0; i < system.candidate_count; i++) {
+    const vulkan_candidate *candidate = &system.candidates[i];
+    vulkan_tuning tuning;
+    vulkan_tuning_load(&candidate->capabilities, &candidate->plan, &tuning);
+    fill_info(candidate, &tuning, (uint32_t)i, &grown[(*count)++]);
+    vulkan_tuning_release(&tuning);
+  }
   vulkan_system_close(&system);
   return NULL;
 }
@@ -220,6 +228,7 @@ static void close_device(dure_device *head) {
     device->api.DestroyDevice(device->handle, NULL);
   }
   vulkan_system_close(&device->system);
+  vulkan_tuning_release(&device->tuning);
   uint64_t messages = dure_vulkan_validation_message_count();
   if (messages > 0) {
     dure_log(DURE_LOG_ERROR,
@@ -252,7 +261,8 @@ static dure_status backend_open(uint32_t index, dure_device **out_device) {
   device->plan = candidate->plan;
   device->has_exact_bindings =
       vulkan_environment_is_on("DURE_VULKAN_EXACT_BINDINGS") || vulkan_environment_is_on("DURE_VULKAN_VALIDATION");
-  fill_info(candidate, index, &device->head.info);
+  vulkan_tuning_load(&device->capabilities, &device->plan, &device->tuning);
+  fill_info(candidate, &device->tuning, index, &device->head.info);
   if (device->plan.profile != NULL) dure_device_restrict(&device->head, NULL, device->plan.profile->budget_bytes);
   status = device->plan.usable ? create_device(device)
                                : dure_fail(DURE_UNSUPPORTED, "device vulkan:%u (%s) cannot be used: %s", index,
@@ -354,6 +364,7 @@ const dure_device_vtable vulkan_vtable = {
     .recording_finish = vulkan_recording_finish,
     .recording_times = vulkan_recording_times,
     .op = dure_vulkan_op,
+    .tune = vulkan_tune,
 };
 
 const dure_backend dure_backend_vulkan = {.name = "vulkan", .list = backend_list, .open = backend_open};

@@ -13,6 +13,7 @@
 #include "runtime/vulkan/loader.h"
 #include "runtime/vulkan/plan.h"
 #include "runtime/vulkan/profiles.h"
+#include "runtime/vulkan/tuning.h"
 #include "runtime/vulkan/vulkan_device.h"
 
 // ---- instance.c ----
@@ -94,6 +95,7 @@ typedef struct vulkan_device {
   uint64_t pipeline_cache_hash;  // of what was read
   bool pipeline_cache_is_stale;  // a pipeline was made since it was read
   bool has_exact_bindings;       // the synchronization validation is watching: no binding reaches past its operand
+  vulkan_tuning tuning;
   bool is_lost;
   char last_recording[64];  // what was submitted last, for messages
   char last_label[128];
@@ -169,6 +171,8 @@ dure_status vulkan_recording_fill(dure_recording *recording, dure_buffer *buffer
                                   uint32_t pattern);
 dure_status vulkan_recording_finish(dure_recording *recording);
 dure_status vulkan_recording_times(dure_recording *recording, const dure_command_time **out_times, size_t *out_count);
+dure_status vulkan_tune(dure_device *device, dure_tune_sink sink, void *context, char **out_path);
+
 VkCommandBuffer vulkan_recording_commands(const dure_recording *recording);
 const char *vulkan_recording_name(const dure_recording *recording);
 const char *vulkan_recording_last_label(const dure_recording *recording);

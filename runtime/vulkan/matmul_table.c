@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/vulkan/tuning.h"
+
 // ---- variants (shaders/variants/matmul.txt) ----------------------------------------------------------------------
 
 #define QUADS (DURE_MATMUL_A_IN_QUADS | DURE_MATMUL_B_IN_QUADS)
@@ -63,15 +65,27 @@ static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem 
   return dure_vulkan_device_has_kernel(device, name);
 }
 
+const char *dure_vulkan_matmul_variant_name(size_t i) { return i < VARIANT_COUNT ? variants[i].name : NULL; }
+
+// The variant of that name if it can run, else NULL.
+static const dure_vulkan_matmul_variant *find_runnable(const dure_device *device,
+                                                       const dure_vulkan_matmul_problem *problem, const char *name) {
+  for (size_t i = 0; i < VARIANT_COUNT; i++) {
+    if (strcmp(variants[i].name, name) == 0 && can_run(device, problem, &variants[i])) return &variants[i];
+  }
+  return NULL;
+}
+
 const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *device,
                                                             const dure_vulkan_matmul_problem *problem) {
   const char *forced = getenv("DURE_VULKAN_MATMUL");
   if (forced != NULL && forced[0] != '\0') {
-    for (size_t i = 0; i < VARIANT_COUNT; i++) {
-      if (strcmp(variants[i].name, forced) == 0 && can_run(device, problem, &variants[i])) return &variants[i];
-    }
-    return &variants[PLAIN];
+    const dure_vulkan_matmul_variant *variant = find_runnable(device, problem, forced);
+    return variant != NULL ? variant : &variants[PLAIN];
   }
+  const char *tuned = dure_vulkan_tuned_matmul(device, problem, false);
+  const dure_vulkan_matmul_variant *measured = tuned != NULL ? find_runnable(device, problem, tuned) : NULL;
+  if (measured != NULL) return measured;
   dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
   const bool is_software = driver == DURE_VULKAN_DRIVER_LLVMPIPE || driver == DURE_VULKAN_DRIVER_SWIFTSHADER;
   if (!is_software) driver = DURE_VULKAN_DRIVER_OTHER;  // one row for all GPUs

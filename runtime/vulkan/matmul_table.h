@@ -33,6 +33,8 @@ typedef struct dure_vulkan_matmul_variant {
 // prefers one wherever it can run, for tests and measurements; elsewhere the plain kernel then runs.
 const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *device,
                                                             const dure_vulkan_matmul_problem *problem);
+// The i-th variant's name, NULL after the last: what `dure tune` tries.
+const char *dure_vulkan_matmul_variant_name(size_t i);
 // Its kernel's name for the problem's transpositions.
 void dure_vulkan_matmul_kernel_name(const dure_vulkan_matmul_variant *variant,
                                     const dure_vulkan_matmul_problem *problem, char out_name[64]);

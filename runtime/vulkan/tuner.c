@@ -1,0 +1,164 @@
+// Finding the fastest matmul variant of each class of shapes by trying them all (dure_device_tune).
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/os.h"
+#include "runtime/tune.h"
+#include "runtime/vulkan/internal.h"
+
+// A variant must beat the table's choice twice by this much: below it is noise.
+static const double least_speedup = 1.03;
+// A variant so much slower than the best on the smallest shape of a group is not tried on the group's others.
+static const double hopeless_slowdown = 2;
+
+// One shape stands for its class (vulkan_tuning_class_of).
+typedef struct tuned_shape {
+  bool transpose_a, transpose_b;
+  dure_dtype dtype;
+  uint64_t M, N, K;
+  bool is_first_of_group;
+} tuned_shape;
+
+enum { MOST_SHAPES = 256, MOST_VARIANTS = 64 };
+
+// Groups differ in all but the widths of the layers; the smallest shape of a group comes first. Layers between 384 and
+// 3072 wide; rows for decoding one token and a few, for short prompts, and for training. The transposed first operand
+// is a weight's gradient, whose sum is over the tokens.
+static size_t list_shapes(dure_device *device, tuned_shape *shapes) {
+  static const uint64_t rows[] = {1, 16, 64, 256}, widths[] = {384, 1024, 3072};
+  const bool has_16_bit = dure_vulkan_op(device, DURE_OP_matmul)->takes_16_bit;
+  size_t count = 0;
+  for (int type = 0; type < (has_16_bit ? 2 : 1); type++) {
+    for (size_t m = 0; m < 4; m++) {
+      for (int transposes = 0; transposes < (m == 3 ? 3 : 2); transposes++) {
+        for (size_t i = 0; i < 9; i++) {
+          shapes[count++] = (tuned_shape){.transpose_a = transposes == 2,
+                                          .transpose_b = transposes == 1,
+                                          .dtype = type == 0 ? DURE_DTYPE_F32 : DURE_DTYPE_BF16,
+                                          .M = rows[m],
+                                          .N = widths[i / 3],
+                                          .K = widths[i % 3],
+                                          .is_first_of_group = i == 0};
+        }
+      }
+    }
+  }
+  return count;
+}
+
+// Whether the device runs any kernel of the variant for these transpositions.
+static bool is_worth_trying(const vulkan_device *device, const char *variant, const tuned_shape *shape) {
+  char prefix[64];
+  snprintf(prefix, sizeof(prefix), "%s_%c%c", variant, shape->transpose_a ? 't' : 'n', shape->transpose_b ? 't' : 'n');
+  for (size_t i = 0; i < dure_shader_count; i++) {
+    if (strncmp(dure_shaders[i].name, prefix, strlen(prefix)) != 0) continue;
+    dure_status status = vulkan_requirements_check(&device->plan.caps, &dure_shaders[i]);
+    const bool runs = status == NULL;
+    dure_status_free(status);
+    if (runs) return true;
+  }
+  return false;
+}
+
+// Times the shape with a variant; NULL: with the table's choice.
+static dure_status time_variant(vulkan_device *device, dure_stream *stream, const tuned_shape *s, const char *variant,
+                                double *out_seconds) {
+  snprintf(device->tuning.candidate, sizeof(device->tuning.candidate), "%s", variant != NULL ? variant : "");
+  dure_status status = dure_tune_time_matmul(&device->head, stream, s->dtype, s->transpose_a, s->transpose_b, s->M,
+                                             s->N, s->K, out_seconds);
+  device->tuning.candidate[0] = '\0';
+  return status;
+}
+
+// The fastest variant, or NULL when none is clearly faster than the table's choice.
+static dure_status find_winner(vulkan_device *device, dure_stream *stream, const tuned_shape *shape,
+                               bool is_hopeless[MOST_VARIANTS], const char **out_variant, double *out_seconds,
+                               double *out_usual) {
+  *out_variant = NULL;
+  DURE_TRY(time_variant(device, stream, shape, NULL, out_usual));
+  *out_seconds = *out_usual;
+  const char *variant = NULL;
+  for (size_t i = 0; i < MOST_VARIANTS && (variant = dure_vulkan_matmul_variant_name(i)) != NULL; i++) {
+    if (shape->is_first_of_group) is_hopeless[i] = !is_worth_trying(device, variant, shape);
+    if (is_hopeless[i]) continue;
+    double seconds = 0;
+    DURE_TRY(time_variant(device, stream, shape, variant, &seconds));
+    if (seconds > *out_seconds * hopeless_slowdown) is_hopeless[i] = true;
+    if (seconds >= *out_seconds) continue;
+    *out_seconds = seconds;
+    *out_variant = variant;
+  }
+  if (*out_variant == NULL || *out_usual < *out_seconds * least_speedup) {
+    *out_variant = NULL;
+    return NULL;
+  }
+  double usual = 0, seconds = 0;
+  DURE_TRY(time_variant(device, stream, shape, NULL, &usual));
+  DURE_TRY(time_variant(device, stream, shape, *out_variant, &seconds));
+  if (usual < *out_usual) *out_usual = usual;
+  if (seconds > *out_seconds) *out_seconds = seconds;
+  if (*out_usual < *out_seconds * least_speedup) *out_variant = NULL;
+  return NULL;
+}
+
+static dure_status tune_shapes(vulkan_device *device, dure_stream *stream, dure_tune_sink sink, void *context,
+                               vulkan_tuning *tuning) {
+  tuned_shape shapes[MOST_SHAPES];
+  bool is_hopeless[MOST_VARIANTS] = {false};
+  const size_t count = list_shapes(&device->head, shapes);
+  for (size_t i = 0; i < count; i++) {
+    const tuned_shape *s = &shapes[i];
+    const char *winner = NULL;
+    double seconds = 0, usual = 0;
+    DURE_TRY(find_winner(device, stream, s, is_hopeless, &winner, &seconds, &usual));
+    const vulkan_tuning_class own =
+        vulkan_tuning_class_of(s->M, s->N, s->K, s->transpose_a, s->transpose_b, s->dtype != DURE_DTYPE_F32);
+    if (winner != NULL) DURE_TRY(vulkan_tuning_set(tuning, own.text, winner, usual / seconds));
+    char shape[96];
+    snprintf(shape, sizeof(shape), "matmul %c%c %llu x %llu x %llu %s", s->transpose_a ? 't' : 'n',
+             s->transpose_b ? 't' : 'n', (unsigned long long)s->M, (unsigned long long)s->N, (unsigned long long)s->K,
+             s->dtype == DURE_DTYPE_F32 ? "f32" : "16-bit");
+    const dure_tune_result result = {
+        .shape = shape, .chosen = winner, .seconds = seconds, .usual_seconds = usual, .index = i, .count = count};
+    if (sink != NULL) sink(context, &result);
+  }
+  return NULL;
+}
+
+static dure_status store(vulkan_device *device, const vulkan_tuning *tuning, char **out_path) {
+  char *text = NULL, *path = vulkan_tuning_path(&device->capabilities, &device->plan);
+  if (path == NULL) return NULL;
+  dure_status status = vulkan_tuning_format(tuning, device->head.info.name, device->head.info.driver, &text);
+  if (status == NULL) status = dure_os_write_file(path, text, strlen(text));
+  free(text);
+  if (status != NULL) {
+    free(path);
+    return status;
+  }
+  *out_path = path;
+  return NULL;
+}
+
+dure_status vulkan_tune(dure_device *head, dure_tune_sink sink, void *context, char **out_path) {
+  vulkan_device *device = vulkan_device_of(head);
+  *out_path = NULL;
+  dure_stream *stream = NULL;
+  DURE_TRY(dure_stream_create(head, &stream));
+  vulkan_tuning_release(&device->tuning);  // what was measured before must not bear on what is measured now
+  vulkan_tuning made = {.measured = dure_os_unix_seconds()};
+  dure_status status = tune_shapes(device, stream, sink, context, &made);
+  if (status == NULL) {
+    device->tuning = made;  // the rates are those of the winners
+    status = dure_tune_rates(head, stream, &device->tuning.rates);
+    if (status == NULL) status = store(device, &device->tuning, out_path);
+    made = (vulkan_tuning){0};
+  }
+  if (status == NULL && device->plan.profile == NULL) {
+    head->info.rates = device->tuning.rates;
+    snprintf(head->info.rates.source, sizeof(head->info.rates.source), "measured by dure tune");
+  }
+  vulkan_tuning_release(&made);
+  dure_stream_destroy(stream);
+  return status;
+}
