@@ -147,7 +147,7 @@ static dure_status record_backward(const recorder *r, dure_tensor loss, dure_ten
   const dure_tensor *gradients = declare_set(r, DURE_TRAINING_GRADIENTS);
   for (size_t i = 0; i < count; i++)
     targets[i] = (dure_gradient_target){r->tensors->sets[DURE_TRAINING_PARAMETERS][i], gradients[i]};
-  dure_status status = dure_program_gradient(r->program, loss, seed, targets, count, accumulates);
+  dure_status status = dure_program_gradient(r->program, loss, seed, targets, count, &(dure_gradient_options){.accumulate = accumulates});
   free(targets);
   return status;
 }

@@ -193,9 +193,13 @@ static dure_status name_largest(dure_status status, const dure_executable *execu
   return dure_status_prefix(status, "the largest activations are %s", text);
 }
 
+static dure_status plan_activations(layout *l, uint64_t *out_size) {
+  return dure_plan_memory(l->items, l->item_count, l->alignment, arena_block_size(l->device, l->alignment), out_size);
+}
+
 static dure_status place_activations(dure_executable *executable, layout *l) {
   uint64_t size = 0, block_size = arena_block_size(executable->device, l->alignment);
-  dure_status status = dure_plan_memory(l->items, l->item_count, l->alignment, block_size, &size);
+  dure_status status = plan_activations(l, &size);
   char label[64];
   snprintf(label, sizeof(label), "%s activations", executable->label);
   if (status == NULL) status = arena_create(executable->device, size, block_size, label, &executable->activations);
@@ -317,16 +321,39 @@ static dure_status executable_allocate(dure_executable *executable, const dure_p
 typedef struct record_context {
   dure_device *device;
   dure_recording *recording;
+  dure_executable *executable;  // of which the recording is the last, and may be ended; NULL: it is not
+  double flops;                 // in the recording so far
+  const char *label;
 } record_context;
+
+static dure_status start_recording(dure_executable *executable);
+
+// Recordings end where their work would pass the device's limit: at most about 0.2 s each.
+static dure_status make_room(record_context *into, double flops) {
+  dure_executable *executable = into->executable;
+  if (executable == NULL) return NULL;
+  bool is_full = into->recording != NULL && into->flops > 0 &&
+                 into->flops + flops > executable->device->info.limits.max_recording_flops;
+  if (is_full) DURE_TRY(dure_recording_finish(into->recording));
+  if (is_full || into->recording == NULL) {
+    DURE_TRY(start_recording(executable));
+    into->recording = executable->recordings[executable->recording_count - 1];
+    into->flops = 0;
+    dure_recording_label(into->recording, into->label);
+  }
+  into->flops += flops;
+  return NULL;
+}
 
 static dure_status record_part(void *context, const dure_op_call *call) {
   record_context *into = context;
+  DURE_TRY(make_room(into, dure_op_get(call->op)->cost(call).flops));
   const dure_backend_op *op = into->device->vtable->op(into->device, (uint32_t)call->op);
   return op->record(into->device, into->recording, call);
 }
 
 dure_status executable_record_call(dure_device *device, dure_recording *recording, const dure_op_call *call) {
-  record_context into = {device, recording};
+  record_context into = {.device = device, .recording = recording};
   return dure_op_expand(call, &device->info.limits, record_part, &into);
 }
 
@@ -341,28 +368,19 @@ static dure_status start_recording(dure_executable *executable) {
   return NULL;
 }
 
-// Recordings end where their work would pass the device's limit: at most about 0.2 s each.
 static dure_status record_calls(dure_executable *executable) {
-  double flops = 0, limit = executable->device->info.limits.max_recording_flops;
+  record_context into = {.device = executable->device, .executable = executable};
   for (uint32_t c = 0; c < executable->call_count; c++) {
     const dure_op_call *call = &executable->calls[c];
     dure_cost cost = dure_op_get(call->op)->cost(call);
-    bool is_full = executable->recording_count > 0 && flops + cost.flops > limit;
-    if (is_full) DURE_TRY(dure_recording_finish(executable->recordings[executable->recording_count - 1]));
-    if (is_full || executable->recording_count == 0) {
-      DURE_TRY(start_recording(executable));
-      flops = 0;
-    }
-    dure_recording *recording = executable->recordings[executable->recording_count - 1];
-    dure_recording_label(recording, executable->call_labels[c]);
-    dure_status status = executable_record_call(executable->device, recording, call);
+    into.label = executable->call_labels[c];
+    if (into.recording != NULL) dure_recording_label(into.recording, into.label);
+    dure_status status = dure_op_expand(call, &executable->device->info.limits, record_part, &into);
     if (status != NULL) return dure_status_prefix(status, "%s", executable->call_labels[c]);
-    flops += cost.flops;
     executable->cost.flops += cost.flops;
     executable->cost.bytes += cost.bytes;
   }
-  if (executable->recording_count == 0) return NULL;
-  return dure_recording_finish(executable->recordings[executable->recording_count - 1]);
+  return into.recording != NULL ? dure_recording_finish(into.recording) : NULL;
 }
 
 // With guards: all planned memory starts as the pattern, except external tensors, which start as zeros.
@@ -399,6 +417,43 @@ done:
   return status;
 }
 
+// ---- measure ---------------------------------------------------------------------------------------------------
+
+static layout layout_of(const dure_program *program, dure_device *device) {
+  layout l = {.program = program, .device = device, .alignment = device->info.limits.offset_alignment};
+  if (l.alignment < 64) l.alignment = 64;
+  return l;
+}
+
+dure_status dure_program_measure(const dure_program *program, dure_device *device, dure_program_memory *out_memory) {
+  memset(out_memory, 0, sizeof(*out_memory));
+  DURE_TRY(dure_program_check(program));
+  layout l = layout_of(program, device);
+  dure_status status = layout_make(&l);
+  if (status == NULL) status = plan_activations(&l, &out_memory->activation_bytes);
+  for (uint32_t i = 1; status == NULL && i < program->value_count; i++) {
+    const program_value *value = &program->values[i];
+    if (!value->is_external || value->root != i) continue;
+    out_memory->external_bytes[value->lifetime] += (root_bytes(program, i) + l.alignment - 1) & ~(l.alignment - 1);
+  }
+  for (uint32_t c = 0; status == NULL && c < program->call_count; c++) {
+    dure_op_call call = program_resolve(program, &program->calls[c]);
+    dure_cost cost = dure_op_get(call.op)->cost(&call);
+    out_memory->cost.flops += cost.flops;
+    out_memory->cost.bytes += cost.bytes;
+    if (l.workspace[c] > out_memory->workspace_bytes) out_memory->workspace_bytes = l.workspace[c];
+  }
+  layout_free(&l);
+  return status;
+}
+
+void dure_program_visit(const dure_program *program, dure_program_visitor visitor, void *context) {
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    dure_op_call call = program_resolve(program, &program->calls[c]);
+    visitor(context, &call, program->scopes[program->calls[c].scope]);
+  }
+}
+
 // ---- compile ---------------------------------------------------------------------------------------------------
 
 dure_status dure_program_compile(const dure_program *program, dure_device *device, const dure_place *places,
@@ -413,8 +468,7 @@ dure_status dure_program_compile(const dure_program *program, dure_device *devic
            options != NULL && options->label != NULL ? options->label : "program");
   executable->with_timestamps = (options != NULL && options->with_timestamps) || dure_trace_enabled();
 
-  layout l = {.program = program, .device = device, .alignment = device->info.limits.offset_alignment};
-  if (l.alignment < 64) l.alignment = 64;
+  layout l = layout_of(program, device);
   if (options != NULL && options->guard_bytes > 0) {
     l.guard_bytes = executable->guard_bytes = (options->guard_bytes + l.alignment - 1) & ~(l.alignment - 1);
   }

@@ -4,22 +4,14 @@
 // The first contribution to a region overwrites, later ones add. Where the regions that contributions will write
 // overlap without being equal, or leave holes in an activation, the whole gradient is zero-filled first and everything
 // adds.
-#include "runtime/gradient.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/program_internal.h"
+#include "runtime/gradient_internal.h"
 
 // ---- regions of memory -----------------------------------------------------------------------------------------
 
-// `rows` runs of `columns` elements, `row_stride` apart: what every view that models make comes down to.
-typedef struct region {
-  uint64_t offset, rows, row_stride, columns;
-  bool is_regular;  // false: more dimensions than that; compared conservatively
-} region;
-
-static region region_of(const program_value *value) {
+static gradient_region region_of(const program_value *value) {
   // Collapses dimensions that continue each other.
   uint64_t shape[DURE_MAX_RANK], stride[DURE_MAX_RANK];
   uint32_t rank = 0;
@@ -34,7 +26,7 @@ static region region_of(const program_value *value) {
       rank++;
     }
   }
-  region r = {.offset = value->offset, .rows = 1, .row_stride = 0, .columns = 1, .is_regular = true};
+  gradient_region r = {.offset = value->offset, .rows = 1, .row_stride = 0, .columns = 1, .is_regular = true};
   if (rank == 0) return r;
   if (stride[rank - 1] != 1) {  // a column: runs of one element
     shape[rank] = 1;
@@ -50,14 +42,14 @@ static region region_of(const program_value *value) {
   return r;
 }
 
-static bool regions_equal(const region *a, const region *b) {
+static bool regions_equal(const gradient_region *a, const gradient_region *b) {
   return a->is_regular && b->is_regular && a->offset == b->offset && a->rows == b->rows && a->columns == b->columns &&
          (a->rows == 1 || a->row_stride == b->row_stride);
 }
 
-static uint64_t region_end(const region *r) { return r->offset + (r->rows - 1) * r->row_stride + r->columns; }
+static uint64_t region_end(const gradient_region *r) { return r->offset + (r->rows - 1) * r->row_stride + r->columns; }
 
-static bool regions_disjoint(const region *a, const region *b) {
+static bool regions_disjoint(const gradient_region *a, const gradient_region *b) {
   if (!a->is_regular || !b->is_regular) return false;
   if (region_end(a) <= b->offset || region_end(b) <= a->offset) return true;
   if (a->rows < 2 || b->rows < 2 || a->row_stride != b->row_stride) return false;
@@ -69,35 +61,19 @@ static bool regions_disjoint(const region *a, const region *b) {
 
 // ---- state -----------------------------------------------------------------------------------------------------
 
-typedef struct root_state {
-  bool wanted;        // depends on a target
-  bool reaches_loss;  // the loss depends on it
-  bool is_target;
-  dure_tensor gradient;  // same shape as the root; absent until first needed
-  bool zero_first;       // regions overlap or leave holes
-  region *regions;       // that contributions will write, without repeats
-  uint32_t region_count, region_capacity;
-  bool *written;  // by region
-} root_state;
-
-struct dure_gradient {
-  dure_program *program;
-  root_state *roots;    // by value index; only roots' entries are used
-  uint32_t root_count;  // values that existed before the backward pass
-  bool accumulate;      // into the targets
-  bool out_of_memory;
-};
-
-static root_state *root_of(const dure_gradient *gradient, dure_tensor tensor) {
+root_state *gradient_root_of(const dure_gradient *gradient, dure_tensor tensor) {
   if (tensor.index == 0) return NULL;
   uint32_t root = gradient->program->values[tensor.index].root;
+  for (uint32_t i = gradient->stand_in_count; root >= gradient->root_count && i-- > 0;) {
+    if (gradient->stand_ins[i].root == root) root = gradient->stand_ins[i].original;
+  }
   return root < gradient->root_count ? &gradient->roots[root] : NULL;
 }
 
 dure_program *dure_gradient_program(dure_gradient *gradient) { return gradient->program; }
 
 bool dure_gradient_wants(const dure_gradient *gradient, dure_tensor tensor) {
-  const root_state *root = root_of(gradient, tensor);
+  const root_state *root = gradient_root_of(gradient, tensor);
   return root != NULL && root->wanted;
 }
 
@@ -116,44 +92,73 @@ static void mark_dependencies(dure_gradient *gradient, dure_tensor loss, uint32_
         depends = depends || dure_gradient_wants(gradient, call->operands[i]);
     }
     for (uint32_t i = row->input_count; depends && row->gradient != NULL && i < row->operand_count; i++) {
-      root_state *root = root_of(gradient, call->operands[i]);
+      root_state *root = gradient_root_of(gradient, call->operands[i]);
       if (root != NULL) root->wanted = true;
     }
   }
-  root_of(gradient, loss)->reaches_loss = true;
+  gradient_root_of(gradient, loss)->reaches_loss = true;
   for (uint32_t c = call_count; c-- > 0;) {
     const dure_program_call_record *call = &program->calls[c];
     const dure_op_row *row = dure_op_get(call->op);
     bool reaches = false;
     for (uint32_t i = row->input_count; i < row->operand_count; i++) {
-      const root_state *root = root_of(gradient, call->operands[i]);
+      const root_state *root = gradient_root_of(gradient, call->operands[i]);
       reaches = reaches || (root != NULL && root->reaches_loss);
     }
     for (uint32_t i = 0; reaches && i < row->input_count; i++) {
-      root_state *root = root_of(gradient, call->operands[i]);
+      root_state *root = gradient_root_of(gradient, call->operands[i]);
       if (root != NULL) root->reaches_loss = true;
+    }
+  }
+}
+
+static void note_reader(root_state *root, uint32_t call, uint32_t block) {
+  if (root->reader_count > 0 && root->last_reader == call) return;  // read twice by one call
+  if (root->reader_count == 0) root->first_block = root->last_block = block;
+  if (block < root->first_block) root->first_block = block;
+  if (block > root->last_block) root->last_block = block;
+  root->reader_before_last = root->last_reader;
+  root->last_reader = call;
+  root->reader_count++;
+}
+
+// Which calls of the forward pass write and read each root.
+static void collect_calls(dure_gradient *gradient) {
+  for (uint32_t i = 1; i < gradient->root_count; i++) {
+    gradient->roots[i].producer = gradient->roots[i].last_reader = gradient->roots[i].reader_before_last =
+        GRADIENT_NO_CALL;
+  }
+  for (uint32_t c = 0; c < gradient->call_count; c++) {
+    const dure_program_call_record *call = &gradient->program->calls[c];
+    const dure_op_row *row = dure_op_get(call->op);
+    for (uint32_t i = 0; i < row->operand_count; i++) {
+      root_state *root = gradient_root_of(gradient, call->operands[i]);
+      if (root == NULL) continue;
+      if ((row->operands[i].access & DURE_READ) != 0) note_reader(root, c, call->block);
+      if ((row->operands[i].access & DURE_WRITE) != 0)
+        root->producer = root->writer_count++ == 0 ? c : GRADIENT_NO_CALL;
     }
   }
 }
 
 static bool call_is_active(const dure_gradient *gradient, const dure_program_call_record *call) {
   const dure_op_row *row = dure_op_get(call->op);
-  const root_state *output = root_of(gradient, call->operands[row->input_count]);
+  const root_state *output = gradient_root_of(gradient, call->operands[row->input_count]);
   return row->gradient != NULL && output != NULL && output->wanted && output->reaches_loss;
 }
 
-static uint32_t find_region(const root_state *root, const region *wanted) {
+static uint32_t find_region(const root_state *root, const gradient_region *wanted) {
   for (uint32_t i = 0; i < root->region_count; i++) {
     if (regions_equal(&root->regions[i], wanted)) return i;
   }
   return UINT32_MAX;
 }
 
-static bool add_region(root_state *root, const region *added) {
+static bool add_region(root_state *root, const gradient_region *added) {
   if (find_region(root, added) != UINT32_MAX) return true;
   if (root->region_count == root->region_capacity) {
     uint32_t grown = root->region_capacity == 0 ? 4 : root->region_capacity * 2;
-    region *regions = realloc(root->regions, grown * sizeof(*regions));
+    gradient_region *regions = realloc(root->regions, grown * sizeof(*regions));
     if (regions != NULL) root->regions = regions;
     bool *written = realloc(root->written, grown * sizeof(*written));
     if (written != NULL) root->written = written;
@@ -177,8 +182,8 @@ static void collect_regions(dure_gradient *gradient, uint32_t call_count) {
     const dure_op_row *row = dure_op_get(call->op);
     for (uint32_t i = 0; i < row->input_count; i++) {
       if (row->operands[i].dtype != DURE_DTYPE_NONE || !dure_gradient_wants(gradient, call->operands[i])) continue;
-      region touched = region_of(&program->values[call->operands[i].index]);
-      if (!add_region(root_of(gradient, call->operands[i]), &touched)) gradient->out_of_memory = true;
+      gradient_region touched = region_of(&program->values[call->operands[i].index]);
+      if (!add_region(gradient_root_of(gradient, call->operands[i]), &touched)) gradient->out_of_memory = true;
     }
   }
   for (uint32_t i = 1; i < gradient->root_count; i++) {
@@ -209,7 +214,7 @@ static void prepare_root(dure_gradient *gradient, dure_tensor tensor, root_state
     program_value value = program->values[index];
     root->gradient = dure_tensor_temporary(program, "gradient", value.dtype, value.rank, value.shape);
   }
-  bool first_use = is_new || (root->is_target && root->zero_first && !gradient->accumulate);
+  bool first_use = is_new || (root->is_target && root->zero_first && !gradient->options.accumulate);
   if (root->zero_first && first_use) {
     dure_fill(program, root->gradient, 0.0f);
     for (uint32_t i = 0; i < root->region_count; i++) root->written[i] = true;
@@ -219,13 +224,13 @@ static void prepare_root(dure_gradient *gradient, dure_tensor tensor, root_state
 
 dure_gradient_slot dure_gradient_open(dure_gradient *gradient, dure_tensor input, bool can_accumulate) {
   dure_gradient_slot slot = {{0}, false, {0}};
-  root_state *root = root_of(gradient, input);
+  root_state *root = gradient_root_of(gradient, input);
   if (root == NULL || !root->wanted || program_failed(gradient->program)) return slot;
   prepare_root(gradient, input, root);
-  region touched = region_of(&gradient->program->values[input.index]);
+  gradient_region touched = region_of(&gradient->program->values[input.index]);
   uint32_t index = find_region(root, &touched);
-  bool add =
-      root->zero_first || index == UINT32_MAX || root->written[index] || (root->is_target && gradient->accumulate);
+  bool add = root->zero_first || index == UINT32_MAX || root->written[index] ||
+             (root->is_target && gradient->options.accumulate);
   dure_tensor target = gradient_view(gradient, input, root->gradient);
   if (index != UINT32_MAX) root->written[index] = true;
   if (add && !can_accumulate) {
@@ -246,7 +251,7 @@ void dure_gradient_close(dure_gradient *gradient, const dure_gradient_slot *slot
 }
 
 void dure_gradient_alias(dure_gradient *gradient, dure_tensor input, dure_tensor tensor) {
-  root_state *root = root_of(gradient, input);
+  root_state *root = gradient_root_of(gradient, input);
   if (root == NULL || program_failed(gradient->program)) return;
   if (root->gradient.index != 0 || root->region_count > 1) {
     program_fail(gradient->program,
@@ -257,8 +262,104 @@ void dure_gradient_alias(dure_gradient *gradient, dure_tensor input, dure_tensor
   root->gradient = (dure_tensor){gradient->program->values[tensor.index].root};
 }
 
+// ---- passing a gradient on ---------------------------------------------------------------------------------------
+//
+// The gradient of a sum is the gradient of its terms: where nothing needs it any more under its own name its memory
+// becomes that of a term's gradient instead of being copied.
+
+static bool is_whole(const dure_program *program, dure_tensor tensor) {
+  return tensor.index != 0 && program->values[tensor.index].root == tensor.index;
+}
+
+bool dure_gradient_may_overwrite(const dure_gradient *gradient, dure_tensor output) {
+  const dure_program *program = gradient->program;
+  const root_state *root = gradient_root_of(gradient, output);
+  return root != NULL && root->gradient.index != 0 && !root->is_target && !root->gradient_is_lent &&
+         root->writer_count == 1 && is_whole(program, output) && !program->values[root->gradient.index].is_external &&
+         dure_tensor_element_count(program, root->gradient) == dure_tensor_element_count(program, output);
+}
+
+static bool may_become(const dure_gradient *gradient, dure_tensor output, dure_tensor input) {
+  const dure_program *program = gradient->program;
+  const root_state *from = gradient_root_of(gradient, output), *to = gradient_root_of(gradient, input);
+  return dure_gradient_may_overwrite(gradient, output) && to != NULL && !to->is_target && to->gradient.index == 0 &&
+         !to->zero_first && to->region_count == 1 && is_whole(program, input) &&
+         dure_tensor_dtype(program, input) == dure_tensor_dtype(program, from->gradient) &&
+         dure_tensor_element_count(program, input) == dure_tensor_element_count(program, from->gradient);
+}
+
+static void become(dure_gradient *gradient, dure_tensor output, dure_tensor input, bool is_lent) {
+  root_state *to = gradient_root_of(gradient, input);
+  to->gradient = gradient_root_of(gradient, output)->gradient;
+  to->gradient_is_lent = is_lent;
+  to->written[0] = true;
+}
+
+static void copy_or_add(dure_gradient *gradient, dure_tensor output, dure_tensor input) {
+  dure_tensor dy = dure_gradient_of(gradient, output);
+  dure_gradient_slot slot = dure_gradient_open(gradient, input, true);
+  dure_tensor operands[DURE_MAX_OPERANDS] = {dy, slot.tensor};
+  dure_program_call(gradient->program, DURE_OP_copy, operands, NULL, slot.accumulate ? 1u << 1 : 0);
+  dure_gradient_close(gradient, &slot);
+}
+
+void dure_gradient_pass(dure_gradient *gradient, dure_tensor output, dure_tensor input) {
+  if (!dure_gradient_wants(gradient, input) || program_failed(gradient->program)) return;
+  if (may_become(gradient, output, input)) {
+    become(gradient, output, input, false);
+  } else {
+    copy_or_add(gradient, output, input);
+  }
+}
+
+// Whether `reader` can read the memory that `owner` goes on to add to: its producer, the only call that asks for its
+// gradient, has its turn before any other call that contributes to the owner's.
+static bool may_lend(const dure_gradient *gradient, dure_tensor output, dure_tensor owner, dure_tensor reader) {
+  const root_state *from = gradient_root_of(gradient, owner), *to = gradient_root_of(gradient, reader);
+  if (from == to || !may_become(gradient, output, owner) || !may_become(gradient, output, reader)) return false;
+  if (to->reader_count != 1 || to->producer == GRADIENT_NO_CALL) return false;
+  uint32_t next = from->last_reader == gradient->current_call ? from->reader_before_last : from->last_reader;
+  return next == GRADIENT_NO_CALL || next < to->producer;
+}
+
+void dure_gradient_pass_both(dure_gradient *gradient, dure_tensor output, dure_tensor a, dure_tensor b) {
+  bool wants_both = dure_gradient_wants(gradient, a) && dure_gradient_wants(gradient, b);
+  if (program_failed(gradient->program)) return;
+  if (wants_both && may_lend(gradient, output, a, b)) {
+    become(gradient, output, b, true);
+    become(gradient, output, a, false);
+  } else if (wants_both && may_lend(gradient, output, b, a)) {
+    become(gradient, output, a, true);
+    become(gradient, output, b, false);
+  } else {
+    if (wants_both) copy_or_add(gradient, output, b);
+    dure_gradient_pass(gradient, output, dure_gradient_wants(gradient, a) ? a : b);
+  }
+}
+
+bool dure_gradient_is_first(const dure_gradient *gradient, dure_tensor input) {
+  const root_state *root = gradient_root_of(gradient, input);
+  if (root == NULL || !root->wanted) return true;  // nothing will be recorded for it
+  if (root->zero_first || (!root->is_target && root->gradient.index != 0)) return false;
+  for (uint32_t i = 0; i < root->region_count; i++) {
+    if (root->written[i]) return false;
+  }
+  return true;
+}
+
+bool dure_gradient_replace_forward(dure_gradient *gradient, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS],
+                                   const dure_op_attributes *attributes, uint32_t accumulate) {
+  dure_program *program = gradient->program;
+  uint32_t block = program->calls[gradient->current_call].block;
+  dure_program_call(program, op, operands, attributes, accumulate);
+  if (program_failed(program)) return false;
+  program->calls[gradient->current_call] = program->calls[--program->call_count];
+  program->calls[gradient->current_call].block = block;
+  return true;
+}
+
 dure_tensor dure_gradient_of(dure_gradient *gradient, dure_tensor output) {
-  root_state *root = root_of(gradient, output);
+  root_state *root = gradient_root_of(gradient, output);
   if (root == NULL || root->gradient.index == 0) return DURE_ABSENT;
   const program_value *value = &gradient->program->values[output.index];
   // The loss's seed is one element for all: it is handed on as it is.
@@ -289,7 +390,11 @@ static void run_rules(dure_gradient *gradient, uint32_t call_count) {
     const dure_op_row *row = dure_op_get(call.op);
     if (!call_is_active(gradient, &call)) continue;
     if (dure_gradient_of(gradient, call.operands[row->input_count]).index == 0) continue;
+    gradient->current_call = c;
+    for (uint32_t i = 0; i < row->operand_count; i++)
+      call.operands[i] = gradient_recomputed(gradient, call.operands[i]);
     program->current_scope = call.scope;
+    if (program_failed(program)) return;
     dure_status status = row->gradient(gradient, &call);
     if (status != NULL) program_fail(program, status);
   }
@@ -307,21 +412,41 @@ static dure_status check_request(const dure_program *program, dure_tensor loss, 
     const program_value *value = &program->values[targets[i].value.index],
                         *gradient = &program->values[targets[i].gradient.index];
     if (!value->is_external || !gradient->is_external || value->root != targets[i].value.index ||
-        value->dtype != gradient->dtype ||
+        !dure_dtype_is_float(gradient->dtype) ||
         dure_tensor_element_count(program, targets[i].value) !=
             dure_tensor_element_count(program, targets[i].gradient)) {
       return dure_fail(DURE_INVALID_ARGUMENT,
-                       "target %zu ('%s') and its gradient must be external tensors of one shape and type", i,
+                       "target %zu ('%s') and its gradient must be external float tensors of one shape", i,
                        value->label);
     }
   }
   return NULL;
 }
 
+static bool comes_from_cross_entropy(const dure_program *program, dure_tensor loss) {
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    if (call->op != DURE_OP_cross_entropy && call->op != DURE_OP_linear_cross_entropy) continue;
+    if (call->operands[dure_op_get(call->op)->input_count].index == loss.index) return true;
+  }
+  return false;
+}
+
+static void gradient_clear(dure_gradient *gradient) {
+  for (uint32_t i = 0; i < gradient->root_count; i++) {
+    free(gradient->roots[i].regions);
+    free(gradient->roots[i].written);
+  }
+  free(gradient->roots);
+  free(gradient->stand_ins);
+}
+
 dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_tensor seed,
-                                  const dure_gradient_target *targets, size_t target_count, bool accumulate) {
+                                  const dure_gradient_target *targets, size_t target_count,
+                                  const dure_gradient_options *options) {
   DURE_TRY(check_request(program, loss, seed, targets, target_count));
-  dure_gradient gradient = {.program = program, .root_count = program->value_count, .accumulate = accumulate};
+  dure_gradient gradient = {.program = program, .root_count = program->value_count, .call_count = program->call_count};
+  if (options != NULL) gradient.options = *options;
   gradient.roots = calloc(gradient.root_count, sizeof(*gradient.roots));
   if (gradient.roots == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory differentiating a program");
   for (size_t i = 0; i < target_count; i++) {
@@ -329,30 +454,25 @@ dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_
     root->wanted = root->is_target = true;
     root->gradient = targets[i].gradient;
   }
-  uint32_t call_count = program->call_count;
-  mark_dependencies(&gradient, loss, call_count);
-  collect_regions(&gradient, call_count);
+  mark_dependencies(&gradient, loss, gradient.call_count);
+  collect_calls(&gradient);
+  collect_regions(&gradient, gradient.call_count);
+  gradient_choose_dropped(&gradient);
 
-  bool from_cross_entropy = false;
-  for (uint32_t c = 0; c < call_count; c++) {
-    const dure_program_call_record *call = &program->calls[c];
-    from_cross_entropy =
-        from_cross_entropy || (call->op == DURE_OP_cross_entropy && call->operands[2].index == loss.index);
-  }
-  uint32_t scope = program->current_scope;
-  if (gradient.roots[loss.index].wanted && !gradient.roots[loss.index].is_target) {
-    gradient.roots[loss.index].gradient = loss_gradient(program, loss, seed, from_cross_entropy);
-    run_rules(&gradient, call_count);
+  uint32_t scope = program->current_scope, block = program->current_block;
+  program->current_block = 0;
+  root_state *loss_root = gradient_root_of(&gradient, loss);
+  if (loss_root->wanted && !loss_root->is_target) {
+    loss_root->gradient = loss_gradient(program, loss, seed, comes_from_cross_entropy(program, loss));
+    run_rules(&gradient, gradient.call_count);
+    if (!program_failed(program)) gradient_remove_unread(&gradient);
   } else {
     program_fail(program, dure_fail(DURE_INVALID_ARGUMENT, "the loss depends on none of the gradient's targets"));
   }
   program->current_scope = scope;
+  program->current_block = block;
   if (gradient.out_of_memory)
     program_fail(program, dure_fail(DURE_OUT_OF_MEMORY, "out of memory differentiating a program"));
-  for (uint32_t i = 0; i < gradient.root_count; i++) {
-    free(gradient.roots[i].regions);
-    free(gradient.roots[i].written);
-  }
-  free(gradient.roots);
+  gradient_clear(&gradient);
   return dure_program_check(program);
 }

@@ -14,6 +14,7 @@ struct dure_program_call_record {
   dure_op_attributes attributes;
   dure_tensor operands[DURE_MAX_OPERANDS];
   uint32_t scope;  // index into the program's scopes
+  uint32_t block;  // of the model, from 1; 0: none
 };
 
 typedef struct dure_gradient_slot {
@@ -30,6 +31,18 @@ dure_tensor dure_gradient_of(dure_gradient *gradient, dure_tensor output);
 // `can_accumulate`: the call about to be recorded can add to its output.
 dure_gradient_slot dure_gradient_open(dure_gradient *gradient, dure_tensor input, bool can_accumulate);
 void dure_gradient_close(dure_gradient *gradient, const dure_gradient_slot *slot);
+// The gradient of `output` (of the call whose rule is running) is a contribution to that of `input` as it is: added to
+// it, or made it without a copy where possible. The last thing a rule does, since `output`'s may be written over later.
+void dure_gradient_pass(dure_gradient *gradient, dure_tensor output, dure_tensor input);
+void dure_gradient_pass_both(dure_gradient *gradient, dure_tensor output, dure_tensor a, dure_tensor b);
+// Whether the rule may write over the gradient of its output.
+bool dure_gradient_may_overwrite(const dure_gradient *gradient, dure_tensor output);
+// Whether the rule may make calls in place of its own forward call, which then fill the gradients that it has opened:
+// no other contribution to them may have been recorded before, nor a fill with zeros.
+bool dure_gradient_is_first(const dure_gradient *gradient, dure_tensor input);
+// Records a call in the place of the forward call whose rule is running.
+bool dure_gradient_replace_forward(dure_gradient *gradient, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS],
+                                   const dure_op_attributes *attributes, uint32_t accumulate);
 // The gradient of `input` now lies in `tensor` itself (in-place rules). Only one contribution may be made.
 void dure_gradient_alias(dure_gradient *gradient, dure_tensor input, dure_tensor tensor);
 

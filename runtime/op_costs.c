@@ -63,16 +63,42 @@ static double causal_pairs(uint64_t length, uint32_t window) {
   return w * (w + 1) / 2 + (t - w) * w;
 }
 
-dure_cost dure_cost_attention(const dure_op_call *call) {
-  const uint64_t *q = call->operands[0].shape;  // [B, T, H, D]
-  double pairs = causal_pairs(q[1], call->attributes.attention.window);
-  return (dure_cost){4.0 * (double)q[0] * (double)q[2] * pairs * (double)q[3], operand_bytes(call)};
+// Rows of T that the call covers: all of them unless expand() has cut it.
+static uint64_t covered_rows(const dure_op_call *call) {
+  const uint32_t count = call->attributes.attention.row_count;
+  return count > 0 ? count : call->operands[0].shape[1];
 }
 
-// Five products instead of two: the scores again, dv, dp, dq and dk (Dao et al. 2022, appendix B.2).
+// Packed documents count as if they were one: where they begin is known only on the device.
+dure_cost dure_cost_attention(const dure_op_call *call) {
+  const uint64_t *q = call->operands[0].shape;  // [B, T, H, D]
+  const dure_attention_attributes *a = &call->attributes.attention;
+  double pairs = causal_pairs(a->first_row + covered_rows(call), a->window) - causal_pairs(a->first_row, a->window);
+  return (dure_cost){4.0 * (double)q[0] * (double)q[2] * pairs * (double)q[3],
+                     operand_bytes(call) * (double)covered_rows(call) / (double)q[1]};
+}
+
+// Five products instead of two: the scores again, dv, dp, dq and dk (Dao et al. 2022, appendix B.2). Two of them are
+// for dq, by queries; of a key's row the pairs are those of the row as far from the other end.
 dure_cost dure_cost_attention_gradient(const dure_op_call *call) {
   dure_cost cost = dure_cost_attention(call);
-  cost.flops *= 2.5;
+  dure_op_call keys = *call;
+  const uint64_t length = call->operands[0].shape[1], rows = covered_rows(call);
+  keys.attributes.attention.row_count = (uint32_t)rows;
+  keys.attributes.attention.first_row = (uint32_t)(length - rows - call->attributes.attention.first_row);
+  cost.flops = cost.flops + 1.5 * dure_cost_attention(&keys).flops;
+  return cost;
+}
+
+dure_cost dure_cost_linear_cross_entropy(const dure_op_call *call) {
+  double rows = (double)dure_operand_rows(&call->operands[0]);
+  return (dure_cost){2.0 * rows * (double)dure_operand_count(&call->operands[1]), operand_bytes(call)};
+}
+
+// The logits, and the gradients of hidden and weight from them.
+dure_cost dure_cost_linear_cross_entropy_gradient(const dure_op_call *call) {
+  dure_cost cost = dure_cost_linear_cross_entropy(call);
+  cost.flops *= 3;
   return cost;
 }
 

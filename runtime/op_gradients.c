@@ -3,30 +3,13 @@
 
 // ---- elementwise -----------------------------------------------------------------------------------------------
 
-// A contribution that is the output's gradient itself: copied, or added.
-static void pass_on(dure_gradient *gradient, dure_tensor dy, dure_tensor input) {
-  dure_program *program = dure_gradient_program(gradient);
-  if (!dure_gradient_wants(gradient, input)) return;
-  dure_gradient_slot slot = dure_gradient_open(gradient, input, true);
-  if (slot.accumulate) {
-    dure_tensor operands[DURE_MAX_OPERANDS] = {slot.tensor, dy, slot.tensor};
-    dure_program_call(program, DURE_OP_add, operands, NULL, 0);
-  } else {
-    dure_tensor operands[DURE_MAX_OPERANDS] = {dy, slot.tensor};
-    dure_program_call(program, DURE_OP_copy, operands, NULL, 0);
-  }
-  dure_gradient_close(gradient, &slot);
-}
-
 dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call) {
-  pass_on(gradient, dure_gradient_of(gradient, call->operands[1]), call->operands[0]);
+  dure_gradient_pass(gradient, call->operands[1], call->operands[0]);
   return NULL;
 }
 
 dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call) {
-  dure_tensor dy = dure_gradient_of(gradient, call->operands[2]);
-  pass_on(gradient, dy, call->operands[0]);
-  pass_on(gradient, dy, call->operands[1]);
+  dure_gradient_pass_both(gradient, call->operands[2], call->operands[0], call->operands[1]);
   return NULL;
 }
 
@@ -143,15 +126,16 @@ dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program
 // ---- attention -------------------------------------------------------------------------------------------------
 
 dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call) {
-  enum { Q, K, V, Y, LOG_SUM_EXP };
+  enum { Q, K, V, DOCUMENT_STARTS, SLOPES, Y, LOG_SUM_EXP };
   const dure_tensor *o = call->operands;
   dure_tensor dy = dure_gradient_of(gradient, o[Y]);
   dure_gradient_slot slots[3] = {{{0}, false, {0}}};
   for (uint32_t i = Q; i <= V; i++) {
     if (dure_gradient_wants(gradient, o[i])) slots[i] = dure_gradient_open(gradient, o[i], false);
   }
-  dure_tensor operands[DURE_MAX_OPERANDS] = {
-      o[Q], o[K], o[V], o[Y], o[LOG_SUM_EXP], dy, slots[Q].tensor, slots[K].tensor, slots[V].tensor};
+  dure_tensor operands[DURE_MAX_OPERANDS] = {o[Q],           o[K],           o[V], o[DOCUMENT_STARTS], o[SLOPES],
+                                             o[Y],           o[LOG_SUM_EXP], dy,   slots[Q].tensor,    slots[K].tensor,
+                                             slots[V].tensor};
   dure_program_call(dure_gradient_program(gradient), DURE_OP_attention_gradient, operands, &call->attributes, 0);
   for (uint32_t i = Q; i <= V; i++) {
     if (slots[i].tensor.index != 0) dure_gradient_close(gradient, &slots[i]);
@@ -168,5 +152,31 @@ dure_status dure_gradient_cross_entropy(dure_gradient *gradient, const dure_prog
   dure_tensor operands[DURE_MAX_OPERANDS] = {o[LABELS], o[LOG_SUM_EXP], dure_gradient_of(gradient, o[LOSS]), o[LOGITS]};
   dure_program_call(dure_gradient_program(gradient), DURE_OP_cross_entropy_gradient, operands, NULL, 0);
   dure_gradient_alias(gradient, o[LOGITS], o[LOGITS]);
+  return NULL;
+}
+
+// Loss, logits and their gradients chunk by chunk, all in place of the forward call: the logits are then made only
+// once. Where that cannot be, they are made again.
+dure_status dure_gradient_linear_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { HIDDEN, WEIGHT, LABELS, LOSS, LOG_SUM_EXP };
+  const dure_tensor *o = call->operands;
+  dure_tensor dloss = dure_gradient_of(gradient, o[LOSS]);
+  bool is_first = dure_gradient_is_first(gradient, o[HIDDEN]) && dure_gradient_is_first(gradient, o[WEIGHT]);
+  dure_gradient_slot hidden = dure_gradient_open(gradient, o[HIDDEN], true);
+  dure_gradient_slot weight = dure_gradient_open(gradient, o[WEIGHT], true);
+  const uint32_t accumulate = (hidden.accumulate ? 1u << 6 : 0) | (weight.accumulate ? 1u << 7 : 0);
+  dure_tensor operands[DURE_MAX_OPERANDS] = {o[HIDDEN], o[WEIGHT], o[LABELS], dloss};
+  operands[6] = hidden.tensor;
+  operands[7] = weight.tensor;
+  if (is_first) {
+    operands[4] = o[LOSS];
+    operands[5] = o[LOG_SUM_EXP];
+    dure_gradient_replace_forward(gradient, DURE_OP_linear_cross_entropy_gradient, operands, NULL, accumulate);
+  } else {
+    dure_program_call(dure_gradient_program(gradient), DURE_OP_linear_cross_entropy_gradient, operands, NULL,
+                      accumulate);
+  }
+  dure_gradient_close(gradient, &hidden);
+  dure_gradient_close(gradient, &weight);
   return NULL;
 }

@@ -25,6 +25,8 @@ dure_status dure_shape_cache_append(dure_op_call *call);
 dure_status dure_shape_attention_cached(dure_op_call *call);
 dure_status dure_shape_cross_entropy(dure_op_call *call);
 dure_status dure_shape_cross_entropy_gradient(dure_op_call *call);
+dure_status dure_shape_linear_cross_entropy(dure_op_call *call);
+dure_status dure_shape_linear_cross_entropy_gradient(dure_op_call *call);
 dure_status dure_shape_gradient_clip(dure_op_call *call);
 dure_status dure_shape_adamw(dure_op_call *call);
 dure_status dure_shape_sample(dure_op_call *call);
@@ -36,6 +38,8 @@ dure_cost dure_cost_cache_append(const dure_op_call *call);
 dure_cost dure_cost_matmul(const dure_op_call *call);
 dure_cost dure_cost_attention(const dure_op_call *call);
 dure_cost dure_cost_attention_gradient(const dure_op_call *call);
+dure_cost dure_cost_linear_cross_entropy(const dure_op_call *call);
+dure_cost dure_cost_linear_cross_entropy_gradient(const dure_op_call *call);
 dure_cost dure_cost_attention_cached(const dure_op_call *call);
 
 dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
@@ -63,6 +67,10 @@ dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limit
                                       void *context);
 dure_status dure_expand_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits,
                                                dure_expand_sink sink, void *context);
+dure_status dure_expand_linear_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                             void *context);
+dure_status dure_expand_linear_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits,
+                                                      dure_expand_sink sink, void *context);
 
 dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call);
@@ -72,5 +80,6 @@ dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program
 dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_linear_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call);
 
 #endif  // DURE_RUNTIME_OP_RULES_H_

@@ -206,9 +206,25 @@ static dure_status check_query_key_value(const dure_op_call *call) {
   return check_heads(q->shape[2], k->shape[2]);
 }
 
+// document_starts [B, T], slopes [H]: operands 3 and 4 of both attention rows. Rows cut by expand() lie within T.
+static dure_status check_attention_options(const dure_op_call *call) {
+  enum { Q, K, V, DOCUMENT_STARTS, SLOPES };
+  const uint64_t *shape = call->operands[Q].shape;
+  const dure_attention_attributes *attributes = &call->attributes.attention;
+  DURE_TRY(expect_count(call, DOCUMENT_STARTS, shape[0] * shape[1]));
+  DURE_TRY(expect_count(call, SLOPES, shape[2]));
+  if ((uint64_t)attributes->first_row + attributes->row_count > shape[1]) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "rows %u to %u are not all among %llu positions", attributes->first_row,
+                     attributes->first_row + attributes->row_count, (unsigned long long)shape[1]);
+  }
+  if (attributes->soft_cap >= 0) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "a soft cap of %g, expected 0 (none) or more", (double)attributes->soft_cap);
+}
+
 dure_status dure_shape_attention(dure_op_call *call) {
-  enum { Q, K, V, Y, LOG_SUM_EXP };
+  enum { Q, K, V, DOCUMENT_STARTS, SLOPES, Y, LOG_SUM_EXP };
   DURE_TRY(check_query_key_value(call));
+  DURE_TRY(check_attention_options(call));
   const uint64_t *shape = call->operands[Q].shape;
   output_like(call, Y, Q);
   uint64_t sums[3] = {shape[0], shape[2], shape[1]};
@@ -217,8 +233,9 @@ dure_status dure_shape_attention(dure_op_call *call) {
 }
 
 dure_status dure_shape_attention_gradient(dure_op_call *call) {
-  enum { Q, K, V, Y, LOG_SUM_EXP, DY, DQ, DK, DV };
+  enum { Q, K, V, DOCUMENT_STARTS, SLOPES, Y, LOG_SUM_EXP, DY, DQ, DK, DV };
   DURE_TRY(check_query_key_value(call));
+  DURE_TRY(check_attention_options(call));
   const dure_operand *q = &call->operands[Q];
   DURE_TRY(expect_count(call, Y, dure_operand_count(q)));
   DURE_TRY(expect_count(call, DY, dure_operand_count(q)));
@@ -255,12 +272,13 @@ dure_status dure_shape_cache_append(dure_op_call *call) {
 }
 
 dure_status dure_shape_attention_cached(dure_op_call *call) {
-  enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, Y };
+  enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, Y };
   DURE_TRY(expect_rank(call, Q, 4));
   DURE_TRY(check_evenly_spaced(call, Q));
   const dure_operand *q = &call->operands[Q];
   DURE_TRY(check_cache(call, KEY_CACHE, BLOCK_TABLE, POSITIONS, q->shape[0], q->shape[3]));
   DURE_TRY(check_heads(q->shape[2], call->operands[KEY_CACHE].shape[2]));
+  DURE_TRY(expect_count(call, SLOPES, q->shape[2]));
   output_like(call, Y, Q);
   return NULL;
 }
@@ -282,6 +300,31 @@ dure_status dure_shape_cross_entropy_gradient(dure_op_call *call) {
   DURE_TRY(expect_count(call, LABELS, rows));
   DURE_TRY(expect_count(call, LOG_SUM_EXP, rows));
   return expect_count(call, DLOSS, 1);
+}
+
+// hidden weight labels [dloss] -> loss log_sum_exp [dhidden dweight] chunk
+static dure_status linear_cross_entropy_shapes(dure_op_call *call, uint32_t loss, uint32_t chunk) {
+  enum { HIDDEN, WEIGHT, LABELS };
+  uint64_t rows = dure_operand_rows(&call->operands[HIDDEN]);
+  DURE_TRY(expect_rank(call, WEIGHT, 2));
+  DURE_TRY(expect_dimension(call, WEIGHT, 1, last_dimension(&call->operands[HIDDEN])));
+  DURE_TRY(expect_count(call, LABELS, rows));
+  output_vector(call, loss, rows);
+  output_vector(call, loss + 1, rows);
+  uint64_t shape[2] = {dure_linear_cross_entropy_chunk(rows), call->operands[WEIGHT].shape[0]};
+  dure_operand_set_shape(&call->operands[chunk], 2, shape);
+  return NULL;
+}
+
+dure_status dure_shape_linear_cross_entropy(dure_op_call *call) { return linear_cross_entropy_shapes(call, 3, 5); }
+
+dure_status dure_shape_linear_cross_entropy_gradient(dure_op_call *call) {
+  enum { HIDDEN, WEIGHT, LABELS, DLOSS, LOSS, LOG_SUM_EXP, DHIDDEN, DWEIGHT, CHUNK };
+  DURE_TRY(expect_count(call, DLOSS, 1));
+  DURE_TRY(linear_cross_entropy_shapes(call, LOSS, CHUNK));
+  output_like(call, DHIDDEN, HIDDEN);
+  output_like(call, DWEIGHT, WEIGHT);
+  return NULL;
 }
 
 dure_status dure_shape_gradient_clip(dure_op_call *call) {

@@ -10,7 +10,7 @@
 #include "runtime/hal.h"
 #include "runtime/status.h"
 
-enum { DURE_MAX_RANK = 4, DURE_MAX_OPERANDS = 10 };
+enum { DURE_MAX_RANK = 4, DURE_MAX_OPERANDS = 12 };
 
 // Labels with this value give zero loss and zero gradient.
 #define DURE_IGNORE_LABEL UINT32_MAX
@@ -76,16 +76,27 @@ typedef struct dure_activation_attributes {
   dure_activation kind;
 } dure_activation_attributes;
 
-// attention: causal softmax(q k^T * scale) v without a [T, T] matrix in memory (Dao et al. 2022, algorithm 1).
+// attention: causal softmax(score) v without a [T, T] matrix in memory (Dao et al. 2022, algorithm 1).
 //   q, y [B, T, H, D]; k, v [B, T, G, D], H a multiple of G (query head h reads key head h / (H / G));
-//   log_sum_exp [B, H, T] of the scaled scores
+//   log_sum_exp [B, H, T] of the scores of query t with each key s that it sees,
+//     score = soft_cap * tanh(q . k * scale / soft_cap) + slopes[h] * (s - t)
+//   soft_cap > 0: scores stay within it (Gemma Team 2024, section 2). 0: q . k * scale as it is.
+//   slopes [H]: a bias against distant keys (ALiBi, Press et al. 2022, section 3), added after soft-capping;
+//     a constant, without a gradient.
 //   window > 0: a query sees only its last `window` positions, itself included. 0: all.
+//   document_starts [B, T]: several documents packed into a sequence; the position at which the document of token t
+//     begins: <= t (larger counts as t) and never falling along a sequence. A query sees nothing before it:
+//     keys max(document_starts[t], t - window + 1) .. t.
+//   row_count > 0: the call covers the rows (positions) [first_row, first_row + row_count) only, of y and log_sum_exp or
+//     of dq, dk and dv; the others are left alone. For expand(), which cuts long sequences.
 // attention_gradient: dq, dk, dv from saved y and log_sum_exp (Dao et al. 2022, appendix B.2), deterministic.
 // Strided: q, k, v, dq, dk, dv (views into a fused projection); y and dy contiguous. The stride of the batch dimension
 // is T times that of the T dimension.
 typedef struct dure_attention_attributes {
   float scale;
   uint32_t window;
+  float soft_cap;
+  uint32_t first_row, row_count;
 } dure_attention_attributes;
 
 // cache_append: puts k and v of T new tokens of each sequence into the paged cache.
@@ -94,13 +105,21 @@ typedef struct dure_attention_attributes {
 //   p = positions[b] + t: block block_table[b, p / block_size], row p % block_size. Positions beyond the table are
 //   dropped.
 // attention_cached: as attention, for T queries at positions[b] + t against the cache's positions up to their own.
-//   q [B, T, H, D] strided; y [B, T, H, D] contiguous. Attributes as attention.
+//   q [B, T, H, D] strided; y [B, T, H, D] contiguous; slopes [H]. Attributes as attention, without rows.
 
 // cross_entropy: loss[r] = log_sum_exp[r] - logits[r, labels[r]], nats; log_sum_exp over the row.
 //   logits [.., V]; labels [R] (any rank, flattened); loss, log_sum_exp [R]. Ignored labels give loss 0.
 //   A label that is neither ignored nor < V yields NaN.
 // cross_entropy_gradient: logits[r, v] becomes (exp(logits[r, v] - log_sum_exp[r]) - [v == labels[r]]) * dloss[0]
 //   (zero for ignored rows); dloss [1].
+
+// linear_cross_entropy: cross_entropy of logits = hidden weight^T, made and used in chunks of rows, so that the logits
+// of a large vocabulary are never stored whole.
+//   hidden [.., C] (R rows); weight [V, C]; labels [R]; loss, log_sum_exp [R];
+//   chunk [dure_linear_cross_entropy_chunk(R), V]: logits of one chunk, in the storage type (scratch)
+// linear_cross_entropy_gradient: the same, and dhidden [.., C] and dweight [V, C] given dloss [1], either of which may
+// be absent. The chunks' parts of dweight are added in order; each addition rounds to dweight's type, so give it f32.
+uint64_t dure_linear_cross_entropy_chunk(uint64_t rows);  // a twentieth of the rows, in 64s; at least 64, if there are
 
 // The values that change with every step, uploaded as one f32 tensor `step` [DURE_STEP_COUNT].
 enum {

@@ -65,6 +65,8 @@ void dure_program_destroy(dure_program *program) {
   free(program);
 }
 
+void dure_program_block(dure_program *program, uint32_t block) { program->current_block = block; }
+
 void dure_program_scope(dure_program *program, const char *format, ...) {
   if (program_failed(program)) return;
   char text[128];
@@ -252,7 +254,8 @@ static void create_outputs(dure_program *program, dure_program_call_record *reco
 void dure_program_call(dure_program *program, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS],
                        const dure_op_attributes *attributes, uint32_t accumulate) {
   if (program_failed(program)) return;
-  dure_program_call_record record = {.op = op, .accumulate = accumulate, .scope = program->current_scope};
+  dure_program_call_record record = {
+      .op = op, .accumulate = accumulate, .scope = program->current_scope, .block = program->current_block};
   if (attributes != NULL) record.attributes = *attributes;
   memcpy(record.operands, operands, sizeof(record.operands));
   dure_op_call call = program_resolve(program, &record);
@@ -315,10 +318,16 @@ dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_act
 
 dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
                            uint32_t window) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {q, k, v};
-  dure_op_attributes attributes = {.attention = {scale, window}};
+  return dure_attention_with(program, q, k, v, scale, &(dure_attention_options){.window = window});
+}
+
+dure_tensor dure_attention_with(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
+                                const dure_attention_options *options) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {q, k, v, options->document_starts, options->slopes};
+  dure_op_attributes attributes = {
+      .attention = {.scale = scale, .window = options->window, .soft_cap = options->soft_cap}};
   dure_program_call(program, DURE_OP_attention, operands, &attributes, 0);
-  return operands[3];
+  return operands[5];
 }
 
 void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table,
@@ -329,16 +338,31 @@ void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure
 
 dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, dure_tensor key_cache, dure_tensor value_cache,
                                   dure_tensor block_table, dure_tensor positions, float scale, uint32_t window) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {q, key_cache, value_cache, block_table, positions};
-  dure_op_attributes attributes = {.attention = {scale, window}};
+  return dure_attention_cached_with(program, q, key_cache, value_cache, block_table, positions, scale,
+                                    &(dure_attention_options){.window = window});
+}
+
+dure_tensor dure_attention_cached_with(dure_program *program, dure_tensor q, dure_tensor key_cache,
+                                       dure_tensor value_cache, dure_tensor block_table, dure_tensor positions,
+                                       float scale, const dure_attention_options *options) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {q, key_cache, value_cache, block_table, positions, options->slopes};
+  dure_op_attributes attributes = {
+      .attention = {.scale = scale, .window = options->window, .soft_cap = options->soft_cap}};
   dure_program_call(program, DURE_OP_attention_cached, operands, &attributes, 0);
-  return operands[5];
+  return operands[6];
 }
 
 dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_tensor labels) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {logits, labels};
   dure_program_call(program, DURE_OP_cross_entropy, operands, NULL, 0);
   return operands[2];
+}
+
+dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight,
+                                      dure_tensor labels) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {hidden, weight, labels};
+  dure_program_call(program, DURE_OP_linear_cross_entropy, operands, NULL, 0);
+  return operands[3];
 }
 
 void dure_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate) {

@@ -34,6 +34,7 @@ typedef enum dure_lifetime {
   DURE_LIFETIME_GRADIENT,
   DURE_LIFETIME_OPTIMIZER,
   DURE_LIFETIME_CACHE,
+  DURE_LIFETIME_COUNT,
 } dure_lifetime;
 
 // ---- recording ---------------------------------------------------------------------------------------------------
@@ -45,6 +46,10 @@ DURE_MUST_CHECK dure_status dure_program_check(const dure_program *program);
 // Names the part of the model that the following calls belong to ("layer 3 attention"); copied. For messages and
 // profiles.
 void dure_program_scope(dure_program *program, const char *format, ...) DURE_PRINTF(2, 3);
+
+// Numbers the block of the model (a layer), from 1, that the following calls belong to; 0: none. What a block makes and
+// alone reads can be computed again in the backward pass instead of being kept.
+void dure_program_block(dure_program *program, uint32_t block);
 
 // A tensor that lives outside the activation arena. compile() takes its place from `places`; without one it allocates
 // zero-filled memory owned by the executable. Contiguous.
@@ -80,13 +85,28 @@ dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor we
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);
 dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
                            uint32_t window);
+// The options of attention and attention_cached that few models have; all zero: none.
+typedef struct dure_attention_options {
+  uint32_t window;
+  float soft_cap;
+  dure_tensor slopes;           // f32 [H], or absent
+  dure_tensor document_starts;  // u32 [B, T], or absent; not of attention_cached
+} dure_attention_options;
+dure_tensor dure_attention_with(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
+                                const dure_attention_options *options);
 void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table,
                        dure_tensor positions, dure_tensor key_cache, dure_tensor value_cache);
 dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, dure_tensor key_cache, dure_tensor value_cache,
                                   dure_tensor block_table, dure_tensor positions, float scale, uint32_t window);
+dure_tensor dure_attention_cached_with(dure_program *program, dure_tensor q, dure_tensor key_cache,
+                                       dure_tensor value_cache, dure_tensor block_table, dure_tensor positions,
+                                       float scale, const dure_attention_options *options);
 dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_tensor labels);  // loss [R]
-void dure_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);            // y [1]
-void dure_square_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);     // y [1]
+// The same of logits = hidden weight^T, which are never stored whole; loss [R]
+dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight,
+                                      dure_tensor labels);
+void dure_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);         // y [1]
+void dure_square_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);  // y [1]
 void dure_fill(dure_program *program, dure_tensor y, float value);
 void dure_gradient_clip(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state);
 void dure_gradient_clip_with(dure_program *program, dure_tensor square_sum, dure_tensor step, dure_tensor state,
@@ -110,15 +130,27 @@ dure_tensor dure_sample(dure_program *program, dure_tensor logits, dure_tensor s
 
 typedef struct dure_gradient_target {
   dure_tensor value;     // an external tensor (parameters are views into it, or it is the parameter)
-  dure_tensor gradient;  // external, same shape and dtype; parts that no parameter covers are left alone
+  dure_tensor gradient;  // external, same shape, any float type; parts that no parameter covers are left alone
 } dure_gradient_target;
 
-// Appends the backward pass of `loss` [R] with respect to the targets; `seed` [1] is the gradient of every element of
-// loss. accumulate: add to the targets' gradients (further micro-steps) instead of overwriting them. Overwrites logits
-// with their gradient where cross_entropy was used.
+typedef enum dure_recompute {
+  DURE_RECOMPUTE_NONE,
+  DURE_RECOMPUTE_ACTIVATIONS,  // of a block: outputs of norms, rotations and activation functions
+  DURE_RECOMPUTE_BLOCK,        // everything but its inputs
+} dure_recompute;
+
+typedef struct dure_gradient_options {
+  bool accumulate;  // add to the targets' gradients (further micro-steps) instead of overwriting them
+  dure_recompute recompute;
+  uint32_t recompute_blocks;  // of blocks 1 to this one; results are the same bits either way
+} dure_gradient_options;
+
+// Appends the backward pass of `loss` [R] with respect to the targets; `seed` f32 [1] is the gradient of every element
+// of loss. `options` may be NULL: all zero. Overwrites logits with their gradient where cross_entropy was used, and may
+// replace forward calls by ones that compute gradients at once (linear_cross_entropy).
 DURE_MUST_CHECK dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_tensor seed,
                                                   const dure_gradient_target *targets, size_t target_count,
-                                                  bool accumulate);
+                                                  const dure_gradient_options *options);
 
 // ---- compiling and running ---------------------------------------------------------------------------------------
 
@@ -154,6 +186,22 @@ DURE_MUST_CHECK dure_status dure_executable_read(dure_executable *executable, du
 DURE_MUST_CHECK dure_status dure_executable_read_later(dure_executable *executable, dure_stream *stream,
                                                        dure_tensor tensor, void *data, uint64_t size,
                                                        uint64_t *out_point);
+
+// What a program would take on a device, without allocating anything.
+typedef struct dure_program_memory {
+  uint64_t activation_bytes;                     // the arena: activations and workspaces
+  uint64_t workspace_bytes;                      // the largest workspace, within the arena
+  uint64_t external_bytes[DURE_LIFETIME_COUNT];  // of external tensors, by lifetime
+  dure_cost cost;                                // of one submission
+} dure_program_memory;
+// Fails as compile() would for kernels that are missing and tensors that do not fit a buffer.
+DURE_MUST_CHECK dure_status dure_program_measure(const dure_program *program, dure_device *device,
+                                                 dure_program_memory *out_memory);
+
+// Hands out the calls of a program, as they will be executed, with operands that have no memory. `scope` names the part
+// of the model. For estimates.
+typedef void (*dure_program_visitor)(void *context, const dure_op_call *call, const char *scope);
+void dure_program_visit(const dure_program *program, dure_program_visitor visitor, void *context);
 
 typedef struct dure_executable_memory {
   uint64_t activation_bytes, owned_external_bytes, workspace_bytes;

@@ -26,6 +26,7 @@ struct dure_program {
   char **scopes;  // scope 0 is ""
   uint32_t scope_count, scope_capacity;
   uint32_t current_scope;
+  uint32_t current_block;
   dure_code failure_code;  // the first failure; message owned
   char *failure_message;
 };

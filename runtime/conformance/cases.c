@@ -189,7 +189,8 @@ static void add_16_bit(dure_case_list *list, size_t first) {
     if (original.storage != DURE_DTYPE_NONE || !has_storage(dure_op_get(original.op), &has_others)) continue;
     original.storage = added % 2 == 0 || !fits_f16(&original) ? DURE_DTYPE_BF16 : DURE_DTYPE_F16;
     // Sums that small limits cut into parts are rounded after each part.
-    original.others_are_f32 = has_others && (added % 4 < 2 || original.profile != DURE_PROFILE_NORMAL);
+    original.others_are_f32 =
+        has_others && (added % 4 < 2 || original.profile != DURE_PROFILE_NORMAL || original.sums_over_chunks);
     if (!shares_consistently(&original)) continue;
     dure_case_copy(list, &original, "%s%s", dure_dtype_name(original.storage), original.others_are_f32 ? "+f32" : "");
     added++;

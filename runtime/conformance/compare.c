@@ -54,6 +54,8 @@ static storage_rounding rounding_of(dure_dtype dtype) {
   return (storage_rounding){0, 0, (double)INFINITY};
 }
 
+static double storage_unit(const dure_case *c) { return rounding_of(c->storage).relative; }
+
 // An exact result, as its type holds it.
 static float as_stored(dure_dtype dtype, float value) {
   uint16_t bits;
@@ -81,6 +83,7 @@ static element_error compare_element(const dure_case *c, dure_dtype dtype, float
   double tolerance = (lambda * sqrt(c->reduction) + c->roundings) * unit_roundoff *
                          (isfinite(magnitude) ? magnitude : fabs((double)expected)) +
                      underflow;
+  tolerance += storage_unit(c) * c->storage_roundings * (isfinite(magnitude) ? magnitude : fabs((double)expected));
   tolerance += storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
   return (element_error){difference / tolerance, tolerance};
 }

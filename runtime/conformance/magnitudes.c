@@ -8,6 +8,7 @@
 
 #include "runtime/conformance/attention_magnitudes.h"
 #include "runtime/conformance/case_data.h"
+#include "runtime/conformance/linear_loss_magnitudes.h"
 #include "runtime/reference/reference.h"
 
 // ---- sums of products: the op over absolute values --------------------------------------------------------------
@@ -193,6 +194,8 @@ static const magnitude_rule rules[DURE_OP_COUNT] = {
     [DURE_OP_attention_cached] = dure_attention_cached_magnitudes,
     [DURE_OP_cross_entropy] = cross_entropy_magnitudes,
     [DURE_OP_cross_entropy_gradient] = cross_entropy_gradient_magnitudes,
+    [DURE_OP_linear_cross_entropy] = dure_linear_loss_magnitudes,
+    [DURE_OP_linear_cross_entropy_gradient] = dure_linear_loss_magnitudes,
     [DURE_OP_gradient_clip] = gradient_clip_magnitudes,
     [DURE_OP_adamw] = adamw_magnitudes,
 };

@@ -27,7 +27,7 @@ dure_status dure_reference_copy(const dure_op_call *call) {
     uint64_t count = chunk_at(first, element_count);
     double values[CHUNK];
     dure_reference_load(x, first, count, values);
-    dure_reference_store(y, first, count, values, false);
+    dure_reference_store(y, first, count, values, dure_reference_accumulates(call, 1));
   }
   return NULL;
 }

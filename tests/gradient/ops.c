@@ -78,6 +78,24 @@ static dure_tensor build_attention_window(problem_build *b) {
   return problem_weigh(b, dure_attention(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0.6f, 3));
 }
 
+static dure_tensor build_attention_soft_cap(problem_build *b) {
+  const dure_attention_options options = {.soft_cap = 1.5f};
+  return problem_weigh(b, dure_attention_with(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0.6f, &options));
+}
+static dure_tensor build_attention_slopes(problem_build *b) {
+  const dure_attention_options options = {.slopes = b->inputs[3]};
+  return problem_weigh(b, dure_attention_with(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0.6f, &options));
+}
+static dure_tensor build_attention_documents(problem_build *b) {
+  const dure_attention_options options = {.document_starts = b->inputs[3]};
+  return problem_weigh(b, dure_attention_with(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0.6f, &options));
+}
+static dure_tensor build_attention_options(problem_build *b) {
+  const dure_attention_options options = {
+      .window = 4, .soft_cap = 1.5f, .document_starts = b->inputs[3], .slopes = b->inputs[4]};
+  return problem_weigh(b, dure_attention_with(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0.6f, &options));
+}
+
 // q, k and v as parts of one projection [B = 2, T = 4, (H + 2 G) D], H = 4, G = 2, D = 3
 static dure_tensor build_attention_fused(problem_build *b) {
   enum { B = 2, T = 4, H = 4, G = 2, D = 3, WIDTH = (H + 2 * G) * D };
@@ -100,10 +118,24 @@ static dure_tensor build_cross_entropy(
   return dure_cross_entropy(b->program, logits, b->inputs[2]);
 }
 
+static dure_tensor build_linear_cross_entropy(problem_build *b) {
+  return dure_linear_cross_entropy(b->program, b->inputs[0], b->inputs[1], b->inputs[2]);
+}
+
+// The weight has a second gradient, by way of hidden.
+static dure_tensor build_linear_cross_entropy_tied(problem_build *b) {
+  dure_tensor doubled = dure_add(b->program, b->inputs[0], b->inputs[0]);
+  return dure_linear_cross_entropy(b->program, doubled, b->inputs[0], b->inputs[1]);
+}
+
 #define VALUES(name, dimensions, ...)                               \
   {                                                                 \
     .label = (name), .rank = (dimensions), .shape = { __VA_ARGS__ } \
   }
+#define CONSTANTS(name, dimensions, ...) \
+  { .label = (name), .rank = (dimensions), .shape = {__VA_ARGS__}, .is_constant = true }
+#define DOCUMENTS(name, dimensions, ...) \
+  { .label = (name), .rank = (dimensions), .shape = {__VA_ARGS__}, .index_limit = 1, .counts_up = true }
 #define WIDE_VALUES(name, dimensions, ...) \
   { .label = (name), .rank = (dimensions), .shape = {__VA_ARGS__}, .scale = 2 }
 #define AROUND_ZERO(name, dimensions, ...) \
@@ -183,6 +215,23 @@ static const problem problems[] = {
      DURE_OP_attention,
      {VALUES("q", 4, 1, 7, 2, 3), VALUES("k", 4, 1, 7, 1, 3), VALUES("v", 4, 1, 7, 1, 3)},
      build_attention_window},
+    {"attention with a soft cap",
+     DURE_OP_attention,
+     {VALUES("q", 4, 1, 5, 2, 3), VALUES("k", 4, 1, 5, 2, 3), VALUES("v", 4, 1, 5, 2, 3)},
+     build_attention_soft_cap},
+    {"attention with slopes",
+     DURE_OP_attention,
+     {VALUES("q", 4, 1, 5, 4, 3), VALUES("k", 4, 1, 5, 2, 3), VALUES("v", 4, 1, 5, 2, 3), CONSTANTS("slopes", 1, 4)},
+     build_attention_slopes},
+    {"attention within documents",
+     DURE_OP_attention,
+     {VALUES("q", 4, 2, 5, 2, 3), VALUES("k", 4, 2, 5, 1, 3), VALUES("v", 4, 2, 5, 1, 3), DOCUMENTS("starts", 2, 2, 5)},
+     build_attention_documents},
+    {"attention with everything",
+     DURE_OP_attention,
+     {VALUES("q", 4, 1, 7, 2, 3), VALUES("k", 4, 1, 7, 1, 3), VALUES("v", 4, 1, 7, 1, 3), DOCUMENTS("starts", 2, 1, 7),
+      CONSTANTS("slopes", 1, 2)},
+     build_attention_options},
     {"attention on views of one projection",
      DURE_OP_attention,
      {VALUES("x", 3, 2, 4, 5), VALUES("w", 2, 5, 24), VALUES("bias", 1, 24)},
@@ -196,6 +245,18 @@ static const problem problems[] = {
      DURE_OP_cross_entropy,
      {VALUES("x", 3, 2, 3, 4), VALUES("w", 2, 4, 7), LABELS(7, "labels", 2, 2, 3)},
      build_cross_entropy},
+    {"linear_cross_entropy",
+     DURE_OP_linear_cross_entropy,
+     {VALUES("hidden", 3, 2, 3, 4), VALUES("w", 2, 7, 4), LABELS(7, "labels", 2, 2, 3)},
+     build_linear_cross_entropy},
+    {"linear_cross_entropy in several chunks",
+     DURE_OP_linear_cross_entropy,
+     {VALUES("hidden", 2, 130, 2), VALUES("w", 2, 3, 2), LABELS(3, "labels", 1, 130)},
+     build_linear_cross_entropy},
+    {"linear_cross_entropy, hidden made of the weight",
+     DURE_OP_linear_cross_entropy,
+     {VALUES("w", 2, 7, 4), LABELS(7, "labels", 1, 7)},
+     build_linear_cross_entropy_tied},
 };
 enum { problem_count = sizeof(problems) / sizeof(problems[0]) };
 

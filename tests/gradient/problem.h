@@ -23,6 +23,8 @@ typedef struct problem_input {
   uint64_t shape[DURE_MAX_RANK];
   uint64_t index_limit;  // 0: f64, standard normal times `scale` (0: 1); else u32 below this, not differentiated
   bool with_ignored;     // of indices: every third is DURE_IGNORE_LABEL
+  bool is_constant;      // of f64: no gradient is asked for
+  bool counts_up;        // of indices: 0, 0, 2, 2, 4, 4, .. along the last dimension: documents of two tokens
   double scale;
   bool away_from_zero;  // at least 0.1: a function has a kink there
 } problem_input;
@@ -75,7 +77,7 @@ static inline uint64_t input_count(const problem_input *input) {
 }
 
 static inline bool is_differentiated(const problem_input *input) {
-  return input->label != NULL && input->index_limit == 0;
+  return input->label != NULL && input->index_limit == 0 && !input->is_constant;
 }
 
 // The input's contents: doubles or u32s. Released with free().
@@ -93,6 +95,7 @@ static inline void *input_values(const problem_input *input, uint32_t stream) {
       dure_random_words(PROBLEM_SEED, 0, stream, i, words);
       bool ignored = input->with_ignored && i % 3 == 1;
       ((uint32_t *)values)[i] = ignored ? DURE_IGNORE_LABEL : words[0] % (uint32_t)input->index_limit;
+      if (input->counts_up) ((uint32_t *)values)[i] = (uint32_t)(i % input->shape[input->rank - 1] / 2 * 2);
     }
   }
   return values;
@@ -107,7 +110,7 @@ static inline problem_run compile_problem(const problem *p, dure_device *device,
   size_t target_count = 0;
   for (uint32_t i = 0; i < PROBLEM_INPUTS && p->inputs[i].label != NULL; i++) {
     const problem_input *input = &p->inputs[i];
-    dure_dtype dtype = is_differentiated(input) ? DURE_DTYPE_F64 : DURE_DTYPE_U32;
+    dure_dtype dtype = input->index_limit == 0 ? DURE_DTYPE_F64 : DURE_DTYPE_U32;
     run.build.inputs[i] =
         dure_tensor_external(program, input->label, dtype, input->rank, input->shape, DURE_LIFETIME_PARAMETER);
     if (options == NULL || !is_differentiated(input)) continue;
@@ -119,7 +122,8 @@ static inline problem_run compile_problem(const problem *p, dure_device *device,
   run.loss_count = dure_tensor_element_count(program, run.loss);
   if (options != NULL) {
     run.seed = dure_tensor_external(program, "seed", DURE_DTYPE_F64, 2, (uint64_t[]){1, 1}, DURE_LIFETIME_INPUT);
-    expect_success(dure_program_gradient(program, run.loss, run.seed, targets, target_count, options->accumulate));
+    expect_success(dure_program_gradient(program, run.loss, run.seed, targets, target_count,
+                                         &(dure_gradient_options){.accumulate = options->accumulate}));
   }
   expect_success(
       dure_program_compile(program, device, NULL, 0, &(dure_compile_options){.label = p->name}, &run.executable));
@@ -130,7 +134,7 @@ static inline problem_run compile_problem(const problem *p, dure_device *device,
 
 static inline void write_inputs(const problem *p, const problem_run *run, dure_stream *stream, void *const *values) {
   for (uint32_t i = 0; i < PROBLEM_INPUTS && p->inputs[i].label != NULL; i++) {
-    uint64_t size = input_count(&p->inputs[i]) * (is_differentiated(&p->inputs[i]) ? sizeof(double) : sizeof(uint32_t));
+    uint64_t size = input_count(&p->inputs[i]) * (p->inputs[i].index_limit == 0 ? sizeof(double) : sizeof(uint32_t));
     expect_success(dure_executable_write(run->executable, stream, run->build.inputs[i], values[i], size));
   }
   if (run->build.weights.index == 0) return;

@@ -88,7 +88,7 @@ START_TEST(a_loss_of_one_element_takes_a_seed_of_any_rank) {
   dure_tensor seed = dure_tensor_external(program, "seed", DURE_DTYPE_F32, 1, &one_shape, DURE_LIFETIME_INPUT);
   dure_tensor loss = dure_matmul(program, w, w, DURE_ABSENT, false, true);  // [1, 1]
   dure_gradient_target target = {w, dw};
-  dure_status status = dure_program_gradient(program, loss, seed, &target, 1, false);
+  dure_status status = dure_program_gradient(program, loss, seed, &target, 1, NULL);
   ck_assert_msg(status == NULL, "%s", dure_status_message(status));
   dure_executable *executable = compile(program);
   float w_data[3] = {1, 2, 3}, seed_data = 0.5f, found[3];
@@ -113,7 +113,7 @@ START_TEST(views_of_one_tensor_and_repeated_use_get_their_gradients) {
               right = dure_tensor_view(program, copy, 2, shape, stride, 2);
   dure_tensor product = dure_matmul(program, left, right, DURE_ABSENT, false, false);
   dure_gradient_target target = {w, dw};
-  dure_status status = dure_program_gradient(program, product, one, &target, 1, false);
+  dure_status status = dure_program_gradient(program, product, one, &target, 1, NULL);
   ck_assert_msg(status == NULL, "%s", dure_status_message(status));
   dure_executable *executable = compile(program);
   float w_data[8] = {1, 2, 3, 4, 5, 6, 7, 8}, seed = 1, found[8];
@@ -142,7 +142,8 @@ START_TEST(a_second_micro_step_adds_to_the_gradient) {
   dure_tensor square = dure_matmul(program, w, w, DURE_ABSENT, false, true);
   (void)shape;
   dure_gradient_target target = {w, dw};
-  ck_assert_ptr_null(dure_program_gradient(program, square, one, &target, 1, true));
+  ck_assert_ptr_null(
+      dure_program_gradient(program, square, one, &target, 1, &(dure_gradient_options){.accumulate = true}));
   dure_executable *executable = compile(program);
   ck_assert_ptr_null(dure_executable_write(executable, stream, w, w_data, sizeof(w_data)));
   ck_assert_ptr_null(dure_executable_write(executable, stream, one, &seed, sizeof(seed)));

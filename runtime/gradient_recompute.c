@@ -1,0 +1,144 @@
+// Recomputation: activations that the backward pass needs but that were not kept are computed again, block by block
+// (Chen et al. 2016, "Training deep nets with sublinear memory cost", section 4).
+//
+// Only what was made and read within one block of the model can be dropped; a block's inputs are kept. Calls are
+// repeated when a rule first asks for one of their results, so each block's activations live only while its own
+// backward pass runs.
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/gradient_internal.h"
+
+// ---- what is dropped -------------------------------------------------------------------------------------------
+
+// Ops that cost next to nothing beside the matmuls around them, and whose inputs are kept anyway.
+static bool is_cheap_to_repeat(const dure_program_call_record *call) {
+  switch (call->op) {
+    case DURE_OP_layer_norm:
+    case DURE_OP_activation: return true;
+    default: return false;
+  }
+}
+
+static bool is_read_within_its_block(const dure_gradient *gradient, const root_state *root) {
+  if (root->producer == GRADIENT_NO_CALL || root->reader_count == 0) return false;
+  uint32_t block = gradient->program->calls[root->producer].block;
+  return block > 0 && block <= gradient->options.recompute_blocks && root->first_block == block &&
+         root->last_block == block;
+}
+
+void gradient_choose_dropped(dure_gradient *gradient) {
+  const dure_program *program = gradient->program;
+  if (gradient->options.recompute == DURE_RECOMPUTE_NONE) return;
+  for (uint32_t i = 1; i < gradient->root_count; i++) {
+    root_state *root = &gradient->roots[i];
+    if (program->values[i].root != i || program->values[i].is_external) continue;
+    if (!is_read_within_its_block(gradient, root)) continue;
+    const dure_program_call_record *producer = &program->calls[root->producer];
+    bool is_main_output = producer->operands[dure_op_get(producer->op)->input_count].index == i;
+    root->is_dropped =
+        gradient->options.recompute == DURE_RECOMPUTE_BLOCK || (is_main_output && is_cheap_to_repeat(producer));
+  }
+}
+
+// ---- computing again -------------------------------------------------------------------------------------------
+
+static bool remember_stand_in(dure_gradient *gradient, uint32_t root, uint32_t original) {
+  if (gradient->stand_in_count == gradient->stand_in_capacity) {
+    uint32_t capacity = gradient->stand_in_capacity == 0 ? 64 : 2 * gradient->stand_in_capacity;
+    gradient_stand_in *grown = realloc(gradient->stand_ins, capacity * sizeof(*grown));
+    if (grown == NULL) return false;
+    gradient->stand_ins = grown;
+    gradient->stand_in_capacity = capacity;
+  }
+  gradient->stand_ins[gradient->stand_in_count++] = (gradient_stand_in){root, original};
+  return true;
+}
+
+// `tensor` as a view of another root of the same shape.
+static dure_tensor same_view(dure_program *program, dure_tensor tensor, dure_tensor root) {
+  program_value value = program->values[tensor.index];
+  if (value.root == tensor.index) return root;
+  return dure_tensor_view(program, root, value.rank, value.shape, value.stride, value.offset);
+}
+
+// A new root for one output of a repeated call. Outputs that were kept get one too: nothing writes a value twice.
+static dure_tensor new_output(dure_gradient *gradient, dure_tensor output) {
+  dure_program *program = gradient->program;
+  uint32_t index = program->values[output.index].root;
+  program_value value = program->values[index];
+  dure_tensor root = dure_tensor_temporary(program, value.label, value.dtype, value.rank, value.shape);
+  if (program_failed(program)) return DURE_ABSENT;
+  if (gradient->roots[index].is_dropped) {
+    gradient->roots[index].again = root;
+    if (!remember_stand_in(gradient, root.index, index)) gradient->out_of_memory = true;
+  }
+  return same_view(program, output, root);
+}
+
+static void repeat_call(dure_gradient *gradient, uint32_t index) {
+  dure_program *program = gradient->program;
+  dure_program_call_record call = program->calls[index];  // a copy: recording moves the array
+  const dure_op_row *row = dure_op_get(call.op);
+  for (uint32_t i = 0; i < row->input_count; i++) call.operands[i] = gradient_recomputed(gradient, call.operands[i]);
+  for (uint32_t i = row->input_count; i < row->operand_count; i++) {
+    if (call.operands[i].index != 0) call.operands[i] = new_output(gradient, call.operands[i]);
+  }
+  if (program_failed(program)) return;
+  uint32_t scope = program->current_scope;
+  dure_program_scope(program, "%s again", program->scopes[call.scope]);
+  dure_program_call(program, call.op, call.operands, &call.attributes, call.accumulate);
+  program->current_scope = scope;
+}
+
+dure_tensor gradient_recomputed(dure_gradient *gradient, dure_tensor tensor) {
+  const dure_program *program = gradient->program;
+  if (tensor.index == 0 || program_failed(program)) return tensor;
+  uint32_t index = program->values[tensor.index].root;
+  if (index >= gradient->root_count || !gradient->roots[index].is_dropped) return tensor;
+  if (gradient->roots[index].again.index == 0) repeat_call(gradient, gradient->roots[index].producer);
+  if (program_failed(program)) return tensor;
+  return same_view(gradient->program, tensor, gradient->roots[index].again);
+}
+
+// ---- what nothing reads ----------------------------------------------------------------------------------------
+
+// Whether a later call reads the root: by value index.
+static bool writes_something_read(const dure_program *program, const dure_program_call_record *call,
+                                  const bool *is_read) {
+  const dure_op_row *row = dure_op_get(call->op);
+  for (uint32_t i = row->input_count; i < row->operand_count; i++) {
+    if (call->operands[i].index == 0) continue;
+    uint32_t root = program->values[call->operands[i].index].root;
+    if (program->values[root].is_external || is_read[root]) return true;
+  }
+  return false;
+}
+
+void gradient_remove_unread(dure_gradient *gradient) {
+  dure_program *program = gradient->program;
+  bool *is_read = calloc(program->value_count, sizeof(*is_read));
+  bool *is_kept = calloc((size_t)program->call_count + 1, sizeof(*is_kept));
+  if (is_read == NULL || is_kept == NULL) {
+    gradient->out_of_memory = true;
+    free(is_read);
+    free(is_kept);
+    return;
+  }
+  for (uint32_t c = program->call_count; c-- > gradient->call_count;) {
+    const dure_program_call_record *call = &program->calls[c];
+    const dure_op_row *row = dure_op_get(call->op);
+    is_kept[c] = writes_something_read(program, call, is_read);
+    for (uint32_t i = 0; is_kept[c] && i < row->operand_count; i++) {
+      bool reads = (row->operands[i].access & DURE_READ) != 0 || (call->accumulate >> i & 1u) != 0;
+      if (reads && call->operands[i].index != 0) is_read[program->values[call->operands[i].index].root] = true;
+    }
+  }
+  uint32_t kept = gradient->call_count;
+  for (uint32_t c = gradient->call_count; c < program->call_count; c++) {
+    if (is_kept[c]) program->calls[kept++] = program->calls[c];
+  }
+  program->call_count = kept;
+  free(is_read);
+  free(is_kept);
+}
