@@ -41,10 +41,12 @@ static void add_matmuls(dure_case_list *list, uint64_t scale) {
 static void add_attention(dure_case_list *list, dure_op op, uint64_t B, uint64_t T, uint64_t H, uint64_t D) {
   dure_case *c = dure_case_add(list, op, "b=%llu,t=%llu,h=%llu,d=%llu", (number)B, (number)T, (number)H, (number)D);
   c->attributes.attention.scale = (float)(1 / sqrt((double)D));
-  for (uint32_t i = 0; i < 4; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(B, T, H, D));
-  dure_case_tensor(c, 4, 3, DURE_SHAPE(B, H, T));
+  enum { Q, V = 2, Y = 5, LOG_SUM_EXP, DY, DV = 10 };
+  for (uint32_t i = Q; i <= V; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(B, T, H, D));
+  dure_case_tensor(c, Y, 4, DURE_SHAPE(B, T, H, D));
+  dure_case_tensor(c, LOG_SUM_EXP, 3, DURE_SHAPE(B, H, T));
   if (op == DURE_OP_attention) return;
-  for (uint32_t i = 5; i < 9; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(B, T, H, D));
+  for (uint32_t i = DY; i <= DV; i++) dure_case_tensor(c, i, 4, DURE_SHAPE(B, T, H, D));
 }
 
 static void add_cache(dure_case_list *list, uint64_t H, uint64_t D, uint64_t length) {
@@ -66,7 +68,7 @@ static void add_cache(dure_case_list *list, uint64_t H, uint64_t D, uint64_t len
   table->generator = DURE_GENERATE_PERMUTED;
   table->limit = blocks;
   dure_case_list_values(dure_case_tensor(c, 4, 1, &one), 1, (const double[]){(double)(length - 1)});
-  dure_case_tensor(c, 5, 4, DURE_SHAPE(1, 1, H, D));
+  dure_case_tensor(c, 6, 4, DURE_SHAPE(1, 1, H, D));
 }
 
 static void add_embeddings(dure_case_list *list, uint64_t V, uint64_t C, uint64_t R) {

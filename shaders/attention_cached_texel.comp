@@ -10,32 +10,25 @@
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_shuffle : require
-#include "math.glsl"
+#include "attention_cached.glsl"
 
-#define UNROLL [[unroll]]
 #define LANES 8
 #define KEYS 2  // of a lane in one turn
 layout(local_size_x = LANES) in;
-layout(push_constant) uniform Push {
-  uint T, H, G, D;
-  uint window;  // 0: all earlier positions
-  float scale;
-  uint q_t, q_h;
-  uint blocks, block_size, blocks_per_sequence;
-  uint q_offset, key_cache_offset, value_cache_offset, block_table_offset, positions_offset, y_offset;
-};
 layout(set = 0, binding = 0) uniform textureBuffer q;
 layout(set = 0, binding = 1) uniform textureBuffer k;                        // [blocks, block_size, G, D]
 layout(set = 0, binding = 2) uniform textureBuffer v;
 layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
 layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
-layout(set = 0, binding = 5) buffer Y { vec4 y[]; };
+layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
+layout(set = 0, binding = 6) buffer Y { vec4 y[]; };
 
 void main() {
   const uint lane = gl_SubgroupInvocationID, t = gl_WorkGroupID.x, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
   const uint g = h / (H / G), capacity = block_size * blocks_per_sequence;
   const uint position = positions[positions_offset + b] + t;
-  const uint begin = window > 0 && position + 1 > window ? position + 1 - window : 0;
+  const uint begin = first_key(position);
+  const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
   const uint end = min(position, capacity - 1) + 1;
 
   vec4 query[HEAD / 4], result[HEAD / 4];
@@ -61,7 +54,7 @@ void main() {
         const vec4 values = texelFetch(k, seen[i] ? int((key_cache_offset + row[i]) / 4 + c) : -1);
         UNROLL for (int e = 0; e < 4; e++) score[i] = fma(query[c][e], values[e], score[i]);
       }
-      score[i] *= scale;
+      score[i] = attention_score(score[i], slope, float(position) - float(key));
       highest = seen[i] ? max(highest, score[i]) : highest;
     }
     const float rescale = exponential(maximum - highest);

@@ -1,8 +1,8 @@
 // attention_gradient for any head size up to 256, any strides and offsets, any subgroup size (Dao et al. 2022, appendix
-// B.2), in two passes, each without atomics: KEYS_PASS off: dq and delta, for a few queries a workgroup; KEYS_PASS on: dk
-// and dv, for a few keys a workgroup.
+// B.2), in two passes, each without atomics: KEYS_PASS off: dq, for a few queries a workgroup; KEYS_PASS on: dk and dv, for
+// a few keys a workgroup. delta comes from attention_delta.comp.
 //
-//   p = exp(scale q.k - log_sum_exp)   dp = dy.v   delta = dy.y   ds = scale p (dp - delta)
+//   p = exp(score - log_sum_exp)       dp = dy.v   delta = dy.y   ds = p (dp - delta) dscore / d(q.k)
 //   dq = sum over keys of ds k         dk = sum over queries of ds q          dv = sum over queries of p dy
 //
 // A workgroup of 64 keeps OWN rows (queries, or keys) in shared memory and goes through the other side's rows 64 at a
@@ -20,14 +20,14 @@ layout(set = 0, binding = 1) readonly buffer K { float k[]; };
 layout(set = 0, binding = 2) readonly buffer V { float v[]; };
 layout(set = 0, binding = 3) readonly buffer LogSumExp { float log_sum_exp[]; };
 layout(set = 0, binding = 4) readonly buffer DY { float dy[]; };
-#ifdef KEYS_PASS
 layout(set = 0, binding = 5) readonly buffer Delta { float delta[]; };
-layout(set = 0, binding = 6) buffer DK { float dk[]; };
-layout(set = 0, binding = 7) buffer DV { float dv[]; };
+layout(set = 0, binding = 6) readonly buffer DocumentStarts { uint document_starts[]; };
+layout(set = 0, binding = 7) readonly buffer Slopes { float slopes[]; };
+#ifdef KEYS_PASS
+layout(set = 0, binding = 8) buffer DK { float dk[]; };
+layout(set = 0, binding = 9) buffer DV { float dv[]; };
 #else
-layout(set = 0, binding = 5) readonly buffer Y { float y[]; };
-layout(set = 0, binding = 6) buffer DQ { float dq[]; };
-layout(set = 0, binding = 7) buffer Delta { float delta[]; };
+layout(set = 0, binding = 8) buffer DQ { float dq[]; };
 #endif
 
 #define WIDTH 64
@@ -46,7 +46,8 @@ uint at_dy(uint b, uint t, uint h) { return dy_offset + ((b * T + t) * H + h) * 
 uint at_sum(uint b, uint t, uint h) { return (b * H + h) * T + t; }
 
 void main() {
-  const uint lane = gl_LocalInvocationIndex, b = gl_WorkGroupID.z, t0 = gl_WorkGroupID.x * OWN;
+  const uint lane = gl_LocalInvocationIndex, b = gl_WorkGroupID.z, t0 = first_row + gl_WorkGroupID.x * OWN;
+  const uint past = min(t0 + OWN, end_row);  // of the own rows
   const uint queries_per_key = H / G;
   float sum_a[OWN][PARTS], sum_b[OWN][PARTS];
   UNROLL for (int i = 0; i < OWN; i++)
@@ -55,34 +56,31 @@ void main() {
 #ifdef KEYS_PASS
   const uint g = gl_WorkGroupID.y;
   UNROLL for (int i = 0; i < OWN; i++) {
-    const uint t = min(t0 + i, T - 1);
+    const uint t = min(t0 + i, past - 1);
     for (uint d = lane; d < D; d += WIDTH) {
       own_a[i][d] = k[at_k(b, t, g) + d];
       own_b[i][d] = v[at_v(b, t, g) + d];
     }
   }
-  const uint last = min(t0 + OWN, T) - 1;
-  const uint begin = t0, end = window > 0 ? min(T, last + window) : T;  // of the queries that see any of these keys
+  const uint begin = t0, end = window > 0 ? min(T, past - 1 + window) : T;  // of the queries that see any of these keys
   for (uint h = g * queries_per_key; h < (g + 1) * queries_per_key; h++) {
+    const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
 #else
   const uint h = gl_WorkGroupID.y, g = h / queries_per_key;
+  const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
   float own_log_sum_exp[OWN], own_delta[OWN];
+  uint first[OWN];  // key that each of the queries sees
   UNROLL for (int i = 0; i < OWN; i++) {
-    const uint t = min(t0 + i, T - 1);
+    const uint t = min(t0 + i, past - 1);
     for (uint d = lane; d < D; d += WIDTH) {
       own_a[i][d] = q[at_q(b, t, h) + d];
       own_b[i][d] = dy[at_dy(b, t, h) + d];
     }
     own_log_sum_exp[i] = log_sum_exp[log_sum_exp_offset + at_sum(b, t, h)];
-    own_delta[i] = 0;
+    own_delta[i] = delta[delta_offset + at_sum(b, t, h)];
+    first[i] = first_key(t, HAS_DOCUMENTS ? document_starts[document_starts_offset + b * T + t] : 0);
   }
-  barrier();
-  UNROLL for (int i = 0; i < OWN; i++) {
-    const uint row = y_offset + ((b * T + min(t0 + i, T - 1)) * H + h) * D;
-    for (uint d = 0; d < D; d++) own_delta[i] = fma(own_b[i][d], y[row + d], own_delta[i]);
-    if (lane == 0 && t0 + i < T) delta[delta_offset + at_sum(b, t0 + i, h)] = own_delta[i];
-  }
-  const uint begin = first_key(t0), end = min(t0 + OWN, T);  // of the keys that any of these queries sees
+  const uint begin = first[0], end = past;  // of the keys that any of these queries sees
   {
 #endif
     for (uint other0 = begin; other0 < end; other0 += WIDTH) {
@@ -109,16 +107,21 @@ void main() {
         }
       }
 #ifdef KEYS_PASS
-      const uint of = at_sum(b, min(other, T - 1), h);
+      const uint t = min(other, T - 1), of = at_sum(b, t, h);
+      const uint first = first_key(t, HAS_DOCUMENTS ? document_starts[document_starts_offset + b * T + t] : 0);
       const float other_log_sum_exp = log_sum_exp[log_sum_exp_offset + of], other_delta = delta[delta_offset + of];
 #endif
       UNROLL for (int i = 0; i < OWN; i++) {
+        const float own = float(t0 + i);
+        float derivative;
 #ifdef KEYS_PASS
-        const bool is_seen = other < end && sees(other, t0 + i);
-        const float p = exponential(score[i] * scale - other_log_sum_exp), ds = scale * p * (dp[i] - other_delta);
+        const bool is_seen = other < end && t0 + i >= first && t0 + i <= other;
+        const float value = attention_score(score[i], slope, float(other) - own, derivative);
+        const float p = exponential(value - other_log_sum_exp), ds = derivative * p * (dp[i] - other_delta);
 #else
-        const bool is_seen = other < end && sees(t0 + i, other);
-        const float p = exponential(score[i] * scale - own_log_sum_exp[i]), ds = scale * p * (dp[i] - own_delta[i]);
+        const bool is_seen = other < end && other >= first[i] && other <= t0 + i;
+        const float value = attention_score(score[i], slope, own - float(other), derivative);
+        const float p = exponential(value - own_log_sum_exp[i]), ds = derivative * p * (dp[i] - own_delta[i]);
 #endif
         weight_p[i][lane] = p;
         weight_ds[i][lane] = ds;
@@ -153,12 +156,12 @@ void main() {
   UNROLL for (int i = 0; i < OWN; i++) {
     UNROLL for (int e = 0; e < PARTS; e++) {
       const uint d = e * WIDTH + lane, t = t0 + i;
-      if (d < D && t < T) {
+      if (d < D && t < past) {
 #ifdef KEYS_PASS
-        dk[dk_offset + (b * T + t) * dk_t + g * dk_h + d] = sum_a[i][e];
-        dv[dv_offset + (b * T + t) * dv_t + g * dv_h + d] = sum_b[i][e];
+        dk[out_offset + (b * T + t) * out_t + g * out_h + d] = sum_a[i][e];
+        dv[second_offset + (b * T + t) * second_t + g * second_h + d] = sum_b[i][e];
 #else
-        dq[dq_offset + (b * T + t) * dq_t + h * dq_h + d] = sum_a[i][e];
+        dq[out_offset + (b * T + t) * out_t + h * out_h + d] = sum_a[i][e];
 #endif
       }
     }

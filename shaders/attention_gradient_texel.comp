@@ -1,7 +1,7 @@
 // attention_gradient for software drivers whose subgroups are 8 lanes of a CPU's vector (Dao et al. 2022, appendix B.2), in
-// two passes, each without atomics: KEYS_PASS off: dq and delta; on: dk and dv.
+// two passes, each without atomics: KEYS_PASS off: dq; on: dk and dv. delta comes from attention_delta.comp.
 //
-//   p = exp(scale q.k - log_sum_exp)   dp = dy.v   delta = dy.y   ds = scale p (dp - delta)
+//   p = exp(score - log_sum_exp)       dp = dy.v   delta = dy.y   ds = p (dp - delta) dscore / d(q.k)
 //   dq = sum over keys of ds k         dk = sum over queries of ds q          dv = sum over queries of p dy
 //
 // As in attention_texel.comp a lane owns OWN rows of one head, whole (queries, or keys), and the other side's rows come 8
@@ -25,18 +25,18 @@ layout(set = 0, binding = 1) uniform textureBuffer k;
 layout(set = 0, binding = 2) uniform textureBuffer v;
 layout(set = 0, binding = 3) readonly buffer LogSumExp { float log_sum_exp[]; };
 layout(set = 0, binding = 4) uniform textureBuffer dy;
-#ifdef KEYS_PASS
 layout(set = 0, binding = 5) readonly buffer Delta { float delta[]; };
-layout(set = 0, binding = 6) buffer DK { vec4 dk[]; };
-layout(set = 0, binding = 7) buffer DV { vec4 dv[]; };
+layout(set = 0, binding = 6) readonly buffer DocumentStarts { uint document_starts[]; };
+layout(set = 0, binding = 7) readonly buffer Slopes { float slopes[]; };
+#ifdef KEYS_PASS
+layout(set = 0, binding = 8) buffer DK { vec4 dk[]; };
+layout(set = 0, binding = 9) buffer DV { vec4 dv[]; };
 #define OWN_A k
 #define OWN_B v
 #define OTHER_A q
 #define OTHER_B dy
 #else
-layout(set = 0, binding = 5) uniform textureBuffer y;
-layout(set = 0, binding = 6) buffer DQ { vec4 dq[]; };
-layout(set = 0, binding = 7) buffer Delta { float delta[]; };
+layout(set = 0, binding = 8) buffer DQ { vec4 dq[]; };
 #define OWN_A q
 #define OWN_B dy
 #define OTHER_A k
@@ -54,23 +54,25 @@ void main() {
   const uint lane = gl_SubgroupInvocationID, b = gl_WorkGroupID.z;
   const uint queries_per_key = H / G;
 #ifdef KEYS_PASS
-  const uint t0 = gl_WorkGroupID.x * (LANES * OWN), g = gl_WorkGroupID.y, own_head = g;
+  const uint t0 = first_row + gl_WorkGroupID.x * (LANES * OWN), g = gl_WorkGroupID.y, own_head = g;
 #else
-  const uint t0 = (gl_NumWorkGroups.x - 1 - gl_WorkGroupID.x) * (LANES * OWN), h = gl_WorkGroupID.y, own_head = h;
-  const uint g = h / queries_per_key;
+  const uint t0 = first_row + (gl_NumWorkGroups.x - 1 - gl_WorkGroupID.x) * (LANES * OWN);
+  const uint h = gl_WorkGroupID.y, own_head = h, g = h / queries_per_key;
+  const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
   float own_log_sum_exp[OWN], own_delta[OWN];
+  uint first[OWN];  // key that each of the queries sees
 #endif
+  const uint past = min(t0 + LANES * OWN, end_row);  // of the own rows
   vec4 own_a[OWN][HEAD / 4], own_b[OWN][HEAD / 4], sum_a[OWN][HEAD / 4];
 #ifdef KEYS_PASS
   vec4 sum_b[OWN][HEAD / 4];
 #endif
   UNROLL for (int n = 0; n < OWN; n++) {
-    const uint t = min(t0 + n * LANES + lane, T - 1);
+    const uint t = min(t0 + n * LANES + lane, past - 1);
 #ifdef KEYS_PASS
     const uint at_a = at_k(b, t, own_head), at_b = at_v(b, t, own_head);
 #else
-    const uint at_a = at_q(b, t, own_head), at_b = at_dy(b, t, own_head), at_y = at_b - dy_offset / 4 + y_offset / 4;
-    vec4 products = vec4(0);
+    const uint at_a = at_q(b, t, own_head), at_b = at_dy(b, t, own_head);
 #endif
     UNROLL for (int c = 0; c < HEAD / 4; c++) {
       own_a[n][c] = texelFetch(OWN_A, int(at_a + c));
@@ -78,23 +80,22 @@ void main() {
       sum_a[n][c] = vec4(0);
 #ifdef KEYS_PASS
       sum_b[n][c] = vec4(0);
-#else
-      products = fma(own_b[n][c], texelFetch(y, int(at_y + c)), products);
 #endif
     }
 #ifndef KEYS_PASS
     own_log_sum_exp[n] = log_sum_exp[log_sum_exp_offset + at_sum(b, t, h)];
-    own_delta[n] = (products.x + products.y) + (products.z + products.w);
-    if (t0 + n * LANES + lane < T) delta[delta_offset + at_sum(b, t, h)] = own_delta[n];
+    own_delta[n] = delta[delta_offset + at_sum(b, t, h)];
+    first[n] = first_key(t, HAS_DOCUMENTS ? document_starts[document_starts_offset + b * T + t] : 0);
 #endif
   }
 
-  const uint past = min(t0 + LANES * OWN, T);  // of the own rows
 #ifdef KEYS_PASS
   const uint begin = t0, end = window > 0 ? min(T, past - 1 + window) : T;
   KEEP_LOOP for (uint h = g * queries_per_key; h < (g + 1) * queries_per_key; h++) {
+    const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
 #else
-  const uint begin = first_key(t0), end = past;
+  // The lowest of all lanes' first keys is lane 0's.
+  const uint begin = subgroupShuffle(first[0], 0), end = past;
   {
 #endif
     for (uint other0 = begin; other0 < end; other0 += OTHERS) {
@@ -125,35 +126,44 @@ void main() {
 
       // From scores to p, from dp to ds.
 #ifdef KEYS_PASS
-      const uint of = at_sum(b, min(other0 + lane, T - 1), h);
+      const uint mine = min(other0 + lane, T - 1), of = at_sum(b, mine, h);
+      const uint mines_first = first_key(mine, HAS_DOCUMENTS ? document_starts[document_starts_offset + b * T + mine] : 0);
       const float others_log_sum_exp = log_sum_exp[log_sum_exp_offset + of], others_delta = delta[delta_offset + of];
       float other_log_sum_exp[OTHERS], other_delta[OTHERS];
+      uint first[OTHERS];
       UNROLL for (int j = 0; j < OTHERS; j++) {
         other_log_sum_exp[j] = subgroupShuffle(others_log_sum_exp, j);
         other_delta[j] = subgroupShuffle(others_delta, j);
+        first[j] = HAS_DOCUMENTS ? subgroupShuffle(mines_first, j) : first_key(other0 + j, 0);
       }
 #endif
       bool seen[OWN][OTHERS];
       UNROLL for (int n = 0; n < OWN; n++) {
         const uint t = t0 + n * LANES + lane;
         UNROLL for (int j = 0; j < OTHERS; j += 4) {
-          vec4 exponents;
+          vec4 derivatives, log_sum_exps;
+          const vec4 others = vec4(other0 + j) + vec4(0, 1, 2, 3), mine_is = vec4(t);
+          const vec4 products = vec4(p[n][j], p[n][j + 1], p[n][j + 2], p[n][j + 3]);
           UNROLL for (int i = 0; i < 4; i++) {
+            const uint other = other0 + j + i;
 #ifdef KEYS_PASS
-            seen[n][j + i] = other0 + j + i < T && sees(other0 + j + i, t);
-            exponents[i] = p[n][j + i] * scale - other_log_sum_exp[j + i];
-#else
-            seen[n][j + i] = sees(t, other0 + j + i);
-            exponents[i] = p[n][j + i] * scale - own_log_sum_exp[n];
-#endif
+            seen[n][j + i] = other < T && t >= first[j + i] && t <= other;
+            log_sum_exps[i] = other_log_sum_exp[j + i];
           }
-          const vec4 probabilities = exponential(exponents);
+          const vec4 scores = attention_score(products, slope, others - mine_is, derivatives);
+#else
+            seen[n][j + i] = other >= first[n] && other <= t;
+            log_sum_exps[i] = own_log_sum_exp[n];
+          }
+          const vec4 scores = attention_score(products, slope, mine_is - others, derivatives);
+#endif
+          const vec4 probabilities = exponential(scores - log_sum_exps);
           UNROLL for (int i = 0; i < 4; i++) {
             p[n][j + i] = probabilities[i];
 #ifdef KEYS_PASS
-            ds[n][j + i] = scale * probabilities[i] * (ds[n][j + i] - other_delta[j + i]);
+            ds[n][j + i] = derivatives[i] * probabilities[i] * (ds[n][j + i] - other_delta[j + i]);
 #else
-            ds[n][j + i] = scale * probabilities[i] * (ds[n][j + i] - own_delta[n]);
+            ds[n][j + i] = derivatives[i] * probabilities[i] * (ds[n][j + i] - own_delta[n]);
 #endif
           }
         }
@@ -187,15 +197,16 @@ void main() {
 
   UNROLL for (int n = 0; n < OWN; n++) {
     const uint t = t0 + n * LANES + lane;
-    if (t < T) {
+    if (t < past) {
 #ifdef KEYS_PASS
-      const uint to_k = (dk_offset + (b * T + t) * dk_t + g * dk_h) / 4, to_v = (dv_offset + (b * T + t) * dv_t + g * dv_h) / 4;
+      const uint to_k = (out_offset + (b * T + t) * out_t + g * out_h) / 4;
+      const uint to_v = (second_offset + (b * T + t) * second_t + g * second_h) / 4;
       UNROLL for (int c = 0; c < HEAD / 4; c++) {
         dk[to_k + c] = sum_a[n][c];
         dv[to_v + c] = sum_b[n][c];
       }
 #else
-      const uint to = (dq_offset + (b * T + t) * dq_t + h * dq_h) / 4;
+      const uint to = (out_offset + (b * T + t) * out_t + h * out_h) / 4;
       UNROLL for (int c = 0; c < HEAD / 4; c++) dq[to + c] = sum_a[n][c];
 #endif
     }

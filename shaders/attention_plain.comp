@@ -12,30 +12,23 @@
 #extension GL_EXT_control_flow_attributes : require
 #include "math.glsl"
 #ifdef CACHED
-#define UNROLL [[unroll]]
-layout(push_constant) uniform Push {
-  uint T, H, G, D;
-  uint window;
-  float scale;
-  uint q_t, q_h;
-  uint blocks, block_size, blocks_per_sequence;
-  uint q_offset, key_cache_offset, value_cache_offset, block_table_offset, positions_offset, y_offset;
-};
+#include "attention_cached.glsl"
 layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
 layout(set = 0, binding = 1) readonly buffer K { float k[]; };               // [blocks, block_size, G, D]
 layout(set = 0, binding = 2) readonly buffer V { float v[]; };
 layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
 layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
-layout(set = 0, binding = 5) buffer Y { float y[]; };
-bool sees(uint position, uint key) { return key <= position && (window == 0 || key + window > position); }
-uint first_key(uint position) { return window > 0 && position + 1 > window ? position + 1 - window : 0; }
+layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
+layout(set = 0, binding = 6) buffer Y { float y[]; };
 #else
 #include "attention.glsl"
 layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
 layout(set = 0, binding = 1) readonly buffer K { float k[]; };
 layout(set = 0, binding = 2) readonly buffer V { float v[]; };
-layout(set = 0, binding = 3) buffer Y { float y[]; };
-layout(set = 0, binding = 4) buffer LogSumExp { float log_sum_exp[]; };
+layout(set = 0, binding = 3) readonly buffer DocumentStarts { uint document_starts[]; };
+layout(set = 0, binding = 4) readonly buffer Slopes { float slopes[]; };
+layout(set = 0, binding = 5) buffer Y { float y[]; };
+layout(set = 0, binding = 6) buffer LogSumExp { float log_sum_exp[]; };
 #endif
 
 #define WIDTH 64
@@ -50,27 +43,33 @@ const float NOT_SEEN = -1.0;
 
 void main() {
   const uint lane = gl_LocalInvocationIndex, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
-  const uint g = h / (H / G), t0 = gl_WorkGroupID.x * QUERIES;
+  const uint g = h / (H / G);
 #ifdef CACHED
-  const uint position0 = positions[positions_offset + b] + t0;
-  const uint capacity = block_size * blocks_per_sequence;
+  const uint t0 = gl_WorkGroupID.x * QUERIES, position0 = positions[positions_offset + b] + t0;
+  const uint capacity = block_size * blocks_per_sequence, count = min(QUERIES, T - t0);
 #else
-  const uint position0 = t0, capacity = T;
+  const uint t0 = first_row + gl_WorkGroupID.x * QUERIES, position0 = t0, capacity = T, count = min(QUERIES, end_row - t0);
 #endif
-  const uint count = min(QUERIES, T - t0);
+  const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
+  uint first[QUERIES];  // key that each query sees
   UNROLL for (int i = 0; i < QUERIES; i++)
     for (uint d = lane; d < D; d += WIDTH)
-      queries[i][d] = q[q_offset + (b * T + min(t0 + i, T - 1)) * q_t + h * q_h + d];
+      queries[i][d] = q[q_offset + (b * T + t0 + min(i, count - 1)) * q_t + h * q_h + d];
 
   float maximum[QUERIES], sum[QUERIES], result[QUERIES][MOST_D / WIDTH];
   UNROLL for (int i = 0; i < QUERIES; i++) {
+#ifdef CACHED
+    first[i] = first_key(position0 + i);
+#else
+    first[i] = first_key(t0 + i, HAS_DOCUMENTS ? document_starts[document_starts_offset + b * T + min(t0 + i, T - 1)] : 0);
+#endif
     maximum[i] = -LARGEST_FLOAT;
     sum[i] = 0;
     UNROLL for (int j = 0; j < MOST_D / WIDTH; j++) result[i][j] = 0;
   }
 
   const uint end = min(position0 + count - 1, capacity - 1) + 1;
-  for (uint key0 = first_key(position0); key0 < end; key0 += WIDTH) {
+  for (uint key0 = first[0]; key0 < end; key0 += WIDTH) {
     barrier();
     const uint key = key0 + lane;
 #ifdef CACHED
@@ -95,7 +94,9 @@ void main() {
       }
     }
     UNROLL for (int i = 0; i < QUERIES; i++)
-      scores[i][lane] = place != NOWHERE && sees(position0 + i, key) ? score[i] * scale : minus_infinity();
+      scores[i][lane] = place != NOWHERE && key >= first[i] && key <= position0 + i
+                            ? attention_score(score[i], slope, float(position0 + i) - float(key))
+                            : minus_infinity();
     barrier();
 
     // Each invocation goes through all 64 scores of each query: cheaper than a reduction on a CPU, and the same sum everywhere.
@@ -108,7 +109,7 @@ void main() {
     }
     barrier();
     UNROLL for (int i = 0; i < QUERIES; i++) {
-      const bool is_seen = place != NOWHERE && sees(position0 + i, key);
+      const bool is_seen = place != NOWHERE && key >= first[i] && key <= position0 + i;
       scores[i][lane] = is_seen ? exponential(scores[i][lane] - maximum[i]) : NOT_SEEN;
     }
     barrier();
@@ -135,9 +136,13 @@ void main() {
 
   UNROLL for (int i = 0; i < QUERIES; i++) {
     if (i < count) {
-      const uint row = (b * T + t0 + i) * H + h;
+#ifdef CACHED
+      const uint row = y_offset + ((b * T + t0 + i) * H + h) * D;
+#else
+      const uint row = out_offset + (b * T + t0 + i) * out_t + h * out_h;
+#endif
       UNROLL for (int e = 0; e < MOST_D / WIDTH; e++)
-        if (e * WIDTH + lane < D) y[y_offset + row * D + e * WIDTH + lane] = result[i][e] / sum[i];
+        if (e * WIDTH + lane < D) y[row + e * WIDTH + lane] = result[i][e] / sum[i];
 #ifndef CACHED
       if (lane == 0) log_sum_exp[log_sum_exp_offset + (b * H + h) * T + t0 + i] = maximum[i] + logarithm(sum[i]);
 #endif

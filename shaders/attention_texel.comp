@@ -22,16 +22,22 @@ layout(local_size_x = LANES) in;
 layout(set = 0, binding = 0) uniform textureBuffer q;
 layout(set = 0, binding = 1) uniform textureBuffer k;
 layout(set = 0, binding = 2) uniform textureBuffer v;
-layout(set = 0, binding = 3) buffer Y { vec4 y[]; };
-layout(set = 0, binding = 4) buffer LogSumExp { float log_sum_exp[]; };
+layout(set = 0, binding = 3) readonly buffer DocumentStarts { uint document_starts[]; };
+layout(set = 0, binding = 4) readonly buffer Slopes { float slopes[]; };
+layout(set = 0, binding = 5) buffer Y { vec4 y[]; };
+layout(set = 0, binding = 6) buffer LogSumExp { float log_sum_exp[]; };
 
 void main() {
   const uint lane = gl_SubgroupInvocationID, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z, g = h / (H / G);
-  const uint t0 = (gl_NumWorkGroups.x - 1 - gl_WorkGroupID.x) * (LANES * QUERIES);  // the longest rows first
+  const uint t0 = first_row + (gl_NumWorkGroups.x - 1 - gl_WorkGroupID.x) * (LANES * QUERIES);  // the longest rows first
+  const uint past = min(t0 + LANES * QUERIES, end_row);
+  const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
   vec4 query[QUERIES][HEAD / 4], result[QUERIES][HEAD / 4];
   float maximum[QUERIES], sum[QUERIES];
+  uint first[QUERIES];  // key that each query sees
   UNROLL for (int n = 0; n < QUERIES; n++) {
-    const uint at = (q_offset + (b * T + min(t0 + n * LANES + lane, T - 1)) * q_t + h * q_h) / 4;
+    const uint t = min(t0 + n * LANES + lane, past - 1), at = (q_offset + (b * T + t) * q_t + h * q_h) / 4;
+    first[n] = first_key(t, HAS_DOCUMENTS ? document_starts[document_starts_offset + b * T + t] : 0);
     UNROLL for (int c = 0; c < HEAD / 4; c++) {
       query[n][c] = texelFetch(q, int(at + c));
       result[n][c] = vec4(0);
@@ -41,8 +47,7 @@ void main() {
   }
 
   const uint k_at = k_offset + b * T * k_t + g * k_h, v_at = v_offset + b * T * v_t + g * v_h;
-  const uint end = min(t0 + LANES * QUERIES, T);
-  for (uint key0 = first_key(t0); key0 < end; key0 += KEYS) {
+  for (uint key0 = subgroupShuffle(first[0], 0); key0 < past; key0 += KEYS) {  // the lowest first key is lane 0's
     float p[QUERIES][KEYS];
     UNROLL for (int j = 0; j < KEYS; j++) {
       UNROLL for (int n = 0; n < QUERIES; n++) p[n][j] = 0;
@@ -61,10 +66,15 @@ void main() {
     float rescale[QUERIES];
     UNROLL for (int n = 0; n < QUERIES; n++) {
       float highest = maximum[n];
-      UNROLL for (int j = 0; j < KEYS; j++) {
-        seen[n][j] = sees(t0 + n * LANES + lane, key0 + j);
-        p[n][j] *= scale;
-        highest = seen[n][j] ? max(highest, p[n][j]) : highest;
+      const uint t = t0 + n * LANES + lane;
+      UNROLL for (int j = 0; j < KEYS; j += 4) {
+        const vec4 distance = vec4(t) - (vec4(key0 + j) + vec4(0, 1, 2, 3));
+        const vec4 scores = attention_score(vec4(p[n][j], p[n][j + 1], p[n][j + 2], p[n][j + 3]), slope, distance);
+        UNROLL for (int i = 0; i < 4; i++) {
+          seen[n][j + i] = key0 + j + i >= first[n] && key0 + j + i <= t;
+          p[n][j + i] = scores[i];
+          highest = seen[n][j + i] ? max(highest, scores[i]) : highest;
+        }
       }
       rescale[n] = exponential(maximum[n] - highest);
       maximum[n] = highest;
@@ -99,8 +109,8 @@ void main() {
 
   UNROLL for (int n = 0; n < QUERIES; n++) {
     const uint t = t0 + n * LANES + lane;
-    if (t < T) {
-      const uint at = (y_offset + ((b * T + t) * H + h) * HEAD) / 4;
+    if (t < past) {
+      const uint at = (out_offset + (b * T + t) * out_t + h * out_h) / 4;
       const float factor = 1.0 / sum[n];
       UNROLL for (int c = 0; c < HEAD / 4; c++) y[at + c] = result[n][c] * factor;
       log_sum_exp[log_sum_exp_offset + (b * H + h) * T + t] = maximum[n] + logarithm(sum[n]);

@@ -135,12 +135,26 @@ static void sprinkle(const dure_case_operand *operand, bool is_float, uint64_t s
   }
 }
 
+// Random numbers [B, T] become the positions at which documents begin, a new one wherever a 0 stood.
+static void make_document_starts(const dure_operand *starts, uint64_t sequence_length) {
+  uint32_t start = 0;
+  for (uint64_t i = 0; i < dure_operand_count(starts); i++) {
+    const uint32_t t = (uint32_t)(i % sequence_length);
+    if (t == 0 || dure_reference_get_u32(starts, i) == 0) start = t;
+    dure_reference_put_u32(starts, i, start);
+  }
+}
+
 // Operands that only make sense together with others, in place of random values.
 static dure_status make_consistent(const dure_case *c, dure_case_data *data) {
   dure_buffer buffers[DURE_MAX_OPERANDS];
   dure_op_call call = dure_case_call(c, data, buffers);
   const dure_operand *operands = call.operands;
   dure_op_call forward = {.attributes = call.attributes};
+  if (c->op == DURE_OP_attention || c->op == DURE_OP_attention_gradient) {
+    enum { Q, DOCUMENT_STARTS = 3 };
+    make_document_starts(&operands[DOCUMENT_STARTS], operands[Q].shape[1]);
+  }
   if (c->op == DURE_OP_attention_gradient) {  // q to slopes, then y and log_sum_exp as the forward op leaves them
     for (uint32_t i = 0; i < 7; i++) forward.operands[i] = operands[i];
     return dure_reference_attention(&forward);

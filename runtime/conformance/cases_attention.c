@@ -8,10 +8,25 @@
 typedef struct shape {
   uint64_t B, T, H, G, D;
   uint32_t window;
+  uint32_t document_length;  // on average; 0: no documents
+  float soft_cap;
+  bool has_slopes;
 } shape;
 
-enum { Q, K, V, Y, LOG_SUM_EXP };
-enum { DY = 5, DQ, DK, DV };
+enum { Q, K, V, DOCUMENT_STARTS, SLOPES, Y, LOG_SUM_EXP, DY, DQ, DK, DV };
+
+static void add_options(dure_case *c, shape s) {
+  if (s.document_length > 0) {
+    dure_case_rename(c, "documents=%u", s.document_length);
+    dure_case_indices(dure_case_tensor(c, DOCUMENT_STARTS, 2, DURE_SHAPE(s.B, s.T)), s.document_length);
+  }
+  if (s.has_slopes) {
+    dure_case_rename(c, "slopes");
+    dure_case_generate(dure_case_tensor(c, SLOPES, 1, &s.H), DURE_GENERATE_UNIFORM, 0.5, 0);
+  }
+  if (s.soft_cap > 0) dure_case_rename(c, "soft_cap=%g", (double)s.soft_cap);
+  c->attributes.attention.soft_cap = s.soft_cap;
+}
 
 static dure_case *add(dure_case_list *list, dure_op op, shape s) {
   char window[32] = "";
@@ -19,7 +34,8 @@ static dure_case *add(dure_case_list *list, dure_op op, shape s) {
   dure_case *c =
       dure_case_add(list, op, "b=%llu,t=%llu,h=%llu,g=%llu,d=%llu%s", (unsigned long long)s.B, (unsigned long long)s.T,
                     (unsigned long long)s.H, (unsigned long long)s.G, (unsigned long long)s.D, window);
-  c->attributes.attention = (dure_attention_attributes){(float)(1 / sqrt((double)s.D)), s.window};
+  c->attributes.attention = (dure_attention_attributes){.scale = (float)(1 / sqrt((double)s.D)), .window = s.window};
+  add_options(c, s);
   dure_case_tensor(c, Q, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
   dure_case_tensor(c, K, 4, DURE_SHAPE(s.B, s.T, s.G, s.D));
   dure_case_tensor(c, V, 4, DURE_SHAPE(s.B, s.T, s.G, s.D));
@@ -48,17 +64,48 @@ static void fuse(dure_case *c, uint32_t first, shape s) {
 }
 
 static const shape shapes[] = {
-    {1, 1, 1, 1, 1, 0},    {1, 1, 2, 1, 64, 0},   {2, 7, 1, 1, 8, 0},     {1, 8, 2, 2, 7, 0},
-    {3, 9, 3, 1, 16, 0},   {1, 15, 2, 1, 31, 0},  {2, 16, 4, 2, 16, 0},   {1, 17, 1, 1, 33, 0},
-    {2, 31, 2, 2, 64, 0},  {1, 33, 6, 3, 32, 0},  {1, 63, 2, 1, 17, 0},   {2, 64, 4, 4, 16, 0},
-    {1, 65, 2, 2, 65, 0},  {1, 127, 1, 1, 64, 0}, {1, 129, 2, 1, 48, 0},  {4, 32, 4, 4, 16, 0},
-    {1, 255, 1, 1, 32, 0}, {1, 257, 2, 2, 8, 0},  {1, 64, 2, 2, 128, 0},  {1, 40, 2, 1, 80, 0},
-    {2, 33, 2, 1, 16, 1},  {1, 65, 2, 2, 32, 7},  {1, 129, 1, 1, 64, 16}, {1, 100, 2, 1, 24, 64},
-    {1, 33, 2, 2, 8, 1000}};
+    {.B = 1, .T = 1, .H = 1, .G = 1, .D = 1},
+    {.B = 1, .T = 1, .H = 2, .G = 1, .D = 64},
+    {.B = 2, .T = 7, .H = 1, .G = 1, .D = 8},
+    {.B = 1, .T = 8, .H = 2, .G = 2, .D = 7},
+    {.B = 3, .T = 9, .H = 3, .G = 1, .D = 16},
+    {.B = 1, .T = 15, .H = 2, .G = 1, .D = 31},
+    {.B = 2, .T = 16, .H = 4, .G = 2, .D = 16},
+    {.B = 1, .T = 17, .H = 1, .G = 1, .D = 33},
+    {.B = 2, .T = 31, .H = 2, .G = 2, .D = 64},
+    {.B = 1, .T = 33, .H = 6, .G = 3, .D = 32},
+    {.B = 1, .T = 63, .H = 2, .G = 1, .D = 17},
+    {.B = 2, .T = 64, .H = 4, .G = 4, .D = 16},
+    {.B = 1, .T = 65, .H = 2, .G = 2, .D = 65},
+    {.B = 1, .T = 127, .H = 1, .G = 1, .D = 64},
+    {.B = 1, .T = 129, .H = 2, .G = 1, .D = 48},
+    {.B = 4, .T = 32, .H = 4, .G = 4, .D = 16},
+    {.B = 1, .T = 255, .H = 1, .G = 1, .D = 32},
+    {.B = 1, .T = 257, .H = 2, .G = 2, .D = 8},
+    {.B = 1, .T = 64, .H = 2, .G = 2, .D = 128},
+    {.B = 1, .T = 40, .H = 2, .G = 1, .D = 80},
+    {.B = 1, .T = 45, .H = 2, .G = 1, .D = 96},
+    {.B = 1, .T = 37, .H = 2, .G = 1, .D = 256},
+    {.B = 2, .T = 33, .H = 2, .G = 1, .D = 16, .window = 1},
+    {.B = 1, .T = 65, .H = 2, .G = 2, .D = 32, .window = 7},
+    {.B = 1, .T = 129, .H = 1, .G = 1, .D = 64, .window = 16},
+    {.B = 1, .T = 100, .H = 2, .G = 1, .D = 24, .window = 64},
+    {.B = 1, .T = 33, .H = 2, .G = 2, .D = 8, .window = 1000},
+    {.B = 2, .T = 65, .H = 2, .G = 1, .D = 32, .document_length = 1},
+    {.B = 2, .T = 130, .H = 2, .G = 1, .D = 64, .document_length = 20},
+    {.B = 1, .T = 67, .H = 2, .G = 2, .D = 19, .document_length = 5},
+    {.B = 1, .T = 150, .H = 1, .G = 1, .D = 128, .window = 21, .document_length = 30},
+    {.B = 1, .T = 1, .H = 4, .G = 2, .D = 32, .document_length = 2, .soft_cap = 5, .has_slopes = true},
+    {.B = 2, .T = 70, .H = 4, .G = 2, .D = 32, .has_slopes = true},
+    {.B = 1, .T = 66, .H = 3, .G = 1, .D = 40, .window = 33, .has_slopes = true},
+    {.B = 1, .T = 90, .H = 2, .G = 1, .D = 96, .soft_cap = 2},
+    {.B = 2, .T = 35, .H = 2, .G = 2, .D = 11, .soft_cap = 0.5f},
+    {.B = 2, .T = 100, .H = 6, .G = 2, .D = 64, .window = 40, .document_length = 25, .soft_cap = 3, .has_slopes = true},
+    {.B = 1, .T = 50, .H = 2, .G = 1, .D = 200, .document_length = 15, .soft_cap = 50, .has_slopes = true}};
 enum { shape_count = sizeof(shapes) / sizeof(shapes[0]) };
 
 static void add_values(dure_case_list *list, dure_op op) {
-  shape s = {1, 33, 2, 2, 16, 0};
+  shape s = {.B = 1, .T = 33, .H = 2, .G = 2, .D = 16};
   dure_case *c = add(list, op, s);
   dure_case_rename(c, "large");  // scores of several hundred: without the maximum taken out, infinity
   dure_case_generate(&c->operands[Q], DURE_GENERATE_NORMAL, 20, 0);
@@ -76,6 +123,38 @@ static void add_values(dure_case_list *list, dure_op op) {
   c = add(list, op, s);
   dure_case_rename(c, "scale=-1.5");
   c->attributes.attention.scale = -1.5f;
+  s.soft_cap = 30;
+  c = add(list, op, s);
+  dure_case_rename(c, "large");  // scores far beyond the cap: tanh is 1, its slope 0
+  dure_case_generate(&c->operands[Q], DURE_GENERATE_NORMAL, 20, 0);
+  dure_case_generate(&c->operands[K], DURE_GENERATE_NORMAL, 20, 0);
+  s = (shape){.B = 1, .T = 65, .H = 2, .G = 2, .D = 32, .document_length = 10};
+  c = add(list, op, s);
+  dure_case_rename(c, "nan");  // stays in its document
+  dure_case_sprinkle(&c->operands[K], (double)NAN, 1);
+  dure_case_sprinkle(&c->operands[V], (double)NAN, 1);
+}
+
+// Calls that expand() cuts: by sequences; by heads and by rows.
+static void add_restricted(dure_case_list *list, dure_op op) {
+  const bool is_gradient = op == DURE_OP_attention_gradient;
+  dure_case_restricted(list, add(list, op, (shape){.B = 5, .T = 33, .H = 2, .G = 1, .D = 32}));
+  shape s = {.B = 4, .T = 31, .H = 4, .G = 2, .D = 16, .document_length = 10};
+  dure_case *c = add(list, op, s);
+  dure_case_rename(c, "fused");
+  fuse(c, Q, s);
+  if (is_gradient) fuse(c, DQ, s);
+  dure_case_restricted(list, c);
+  s = (shape){.B = 2, .T = 133, .H = 6, .G = 3, .D = 32, .window = 60, .document_length = 50, .has_slopes = true};
+  c = add(list, op, s);
+  dure_case_rename(c, "fused/dispatch=200kflop");
+  fuse(c, Q, s);
+  if (is_gradient) fuse(c, DQ, s);
+  c->profile = DURE_PROFILE_SMALL_DISPATCH;
+  // q does not fit whole; the gradient of the first keys needs the queries that see them.
+  c = add(list, op, (shape){.B = 2, .T = 90, .H = 2, .G = 1, .D = 24, .window = is_gradient ? 9 : 0});
+  dure_case_rename(c, "binding=16KiB");
+  c->profile = DURE_PROFILE_SMALL_BINDING;
 }
 
 static void add_all(dure_case_list *list, dure_op op) {
@@ -87,26 +166,25 @@ static void add_all(dure_case_list *list, dure_op op) {
     fuse(c, Q, shapes[i]);
     if (is_gradient) fuse(c, DQ, shapes[i]);
   }
-  dure_case *c = add(list, op, (shape){2, 33, 2, 1, 17, 0});
+  dure_case *c =
+      add(list, op, (shape){.B = 2, .T = 33, .H = 2, .G = 1, .D = 17, .document_length = 9, .has_slopes = true});
   dure_case_rename(c, "shifted");
-  for (uint32_t i = 0; i < (is_gradient ? 9u : 5u); i++) dure_case_shift(&c->operands[i], i % 3 + 1);
+  for (uint32_t i = Q; i <= (is_gradient ? DV : LOG_SUM_EXP); i++) dure_case_shift(&c->operands[i], i % 3 + 1);
   add_values(list, op);
-  dure_case_restricted(list, add(list, op, (shape){5, 33, 2, 1, 32, 0}));
-  c = add(list, op, (shape){4, 31, 4, 2, 16, 0});
-  dure_case_rename(c, "fused");
-  fuse(c, Q, (shape){4, 31, 4, 2, 16, 0});
-  if (is_gradient) fuse(c, DQ, (shape){4, 31, 4, 2, 16, 0});
-  dure_case_restricted(list, c);
+  add_restricted(list, op);
   if (!list->full) return;
-  add(list, op, (shape){4, 256, 6, 6, 64, 0});
-  add(list, op, (shape){1, 1025, 2, 1, 64, 0});
-  add(list, op, (shape){1, 700, 2, 2, 128, 100});
+  add(list, op, (shape){.B = 4, .T = 256, .H = 6, .G = 6, .D = 64});
+  add(list, op, (shape){.B = 1, .T = 1025, .H = 2, .G = 1, .D = 64});
+  add(list, op, (shape){.B = 1, .T = 700, .H = 2, .G = 2, .D = 128, .window = 100});
+  add(list, op,
+      (shape){.B = 1, .T = 900, .H = 2, .G = 1, .D = 64, .document_length = 200, .soft_cap = 20, .has_slopes = true});
 }
 
 void dure_cases_attention(dure_case_list *list) {
   add_all(list, DURE_OP_attention);
   if (!list->full) return;
-  dure_case *c = add(list, DURE_OP_attention, (shape){1030, 32, 16, 16, 64, 0});  // each of q, k, v, y passes 128 MiB
+  dure_case *c = add(list, DURE_OP_attention,
+                     (shape){.B = 1030, .T = 32, .H = 16, .G = 16, .D = 64});  // each of q, k, v, y passes 128 MiB
   for (uint32_t i = Q; i <= Y; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_UNIFORM, 2, -1);
 }
 

@@ -7,6 +7,8 @@
 typedef struct shape {
   uint64_t B, T, H, G, D, block_size, blocks_per_sequence;
   uint32_t window;
+  float soft_cap;
+  bool has_slopes;
 } shape;
 
 static void name_case(dure_case *c, shape s) {
@@ -42,11 +44,12 @@ static dure_case *add_append(dure_case_list *list, shape s) {
   return c;
 }
 
-static const shape shapes[] = {{1, 1, 1, 1, 1, 1, 1, 0},    {1, 1, 2, 2, 64, 16, 4, 0}, {3, 1, 4, 2, 16, 16, 3, 0},
-                               {2, 7, 3, 1, 33, 8, 5, 0},   {1, 17, 2, 1, 8, 16, 2, 0}, {1, 33, 4, 4, 16, 7, 9, 0},
-                               {2, 65, 2, 2, 31, 16, 9, 0}, {4, 9, 6, 3, 48, 32, 2, 0}, {1, 1, 2, 2, 128, 16, 20, 0},
-                               {2, 3, 2, 1, 17, 1, 9, 0},   {1, 1, 2, 1, 32, 16, 9, 5}, {2, 9, 4, 4, 65, 8, 6, 16},
-                               {1, 1, 6, 6, 64, 16, 16, 0}, {8, 1, 4, 4, 16, 16, 4, 0}};
+static const shape shapes[] = {
+    {1, 1, 1, 1, 1, 1, 1, 0, 0, false},    {1, 1, 2, 2, 64, 16, 4, 0, 0, false}, {3, 1, 4, 2, 16, 16, 3, 0, 0, false},
+    {2, 7, 3, 1, 33, 8, 5, 0, 0, false},   {1, 17, 2, 1, 8, 16, 2, 0, 0, false}, {1, 33, 4, 4, 16, 7, 9, 0, 0, false},
+    {2, 65, 2, 2, 31, 16, 9, 0, 0, false}, {4, 9, 6, 3, 48, 32, 2, 0, 0, false}, {1, 1, 2, 2, 128, 16, 20, 0, 0, false},
+    {2, 3, 2, 1, 17, 1, 9, 0, 0, false},   {1, 1, 2, 1, 32, 16, 9, 5, 0, false}, {2, 9, 4, 4, 65, 8, 6, 16, 0, false},
+    {1, 1, 6, 6, 64, 16, 16, 0, 0, false}, {8, 1, 4, 4, 16, 16, 4, 0, 0, false}};
 enum { shape_count = sizeof(shapes) / sizeof(shapes[0]) };
 
 void dure_cases_cache_append(dure_case_list *list) {
@@ -56,7 +59,7 @@ void dure_cases_cache_append(dure_case_list *list) {
     dure_case_rename(c, "shifted");
     for (uint32_t j = 0; j < 6; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
   }
-  shape s = {2, 9, 4, 2, 16, 8, 3, 0};
+  shape s = {2, 9, 4, 2, 16, 8, 3, 0, 0, false};
   dure_case *c = add_append(list, s);  // k and v in one projection [B, T, (H + 2 G) D]
   dure_case_rename(c, "fused");
   uint64_t width = (s.H + 2 * s.G) * s.D;
@@ -65,7 +68,8 @@ void dure_cases_cache_append(dure_case_list *list) {
   c->operands[0].offset = s.H * s.D;
   c->operands[0].base_count = s.B * s.T * width;
   dure_case_share(c, 1, 0, (s.H + s.G) * s.D);
-  c = add_append(list, (shape){3, 9, 2, 2, 16, 8, 2, 0});  // 16 positions: some tokens fall beyond and are dropped
+  c = add_append(list,
+                 (shape){3, 9, 2, 2, 16, 8, 2, 0, 0, false});  // 16 positions: some tokens fall beyond and are dropped
   dure_case_rename(c, "beyond");
   dure_case_list_values(&c->operands[3], 3, (const double[]){10, 16, 4294967290.0});
   c = add_append(list, s);
@@ -79,23 +83,39 @@ static dure_case *add_cached(dure_case_list *list, shape s) {
   dure_case *c =
       dure_case_add(list, DURE_OP_attention_cached, "b=%llu,t=%llu", (unsigned long long)s.B, (unsigned long long)s.T);
   name_case(c, s);
-  c->attributes.attention = (dure_attention_attributes){(float)(1 / sqrt((double)s.D)), s.window};
+  c->attributes.attention =
+      (dure_attention_attributes){.scale = (float)(1 / sqrt((double)s.D)), .window = s.window, .soft_cap = s.soft_cap};
   dure_case_tensor(c, 0, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
   add_cache(c, 1, 2, 3, 4, s);
-  dure_case_tensor(c, 5, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
+  if (s.has_slopes) {
+    dure_case_rename(c, "slopes");
+    dure_case_generate(dure_case_tensor(c, 5, 1, &s.H), DURE_GENERATE_UNIFORM, 0.5, 0);
+  }
+  if (s.soft_cap > 0) dure_case_rename(c, "soft_cap=%g", (double)s.soft_cap);
+  dure_case_tensor(c, 6, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
   c->reduction = (double)(s.blocks_per_sequence * s.block_size + s.D);
   c->roundings = 16;
   return c;
 }
 
+static void add_cached_options(dure_case_list *list) {
+  const shape base[] = {{1, 1, 2, 1, 32, 16, 9, 0, 0, true},
+                        {2, 9, 4, 4, 64, 8, 6, 16, 2, false},
+                        {1, 1, 6, 3, 96, 16, 7, 0, 20, true},
+                        {3, 1, 2, 2, 17, 4, 11, 13, 1, true},
+                        {1, 40, 2, 1, 128, 16, 5, 0, 0.5f, true}};
+  for (size_t i = 0; i < sizeof(base) / sizeof(base[0]); i++) add_cached(list, base[i]);
+}
+
 void dure_cases_attention_cached(dure_case_list *list) {
+  add_cached_options(list);
   for (size_t i = 0; i < shape_count; i++) {
     dure_case *c = add_cached(list, shapes[i]);
     if (i % 3 != 2) continue;
     dure_case_rename(c, "shifted");
-    for (uint32_t j = 0; j < 6; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+    for (uint32_t j = 0; j < 7; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
   }
-  shape s = {2, 5, 4, 2, 16, 8, 4, 0};
+  shape s = {2, 5, 4, 2, 16, 8, 4, 0, 0, false};
   dure_case *c = add_cached(list, s);  // q in a projection [B, T, (H + 2 G) D]
   dure_case_rename(c, "fused");
   uint64_t width = (s.H + 2 * s.G) * s.D;
@@ -110,6 +130,6 @@ void dure_cases_attention_cached(dure_case_list *list) {
   dure_case_generate(&c->operands[0], DURE_GENERATE_NORMAL, 20, 0);
   dure_case_generate(&c->operands[1], DURE_GENERATE_NORMAL, 20, 0);
   if (!list->full) return;
-  add_cached(list, (shape){1, 1, 12, 12, 64, 16, 128, 0});
-  add_cached(list, (shape){2, 257, 4, 2, 64, 16, 40, 0});
+  add_cached(list, (shape){1, 1, 12, 12, 64, 16, 128, 0, 0, false});
+  add_cached(list, (shape){2, 257, 4, 2, 64, 16, 40, 0, 0, false});
 }

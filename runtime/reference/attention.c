@@ -6,28 +6,47 @@
 
 typedef struct attention_shape {
   uint64_t B, T, H, G, D;
-  uint64_t queries_per_key;  // query heads that share a key head
-  uint64_t window;           // 0: all positions
-  double scale;
+  uint64_t queries_per_key;     // query heads that share a key head
+  uint64_t row_begin, row_end;  // of T: what is computed
+  const dure_op_call *call;
 } attention_shape;
 
 static attention_shape attention_shape_of(const dure_op_call *call) {
-  const dure_operand *q = &call->operands[0], *k = &call->operands[1];
-  attention_shape s = {q->shape[0],
-                       q->shape[1],
-                       q->shape[2],
-                       k->shape[2],
-                       q->shape[3],
-                       0,
-                       call->attributes.attention.window,
-                       (double)call->attributes.attention.scale};
+  const uint64_t *q = call->operands[0].shape;
+  const dure_attention_attributes *attributes = &call->attributes.attention;
+  attention_shape s = {.B = q[0], .T = q[1], .H = q[2], .G = call->operands[1].shape[2], .D = q[3], .call = call};
   s.queries_per_key = s.G > 0 ? s.H / s.G : 0;
+  s.row_begin = attributes->first_row;
+  s.row_end = attributes->row_count > 0 ? s.row_begin + attributes->row_count : s.T;
   return s;
 }
 
-// The first position that the query at `position` sees.
-static uint64_t first_position(const attention_shape *s, uint64_t position) {
-  return s->window > 0 && position + 1 > s->window ? position + 1 - s->window : 0;
+// The first position that query t of sequence b sees.
+static uint64_t first_position(const attention_shape *s, uint64_t b, uint64_t t) {
+  enum { DOCUMENT_STARTS = 3 };
+  const uint64_t window = s->call->attributes.attention.window;
+  uint64_t first = window > 0 && t + 1 > window ? t + 1 - window : 0, start = 0;
+  const dure_operand *document_starts = &s->call->operands[DOCUMENT_STARTS];
+  if (dure_operand_is_present(document_starts)) start = dure_reference_get_u32(document_starts, b * s->T + t);
+  if (start > t) start = t;
+  return first > start ? first : start;
+}
+
+dure_reference_score dure_reference_attention_score(const dure_op_call *call, double product, double slope,
+                                                    double distance) {
+  const double scale = (double)call->attributes.attention.scale, cap = (double)call->attributes.attention.soft_cap;
+  dure_reference_score score = {product * scale, scale};
+  if (cap > 0) {
+    const double squashed = tanh(score.value / cap);
+    score.value = cap * squashed;
+    score.slope = (1 - squashed) * (1 + squashed) * scale;
+  }
+  score.value -= slope * distance;
+  return score;
+}
+
+double dure_reference_attention_slope(const dure_operand *slopes, uint64_t head) {
+  return dure_operand_is_present(slopes) ? dure_reference_get(slopes, head) : 0;
 }
 
 // One head of a [B, T, heads, D] operand as [T, D].
@@ -38,7 +57,7 @@ static void load_head(const dure_operand *operand, uint64_t b, uint64_t head, do
 
 static void store_head(const dure_operand *operand, const attention_shape *s, uint64_t b, uint64_t head,
                        const double *values) {
-  for (uint64_t t = 0; t < s->T; t++) {
+  for (uint64_t t = s->row_begin; t < s->row_end; t++) {
     dure_reference_store(operand, ((b * s->T + t) * s->G + head) * s->D, s->D, values + t * s->D, false);
   }
 }
@@ -68,12 +87,14 @@ static double softmax(double *scores, uint64_t first, uint64_t end) {
   return maximum + log(sum);
 }
 
-// y[t] = sum over s of softmax(q[t] . k[s] * scale) v[s]
-static void attention_query(const attention_shape *s, uint64_t t, const double *q, const double *k_columns,
-                            const double *v, double *scores, double *y, double *out_log_sum_exp) {
-  uint64_t first = first_position(s, t);
+// y[t] = sum over s of softmax(score of t and s) v[s], for t that sees the positions from `first`
+static void attention_query(const attention_shape *s, uint64_t t, uint64_t first, double slope, const double *q,
+                            const double *k_columns, const double *v, double *scores, double *y,
+                            double *out_log_sum_exp) {
   dot_products(q, k_columns, s->D, s->T, first, t + 1, scores);
-  for (uint64_t j = first; j <= t; j++) scores[j] *= s->scale;
+  for (uint64_t j = first; j <= t; j++) {
+    scores[j] = dure_reference_attention_score(s->call, scores[j], slope, (double)(t - j)).value;
+  }
   *out_log_sum_exp = softmax(scores, first, t + 1);
   for (uint64_t d = 0; d < s->D; d++) y[d] = 0;
   for (uint64_t j = first; j <= t; j++) {
@@ -82,8 +103,9 @@ static void attention_query(const attention_shape *s, uint64_t t, const double *
 }
 
 dure_status dure_reference_attention(const dure_op_call *call) {
-  const dure_operand *k = &call->operands[1], *v = &call->operands[2], *y = &call->operands[3];
-  const dure_operand *log_sum_exps = &call->operands[4];
+  enum { Q, K, V, DOCUMENT_STARTS, SLOPES, Y, LOG_SUM_EXP };
+  const dure_operand *k = &call->operands[K], *v = &call->operands[V], *y = &call->operands[Y];
+  const dure_operand *log_sum_exps = &call->operands[LOG_SUM_EXP];
   attention_shape s = attention_shape_of(call);
   uint64_t head_size = s.T * s.D;
   double *scratch = NULL;
@@ -95,11 +117,12 @@ dure_status dure_reference_attention(const dure_op_call *call) {
       load_head(k, b, h / s.queries_per_key, values);
       transpose(values, s.T, s.D, k_columns);
       load_head(v, b, h / s.queries_per_key, v_head);
-      for (uint64_t t = 0; t < s.T; t++) {
+      const double slope = dure_reference_attention_slope(&call->operands[SLOPES], h);
+      for (uint64_t t = s.row_begin; t < s.row_end; t++) {
         uint64_t row = (b * s.T + t) * s.H + h;
         double log_sum_exp = 0;
-        dure_reference_load(&call->operands[0], row * s.D, s.D, q_row);
-        attention_query(&s, t, q_row, k_columns, v_head, scores, y_row, &log_sum_exp);
+        dure_reference_load(&call->operands[Q], row * s.D, s.D, q_row);
+        attention_query(&s, t, first_position(&s, b, t), slope, q_row, k_columns, v_head, scores, y_row, &log_sum_exp);
         dure_reference_store(y, row * s.D, s.D, y_row, false);
         dure_reference_put(log_sum_exps, (b * s.H + h) * s.T + t, log_sum_exp, false);
       }
@@ -136,18 +159,20 @@ static attention_key_head key_head_place(const attention_shape *s, double *scrat
   return head;
 }
 
-// p = exp(q . k * scale - log_sum_exp), dp = dy . v, ds = p * (dp - dy . y);
-// dq = scale * sum of ds k, dk += scale * ds q, dv += p dy
-static void gradient_query(const attention_shape *s, const attention_key_head *head, uint64_t t, double log_sum_exp) {
-  uint64_t first = first_position(s, t), D = s->D;
+// p = exp(score - log_sum_exp), dp = dy . v, ds = p * (dp - dy . y) * d score / d (q . k);
+// dq = sum of ds k, dk += ds q, dv += p dy
+static void gradient_query(const attention_shape *s, const attention_key_head *head, uint64_t t, uint64_t first,
+                           double slope, double log_sum_exp) {
+  uint64_t D = s->D;
   dot_products(head->q, head->k_columns, D, s->T, first, t + 1, head->p);
   dot_products(head->dy, head->v_columns, D, s->T, first, t + 1, head->dp);
   double dy_y = 0;
   for (uint64_t d = 0; d < D; d++) dy_y += head->dy[d] * head->y[d];
   for (uint64_t d = 0; d < D; d++) head->dq[d] = 0;
   for (uint64_t j = first; j <= t; j++) {
-    double p = exp(head->p[j] * s->scale - log_sum_exp);
-    double ds = p * (head->dp[j] - dy_y) * s->scale;
+    const dure_reference_score score = dure_reference_attention_score(s->call, head->p[j], slope, (double)(t - j));
+    double p = exp(score.value - log_sum_exp);
+    double ds = p * (head->dp[j] - dy_y) * score.slope;
     for (uint64_t d = 0; d < D; d++) {
       head->dq[d] += ds * head->k[j * D + d];
       head->dk[j * D + d] += ds * head->q[d];
@@ -158,24 +183,27 @@ static void gradient_query(const attention_shape *s, const attention_key_head *h
 
 static void gradient_key_head(const dure_op_call *call, const attention_shape *s, const attention_key_head *head,
                               uint64_t b, uint64_t g) {
-  const dure_operand *operands = call->operands;  // q k v y log_sum_exp dy -> dq dk dv
-  load_head(&operands[1], b, g, head->k);
-  load_head(&operands[2], b, g, head->v);
+  enum { Q, K, V, DOCUMENT_STARTS, SLOPES, Y, LOG_SUM_EXP, DY, DQ, DK, DV };
+  const dure_operand *operands = call->operands;
+  load_head(&operands[K], b, g, head->k);
+  load_head(&operands[V], b, g, head->v);
   transpose(head->k, s->T, s->D, head->k_columns);
   transpose(head->v, s->T, s->D, head->v_columns);
   for (uint64_t i = 0; i < s->T * s->D; i++) head->dk[i] = head->dv[i] = 0;
   for (uint64_t h = g * s->queries_per_key; h < (g + 1) * s->queries_per_key; h++) {
-    for (uint64_t t = 0; t < s->T; t++) {
+    const double slope = dure_reference_attention_slope(&operands[SLOPES], h);
+    for (uint64_t t = s->row_begin; t < s->T; t++) {
       uint64_t row = (b * s->T + t) * s->H + h;
-      dure_reference_load(&operands[0], row * s->D, s->D, head->q);
-      dure_reference_load(&operands[3], row * s->D, s->D, head->y);
-      dure_reference_load(&operands[5], row * s->D, s->D, head->dy);
-      gradient_query(s, head, t, dure_reference_get(&operands[4], (b * s->H + h) * s->T + t));
-      dure_reference_store(&operands[6], row * s->D, s->D, head->dq, false);
+      dure_reference_load(&operands[Q], row * s->D, s->D, head->q);
+      dure_reference_load(&operands[Y], row * s->D, s->D, head->y);
+      dure_reference_load(&operands[DY], row * s->D, s->D, head->dy);
+      gradient_query(s, head, t, first_position(s, b, t), slope,
+                     dure_reference_get(&operands[LOG_SUM_EXP], (b * s->H + h) * s->T + t));
+      if (t < s->row_end) dure_reference_store(&operands[DQ], row * s->D, s->D, head->dq, false);
     }
   }
-  store_head(&operands[7], s, b, g, head->dk);
-  store_head(&operands[8], s, b, g, head->dv);
+  store_head(&operands[DK], s, b, g, head->dk);
+  store_head(&operands[DV], s, b, g, head->dv);
 }
 
 dure_status dure_reference_attention_gradient(const dure_op_call *call) {

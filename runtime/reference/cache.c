@@ -50,11 +50,13 @@ dure_status dure_reference_cache_append(const dure_op_call *call) {
   return NULL;
 }
 
-// y = softmax(q . k * scale) v over the cached positions [first, end) of sequence b; scores [end], values [D]
-static void attend(const dure_op_call *call, const paging *p, uint64_t b, uint64_t g, uint64_t first, uint64_t end,
-                   const double *q, double *scores, double *values, double *y) {
+// y = softmax(scores) v over the cached positions [first, end) of sequence b, for the query of head h at `position`;
+// scores [end], values [D]
+static void attend(const dure_op_call *call, const paging *p, uint64_t b, uint64_t h, uint64_t position, uint64_t first,
+                   uint64_t end, const double *q, double *scores, double *values, double *y) {
   const dure_operand *key_cache = &call->operands[1], *value_cache = &call->operands[2];
-  uint64_t G = key_cache->shape[2], D = key_cache->shape[3], place;
+  uint64_t G = key_cache->shape[2], D = key_cache->shape[3], g = h / (call->operands[0].shape[2] / G), place;
+  const double head_slope = dure_reference_attention_slope(&call->operands[5], h);
   double maximum = -(double)INFINITY, sum = 0;
   for (uint64_t s = first; s < end; s++) {
     scores[s] = -(double)INFINITY;
@@ -62,7 +64,7 @@ static void attend(const dure_op_call *call, const paging *p, uint64_t b, uint64
     dure_reference_load(key_cache, (place * G + g) * D, D, values);
     double score = 0;
     for (uint64_t d = 0; d < D; d++) score += q[d] * values[d];
-    scores[s] = score * (double)call->attributes.attention.scale;
+    scores[s] = dure_reference_attention_score(call, score, head_slope, (double)position - (double)s).value;
     maximum = scores[s] > maximum ? scores[s] : maximum;
   }
   for (uint64_t s = first; s < end; s++) sum += scores[s] = exp(scores[s] - maximum);
@@ -75,8 +77,8 @@ static void attend(const dure_op_call *call, const paging *p, uint64_t b, uint64
 }
 
 dure_status dure_reference_attention_cached(const dure_op_call *call) {
-  const dure_operand *q = &call->operands[0], *positions = &call->operands[4], *y = &call->operands[5];
-  uint64_t B = q->shape[0], T = q->shape[1], H = q->shape[2], D = q->shape[3], G = call->operands[1].shape[2];
+  const dure_operand *q = &call->operands[0], *positions = &call->operands[4], *y = &call->operands[6];
+  uint64_t B = q->shape[0], T = q->shape[1], H = q->shape[2], D = q->shape[3];
   uint64_t window = call->attributes.attention.window;
   paging p = paging_of(&call->operands[1], &call->operands[3]);
   uint64_t capacity = p.blocks_per_sequence * p.block_size;
@@ -91,7 +93,7 @@ dure_status dure_reference_attention_cached(const dure_op_call *call) {
       for (uint64_t h = 0; h < H; h++) {
         uint64_t row = (b * T + t) * H + h;
         dure_reference_load(q, row * D, D, q_row);
-        attend(call, &p, b, h / (H / G), first, end, q_row, scores, values, y_row);
+        attend(call, &p, b, h, position, first, end, q_row, scores, values, y_row);
         dure_reference_store(y, row * D, D, y_row, false);
       }
     }

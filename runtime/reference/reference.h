@@ -38,4 +38,15 @@ bool dure_reference_accumulates(const dure_op_call *call, uint32_t index);
 // `count` doubles, uninitialised; released with free(). At least one is allocated.
 DURE_MUST_CHECK dure_status dure_reference_scratch(uint64_t count, double **out_values);
 
+// ---- attention (attention.c) ------------------------------------------------------------------------------------
+
+typedef struct dure_reference_score {
+  double value, slope;  // the score, and its derivative with respect to q . k
+} dure_reference_score;
+// The score of a query and a key `distance` positions before it, from their product q . k and their head's slope.
+dure_reference_score dure_reference_attention_score(const dure_op_call *call, double product, double slope,
+                                                    double distance);
+// Of the query head; 0 when `slopes` is absent.
+double dure_reference_attention_slope(const dure_operand *slopes, uint64_t head);
+
 #endif  // DURE_RUNTIME_REFERENCE_REFERENCE_H_

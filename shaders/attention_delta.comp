@@ -1,0 +1,35 @@
+// delta [B, H, T] = dy . y, of each query and head, before attention_gradient's passes (Dao et al. 2022, appendix B.2). y and dy
+// [B, T, H, D], contiguous; WIDTH 4 needs D and both offsets to be multiples of 4. One row an invocation.
+//
+// 2 D FLOP and 8 D bytes a row.
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "grid.glsl"
+
+layout(local_size_x_id = 0) in;
+layout(push_constant) uniform Push {
+  uint count, T, H, D;  // count: B * T * H
+  uint y_offset, dy_offset, delta_offset;
+};
+#if WIDTH == 4
+#define VALUE vec4
+#else
+#define VALUE float
+#endif
+layout(set = 0, binding = 0) readonly buffer Y { VALUE y[]; };
+layout(set = 0, binding = 1) readonly buffer DY { VALUE dy[]; };
+layout(set = 0, binding = 2) buffer Delta { float delta[]; };
+
+void main() {
+  const uint i = workgroup_index() * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
+  if (i >= count) return;
+  const uint of_y = (y_offset + i * D) / WIDTH, of_dy = (dy_offset + i * D) / WIDTH;
+  VALUE products = VALUE(0);
+  for (uint d = 0; d < D / WIDTH; d++) products = fma(y[of_y + d], dy[of_dy + d], products);
+  const uint h = i % H, t = i / H % T, b = i / (H * T);
+#if WIDTH == 4
+  delta[delta_offset + (b * H + h) * T + t] = (products.x + products.y) + (products.z + products.w);
+#else
+  delta[delta_offset + (b * H + h) * T + t] = products;
+#endif
+}
