@@ -92,22 +92,33 @@ dure_tensor dure_decoder_hidden(const dure_decoder *decoder, dure_tensor tokens,
     dure_embedding_add(p, parameter(decoder, DURE_ROLE_POSITION_EMBEDDING, 0), positions, x);
   }
   for (uint32_t layer = 0; layer < decoder->config->layer_count; layer++) {
+    dure_program_block(p, layer + 1);
     x = attention_block(decoder, x, layer, cache);
     x = feed_forward_block(decoder, x, layer);
   }
+  dure_program_block(p, 0);
   dure_program_scope(p, "final norm");
   return norm(decoder, x, DURE_ROLE_FINAL_NORM_WEIGHT, DURE_ROLE_FINAL_NORM_BIAS, 0);
 }
 
+// [V, C]
+static dure_tensor head_weight(const dure_decoder *decoder) {
+  return parameter(decoder, decoder->config->tied_head ? DURE_ROLE_TOKEN_EMBEDDING : DURE_ROLE_HEAD, 0);
+}
+
 dure_tensor dure_decoder_logits(const dure_decoder *decoder, dure_tensor hidden) {
   dure_program_scope(decoder->program, "head");
-  dure_role head = decoder->config->tied_head ? DURE_ROLE_TOKEN_EMBEDDING : DURE_ROLE_HEAD;
-  return dure_matmul(decoder->program, hidden, parameter(decoder, head, 0), DURE_ABSENT, false, true);
+  return dure_matmul(decoder->program, hidden, head_weight(decoder), DURE_ABSENT, false, true);
 }
 
 dure_tensor dure_decoder_loss(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,
                               dure_tensor labels) {
-  dure_tensor logits = dure_decoder_logits(decoder, dure_decoder_hidden(decoder, tokens, positions, NULL));
+  dure_tensor hidden = dure_decoder_hidden(decoder, tokens, positions, NULL);
+  if (decoder->fuses_loss) {
+    dure_program_scope(decoder->program, "head and loss");
+    return dure_linear_cross_entropy(decoder->program, hidden, head_weight(decoder), labels);
+  }
+  dure_tensor logits = dure_decoder_logits(decoder, hidden);
   dure_program_scope(decoder->program, "loss");
   return dure_cross_entropy(decoder->program, logits, labels);
 }

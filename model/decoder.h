@@ -15,6 +15,7 @@ typedef struct dure_decoder {
   const dure_model_config *config;
   const dure_parameter_layout *layout;
   dure_tensor *pools;  // [layout->pool_count], the parameters
+  bool fuses_loss;     // dure_decoder_loss makes the logits in chunks; set by the caller
 } dure_decoder;
 
 // Declares the parameters in the program; activations are of their type. Release with dure_decoder_clear.

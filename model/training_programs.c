@@ -147,7 +147,11 @@ static dure_status record_backward(const recorder *r, dure_tensor loss, dure_ten
   const dure_tensor *gradients = declare_set(r, DURE_TRAINING_GRADIENTS);
   for (size_t i = 0; i < count; i++)
     targets[i] = (dure_gradient_target){r->tensors->sets[DURE_TRAINING_PARAMETERS][i], gradients[i]};
-  dure_status status = dure_program_gradient(r->program, loss, seed, targets, count, &(dure_gradient_options){.accumulate = accumulates});
+  dure_status status =
+      dure_program_gradient(r->program, loss, seed, targets, count,
+                            &(dure_gradient_options){.accumulate = accumulates,
+                                                     .recompute = r->options->recompute,
+                                                     .recompute_blocks = r->options->recompute_blocks});
   free(targets);
   return status;
 }
@@ -167,6 +171,7 @@ static dure_status record_micro_step(const recorder *r) {
   DURE_TRY(dure_decoder_create(p, r->config, r->layout, dure_training_set_dtype(r->options, DURE_TRAINING_PARAMETERS),
                                &decoder));
   memcpy(t->sets[DURE_TRAINING_PARAMETERS], decoder.pools, t->pool_count * sizeof(*decoder.pools));
+  decoder.fuses_loss = r->options->fuses_loss;
   dure_tensor loss = dure_decoder_loss(&decoder, t->tokens, t->positions, t->labels);  // [B T]
   dure_decoder_clear(&decoder);
   dure_sum(p, loss, loss_sum, accumulates);

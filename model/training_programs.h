@@ -21,6 +21,9 @@ typedef struct dure_training_options {
   dure_dtype gradient_dtype;  // of the parameters' gradients: f32, or the 16-bit type
   dure_dtype moment_dtype;    // f32, bf16, or u8: 8 bits with a scale for each block
   bool has_master;            // 16-bit parameters are rounded from f32 ones, which the optimizer keeps
+  dure_recompute recompute;   // what the backward pass computes again, of
+  uint32_t recompute_blocks;  // so many layers, from the first on
+  bool fuses_loss;            // logits are made in chunks and never stored whole (linear_cross_entropy)
   bool offloads_optimizer;    // masters and moments lie in host memory, where AdamW runs on the host's cores
 } dure_training_options;
 
