@@ -152,25 +152,27 @@ typedef struct dure_gradient_clip_attributes {
 } dure_gradient_clip_attributes;
 
 // adamw (Loshchilov and Hutter 2019, algorithm 2), all in place, nothing at all when state's finite is 0. In f32, every
-// operation rounded (none contracted), in this order, so that all implementations give the same bits where division and
-// square root are correctly rounded (adamw_host.h, lavapipe, the reference device only to a few units in the last
-// place):
+// operation rounded (none contracted), in this order:
 //   g = gradient * scale
 //   m = flush(beta1 * m + (1 - beta1) * g)                  flush(x) = 0 where |x| < 2^-100, else x: so that drivers
 //   v = flush(beta2 * v + (1 - beta2) * (g * g))            which flush subnormal numbers make no difference
 //   p = p - learning_rate * ((m * correction1) / (sqrt(v * correction2) + epsilon) + weight_decay * p)
+// so that devices whose division and square root are correctly rounded leave the same bits as the host's version does
+// (runtime/adamw_host.h); the reference device computes in double and rounds once.
 // gradient, parameter, first_moment, second_moment: any equal shape, each of any float type.
-//   p  is `master` (f32) when there is one; `parameter` is then p rounded to nearest even. Else it is `parameter`; and
-//   if
-//      that has 16 bits and `random` is there, p is rounded stochastically (Gupta et al. 2015, section 3): up in
-//      magnitude where the bits below the cut, as a fraction, exceed a uniform number, so that updates below half a
-//      unit in the last place count on average. random u32 [4] = seed low, seed high, step, stream: the number of
-//      element e is word e % 4 of dure_random_words(seed, step, stream, e / 4), e counted from attribute first_element
-//      (a multiple of 4; for parts of a tensor, as expand() makes). runtime/stochastic.h has the bits.
-//   m, v  computed in f32 and used so for p, then rounded to nearest even in their type. u8: blocks of
-//      DURE_MOMENT_BLOCK elements (the last may be shorter), each with its largest magnitude in first_scales or
-//      second_scales f32 [ceil(n / DURE_MOMENT_BLOCK)], as Dettmers et al. 2022, section 2.1; runtime/moment_code.h has
-//      the code. Parts of a tensor begin at whole blocks.
+//   p     is `master` (f32) when there is one; `parameter` is then p rounded to nearest even. Else it is `parameter`;
+//   and
+//         if that has 16 bits and `random` is there, p is rounded stochastically (Gupta et al. 2015, section 3), so
+//         that updates below half a unit in the last place count on average (runtime/stochastic.h has the bits).
+//   m, v  are used for p as computed, then rounded to nearest even in their type. u8: in blocks of DURE_MOMENT_BLOCK
+//         elements (the last may be shorter) relative to the block's largest magnitude, which goes to first_scales or
+//         second_scales f32 [ceil(n / DURE_MOMENT_BLOCK)] (Dettmers et al. 2022, section 2.1), stochastically when
+//         `random` is there (runtime/moment_code.h has the code).
+//   random u32 [4] = seed low, seed high, step, stream: the word of element e is word e % 4 of
+//         dure_random_words(seed, step, stream, e / 4) for p, and of stream ^ 2^31 for m and v (low and high half).
+//   first_element  of a part of a tensor (as expand() makes): e counts from there. A multiple of 4; parts of tensors
+//   with
+//         8-bit moments begin at whole blocks.
 typedef struct dure_adamw_attributes {
   float beta1, beta2, epsilon, weight_decay;
   uint64_t first_element;
