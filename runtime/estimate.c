@@ -8,6 +8,8 @@ static bool is_16_bit(const dure_operand *operand) { return dure_dtype_size(oper
 static dure_time_class classify(const dure_op_call *call, const dure_device_rates *rates, double *out_flops_rate) {
   switch (call->op) {
     case DURE_OP_matmul:
+    case DURE_OP_linear_cross_entropy:
+    case DURE_OP_linear_cross_entropy_gradient:
       *out_flops_rate =
           is_16_bit(&call->operands[0]) && is_16_bit(&call->operands[1]) ? rates->matmul16_flops : rates->matmul_flops;
       return DURE_TIME_MATMUL;

@@ -106,6 +106,9 @@ dure_device_rates dure_device_get_rates(const dure_device *device);
 dure_device_rates dure_device_info_rates(const dure_device_info *info);  // the same of a listed device
 // The shipped table's, without a device: by a profile's name (NULL or "": none), else by kind and the device's name.
 dure_device_rates dure_device_rates_shipped(const char *profile, const char *name, dure_device_kind kind);
+// The shipped table's row that a person means by a profile's name ("rtx4060") or a card's ("RTX 4060"), in any case.
+// DURE_NOT_FOUND names those there are.
+DURE_MUST_CHECK dure_status dure_device_rates_find(const char *name, dure_device_rates *out_rates);
 
 // ---- buffers ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 // Rates of devices that nobody has measured, by the shipped table.
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "runtime/hal.h"
 #include "runtime/os.h"
@@ -27,8 +28,7 @@ static const struct rates_row *find_row(const char *profile, const char *name, d
   return &rows[row_count - 1];
 }
 
-dure_device_rates dure_device_rates_shipped(const char *profile, const char *name, dure_device_kind kind) {
-  const struct rates_row *row = find_row(profile, name != NULL ? name : "", kind);
+static dure_device_rates rates_of(const struct rates_row *row) {
   const double cores = row->kind == DURE_DEVICE_CPU ? dure_os_core_count() : 1, giga = 1e9;
   dure_device_rates rates = {
       .matmul_flops = row->matmul * cores * giga,
@@ -41,6 +41,26 @@ dure_device_rates dure_device_rates_shipped(const char *profile, const char *nam
            row->name[0] != '\0' ? row->name : "figures for an unknown device of its kind",
            row->name[0] != '\0' ? " row" : "");
   return rates;
+}
+
+dure_device_rates dure_device_rates_shipped(const char *profile, const char *name, dure_device_kind kind) {
+  return rates_of(find_row(profile, name != NULL ? name : "", kind));
+}
+
+dure_status dure_device_rates_find(const char *name, dure_device_rates *out_rates) {
+  memset(out_rates, 0, sizeof(*out_rates));
+  char known[256] = "";
+  for (size_t i = 0; i < row_count; i++) {
+    if (rows[i].name[0] == '\0') continue;
+    const char *profile = rows[i].profile[0] != '\0' ? rows[i].profile : rows[i].name;
+    if (strcasecmp(name, profile) == 0 || strcasecmp(name, rows[i].name) == 0) {
+      *out_rates = rates_of(&rows[i]);
+      return NULL;
+    }
+    size_t used = strlen(known);
+    snprintf(known + used, sizeof(known) - used, "%s%s", used > 0 ? ", " : "", profile);
+  }
+  return dure_fail(DURE_NOT_FOUND, "no rates of '%.60s' are shipped; there are those of %s", name, known);
 }
 
 dure_device_rates dure_device_info_rates(const dure_device_info *info) {

@@ -41,6 +41,24 @@ START_TEST(a_profile_has_the_rates_of_its_device_on_any_device) {
 }
 END_TEST
 
+START_TEST(a_card_is_found_by_either_name_in_any_case) {
+  static const char *const names[] = {"rtx4060", "RTX 4060", "rtx 4060", "RTX4060"};
+  const dure_device_rates own = dure_device_rates_shipped("rtx4060", NULL, DURE_DEVICE_DISCRETE_GPU);
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    dure_device_rates found;
+    dure_status status = dure_device_rates_find(names[i], &found);
+    ck_assert_msg(status == NULL, "%s", dure_status_message(status));
+    check_positive(found);
+    ck_assert(found.matmul16_flops == own.matmul16_flops);
+  }
+  dure_device_rates none;
+  dure_status status = dure_device_rates_find("rtx9999", &none);
+  ck_assert_int_eq(dure_status_code(status), DURE_NOT_FOUND);
+  ck_assert_ptr_nonnull(strstr(dure_status_message(status), "rx7600"));
+  dure_status_free(status);
+}
+END_TEST
+
 START_TEST(an_open_device_answers) {
   dure_device *device = NULL;
   dure_status status = dure_device_open("reference", &device);
@@ -56,6 +74,7 @@ int main(void) {
   tcase_add_test(tests, every_kind_of_device_has_rates);
   tcase_add_test(tests, a_known_name_gets_its_own_row);
   tcase_add_test(tests, a_profile_has_the_rates_of_its_device_on_any_device);
+  tcase_add_test(tests, a_card_is_found_by_either_name_in_any_case);
   tcase_add_test(tests, an_open_device_answers);
   suite_add_tcase(suite, tests);
   SRunner *runner = srunner_create(suite);
