@@ -230,6 +230,7 @@ dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_k
   *out_buffer = NULL;
   if (label == NULL) label = "buffer";
   if (size == 0) return dure_fail(DURE_INVALID_ARGUMENT, "buffer '%s' must not be empty", label);
+  if (size <= UINT64_MAX - 3) size = (size + 3) / 4 * 4;
   if (size > device->info.limits.max_allocation_bytes) {
     return dure_fail(DURE_OUT_OF_MEMORY, "%s needs one buffer of %.1f MiB, but %s allows %.1f MiB", label,
                      (double)size / 1048576.0, device->info.identifier,

@@ -117,8 +117,9 @@ typedef enum dure_memory_kind {
   DURE_MEMORY_HOST,    // host-visible and coherent, mapped for its whole life (dure_buffer_map)
 } dure_memory_kind;
 
-// Zero-filled. `label` says what it is for in messages about memory. Fails with DURE_OUT_OF_MEMORY, naming the largest
-// buffers that exist and what to change, when the device's budget would be passed.
+// Zero-filled; the size is rounded up to whole 4-byte words. `label` says what it is for in messages about memory.
+// Fails with DURE_OUT_OF_MEMORY, naming the largest buffers that exist and what to change, when the device's budget
+// would be passed.
 DURE_MUST_CHECK dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_kind kind,
                                                const char *label, dure_buffer **out_buffer);
 void dure_buffer_destroy(dure_buffer *buffer);  // NULL is fine; the caller has waited for work that uses it

@@ -33,7 +33,8 @@ typedef struct dure_fill_attributes {
   float value;
 } dure_fill_attributes;
 
-// copy: y = x.   add: y = a + b (y may be the same memory as a or b).   Any shape.
+// copy: y = x, from one float type to another if need be.   add: y = a + b (y may be the same memory as a or b).
+// Any shape.
 
 // embedding: y[r, :] = table[indices[r], :].
 //   table [V, C], indices [R] (any rank, flattened), y [R.., C]

@@ -141,8 +141,9 @@ void dure_case_restricted(dure_case_list *list, const dure_case *original) {
 dure_dtype dure_case_dtype(const dure_case *c, uint32_t operand) {
   const dure_operand_rule *rule = &dure_op_get(c->op)->operands[operand];
   if (rule->dtype != DURE_DTYPE_NONE) return rule->dtype;
-  if (rule->is_statistic || c->storage == DURE_DTYPE_NONE) return DURE_DTYPE_F32;
-  return rule->is_any_float && c->others_are_f32 ? DURE_DTYPE_F32 : c->storage;
+  if (rule->is_statistic) return DURE_DTYPE_F32;
+  if (rule->is_any_float && c->others != DURE_DTYPE_NONE) return c->others;
+  return c->storage != DURE_DTYPE_NONE ? c->storage : DURE_DTYPE_F32;
 }
 
 // ---- 16-bit storage ---------------------------------------------------------------------------------------------
@@ -186,13 +187,16 @@ static void add_16_bit(dure_case_list *list, size_t first) {
   for (size_t i = first; i < end; i += every) {
     dure_case original = list->cases[i];
     bool has_others = false;
-    if (original.storage != DURE_DTYPE_NONE || !has_storage(dure_op_get(original.op), &has_others)) continue;
+    if (original.storage != DURE_DTYPE_NONE || original.others != DURE_DTYPE_NONE ||
+        !has_storage(dure_op_get(original.op), &has_others))
+      continue;
     original.storage = added % 2 == 0 || !fits_f16(&original) ? DURE_DTYPE_BF16 : DURE_DTYPE_F16;
     // Sums that small limits cut into parts are rounded after each part.
-    original.others_are_f32 =
+    const bool others_are_f32 =
         has_others && (added % 4 < 2 || original.profile != DURE_PROFILE_NORMAL || original.sums_over_chunks);
+    if (others_are_f32) original.others = DURE_DTYPE_F32;
     if (!shares_consistently(&original)) continue;
-    dure_case_copy(list, &original, "%s%s", dure_dtype_name(original.storage), original.others_are_f32 ? "+f32" : "");
+    dure_case_copy(list, &original, "%s%s", dure_dtype_name(original.storage), others_are_f32 ? "+f32" : "");
     added++;
   }
 }

@@ -41,6 +41,33 @@ static dure_case *add_copy(dure_case_list *list, uint64_t count) {
   return c;
 }
 
+// Between every two float types, exact: ties, subnormal halves, what rounds up to infinity and what stays NaN.
+static void add_conversions(dure_case_list *list) {
+  static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
+  static const double ties[] = {0x1.002p0,      0x1.006p0,   0x1.01p0,    0x1.03p0,   0x1.8p-24, 0x1p-25,
+                                0x1.000002p-25, 0x1.ffep-15, 0x1.ffcp-15, 65519,      65520,     -65520,
+                                0x1.fep127,     0x1.ffp127,  -0.0,        (double)NAN};
+  for (size_t from = 0; from < 3; from++) {
+    for (size_t to = 0; to < 3; to++) {
+      if (from == to) continue;
+      for (uint32_t kind = 0; kind < 4; kind++) {
+        static const char *const names[] = {"", "/ties", "/small", "/shifted"};
+        dure_case *c = dure_case_add(list, DURE_OP_copy, "%s-to-%s%s", dure_dtype_name(types[from]),
+                                     dure_dtype_name(types[to]), names[kind]);
+        const uint64_t count = kind == 0 ? 20003 : 1021;
+        c->storage = types[from];
+        c->others = types[to];
+        dure_case_operand *x = dure_case_tensor(c, 0, 1, &count), *y = dure_case_tensor(c, 1, 1, &count);
+        dure_case_generate(x, DURE_GENERATE_NORMAL, kind == 2 ? 0x1p-16 : 1, 0);
+        if (kind == 1) dure_case_list_values(x, sizeof(ties) / sizeof(ties[0]), ties);
+        if (kind != 3) continue;
+        dure_case_shift(x, from + 1);
+        dure_case_shift(y, to + 2);
+      }
+    }
+  }
+}
+
 void dure_cases_copy(dure_case_list *list) {
   for (size_t i = 0; i < count_count; i++) {
     add_copy(list, counts[i]);
@@ -57,6 +84,13 @@ void dure_cases_copy(dure_case_list *list) {
   dure_case_sprinkle(&c->operands[0], 3e38, 3);
   dure_case_sprinkle(&c->operands[0], 2e-38, 3);
   dure_case_restricted(list, add_copy(list, 20001));
+  add_conversions(list);
+  for (size_t i = 0; i < count_count; i += 3) {
+    c = add_copy(list, counts[i]);
+    dure_case_rename(c, "accumulate");
+    c->accumulate = 1u << 1;
+    c->reduction = 1;
+  }
   if (list->full) dure_case_generate(&add_copy(list, HUGE_COUNT)->operands[0], DURE_GENERATE_UNIFORM, 1, 0);
 }
 

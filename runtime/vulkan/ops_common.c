@@ -12,13 +12,21 @@ void dure_vulkan_dispatch_begin(dure_vulkan_dispatch *dispatch, dure_device *dev
   dispatch->binding_count = 0;
 }
 
+// Shaders reach 16-bit elements by the words that hold them, so bindings end at whole words.
 static uint32_t bind_bytes(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t offset, uint64_t size,
                            dure_access access) {
   const uint64_t alignment = dispatch->device->info.limits.offset_alignment;
   const uint64_t before = offset & (alignment - 1);
-  dispatch->bindings[dispatch->binding_count++] =
-      (dure_binding){.buffer = operand->buffer, .offset = offset - before, .size = size + before, .access = access};
-  return (uint32_t)(before / 4);
+  dispatch->bindings[dispatch->binding_count++] = (dure_binding){.buffer = operand->buffer,
+                                                                 .offset = offset - before,
+                                                                 .size = (size + before + 3) / 4 * 4,
+                                                                 .access = access};
+  return (uint32_t)before;
+}
+
+// Bytes (workspaces, blocks of 8-bit elements) count in words.
+static uint32_t element_size(const dure_operand *operand) {
+  return operand->dtype == DURE_DTYPE_U8 ? 4 : (uint32_t)dure_dtype_size(operand->dtype);
 }
 
 uint32_t dure_vulkan_bind(dure_vulkan_dispatch *dispatch, const dure_operand *operand, dure_access access) {
@@ -27,12 +35,18 @@ uint32_t dure_vulkan_bind(dure_vulkan_dispatch *dispatch, const dure_operand *op
     dispatch->bindings[dispatch->binding_count++].access = DURE_READ;
     return 0;
   }
-  return bind_bytes(dispatch, operand, operand->offset, dure_operand_span(operand), access);
+  return bind_bytes(dispatch, operand, operand->offset, dure_operand_span(operand), access) / element_size(operand);
+}
+
+uint32_t dure_vulkan_bind_elements(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t first,
+                                   uint64_t count, dure_access access) {
+  const uint32_t size = element_size(operand);
+  return bind_bytes(dispatch, operand, operand->offset + size * first, size * count, access) / size;
 }
 
 uint32_t dure_vulkan_bind_words(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t first,
                                 uint64_t count, dure_access access) {
-  return bind_bytes(dispatch, operand, operand->offset + 4 * first, 4 * count, access);
+  return bind_bytes(dispatch, operand, operand->offset + 4 * first, 4 * count, access) / 4;
 }
 
 enum { MOST_GROUPS_A_DIMENSION = 65535 };
@@ -54,12 +68,20 @@ dure_status dure_vulkan_dispatch_run(dure_vulkan_dispatch *dispatch, const char 
 
 // ---- choices -----------------------------------------------------------------------------------------------------
 
+bool dure_vulkan_is_aligned(const dure_operand *operand) {
+  return !dure_operand_is_present(operand) || operand->offset % (4 * dure_dtype_size(operand->dtype)) == 0;
+}
+
 uint32_t dure_vulkan_width(const dure_operand *const *operands, size_t count, uint64_t row) {
   if (row % 4 != 0) return 1;
   for (size_t i = 0; i < count; i++) {
-    if (dure_operand_is_present(operands[i]) && operands[i]->offset % 16 != 0) return 1;
+    if (!dure_vulkan_is_aligned(operands[i])) return 1;
   }
   return 4;
+}
+
+uint32_t dure_vulkan_type(const dure_operand *operand) {
+  return operand->dtype == DURE_DTYPE_BF16 ? 1 : operand->dtype == DURE_DTYPE_F16 ? 2 : 0;
 }
 
 bool dure_vulkan_is_software(const dure_device *device) {

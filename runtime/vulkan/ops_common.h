@@ -18,11 +18,14 @@ typedef struct dure_vulkan_dispatch {
 } dure_vulkan_dispatch;
 
 void dure_vulkan_dispatch_begin(dure_vulkan_dispatch *dispatch, dure_device *device, dure_recording *recording);
-// The next binding: exactly the operand's bytes, from an aligned byte at or before its first. Returns element 0's place
-// in the binding, in 4-byte words. An absent operand takes the first binding's range again (shaders that declare it
-// never touch it then).
+// The next binding: the operand's bytes, from an aligned byte at or before its first to the end of its last 4-byte word.
+// Returns element 0's place in the binding, in elements of the operand's type (of bytes: in words). An absent operand
+// takes the first binding's range again (shaders that declare it never touch it then).
 uint32_t dure_vulkan_bind(dure_vulkan_dispatch *dispatch, const dure_operand *operand, dure_access access);
-// The same for `count` words from word `first` of a contiguous operand.
+// The same for `count` elements from element `first` of a contiguous operand.
+uint32_t dure_vulkan_bind_elements(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t first,
+                                   uint64_t count, dure_access access);
+// The same for `count` words from word `first` of a workspace or an operand of 4-byte elements; returns words.
 uint32_t dure_vulkan_bind_words(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t first,
                                 uint64_t count, dure_access access);
 // Adds the dispatch. `groups` workgroups are spread over x and y (shaders/lib/grid.glsl); none: nothing is recorded.
@@ -32,8 +35,13 @@ DURE_MUST_CHECK dure_status dure_vulkan_dispatch_run(dure_vulkan_dispatch *dispa
 
 // ---- choices -----------------------------------------------------------------------------------------------------
 
-// 4 when each of the operands (absent ones aside) begins at 16 bytes and `row` floats are whole fours, else 1.
+// Whether the operand begins at a multiple of four of its elements (or is absent).
+bool dure_vulkan_is_aligned(const dure_operand *operand);
+// 4 when each of the operands is aligned so and `row` elements are whole fours, else 1 (-DWIDTH of the kernel).
 uint32_t dure_vulkan_width(const dure_operand *const *operands, size_t count, uint64_t row);
+// A float operand's type as shaders/lib/value.glsl numbers it, for its specialisation constant: f32 (or absent) 0, bf16
+// 1, f16 2.
+uint32_t dure_vulkan_type(const dure_operand *operand);
 // Whether a kernel's workgroups are run as vectors of CPU threads: there one subgroup a workgroup and few workgroups
 // are best, on a GPU many invocations.
 bool dure_vulkan_is_software(const dure_device *device);

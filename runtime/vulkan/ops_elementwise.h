@@ -1,9 +1,11 @@
-// The frame of the elementwise kernels (shaders/lib/elementwise.glsl): four floats at a time where all operands are
-// aligned to 16 bytes, the rest one by one.
+// The frame of the elementwise kernels (shaders/lib/elementwise.glsl): four elements at a time where all operands are
+// aligned to fours of theirs, the rest one by one.
 #ifndef DURE_RUNTIME_VULKAN_OPS_ELEMENTWISE_H_
 #define DURE_RUNTIME_VULKAN_OPS_ELEMENTWISE_H_
 
 #include "runtime/ops.h"
+
+enum { DURE_VULKAN_ELEMENTWISE_CONSTANTS = 6 };
 
 typedef struct dure_vulkan_elementwise {
   const char *kernel;  // "add" for add and add_x4
@@ -13,7 +15,7 @@ typedef struct dure_vulkan_elementwise {
     bool is_whole;  // a small operand that every invocation sees, not one element each
   } operands[6];    // in the order of the bindings
   uint32_t operand_count;
-  uint32_t constants[2];  // specialisation constants from number 2 on
+  uint32_t constants[DURE_VULKAN_ELEMENTWISE_CONSTANTS];  // specialisation constants from number 2 on
   uint32_t constant_count;
   float parameter[4];
 } dure_vulkan_elementwise;

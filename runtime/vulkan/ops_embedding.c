@@ -56,7 +56,7 @@ static dure_status record_chain(dure_device *device, dure_recording *recording, 
   } push = {.rows = (uint32_t)count};
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  push.indices_offset = dure_vulkan_bind_words(&dispatch, &call->operands[0], first, count, DURE_READ);
+  push.indices_offset = dure_vulkan_bind_elements(&dispatch, &call->operands[0], first, count, DURE_READ);
   push.chain_offset = dure_vulkan_bind_words(&dispatch, workspace, 0, 2 * count, DURE_WRITE);
   // A load costs lavapipe as much as all these comparisons.
   const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_is_software(device) ? 8 : 1};
@@ -82,9 +82,9 @@ static dure_status record_chained_sums(dure_device *device, dure_recording *reco
   };
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  push.indices_offset = dure_vulkan_bind_words(&dispatch, indices, first, count, DURE_READ);
+  push.indices_offset = dure_vulkan_bind_elements(&dispatch, indices, first, count, DURE_READ);
   push.chain_offset = dure_vulkan_bind_words(&dispatch, &call->workspace, 0, 2 * count, DURE_READ);
-  push.dy_offset = dure_vulkan_bind_words(&dispatch, dy, first * columns, count * columns, DURE_READ) / width;
+  push.dy_offset = dure_vulkan_bind_elements(&dispatch, dy, first * columns, count * columns, DURE_READ) / width;
   push.dtable_offset = dure_vulkan_bind(&dispatch, dtable, DURE_READ_WRITE) / width;
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("embedding_gradient", width).text, constants,
                                   2, &push, sizeof(push), count * push.column_blocks);

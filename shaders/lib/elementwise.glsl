@@ -11,7 +11,7 @@ layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const uint steps = 1;
 layout(push_constant) uniform Push {
   uint count;         // VALUEs
-  uint offset[6];     // of each binding: VALUEs (floats for the small operands that are not elementwise)
+  uint offset[6];     // of each binding: VALUEs (elements for the small operands that are not elementwise)
   float parameter[4];
 };
 
