@@ -8,10 +8,10 @@ typedef unsigned long long number;  // for printf
 static void add_matmul(dure_case_list *list, bool transpose_a, bool transpose_b, uint64_t m, uint64_t n, uint64_t k) {
   dure_case *c = dure_case_add(list, DURE_OP_matmul, "%c%c/m=%llu,n=%llu,k=%llu", transpose_a ? 't' : 'n',
                                transpose_b ? 't' : 'n', (number)m, (number)n, (number)k);
-  c->attributes.matmul = (dure_matmul_attributes){transpose_a, transpose_b};
+  c->attributes.matmul = (dure_matmul_attributes){.transpose_a = transpose_a, .transpose_b = transpose_b};
   dure_case_tensor(c, 0, 2, transpose_a ? DURE_SHAPE(k, m) : DURE_SHAPE(m, k));
   dure_case_tensor(c, 1, 2, transpose_b ? DURE_SHAPE(n, k) : DURE_SHAPE(k, n));
-  dure_case_tensor(c, 3, 2, DURE_SHAPE(m, n));
+  dure_case_tensor(c, 5, 2, DURE_SHAPE(m, n));
 }
 
 // `count` elements in each of the first `operands` operands.

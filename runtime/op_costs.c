@@ -50,7 +50,7 @@ dure_cost dure_cost_cache_append(const dure_op_call *call) {
 }
 
 dure_cost dure_cost_matmul(const dure_op_call *call) {
-  enum { A, B, BIAS, C };
+  enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
   const dure_operand *b = &call->operands[B];
   uint64_t k = call->attributes.matmul.transpose_b ? b->shape[b->rank - 1] : b->shape[b->rank - 2];
   return (dure_cost){2.0 * (double)dure_operand_count(&call->operands[C]) * (double)k, operand_bytes(call)};

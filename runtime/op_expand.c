@@ -33,6 +33,7 @@ static uint64_t parts_for_work(const dure_op_call *call, const dure_limits *limi
 
 // Units a part, a multiple of the grain unless that would be everything.
 static uint64_t part_size(uint64_t units, uint64_t parts) {
+  if (parts <= 1) return units;
   uint64_t size = ceil_divide(units, parts);
   return size >= CUT_GRAIN ? size / CUT_GRAIN * CUT_GRAIN : size;
 }
@@ -264,7 +265,7 @@ dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *l
 
 // ---- matmul ----------------------------------------------------------------------------------------------------
 
-enum { MATMUL_A, MATMUL_B, MATMUL_BIAS, MATMUL_C };
+enum { MATMUL_A, MATMUL_B, MATMUL_BIAS, MATMUL_RESIDUAL, MATMUL_PREACTIVATION, MATMUL_C, MATMUL_SAVED };
 
 // a of rank 3 against one b: one tall matrix.
 static void flatten_rows(dure_operand *operand) {
@@ -279,13 +280,23 @@ static void flatten_rows(dure_operand *operand) {
 static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                        void *context) {
   uint64_t batch = call->operands[MATMUL_A].shape[0], parts = parts_for_work(call, limits);
-  const uint32_t cut[] = {MATMUL_A, MATMUL_B, MATMUL_C};
-  for (uint32_t i = 0; i < 3; i++) parts = max_of(parts, parts_for_binding(&call->operands[cut[i]], batch, limits));
+  dure_op_call whole = *call;
+  for (uint32_t i = MATMUL_A; i <= MATMUL_SAVED; i++) {
+    dure_operand *operand = &whole.operands[i];
+    if (!dure_operand_is_present(operand) || i == MATMUL_BIAS) continue;
+    if (operand->rank != 3) {  // given under another shape: [batch, ...] all the same
+      uint64_t shape[3] = {batch, 1, dure_operand_count(operand) / batch};
+      dure_operand_set_shape(operand, 3, shape);
+    }
+    parts = max_of(parts, parts_for_binding(operand, batch, limits));
+  }
   uint64_t size = max_of(1, batch / parts);
   for (uint64_t first = 0; first < batch; first += size) {
-    dure_op_call part = *call;
+    dure_op_call part = whole;
     uint64_t count = batch - first < size ? batch - first : size;
-    for (uint32_t i = 0; i < 3; i++) cut_axis(&part.operands[cut[i]], 0, first, count);
+    for (uint32_t i = MATMUL_A; i <= MATMUL_SAVED; i++) {
+      if (dure_operand_is_present(&part.operands[i]) && i != MATMUL_BIAS) cut_axis(&part.operands[i], 0, first, count);
+    }
     DURE_TRY(sink(context, &part));
   }
   return NULL;
@@ -299,7 +310,10 @@ static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limit
   const dure_operand *a = &call->operands[MATMUL_A], *b = &call->operands[MATMUL_B], *c = &call->operands[MATMUL_C];
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
   matmul_cuts cuts = {.m = c->shape[0], .n = c->shape[1], .k = transpose_b ? b->shape[1] : b->shape[0]};
-  uint64_t m_parts = parts_for_binding(c, cuts.m, limits), n_parts = 1;
+  uint64_t m_parts = 1, n_parts = 1;
+  for (uint32_t i = MATMUL_RESIDUAL; i <= MATMUL_SAVED; i++) {
+    m_parts = max_of(m_parts, parts_for_binding(&call->operands[i], cuts.m, limits));
+  }
   // Kernels unroll the inner loop by at least 4.
   uint64_t k_parts = max_of(
       1, ceil_divide(cuts.k, limits->max_loop_iterations >= UINT64_MAX / 4 ? cuts.k : limits->max_loop_iterations * 4));
@@ -320,6 +334,55 @@ static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limit
   return cuts;
 }
 
+static void remove_operand(dure_op_call *call, uint32_t index) {
+  memset(&call->operands[index], 0, sizeof(call->operands[index]));
+}
+
+// Whether c is free for sums of parts until the last part: it holds nothing that the call still needs.
+static bool is_c_free(const dure_op_call *call) {
+  const dure_operand *residual = &call->operands[MATMUL_RESIDUAL], *c = &call->operands[MATMUL_C];
+  const bool is_residual = c->buffer != NULL && residual->buffer == c->buffer && residual->offset == c->offset;
+  return !is_residual && (call->accumulate >> MATMUL_C & 1) == 0;
+}
+
+// Where the sums of all parts of K but the last one go: whichever of c and saved is free and rounds less.
+static dure_continuation choose_continuation(const dure_op_call *call) {
+  const dure_operand *saved = &call->operands[MATMUL_SAVED], *c = &call->operands[MATMUL_C];
+  if (!dure_operand_is_present(saved)) return is_c_free(call) ? DURE_CONTINUES_C : DURE_CONTINUES_NOTHING;
+  if (is_c_free(call) && dure_dtype_size(c->dtype) >= dure_dtype_size(saved->dtype)) return DURE_CONTINUES_C;
+  return DURE_CONTINUES_SAVED;
+}
+
+// An epilogue that is linear in t, which is not saved: each part goes through it and is added to c.
+static bool is_linear(const dure_op_call *call) {
+  return !dure_operand_is_present(&call->operands[MATMUL_SAVED]) &&
+         call->attributes.matmul.epilogue != DURE_EPILOGUE_ACTIVATION;
+}
+
+// What of the whole call's bias and epilogue a part of K has.
+static void share_epilogue(dure_op_call *part, bool is_first, bool is_last) {
+  dure_matmul_attributes *attributes = &part->attributes.matmul;
+  if (is_first && is_last) return;
+  if (!is_first) remove_operand(part, MATMUL_BIAS);
+  if (is_linear(part)) {
+    if (is_first) return;
+    remove_operand(part, MATMUL_RESIDUAL);
+    part->accumulate |= 1u << MATMUL_C;
+    return;
+  }
+  const dure_continuation through = choose_continuation(part);
+  if (is_last) {
+    attributes->continues = through;
+    return;
+  }
+  if (through == DURE_CONTINUES_SAVED) part->operands[MATMUL_C] = part->operands[MATMUL_SAVED];
+  attributes->epilogue = DURE_EPILOGUE_NONE;
+  remove_operand(part, MATMUL_RESIDUAL);
+  remove_operand(part, MATMUL_PREACTIVATION);
+  remove_operand(part, MATMUL_SAVED);
+  part->accumulate = is_first ? 0 : 1u << MATMUL_C;
+}
+
 static dure_op_call cut_matmul(const dure_op_call *call, const matmul_cuts *cuts, uint64_t m, uint64_t n, uint64_t k) {
   dure_op_call part = *call;
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
@@ -330,17 +393,17 @@ static dure_op_call cut_matmul(const dure_op_call *call, const matmul_cuts *cuts
   cut_axis(&part.operands[MATMUL_A], transpose_a ? 0 : 1, k, k_count);
   cut_axis(&part.operands[MATMUL_B], transpose_b ? 0 : 1, n, n_count);
   cut_axis(&part.operands[MATMUL_B], transpose_b ? 1 : 0, k, k_count);
-  cut_axis(&part.operands[MATMUL_C], 0, m, m_count);
-  cut_axis(&part.operands[MATMUL_C], 1, n, n_count);
+  for (uint32_t i = MATMUL_RESIDUAL; i <= MATMUL_SAVED; i++) {
+    if (!dure_operand_is_present(&part.operands[i])) continue;
+    cut_axis(&part.operands[i], 0, m, m_count);
+    cut_axis(&part.operands[i], 1, n, n_count);
+  }
   dure_operand *bias = &part.operands[MATMUL_BIAS];
   if (dure_operand_is_present(bias)) {
     dure_operand_set_shape(bias, 1, &cuts->n);
     cut_axis(bias, 0, n, n_count);
   }
-  if (k > 0) {  // later parts of the sum add to the first, which has brought the bias
-    part.accumulate |= 1u << MATMUL_C;
-    memset(bias, 0, sizeof(*bias));
-  }
+  share_epilogue(&part, k == 0, k + k_count == cuts->k);
   return part;
 }
 
@@ -348,9 +411,24 @@ dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limi
                                void *context) {
   if (call->operands[MATMUL_B].rank == 3) return expand_matmul_batch(call, limits, sink, context);
   dure_op_call flat = *call;
+  const dure_operand *a = &flat.operands[MATMUL_A], *b = &flat.operands[MATMUL_B];
   flatten_rows(&flat.operands[MATMUL_A]);
-  flatten_rows(&flat.operands[MATMUL_C]);
+  const uint64_t shape[2] = {a->shape[call->attributes.matmul.transpose_a ? 1 : 0],
+                             b->shape[call->attributes.matmul.transpose_b ? 0 : 1]};
+  for (uint32_t i = MATMUL_RESIDUAL; i <= MATMUL_SAVED; i++) {
+    dure_operand *operand = &flat.operands[i];
+    if (!dure_operand_is_present(operand)) continue;
+    flatten_rows(operand);
+    if (dure_operand_is_contiguous(operand)) dure_operand_set_shape(operand, 2, shape);
+  }
   matmul_cuts cuts = choose_matmul_cuts(&flat, limits);
+  if (cuts.k_size < cuts.k && !is_linear(&flat) && choose_continuation(&flat) == DURE_CONTINUES_NOTHING) {
+    return dure_fail(
+        DURE_UNSUPPORTED,
+        "matmul: an inner dimension of %llu is summed in parts, which with an activation added to what 'c' "
+        "held needs the operand 'saved'",
+        (unsigned long long)cuts.k);
+  }
   for (uint64_t m = 0; m < cuts.m; m += cuts.m_size) {
     for (uint64_t n = 0; n < cuts.n; n += cuts.n_size) {
       for (uint64_t k = 0; k < cuts.k; k += cuts.k_size) {

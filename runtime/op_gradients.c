@@ -44,9 +44,10 @@ dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_
 
 static void record_matmul(dure_program *program, dure_tensor a, bool transpose_a, dure_tensor b, bool transpose_b,
                           const dure_gradient_slot *slot) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, DURE_ABSENT, slot->tensor};
-  dure_op_attributes attributes = {.matmul = {transpose_a, transpose_b}};
-  dure_program_call(program, DURE_OP_matmul, operands, &attributes, slot->accumulate ? 1u << 3 : 0);
+  enum { C = 5 };
+  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, [C] = slot->tensor};
+  dure_op_attributes attributes = {.matmul = {.transpose_a = transpose_a, .transpose_b = transpose_b}};
+  dure_program_call(program, DURE_OP_matmul, operands, &attributes, slot->accumulate ? 1u << C : 0);
 }
 
 // [batch, rows, columns] against one matrix counts as [batch * rows, columns].
@@ -58,7 +59,7 @@ static dure_tensor as_matrix(dure_program *program, dure_tensor tensor) {
 }
 
 dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call) {
-  enum { A, B, BIAS, C };
+  enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
   dure_program *program = dure_gradient_program(gradient);
   bool ta = call->attributes.matmul.transpose_a, tb = call->attributes.matmul.transpose_b;
   dure_tensor a = call->operands[A], b = call->operands[B], bias = call->operands[BIAS];

@@ -99,8 +99,36 @@ dure_status dure_shape_embedding_gradient(dure_op_call *call) {
 
 // ---- matmul ----------------------------------------------------------------------------------------------------
 
+// Of the shape of output `like`; contiguous ones under any shape with as many elements.
+static dure_status expect_shape(const dure_op_call *call, uint32_t index, uint32_t like) {
+  const dure_operand *operand = &call->operands[index], *expected = &call->operands[like];
+  DURE_TRY(expect_count(call, index, dure_operand_count(expected)));
+  if (!dure_operand_is_present(operand) || dure_operand_is_contiguous(operand)) return NULL;
+  DURE_TRY(expect_rank(call, index, expected->rank));
+  for (uint32_t i = 0; i < expected->rank; i++) DURE_TRY(expect_dimension(call, index, i, expected->shape[i]));
+  return NULL;
+}
+
+enum { MATMUL_A, MATMUL_B, MATMUL_BIAS, MATMUL_RESIDUAL, MATMUL_PREACTIVATION, MATMUL_C, MATMUL_SAVED };
+
+static dure_status check_epilogue(const dure_op_call *call) {
+  const dure_epilogue epilogue = call->attributes.matmul.epilogue;
+  DURE_TRY(expect_shape(call, MATMUL_RESIDUAL, MATMUL_C));
+  DURE_TRY(expect_shape(call, MATMUL_PREACTIVATION, MATMUL_C));
+  if (epilogue > DURE_EPILOGUE_ACTIVATION_GRADIENT)
+    return dure_fail(DURE_INVALID_ARGUMENT, "attribute epilogue is %u, expected at most 2", (unsigned)epilogue);
+  if (dure_operand_is_present(&call->operands[MATMUL_PREACTIVATION]) !=
+      (epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT)) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand 'preactivation' belongs to the epilogue activation_gradient%s",
+                     epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT ? ", but is missing" : " alone");
+  }
+  if (dure_operand_is_present(&call->operands[MATMUL_RESIDUAL]) && (call->accumulate >> MATMUL_C & 1) != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "a residual and adding to 'c' exclude each other");
+  return NULL;
+}
+
 dure_status dure_shape_matmul(dure_op_call *call) {
-  enum { A, B, BIAS, C };
+  enum { A = MATMUL_A, B = MATMUL_B, BIAS = MATMUL_BIAS, C = MATMUL_C, SAVED = MATMUL_SAVED };
   const dure_operand *a = &call->operands[A], *b = &call->operands[B];
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
   if (a->rank < 2 || a->rank > 3 || b->rank < 2 || b->rank > a->rank) {
@@ -126,17 +154,16 @@ dure_status dure_shape_matmul(dure_op_call *call) {
   }
   if (batched) DURE_TRY(expect_dimension(call, B, 0, a->shape[0]));
   DURE_TRY(expect_count(call, BIAS, n));
+  uint64_t flat[2] = {m, n}, tall[3] = {a->shape[0], a->shape[1], n}, batch[3] = {a->shape[0], m, n};
   if (a->rank == 3 && !transpose_a) {
-    uint64_t shape[3] = {a->shape[0], a->shape[1], n};
-    dure_operand_set_shape(&call->operands[C], 3, shape);
+    dure_operand_set_shape(&call->operands[C], 3, tall);
   } else if (batched) {
-    uint64_t shape[3] = {a->shape[0], m, n};
-    dure_operand_set_shape(&call->operands[C], 3, shape);
+    dure_operand_set_shape(&call->operands[C], 3, batch);
   } else {
-    uint64_t shape[2] = {m, n};
-    dure_operand_set_shape(&call->operands[C], 2, shape);
+    dure_operand_set_shape(&call->operands[C], 2, flat);
   }
-  return NULL;
+  output_like(call, SAVED, C);
+  return check_epilogue(call);
 }
 
 // ---- layer norm ------------------------------------------------------------------------------------------------

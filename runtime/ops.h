@@ -46,12 +46,43 @@ typedef struct dure_embedding_attributes {
   uint32_t first_row, row_count;
 } dure_embedding_attributes;
 
-// matmul: c = op(a) op(b) + bias, op = transpose of the last two dimensions when asked.
+// activation: y = f(x); activation_gradient: dx = f'(x) * dy.
+//   gelu_tanh, gelu_erf: Hendrycks and Gimpel 2016, section 2
+typedef enum dure_activation {
+  DURE_ACTIVATION_GELU_TANH,
+  DURE_ACTIVATION_GELU_ERF,
+  DURE_ACTIVATION_RELU,
+  DURE_ACTIVATION_SILU,
+} dure_activation;
+typedef struct dure_activation_attributes {
+  dure_activation kind;
+} dure_activation_attributes;
+
+// matmul: t = op(a) op(b) + bias, op = transpose of the last two dimensions when asked; then the epilogue:
+//   saved = t                                      (when given; absent it is not made)
+//   ACTIVATION: t = f(t)      ACTIVATION_GRADIENT: t = t * f'(preactivation)      f: `activation`
+//   c = t + residual, or c += t when accumulating (not both)
 //   op(a) [M, K] or [batch, M, K]; op(b) [K, N] or [batch, K, N]; bias [N]; c [M, N] or [batch, M, N]
+//   residual, preactivation, saved: c's shape
 //   a of rank 3 with b of rank 2 is taken as [batch * M, K] (transpose_a then contracts over batch * M).
-// Strided: rows of a, b and c may have any stride (the last dimension is contiguous).
+// Strided: rows of all but bias may have any stride (the last dimension is contiguous). residual may be exactly c's
+// memory (same place and strides: each element is read before it is written); outputs overlap with nothing else.
+// continues, set by expand() alone for the last part of K: t begins with what c, or saved, has got from the others.
+typedef enum dure_epilogue {
+  DURE_EPILOGUE_NONE = 0,
+  DURE_EPILOGUE_ACTIVATION,
+  DURE_EPILOGUE_ACTIVATION_GRADIENT,
+} dure_epilogue;
+typedef enum dure_continuation {
+  DURE_CONTINUES_NOTHING = 0,
+  DURE_CONTINUES_C,
+  DURE_CONTINUES_SAVED,
+} dure_continuation;
 typedef struct dure_matmul_attributes {
   bool transpose_a, transpose_b;
+  dure_continuation continues;
+  dure_epilogue epilogue;
+  dure_activation activation;
 } dure_matmul_attributes;
 
 // sum_rows: y[n] = sum over m of x[m, n]; x [.., N].   sum: y[0] = sum of all x.   square_sum: y[0] = sum of all x * x.
@@ -65,18 +96,6 @@ typedef struct dure_layer_norm_attributes {
   float epsilon;
 } dure_layer_norm_attributes;
 
-// activation: y = f(x); activation_gradient: dx = f'(x) * dy.
-//   gelu_tanh, gelu_erf: Hendrycks and Gimpel 2016, section 2
-typedef enum dure_activation {
-  DURE_ACTIVATION_GELU_TANH,
-  DURE_ACTIVATION_GELU_ERF,
-  DURE_ACTIVATION_RELU,
-  DURE_ACTIVATION_SILU,
-} dure_activation;
-typedef struct dure_activation_attributes {
-  dure_activation kind;
-} dure_activation_attributes;
-
 // attention: causal softmax(score) v without a [T, T] matrix in memory (Dao et al. 2022, algorithm 1).
 //   q, y [B, T, H, D]; k, v [B, T, G, D], H a multiple of G (query head h reads key head h / (H / G));
 //   log_sum_exp [B, H, T] of the scores of query t with each key s that it sees,
@@ -88,7 +107,8 @@ typedef struct dure_activation_attributes {
 //   document_starts [B, T]: several documents packed into a sequence; the position at which the document of token t
 //     begins: <= t (larger counts as t) and never falling along a sequence. A query sees nothing before it:
 //     keys max(document_starts[t], t - window + 1) .. t.
-//   row_count > 0: the call covers the rows (positions) [first_row, first_row + row_count) only, of y and log_sum_exp or
+//   row_count > 0: the call covers the rows (positions) [first_row, first_row + row_count) only, of y and log_sum_exp
+//   or
 //     of dq, dk and dv; the others are left alone. For expand(), which cuts long sequences.
 // attention_gradient: dq, dk, dv from saved y and log_sum_exp (Dao et al. 2022, appendix B.2), deterministic.
 // Strided: q, k, v, dq, dk, dv (views into a fused projection); y and dy contiguous. The stride of the batch dimension

@@ -297,9 +297,9 @@ void dure_embedding_add(dure_program *program, dure_tensor table, dure_tensor in
 dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a,
                         bool transpose_b) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, bias};
-  dure_op_attributes attributes = {.matmul = {transpose_a, transpose_b}};
+  dure_op_attributes attributes = {.matmul = {.transpose_a = transpose_a, .transpose_b = transpose_b}};
   dure_program_call(program, DURE_OP_matmul, operands, &attributes, 0);
-  return operands[3];
+  return operands[5];
 }
 
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon) {

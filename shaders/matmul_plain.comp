@@ -16,6 +16,7 @@
 layout(local_size_x = WIDTH, local_size_y = HEIGHT) in;
 layout(set = 0, binding = 0) readonly buffer A { float a[]; };
 layout(set = 0, binding = 1) readonly buffer B { float b[]; };
+shared float stage[ROWS * COLUMNS * WIDTH * HEIGHT];  // each invocation only reads what it wrote
 
 void main() {
   const uint row0 = (gl_WorkGroupID.y * HEIGHT + gl_LocalInvocationID.y) * ROWS;
@@ -59,6 +60,15 @@ void main() {
   }
   for (uint k = K4; k < K; k++) OUTER(k)
 
+  if (!HAS_EPILOGUE) {
+    UNROLL for (int i = 0; i < ROWS; i++)
+      UNROLL for (int j = 0; j < COLUMNS; j++) store(row0 + i, column0 + j * WIDTH, sum[i][j]);
+    return;
+  }
+  const uint me = gl_LocalInvocationIndex;
   UNROLL for (int i = 0; i < ROWS; i++)
-    UNROLL for (int j = 0; j < COLUMNS; j++) store(row0 + i, column0 + j * WIDTH, sum[i][j]);
+    UNROLL for (int j = 0; j < COLUMNS; j++) stage[(i * COLUMNS + j) * (WIDTH * HEIGHT) + me] = sum[i][j];
+  KEEP_LOOP for (int i = 0; i < ROWS; i++)
+    KEEP_LOOP for (int j = 0; j < COLUMNS; j++)
+      store(row0 + i, column0 + j * WIDTH, stage[(i * COLUMNS + j) * (WIDTH * HEIGHT) + me]);
 }

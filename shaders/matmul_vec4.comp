@@ -24,8 +24,11 @@
 layout(local_size_x = WIDTH, local_size_y = HEIGHT) in;
 layout(set = 0, binding = 0) readonly buffer A { vec4 a[]; };
 layout(set = 0, binding = 1) readonly buffer B { vec4 b[]; };
-#ifdef STAGED
 shared vec4 stage[ROWS * QUADS * WIDTH * HEIGHT];  // each invocation only reads what it wrote
+#ifdef STAGED
+const bool is_staged = true;
+#else
+const bool is_staged = false;
 #endif
 
 void main() {
@@ -111,7 +114,11 @@ void main() {
   }
 #endif
 
-#ifdef STAGED
+  if (!is_staged && !HAS_EPILOGUE) {
+    UNROLL for (int i = 0; i < ROWS; i++)
+      UNROLL for (int j = 0; j < QUADS; j++) store4(row0 + i, column0 + j * (4 * WIDTH), sum[i][j]);
+    return;
+  }
   // Unrolled stores with all their conditions take llvmpipe ten seconds to compile: a loop over what was put aside instead.
   const uint me = gl_LocalInvocationIndex;
   UNROLL for (int i = 0; i < ROWS; i++)
@@ -119,8 +126,4 @@ void main() {
   KEEP_LOOP for (int i = 0; i < ROWS; i++)
     KEEP_LOOP for (int j = 0; j < QUADS; j++)
       store4(row0 + i, column0 + j * (4 * WIDTH), stage[(i * QUADS + j) * (WIDTH * HEIGHT) + me]);
-#else
-  UNROLL for (int i = 0; i < ROWS; i++)
-    UNROLL for (int j = 0; j < QUADS; j++) store4(row0 + i, column0 + j * (4 * WIDTH), sum[i][j]);
-#endif
 }

@@ -3,7 +3,7 @@
 
 #include "runtime/conformance/cases.h"
 
-enum { A, B, BIAS, C };
+enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
 
 typedef enum extras { PLAIN, WITH_BIAS, ACCUMULATE, BIAS_AND_ACCUMULATE } extras;
 static const char *const extras_names[] = {"plain", "bias", "accumulate", "bias+accumulate"};
@@ -16,7 +16,7 @@ static bool transposes_b(orientation o) { return o == NT || o == TT; }
 static dure_case *add(dure_case_list *list, orientation o, uint64_t m, uint64_t n, uint64_t k, extras e) {
   dure_case *c = dure_case_add(list, DURE_OP_matmul, "%s/m=%llu,n=%llu,k=%llu/%s", orientation_names[o],
                                (unsigned long long)m, (unsigned long long)n, (unsigned long long)k, extras_names[e]);
-  c->attributes.matmul = (dure_matmul_attributes){transposes_a(o), transposes_b(o)};
+  c->attributes.matmul = (dure_matmul_attributes){.transpose_a = transposes_a(o), .transpose_b = transposes_b(o)};
   dure_case_tensor(c, A, 2, transposes_a(o) ? DURE_SHAPE(k, m) : DURE_SHAPE(m, k));
   dure_case_tensor(c, B, 2, transposes_b(o) ? DURE_SHAPE(n, k) : DURE_SHAPE(k, n));
   if (e == WITH_BIAS || e == BIAS_AND_ACCUMULATE) dure_case_tensor(c, BIAS, 1, &n);
@@ -64,6 +64,95 @@ static void add_places(dure_case_list *list, orientation o) {
   }
 }
 
+// ---- epilogues ---------------------------------------------------------------------------------------------------
+
+// What a case has besides a, b, c and what `extras` say, as bits.
+enum { WITH_RESIDUAL = 1, WITH_SAVED = 2 };
+
+static const char *const epilogue_names[] = {"none", "activation", "activation_gradient"};
+static const char *const activation_names[] = {"gelu_tanh", "gelu_erf", "relu", "silu"};
+
+// Gives the case an epilogue; its further operands take c's shape and strides.
+static void give_epilogue(dure_case *c, dure_epilogue epilogue, dure_activation activation, uint32_t with) {
+  c->attributes.matmul.epilogue = epilogue;
+  c->attributes.matmul.activation = activation;
+  const dure_case_operand *like = &c->operands[C];
+  if ((with & WITH_RESIDUAL) != 0) dure_case_tensor(c, RESIDUAL, like->rank, like->shape);
+  if ((with & WITH_SAVED) != 0) dure_case_tensor(c, SAVED, like->rank, like->shape);
+  if (epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT) {
+    dure_case_generate(dure_case_tensor(c, PREACTIVATION, like->rank, like->shape), DURE_GENERATE_NORMAL, 3, 0);
+  }
+  if (epilogue != DURE_EPILOGUE_NONE) c->roundings += 32;  // of the activation, as its own cases allow
+  dure_case_rename(c, "%s%s%s%s%s", epilogue_names[epilogue], epilogue != DURE_EPILOGUE_NONE ? "=" : "",
+                   epilogue != DURE_EPILOGUE_NONE ? activation_names[activation] : "",
+                   (with & WITH_RESIDUAL) != 0 ? "+residual" : "", (with & WITH_SAVED) != 0 ? "+saved" : "");
+}
+
+static void add_epilogue_places(dure_case_list *list, orientation o, dure_epilogue epilogue) {
+  const uint32_t with = WITH_RESIDUAL | WITH_SAVED;
+  dure_case *c = add(list, o, 33, 65, 31, WITH_BIAS);
+  give_epilogue(c, epilogue, DURE_ACTIVATION_SILU, with);
+  dure_case_rename(c, "shifted");
+  for (uint32_t i = RESIDUAL; i <= SAVED; i++) {
+    if (c->operands[i].present) dure_case_shift(&c->operands[i], i % 4);
+  }
+  for (uint64_t gap = 4; gap <= 7; gap += 3) {
+    c = add(list, o, 17, 64, 36, WITH_BIAS);
+    give_epilogue(c, epilogue, DURE_ACTIVATION_GELU_TANH, with);
+    dure_case_rename(c, "gap=%llu", (unsigned long long)gap);
+    for (uint32_t i = RESIDUAL; i <= SAVED; i++) {
+      if (c->operands[i].present) dure_case_widen(&c->operands[i], gap * (i - RESIDUAL + 1));
+    }
+  }
+  for (uint64_t n = 63; n <= 64; n++) {
+    c = add(list, o, 31, n, 20, WITH_BIAS);
+    give_epilogue(c, epilogue, DURE_ACTIVATION_GELU_ERF, with);
+    dure_case_rename(c, "c=residual");
+    dure_case_share(c, RESIDUAL, C, 0);
+  }
+  c = add(list, o, 12, 31, 17, WITH_BIAS);
+  give_epilogue(c, epilogue, DURE_ACTIVATION_GELU_TANH, with);
+  dure_case_rename(c, "nan");
+  dure_case_sprinkle(&c->operands[A], (double)NAN, 1);
+  dure_case_sprinkle(&c->operands[RESIDUAL], (double)NAN, 1);
+  if (c->operands[PREACTIVATION].present) dure_case_sprinkle(&c->operands[PREACTIVATION], (double)NAN, 1);
+}
+
+static void add_epilogues(dure_case_list *list, orientation o) {
+  static const uint64_t shapes[][3] = {{33, 65, 31}, {32, 64, 16}, {17, 40, 24}, {1, 36, 33}, {64, 31, 64}};
+  size_t shape = (size_t)o;
+  for (dure_epilogue epilogue = DURE_EPILOGUE_NONE; epilogue <= DURE_EPILOGUE_ACTIVATION_GRADIENT; epilogue++) {
+    for (uint32_t with = 0; with <= (WITH_RESIDUAL | WITH_SAVED); with++) {
+      if (epilogue == DURE_EPILOGUE_NONE && with == 0) continue;
+      const uint64_t *s = shapes[shape++ % (sizeof(shapes) / sizeof(shapes[0]))];
+      extras e = (extras)(shape / 3 % 4);
+      if ((with & WITH_RESIDUAL) != 0) e = e == PLAIN || e == ACCUMULATE ? PLAIN : WITH_BIAS;
+      const dure_activation activation = (dure_activation)((with + o) % (DURE_ACTIVATION_SILU + 1));
+      give_epilogue(add(list, o, s[0], s[1], s[2], e), epilogue, activation, with);
+    }
+    add_epilogue_places(list, o, epilogue);
+    // Cut along every dimension; K in parts, whose sums meet in saved or in c.
+    for (uint32_t with = 0; with <= (WITH_RESIDUAL | WITH_SAVED); with++) {
+      dure_case *c = add(list, o, 65, 130, 257, WITH_BIAS);
+      give_epilogue(c, epilogue, DURE_ACTIVATION_GELU_TANH, with);
+      dure_case_restricted(list, c);
+    }
+  }
+  dure_case *c = add(list, o, 33, 129, 600, BIAS_AND_ACCUMULATE);
+  give_epilogue(c, DURE_EPILOGUE_ACTIVATION_GRADIENT, DURE_ACTIVATION_SILU, 0);
+  dure_case_restricted(list, c);
+}
+
+static void add_batched_epilogues(dure_case_list *list, orientation o) {
+  for (dure_epilogue epilogue = DURE_EPILOGUE_NONE; epilogue <= DURE_EPILOGUE_ACTIVATION_GRADIENT; epilogue++) {
+    add_batched(list, o, 3, 17, 36, 9, WITH_BIAS);
+    give_epilogue(&list->cases[list->count - 1], epilogue, DURE_ACTIVATION_GELU_TANH, WITH_RESIDUAL | WITH_SAVED);
+    dure_case_restricted(list, &list->cases[list->count - 1]);
+    add_tall(list, o, 3, 33, 17, 31, WITH_BIAS);
+    give_epilogue(&list->cases[list->count - 1], epilogue, DURE_ACTIVATION_GELU_TANH, WITH_RESIDUAL | WITH_SAVED);
+  }
+}
+
 static void add_values(dure_case_list *list, orientation o) {
   dure_case *c = add(list, o, 33, 47, 65, WITH_BIAS);
   dure_case_rename(c, "nan");
@@ -106,6 +195,8 @@ void dure_cases_matmul(dure_case_list *list) {
     }
     for (extras e = PLAIN; e <= BIAS_AND_ACCUMULATE; e++) add(list, o, 32, 64, 16, e);
     add_places(list, o);
+    add_epilogues(list, o);
+    add_batched_epilogues(list, o);
     add_values(list, o);
     add_batched(list, o, 3, 17, 33, 9, PLAIN);
     add_batched(list, o, 2, 64, 33, 65, ACCUMULATE);

@@ -26,8 +26,21 @@ static void take_absolutes(const dure_case *c, dure_case_data *data) {
   }
 }
 
-static dure_status absolute_magnitudes(const dure_case *c, const dure_case_data *initial, uint32_t output,
+// An activation's slope is about 1 at most and its own error goes with |t|: t counts as it is. The slope that
+// multiplies t loses what activation_gradient_magnitudes says.
+static void matmul_epilogue_magnitudes(const dure_op_call *call, uint32_t output, double *magnitudes) {
+  enum { PREACTIVATION = 4, C };
+  if (output != C || !dure_operand_is_present(&call->operands[PREACTIVATION])) return;
+  uint64_t count = dure_operand_count(&call->operands[C]);
+  for (uint64_t i = 0; i < count; i++)
+    magnitudes[i] *= 1 + fmin(fabs(dure_reference_get(&call->operands[PREACTIVATION], i)), 16);
+}
+
+static dure_status absolute_magnitudes(const dure_case *original, const dure_case_data *initial, uint32_t output,
                                        double *magnitudes) {
+  dure_case linear = *original;
+  if (linear.op == DURE_OP_matmul) linear.attributes.matmul.activation = DURE_ACTIVATION_RELU;  // of |t|: t itself
+  const dure_case *c = &linear;
   dure_case_data absolutes;
   DURE_TRY(dure_case_data_copy(c, initial, &absolutes));
   take_absolutes(c, &absolutes);
@@ -36,6 +49,7 @@ static dure_status absolute_magnitudes(const dure_case *c, const dure_case_data 
     dure_buffer buffers[DURE_MAX_OPERANDS];
     dure_op_call call = dure_case_call(c, &absolutes, buffers);
     dure_reference_load(&call.operands[output], 0, dure_operand_count(&call.operands[output]), magnitudes);
+    if (c->op == DURE_OP_matmul) matmul_epilogue_magnitudes(&call, output, magnitudes);
   }
   dure_case_data_free(&absolutes);
   return status;

@@ -87,6 +87,9 @@ static const struct {
     [DURE_ACTIVATION_SILU] = {silu, silu_slope},
 };
 
+double dure_reference_activation_value(dure_activation kind, double x) { return activations[kind].value(x); }
+double dure_reference_activation_slope(dure_activation kind, double x) { return activations[kind].slope(x); }
+
 dure_status dure_reference_activation(const dure_op_call *call) {
   const dure_operand *x = &call->operands[0], *y = &call->operands[1];
   scalar_function f = activations[call->attributes.activation.kind].value;

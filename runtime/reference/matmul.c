@@ -1,7 +1,9 @@
-// c = op(a) op(b) + bias, written so that the innermost loop runs along c's rows and vectorises.
+// c = op(a) op(b) + bias and its epilogues, written so that the innermost loop runs along c's rows and vectorises.
 #include <stdlib.h>
 
 #include "runtime/reference/reference.h"
+
+enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
 
 // One matrix of a batch, taken transposed or not.
 typedef struct matrix {
@@ -56,9 +58,32 @@ typedef struct scratch {
   double *line;   // one row or column while it is transposed
 } scratch;
 
+// What becomes of `count` <= BLOCK_COLUMNS sums t, elements [first, first + count) of c (ops.h).
+static void finish(const dure_op_call *call, uint64_t first, uint64_t count, double *t) {
+  const dure_matmul_attributes *attributes = &call->attributes.matmul;
+  const dure_operand *o = call->operands;
+  const bool is_saved = dure_operand_is_present(&o[SAVED]);
+  double others[BLOCK_COLUMNS];
+  if (attributes->continues != DURE_CONTINUES_NOTHING) {
+    dure_reference_load(&o[attributes->continues == DURE_CONTINUES_SAVED ? SAVED : C], first, count, others);
+    for (uint64_t j = 0; j < count; j++) t[j] += others[j];
+  }
+  if (is_saved) dure_reference_store(&o[SAVED], first, count, t, false);
+  if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION) {
+    for (uint64_t j = 0; j < count; j++) t[j] = dure_reference_activation_value(attributes->activation, t[j]);
+  } else if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT) {
+    dure_reference_load(&o[PREACTIVATION], first, count, others);
+    for (uint64_t j = 0; j < count; j++) t[j] *= dure_reference_activation_slope(attributes->activation, others[j]);
+  }
+  if (dure_operand_is_present(&o[RESIDUAL])) {
+    dure_reference_load(&o[RESIDUAL], first, count, others);
+    for (uint64_t j = 0; j < count; j++) t[j] += others[j];
+  }
+  dure_reference_store(&o[C], first, count, t, dure_reference_accumulates(call, C));
+}
+
 static void multiply_matrices(const dure_op_call *call, matrix a, matrix b, uint64_t first_of_c, uint64_t M, uint64_t N,
                               uint64_t K, scratch s) {
-  const dure_operand *c = &call->operands[3];
   for (uint64_t n = 0; n < N; n += BLOCK_COLUMNS) {
     uint64_t columns = N - n < BLOCK_COLUMNS ? N - n : BLOCK_COLUMNS;
     load_block(b, 0, K, n, columns, s.line, s.right);
@@ -70,14 +95,14 @@ static void multiply_matrices(const dure_op_call *call, matrix a, matrix b, uint
       for (uint64_t i = 0; i < rows; i++) {
         double *sums = s.sums + i * BLOCK_COLUMNS;
         for (uint64_t j = 0; j < columns; j++) sums[j] += s.bias[n + j];
-        dure_reference_store(c, first_of_c + (m + i) * N + n, columns, sums, dure_reference_accumulates(call, 3));
+        finish(call, first_of_c + (m + i) * N + n, columns, sums);
       }
     }
   }
 }
 
 dure_status dure_reference_matmul(const dure_op_call *call) {
-  const dure_operand *a = &call->operands[0], *b = &call->operands[1], *bias = &call->operands[2];
+  const dure_operand *a = &call->operands[A], *b = &call->operands[B], *bias = &call->operands[BIAS];
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
   uint64_t batch = b->rank == 3 ? b->shape[0] : 1;  // a of rank 3 with b of rank 2 is one tall matrix
   uint64_t a_rows = batch > 0 ? dure_operand_rows(a) / batch : 0, b_rows = batch > 0 ? dure_operand_rows(b) / batch : 0;

@@ -35,6 +35,9 @@ uint32_t dure_reference_get_u32(const dure_operand *operand, uint64_t index);
 void dure_reference_put_u32(const dure_operand *operand, uint64_t index, uint32_t value);
 // Whether operand `index` of the call is added to.
 bool dure_reference_accumulates(const dure_op_call *call, uint32_t index);
+// The activations (elementwise.c) and their derivatives.
+double dure_reference_activation_value(dure_activation kind, double x);
+double dure_reference_activation_slope(dure_activation kind, double x);
 // `count` doubles, uninitialised; released with free(). At least one is allocated.
 DURE_MUST_CHECK dure_status dure_reference_scratch(uint64_t count, double **out_values);
 

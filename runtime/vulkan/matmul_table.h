@@ -8,10 +8,11 @@
 typedef struct dure_vulkan_matmul_problem {
   uint32_t M, N, K, batch;
   bool transpose_a, transpose_b;
-  uint32_t a_stride, b_stride, c_stride;    // between rows
-  uint32_t a_batch, b_batch, c_batch;       // between matrices
-  bool a_in_quads, b_in_quads, c_in_quads;  // every row begins at 16 bytes and is whole groups of 4 elements
-  uint64_t a_bytes, b_bytes;                // of the bindings
+  uint32_t a_stride, b_stride;  // between rows
+  uint32_t a_batch, b_batch;    // between matrices
+  // Every row begins at 16 bytes and is whole groups of 4 elements; c: likewise all operands of its shape.
+  bool a_in_quads, b_in_quads, c_in_quads;
+  uint64_t a_bytes, b_bytes;  // of the bindings
 } dure_vulkan_matmul_problem;
 
 enum {
@@ -24,8 +25,8 @@ enum {
 typedef struct dure_vulkan_matmul_variant {
   const char *name;  // of the kernels, to which _nn, _nt, _tn or _tt is added; not every variant has all four
   uint32_t tile_rows, tile_columns;
-  uint32_t step;  // > 0: takes the constants has_tail (K is no multiple of step) and is_staged (c needs more than
-                  // stores of 4)
+  uint32_t step;  // > 0: takes the constants has_tail (K is no multiple of step) and is_staged (more than plain stores
+                  // of 4)
   uint32_t flags;
 } dure_vulkan_matmul_variant;
 

@@ -3,7 +3,7 @@
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
-enum { A, B, BIAS, C };
+enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
 
 // The push constants of shaders/lib/matmul.glsl.
 typedef struct matmul_push {
@@ -12,8 +12,29 @@ typedef struct matmul_push {
   uint32_t a_batch, b_batch, c_batch;
   uint32_t a_offset, b_offset, bias_offset, c_offset;
   uint32_t flags;
+  uint32_t residual_stride, residual_batch, residual_offset;
+  uint32_t preactivation_stride, preactivation_batch, preactivation_offset;
+  uint32_t saved_stride, saved_batch, saved_offset;
 } matmul_push;
-enum { HAS_BIAS = 1, ACCUMULATE = 2, WIDE_STORE = 4 };
+enum { HAS_BIAS = 1 };
+
+// The constants that all matmul kernels take, in the order of their numbers.
+typedef struct matmul_constants {
+  uint32_t has_tail;   // K is no multiple of the variant's step
+  uint32_t is_staged;  // more than stores of 4
+  uint32_t epilogue;   // the bits of shaders/lib/matmul.glsl
+} matmul_constants;
+enum {
+  ACTIVATES = 1,
+  ACTIVATES_BACKWARD = 2,
+  ADDS_RESIDUAL = 4,
+  SAVES = 8,
+  CONTINUES_C = 16,
+  CONTINUES_SAVED = 32,
+  ACCUMULATES = 64,
+  WIDE_STORE = 128,
+  ACTIVATION_SHIFT = 8,
+};
 
 // Distance of rows of `width` elements. Contiguous operands may have come under another shape with the same elements.
 static uint32_t row_stride(const dure_operand *operand, uint64_t width) {
@@ -31,7 +52,7 @@ static bool in_quads(const dure_operand *operand, uint64_t width, uint32_t strid
 }
 
 static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
-  const dure_operand *a = &call->operands[A], *b = &call->operands[B], *c = &call->operands[C];
+  const dure_operand *a = &call->operands[A], *b = &call->operands[B];
   const bool is_batched = b->rank == 3;
   dure_vulkan_matmul_problem p = {
       .batch = is_batched ? (uint32_t)b->shape[0] : 1,
@@ -48,16 +69,53 @@ static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
   p.M = (uint32_t)(p.transpose_a ? a_width : a_rows);
   p.a_stride = row_stride(a, a_width);
   p.b_stride = row_stride(b, b_width);
-  p.c_stride = row_stride(c, p.N);
   if (is_batched) {
     p.a_batch = batch_stride(a, a_rows, a_width);
     p.b_batch = batch_stride(b, b_rows, b_width);
-    p.c_batch = batch_stride(c, p.M, p.N);
   }
   p.a_in_quads = in_quads(a, a_width, p.a_stride, p.a_batch);
   p.b_in_quads = in_quads(b, b_width, p.b_stride, p.b_batch);
-  p.c_in_quads = in_quads(c, p.N, p.c_stride, p.c_batch);
+  p.c_in_quads = true;
+  const uint32_t results[] = {RESIDUAL, PREACTIVATION, C, SAVED};
+  for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
+    const dure_operand *operand = &call->operands[results[i]];
+    if (!dure_operand_is_present(operand)) continue;
+    p.c_in_quads = p.c_in_quads && in_quads(operand, p.N, row_stride(operand, p.N), batch_stride(operand, p.M, p.N));
+  }
   return p;
+}
+
+static uint32_t epilogue_bits(const dure_op_call *call, const dure_vulkan_matmul_problem *p) {
+  const dure_matmul_attributes *attributes = &call->attributes.matmul;
+  uint32_t bits = 0;
+  if (attributes->continues == DURE_CONTINUES_C) bits |= CONTINUES_C;
+  if (attributes->continues == DURE_CONTINUES_SAVED) bits |= CONTINUES_SAVED;
+  if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION) bits |= ACTIVATES;
+  if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT) bits |= ACTIVATES_BACKWARD;
+  if (attributes->epilogue != DURE_EPILOGUE_NONE) bits |= (uint32_t)attributes->activation << ACTIVATION_SHIFT;
+  if (dure_operand_is_present(&call->operands[RESIDUAL])) bits |= ADDS_RESIDUAL;
+  if (dure_operand_is_present(&call->operands[SAVED])) bits |= SAVES;
+  if (dure_vulkan_accumulates(call, C)) bits |= ACCUMULATES;
+  if (p->c_in_quads) bits |= WIDE_STORE;
+  return bits;
+}
+
+// The bindings in the order of shaders/variants/matmul.txt, and the operands' places in them.
+static void bind_operands(dure_vulkan_dispatch *dispatch, const dure_op_call *call, matmul_push *push) {
+  const dure_operand *o = call->operands;
+  const bool reads_c = dure_vulkan_accumulates(call, C) || call->attributes.matmul.continues != DURE_CONTINUES_NOTHING;
+  push->a_offset = dure_vulkan_bind(dispatch, &o[A], DURE_READ);
+  push->b_offset = dure_vulkan_bind(dispatch, &o[B], DURE_READ);
+  push->bias_offset = dure_vulkan_bind(dispatch, &o[BIAS], DURE_READ);
+  push->c_offset = dure_vulkan_bind(dispatch, &o[C], reads_c ? DURE_READ_WRITE : DURE_WRITE);
+  const dure_binding c = dispatch->bindings[dispatch->binding_count - 1];
+  push->residual_offset = dure_vulkan_bind(dispatch, &o[RESIDUAL], DURE_READ);
+  push->preactivation_offset = dure_vulkan_bind(dispatch, &o[PREACTIVATION], DURE_READ);
+  if (dure_operand_is_present(&o[SAVED])) {
+    push->saved_offset = dure_vulkan_bind(dispatch, &o[SAVED], reads_c ? DURE_READ_WRITE : DURE_WRITE);
+  } else {
+    dispatch->bindings[dispatch->binding_count++] = c;  // a binding that may be written, as the shader declares it
+  }
 }
 
 enum { MOST_GROUPS = 65535 };
@@ -66,23 +124,37 @@ static dure_status record_matmul(dure_device *device, dure_recording *recording,
   const dure_vulkan_matmul_problem p = describe(call);
   if (p.M == 0 || p.N == 0 || p.batch == 0) return NULL;
   const dure_vulkan_matmul_variant *variant = dure_vulkan_matmul_choose(device, &p);
-  const bool accumulates = (call->accumulate >> C & 1) != 0;
-  const uint32_t flags = (dure_operand_is_present(&call->operands[BIAS]) ? HAS_BIAS : 0) |
-                         (accumulates ? ACCUMULATE : 0) | (p.c_in_quads ? WIDE_STORE : 0);
-  const uint32_t constants[] = {variant->step > 0 && p.K % variant->step != 0, accumulates || !p.c_in_quads};
+  const uint32_t epilogue = epilogue_bits(call, &p);
+  matmul_constants constants = {.epilogue = epilogue};
+  if (variant->step > 0) {
+    constants.has_tail = p.K % variant->step != 0;
+    constants.is_staged = epilogue != WIDE_STORE;
+  }
   char name[64];
   dure_vulkan_matmul_kernel_name(variant, &p, name);
   dure_kernel *kernel = NULL;
-  DURE_TRY(dure_kernel_get(device, name, constants, variant->step > 0 ? 2 : 0, &kernel));
+  DURE_TRY(dure_kernel_get(device, name, &constants.has_tail, sizeof(constants) / sizeof(uint32_t), &kernel));
 
-  matmul_push push = {p.M,       p.N,       p.K, p.a_stride, p.b_stride, p.c_stride, p.a_batch,
-                      p.b_batch, p.c_batch, 0,   0,          0,          0,          flags};
+  const dure_operand *o = call->operands;
+  matmul_push push = {.M = p.M,
+                      .N = p.N,
+                      .K = p.K,
+                      .a_stride = p.a_stride,
+                      .b_stride = p.b_stride,
+                      .c_stride = row_stride(&o[C], p.N),
+                      .residual_stride = row_stride(&o[RESIDUAL], p.N),
+                      .preactivation_stride = row_stride(&o[PREACTIVATION], p.N),
+                      .saved_stride = row_stride(&o[SAVED], p.N),
+                      .a_batch = p.a_batch,
+                      .b_batch = p.b_batch,
+                      .c_batch = batch_stride(&o[C], p.M, p.N),
+                      .residual_batch = batch_stride(&o[RESIDUAL], p.M, p.N),
+                      .preactivation_batch = batch_stride(&o[PREACTIVATION], p.M, p.N),
+                      .saved_batch = batch_stride(&o[SAVED], p.M, p.N),
+                      .flags = dure_operand_is_present(&o[BIAS]) ? HAS_BIAS : 0};
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  push.a_offset = dure_vulkan_bind(&dispatch, &call->operands[A], DURE_READ);
-  push.b_offset = dure_vulkan_bind(&dispatch, &call->operands[B], DURE_READ);
-  push.bias_offset = dure_vulkan_bind(&dispatch, &call->operands[BIAS], DURE_READ);
-  push.c_offset = dure_vulkan_bind(&dispatch, &call->operands[C], accumulates ? DURE_READ_WRITE : DURE_WRITE);
+  bind_operands(&dispatch, call, &push);
   const uint64_t x = dure_vulkan_ceil_divide(p.N, variant->tile_columns),
                  y = dure_vulkan_ceil_divide(p.M, variant->tile_rows);
   if (x > MOST_GROUPS || y > MOST_GROUPS) {
@@ -93,9 +165,12 @@ static dure_status record_matmul(dure_device *device, dure_recording *recording,
     const uint32_t z = p.batch - first < MOST_GROUPS ? p.batch - first : MOST_GROUPS;
     DURE_TRY(dure_recording_dispatch(recording, kernel, dispatch.bindings, dispatch.binding_count, &push, sizeof(push),
                                      (uint32_t)x, (uint32_t)y, z));
-    push.a_offset += z * p.a_batch;
-    push.b_offset += z * p.b_batch;
-    push.c_offset += z * p.c_batch;
+    push.a_offset += z * push.a_batch;
+    push.b_offset += z * push.b_batch;
+    push.c_offset += z * push.c_batch;
+    push.residual_offset += z * push.residual_batch;
+    push.preactivation_offset += z * push.preactivation_batch;
+    push.saved_offset += z * push.saved_batch;
   }
   return NULL;
 }

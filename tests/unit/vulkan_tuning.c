@@ -103,7 +103,6 @@ static const char *chosen(const vulkan_device *device, uint32_t M, bool transpos
                                         .transpose_b = transpose_b,
                                         .a_stride = 256,
                                         .b_stride = 256,
-                                        .c_stride = 256,
                                         .a_in_quads = true,
                                         .b_in_quads = true,
                                         .c_in_quads = true,
