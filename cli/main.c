@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 
@@ -24,6 +25,13 @@ static void print_log(void *context, dure_log_level level, const char *message) 
   static const char *const names[] = {"error", "warning", "info", "debug"};
   (void)context;
   fprintf(stderr, "dure: %s: %s\n", names[level], message);
+}
+
+static void show_progress(const char *text) {
+  if (text != NULL)
+    progress_show("%s", text);
+  else
+    progress_clear();
 }
 
 static void print_help(FILE *file) {
@@ -64,6 +72,7 @@ static int run(int argc, char **argv) {
 int main(int argc, char **argv) {
   dure_os_occupy_standard_files();
   dure_log_set_sink(print_log, NULL);
+  dure_progress_set_sink(show_progress);
   int code = run(argc, argv);
   // Results that did not arrive are a failure, whatever printed them; a command that failed has said why.
   return code == EXIT_DONE ? command_finish(argc > 1 ? argv[1] : "", output_check()) : code;

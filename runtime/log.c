@@ -40,3 +40,21 @@ void dure_log(dure_log_level level, const char *format, ...) {
   va_end(arguments);
   installed_sink(installed_context, level, message);
 }
+
+static dure_progress_sink installed_progress;
+
+void dure_progress_set_sink(dure_progress_sink sink) { installed_progress = sink; }
+
+void dure_progress(const char *format, ...) {
+  if (installed_progress == NULL) return;
+  char text[256];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(text, sizeof(text), format, arguments);
+  va_end(arguments);
+  installed_progress(text);
+}
+
+void dure_progress_end(void) {
+  if (installed_progress != NULL) installed_progress(NULL);
+}

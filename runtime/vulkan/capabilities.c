@@ -138,10 +138,12 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
   VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16 = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
+  VkPhysicalDeviceFaultFeaturesEXT fault = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT};
   void **next = &vulkan12.pNext;
   if (has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) *next = &sizes, next = &sizes.pNext;
   if (has_extension(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) *next = &matrix, next = &matrix.pNext;
-  if (has_extension(extensions, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) *next = &bfloat16;
+  if (has_extension(extensions, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) *next = &bfloat16, next = &bfloat16.pNext;
+  if (has_extension(extensions, VK_EXT_DEVICE_FAULT_EXTENSION_NAME)) *next = &fault;
   api->GetPhysicalDeviceFeatures2(physical, &features);
 
   const struct {
@@ -161,6 +163,7 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
       {DURE_VULKAN_MEMORY_MODEL, vulkan12.vulkanMemoryModel},
       {DURE_VULKAN_DEVICE_ADDRESS, vulkan12.bufferDeviceAddress},
       {DURE_VULKAN_MEMORY_BUDGET, has_extension(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)},
+      {DURE_VULKAN_DEVICE_FAULT, fault.deviceFault && api->GetDeviceFaultInfoEXT != NULL},
       {DURE_VULKAN_PIPELINE_CACHE, true},
       {DURE_VULKAN_DEBUG_LABELS, api->CmdBeginDebugUtilsLabelEXT != NULL && api->CmdEndDebugUtilsLabelEXT != NULL},
       {DURE_VULKAN_DOT_PRODUCT, has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)},

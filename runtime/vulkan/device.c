@@ -24,6 +24,42 @@ static dure_code code_of(VkResult result) {
   }
 }
 
+static const char *fault_name(VkDeviceFaultAddressTypeEXT type) {
+  switch (type) {
+    case VK_DEVICE_FAULT_ADDRESS_TYPE_READ_INVALID_EXT: return "an invalid read";
+    case VK_DEVICE_FAULT_ADDRESS_TYPE_WRITE_INVALID_EXT: return "an invalid write";
+    case VK_DEVICE_FAULT_ADDRESS_TYPE_EXECUTE_INVALID_EXT: return "an invalid execution";
+    default: return "an instruction";
+  }
+}
+
+// What VK_EXT_device_fault says of a lost device: " The driver says: ...", or nothing.
+static void ask_for_fault(vulkan_device *device) {
+  enum { MOST = 8 };
+  VkDeviceFaultAddressInfoEXT addresses[MOST] = {0};
+  VkDeviceFaultVendorInfoEXT vendor[MOST] = {0};
+  VkDeviceFaultCountsEXT counts = {.sType = VK_STRUCTURE_TYPE_DEVICE_FAULT_COUNTS_EXT};
+  VkDeviceFaultInfoEXT info = {
+      .sType = VK_STRUCTURE_TYPE_DEVICE_FAULT_INFO_EXT, .pAddressInfos = addresses, .pVendorInfos = vendor};
+  device->fault[0] = '\0';
+  if (!dure_vulkan_caps_has(&device->plan.caps, DURE_VULKAN_DEVICE_FAULT)) return;
+  if (device->api.GetDeviceFaultInfoEXT(device->handle, &counts, NULL) < VK_SUCCESS) return;
+  if (counts.addressInfoCount > MOST) counts.addressInfoCount = MOST;
+  if (counts.vendorInfoCount > MOST) counts.vendorInfoCount = MOST;
+  counts.vendorBinarySize = 0;
+  if (device->api.GetDeviceFaultInfoEXT(device->handle, &counts, &info) < VK_SUCCESS) return;
+  int used = snprintf(device->fault, sizeof(device->fault), " The driver says: %.*s", (int)sizeof(info.description),
+                      info.description);
+  for (uint32_t i = 0; i < counts.addressInfoCount && used > 0 && (size_t)used < sizeof(device->fault); i++) {
+    used += snprintf(device->fault + used, sizeof(device->fault) - (size_t)used, "; %s at address 0x%" PRIx64,
+                     fault_name(addresses[i].addressType), (uint64_t)addresses[i].reportedAddress);
+  }
+  for (uint32_t i = 0; i < counts.vendorInfoCount && used > 0 && (size_t)used < sizeof(device->fault); i++) {
+    used += snprintf(device->fault + used, sizeof(device->fault) - (size_t)used, "; %.*s",
+                     (int)sizeof(vendor[i].description), vendor[i].description);
+  }
+}
+
 dure_status vulkan_fail(vulkan_device *device, VkResult result, const char *doing, ...) {
   char what[512];
   va_list arguments;
@@ -33,13 +69,14 @@ dure_status vulkan_fail(vulkan_device *device, VkResult result, const char *doin
   const char *name = vulkan_result_name(result);
   const char *identifier = device->head.info.identifier;
   if (result != VK_ERROR_DEVICE_LOST) return dure_fail(code_of(result), "%s on %s failed (%s)", what, identifier, name);
+  if (!device->is_lost) ask_for_fault(device);
   device->is_lost = true;
   return dure_fail(
       DURE_DEVICE_LOST,
       "%s (%s) was lost while %s; last submitted: recording '%s', ending with '%s'. Its driver reset it (work of "
-      "more than about 2 s, memory run out, a driver's defect or an unplugged device); what was on it is gone",
+      "more than about 2 s, memory run out, a driver's defect or an unplugged device); what was on it is gone.%s",
       identifier, device->head.info.name, what, device->last_recording[0] != '\0' ? device->last_recording : "none",
-      device->last_label[0] != '\0' ? device->last_label : "none");
+      device->last_label[0] != '\0' ? device->last_label : "none", device->fault);
 }
 
 // ---- listing ----
@@ -170,8 +207,11 @@ static dure_status create_device(vulkan_device *device) {
       .pNext = HAS(BFLOAT16_MATRIX) ? &bfloat16 : bfloat16.pNext,
       .cooperativeMatrix = VK_TRUE};
   const bool has_matrix = HAS(COOPERATIVE_MATRIX) || HAS(BFLOAT16_MATRIX);
+  VkPhysicalDeviceFaultFeaturesEXT fault = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT,
+                                            .pNext = has_matrix ? &matrix : matrix.pNext,
+                                            .deviceFault = VK_TRUE};
   VkPhysicalDeviceVulkan12Features vulkan12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                               .pNext = has_matrix ? &matrix : matrix.pNext,
+                                               .pNext = HAS(DEVICE_FAULT) ? &fault : fault.pNext,
                                                .timelineSemaphore = VK_TRUE,
                                                .shaderFloat16 = HAS(FP16),
                                                .shaderInt8 = HAS(INT8),
@@ -192,6 +232,7 @@ static dure_status create_device(vulkan_device *device) {
   if (HAS(MEMORY_BUDGET)) extensions[extension_count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
   if (has_matrix) extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
   if (HAS(BFLOAT16_MATRIX)) extensions[extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
+  if (HAS(DEVICE_FAULT)) extensions[extension_count++] = VK_EXT_DEVICE_FAULT_EXTENSION_NAME;
 #undef HAS
   float priority = 1.0f;
   VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,

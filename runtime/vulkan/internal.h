@@ -97,6 +97,11 @@ typedef struct vulkan_device {
   bool has_exact_bindings;       // the synchronization validation is watching: no binding reaches past its operand
   vulkan_tuning tuning;
   bool is_lost;
+  char fault[512];               // what the driver said of it; "" for nothing
+  uint64_t compile_nanoseconds;  // spent on compiling kernels so far
+  uint32_t compiled_kernels;
+  bool shows_progress;      // a line of progress has been shown
+  const char *last_kernel;  // that was recorded
   char last_recording[64];  // what was submitted last, for messages
   char last_label[128];
 } vulkan_device;
@@ -153,6 +158,8 @@ dure_status vulkan_event_signal(dure_event *event, uint64_t value);
 dure_status vulkan_event_read(dure_event *event, uint64_t *out_value);
 dure_status vulkan_event_wait(dure_event *event, uint64_t value, uint64_t timeout_nanoseconds, bool *out_reached);
 
+// Takes away the line that says how far compiling is: something else begins.
+void vulkan_kernels_end_progress(vulkan_device *device);
 dure_status vulkan_kernel_get(dure_device *device, const char *name, const uint32_t *constants, size_t constant_count,
                               dure_kernel **out_kernel);
 DURE_MUST_CHECK dure_status vulkan_pipelines_open(vulkan_device *device);
@@ -175,6 +182,7 @@ dure_status vulkan_tune(dure_device *device, dure_tune_sink sink, void *context,
 
 VkCommandBuffer vulkan_recording_commands(const dure_recording *recording);
 const char *vulkan_recording_name(const dure_recording *recording);
+const char *vulkan_recording_first_label(const dure_recording *recording);
 const char *vulkan_recording_last_label(const dure_recording *recording);
 
 #endif  // DURE_RUNTIME_VULKAN_INTERNAL_H_

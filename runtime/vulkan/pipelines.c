@@ -11,6 +11,7 @@
 #include "runtime/vulkan/internal.h"
 
 enum { max_constants = 32 };
+static const uint64_t silent_nanoseconds = 1000000000;  // of compiling before one is told of it
 
 // ---- the cache on disk ----
 
@@ -112,6 +113,12 @@ static void kernel_destroy(vulkan_device *device, vulkan_kernel *kernel) {
 }
 
 void vulkan_pipelines_close(vulkan_device *device) {
+  vulkan_kernels_end_progress(device);
+  if (device->compile_nanoseconds >= silent_nanoseconds) {
+    dure_log(DURE_LOG_INFO, "%u kernels were compiled in %.1f s; %s", device->compiled_kernels,
+             (double)device->compile_nanoseconds * 1e-9,
+             device->pipeline_cache_path != NULL ? "the next run finds them on disk" : "they are not kept");
+  }
   if (device->pipeline_cache_path != NULL && device->pipeline_cache_is_stale && !device->is_lost) {
     dure_status status = write_cache(device);
     if (status != NULL) dure_log(DURE_LOG_INFO, "compiled kernels are not kept: %s", dure_status_message(status));
@@ -185,6 +192,23 @@ static VkResult create_pipeline(vulkan_device *device, vulkan_kernel *kernel, Vk
   return device->api.CreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, &kernel->pipeline);
 }
 
+void vulkan_kernels_end_progress(vulkan_device *device) {
+  if (!device->shows_progress) return;
+  dure_progress_end();
+  device->shows_progress = false;
+}
+
+// Compiling is worth a word only when one waits for it: the first run of a program on a driver version.
+static void count_compiled(vulkan_device *device, const char *name, uint64_t nanoseconds) {
+  device->compile_nanoseconds += nanoseconds;
+  device->compiled_kernels++;
+  dure_log(DURE_LOG_DEBUG, "kernel %s compiled in %.1f ms", name, (double)nanoseconds * 1e-6);
+  if (device->compile_nanoseconds < silent_nanoseconds) return;
+  dure_progress("compiling kernels for their first use: %u so far, %.0f s", device->compiled_kernels,
+                (double)device->compile_nanoseconds * 1e-9);
+  device->shows_progress = true;
+}
+
 static dure_status compile(vulkan_device *device, vulkan_kernel *kernel) {
   uint64_t start = dure_os_nanoseconds();
   VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
@@ -198,8 +222,7 @@ static dure_status compile(vulkan_device *device, vulkan_kernel *kernel) {
   if (result != VK_SUCCESS) return vulkan_fail(device, result, "compiling kernel %s", kernel->shader->name);
   device->pipeline_cache_is_stale = true;
   vulkan_name_object(device, VK_OBJECT_TYPE_PIPELINE, (uint64_t)kernel->pipeline, kernel->shader->name);
-  dure_log(DURE_LOG_DEBUG, "kernel %s compiled in %.1f ms", kernel->shader->name,
-           (double)(dure_os_nanoseconds() - start) * 1e-6);
+  count_compiled(device, kernel->shader->name, dure_os_nanoseconds() - start);
   return NULL;
 }
 

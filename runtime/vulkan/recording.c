@@ -44,6 +44,9 @@ typedef struct vulkan_recording {
 static vulkan_recording *recording_of(const dure_recording *recording) { return (vulkan_recording *)recording; }
 VkCommandBuffer vulkan_recording_commands(const dure_recording *recording) { return recording_of(recording)->commands; }
 const char *vulkan_recording_name(const dure_recording *recording) { return recording_of(recording)->label; }
+const char *vulkan_recording_first_label(const dure_recording *recording) {
+  return recording_of(recording)->label_count > 0 ? recording_of(recording)->labels[0].text : "";
+}
 const char *vulkan_recording_last_label(const dure_recording *head) {
   const vulkan_recording *recording = recording_of(head);
   return recording->label_count > 0 ? recording->labels[recording->label_count - 1].text : "";
@@ -305,6 +308,7 @@ dure_status vulkan_recording_dispatch(dure_recording *head, dure_kernel *kernel_
   const vulkan_api *api = &recording->device->api;
   const uint32_t groups[3] = {groups_x, groups_y, groups_z};
   DURE_TRY(check_dispatch(recording, kernel, bindings, binding_count, push_size, groups));
+  recording->device->last_kernel = kernel->shader->name;
   VkDescriptorSet set;
   DURE_TRY(allocate_set(recording, kernel, &set));
   DURE_TRY(write_set(recording, kernel, bindings, set));

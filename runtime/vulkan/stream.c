@@ -33,6 +33,25 @@ typedef struct flight {
   VkCommandBuffer commands;  // the pending list that it carried, or NULL
 } flight;
 
+// What is handed to the queue at once; kept, so that submitting allocates nothing.
+typedef struct vulkan_batch {
+  uint32_t count;
+  size_t capacity;
+  VkCommandBuffer *commands;
+  VkSubmitInfo *infos;
+  VkTimelineSemaphoreSubmitInfo *timelines;
+  VkSemaphore (*signals)[2];
+  uint64_t (*signal_values)[2];
+  VkSemaphore wait;
+} vulkan_batch;
+
+// The recordings submitted last, so that a lost device names the one that it was working on.
+typedef struct trail_entry {
+  uint64_t serial;
+  char recording[64], first_label[128], last_label[128];
+} trail_entry;
+enum { TRAIL_ENTRIES = 64 };
+
 typedef struct vulkan_stream {
   dure_stream head;
   vulkan_device *device;
@@ -50,7 +69,17 @@ typedef struct vulkan_stream {
   size_t part_count, part_capacity;
   flight *flights;  // oldest first
   size_t flight_count, flight_capacity;
+  vulkan_batch batch;
+  trail_entry trail[TRAIL_ENTRIES];  // by serial modulo TRAIL_ENTRIES
 } vulkan_stream;
+
+static void batch_release(vulkan_batch *batch) {
+  free(batch->commands);
+  free(batch->infos);
+  free(batch->timelines);
+  free(batch->signals);
+  free(batch->signal_values);
+}
 
 static vulkan_stream *stream_of(dure_stream *stream) { return (vulkan_stream *)stream; }
 
@@ -86,6 +115,18 @@ static void retire_until(vulkan_stream *stream, uint64_t serial) {
   stream->flight_count -= done;
 }
 
+// Names the recording that was being worked on, where the driver still tells how far the timeline came.
+static dure_status fail_lost_wait(vulkan_stream *stream) {
+  vulkan_device *device = stream->device;
+  uint64_t reached = 0;
+  VkResult result = device->api.GetSemaphoreCounterValue(device->handle, stream->timeline, &reached);
+  const trail_entry *entry = &stream->trail[(reached + 1) % TRAIL_ENTRIES];
+  if (result != VK_SUCCESS || entry->serial != reached + 1)
+    return vulkan_fail(device, VK_ERROR_DEVICE_LOST, "waiting for submitted work");
+  return vulkan_fail(device, VK_ERROR_DEVICE_LOST, "running recording '%s' from '%s' to '%s'", entry->recording,
+                     entry->first_label, entry->last_label);
+}
+
 static dure_status wait_serial(vulkan_stream *stream, uint64_t serial) {
   vulkan_device *device = stream->device;
   VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
@@ -101,6 +142,7 @@ static dure_status wait_serial(vulkan_stream *stream, uint64_t serial) {
                device->head.info.identifier, attempt * 10, device->last_recording, device->last_label);
     }
   }
+  if (result == VK_ERROR_DEVICE_LOST) return fail_lost_wait(stream);
   if (result != VK_SUCCESS) return vulkan_fail(device, result, "waiting for submitted work");
   retire_until(stream, serial);
   return NULL;
@@ -144,32 +186,46 @@ typedef struct submission {
   uint64_t signal_value;
 } submission;
 
-static dure_status queue_submit(vulkan_stream *stream, const submission *what, const VkCommandBuffer *commands,
-                                uint32_t command_count) {
+// Fills the i-th of the batch's submissions: one command list, so that a driver that ends long work counts each alone.
+static void fill_submission(const vulkan_stream *stream, const submission *what, vulkan_batch *batch, uint32_t i) {
+  static const VkPipelineStageFlags wait_stage = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+  const bool waits = i == 0 && what->wait_event != NULL;
+  const bool signals = i + 1 == batch->count && what->signal_event != NULL;
+  batch->signals[i][0] = stream->timeline;
+  batch->signal_values[i][0] = stream->submitted_serial + i + 1;
+  if (signals) batch->signals[i][1] = vulkan_event_semaphore(what->signal_event);
+  batch->signal_values[i][1] = what->signal_value;
+  if (waits) batch->wait = vulkan_event_semaphore(what->wait_event);
+  batch->timelines[i] = (VkTimelineSemaphoreSubmitInfo){.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+                                                        .waitSemaphoreValueCount = waits ? 1 : 0,
+                                                        .pWaitSemaphoreValues = &what->wait_value,
+                                                        .signalSemaphoreValueCount = signals ? 2 : 1,
+                                                        .pSignalSemaphoreValues = batch->signal_values[i]};
+  batch->infos[i] = (VkSubmitInfo){.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                                   .pNext = &batch->timelines[i],
+                                   .waitSemaphoreCount = waits ? 1 : 0,
+                                   .pWaitSemaphores = &batch->wait,
+                                   .pWaitDstStageMask = &wait_stage,
+                                   .commandBufferCount = batch->commands[i] != VK_NULL_HANDLE ? 1 : 0,
+                                   .pCommandBuffers = &batch->commands[i],
+                                   .signalSemaphoreCount = signals ? 2 : 1,
+                                   .pSignalSemaphores = batch->signals[i]};
+}
+
+static dure_status queue_submit(vulkan_stream *stream, const submission *what, vulkan_batch *batch) {
   vulkan_device *device = stream->device;
-  VkSemaphore wait = what->wait_event != NULL ? vulkan_event_semaphore(what->wait_event) : VK_NULL_HANDLE;
-  VkPipelineStageFlags wait_stage = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
-  VkSemaphore signals[2] = {stream->timeline};
-  uint64_t signal_values[2] = {stream->submitted_serial + 1, what->signal_value};
-  if (what->signal_event != NULL) signals[1] = vulkan_event_semaphore(what->signal_event);
-  uint32_t signal_count = what->signal_event != NULL ? 2 : 1;
-  VkTimelineSemaphoreSubmitInfo timeline = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                            .waitSemaphoreValueCount = what->wait_event != NULL ? 1 : 0,
-                                            .pWaitSemaphoreValues = &what->wait_value,
-                                            .signalSemaphoreValueCount = signal_count,
-                                            .pSignalSemaphoreValues = signal_values};
-  VkSubmitInfo info = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-                       .pNext = &timeline,
-                       .waitSemaphoreCount = what->wait_event != NULL ? 1 : 0,
-                       .pWaitSemaphores = &wait,
-                       .pWaitDstStageMask = &wait_stage,
-                       .commandBufferCount = command_count,
-                       .pCommandBuffers = commands,
-                       .signalSemaphoreCount = signal_count,
-                       .pSignalSemaphores = signals};
-  VULKAN_TRY(device, device->api.QueueSubmit(device->queue, 1, &info, VK_NULL_HANDLE), "submitting recording '%s'",
-             device->last_recording);
+  for (uint32_t i = 0; i < batch->count; i++) fill_submission(stream, what, batch, i);
+  VULKAN_TRY(device, device->api.QueueSubmit(device->queue, batch->count, batch->infos, VK_NULL_HANDLE),
+             "submitting recording '%s'", device->last_recording);
   return NULL;
+}
+
+static void remember(vulkan_stream *stream, uint64_t serial, const dure_recording *recording) {
+  trail_entry *entry = &stream->trail[serial % TRAIL_ENTRIES];
+  entry->serial = serial;
+  snprintf(entry->recording, sizeof(entry->recording), "%s", vulkan_recording_name(recording));
+  snprintf(entry->first_label, sizeof(entry->first_label), "%s", vulkan_recording_first_label(recording));
+  snprintf(entry->last_label, sizeof(entry->last_label), "%s", vulkan_recording_last_label(recording));
 }
 
 static void remember_labels(vulkan_device *device, const submission *what) {
@@ -179,40 +235,67 @@ static void remember_labels(vulkan_device *device, const submission *what) {
   snprintf(device->last_label, sizeof(device->last_label), "%s", vulkan_recording_last_label(last));
 }
 
-// Submits the pending list, if any, and the recordings, as the next serial.
+// Room for `count` command lists; one at least, for events alone.
+static dure_status batch_reserve(vulkan_batch *batch, size_t count) {
+  if (count <= batch->capacity) return NULL;
+  const size_t capacity = count + 8;
+  vulkan_batch grown = {.capacity = capacity,
+                        .commands = calloc(capacity, sizeof(*grown.commands)),
+                        .infos = calloc(capacity, sizeof(*grown.infos)),
+                        .timelines = calloc(capacity, sizeof(*grown.timelines)),
+                        .signals = calloc(capacity, sizeof(*grown.signals)),
+                        .signal_values = calloc(capacity, sizeof(*grown.signal_values))};
+  const bool is_whole = grown.commands != NULL && grown.infos != NULL && grown.timelines != NULL &&
+                        grown.signals != NULL && grown.signal_values != NULL;
+  batch_release(is_whole ? batch : &grown);
+  if (!is_whole) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to submit %zu recordings", count);
+  *batch = grown;
+  return NULL;
+}
+
+// The failed submission's serials are never signalled: its pieces are taken back with those of the next one.
+static void forget_submission(vulkan_stream *stream) {
+  stream->flights[stream->flight_count - 1].serial = stream->submitted_serial;
+  for (size_t i = 0; i < stream->part_count; i++) {
+    if (stream->parts[i].serial <= stream->submitted_serial) continue;
+    stream->parts[i].serial = stream->submitted_serial;
+    stream->parts[i].target = NULL;
+  }
+}
+
+// Submits the pending list, if any, and the recordings, each as the next serial.
 static dure_status submit(vulkan_stream *stream, const submission *what) {
   vulkan_device *device = stream->device;
   if (device->is_lost) return vulkan_fail(device, VK_ERROR_DEVICE_LOST, "submitting work");
-  DURE_TRY(add_flight(stream, (flight){stream->submitted_serial + 1, stream->complete_point, stream->pending}));
-  VkCommandBuffer few[16];
-  VkCommandBuffer *commands = few;
-  uint32_t count = 0;
-  if (what->count + 1 > sizeof(few) / sizeof(few[0])) commands = calloc(what->count + 1, sizeof(*commands));
-  if (commands == NULL) {
-    stream->flight_count--;
-    return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to submit %zu recordings", what->count);
+  vulkan_kernels_end_progress(device);
+  vulkan_batch *batch = &stream->batch;
+  DURE_TRY(batch_reserve(batch, what->count + 1));
+  const bool has_pending = stream->pending != VK_NULL_HANDLE;
+  batch->count = (uint32_t)(what->count + (has_pending ? 1 : 0));
+  if (batch->count == 0) {
+    batch->commands[0] = VK_NULL_HANDLE;
+    batch->count = 1;
   }
+  DURE_TRY(
+      add_flight(stream, (flight){stream->submitted_serial + batch->count, stream->complete_point, stream->pending}));
   dure_status status = NULL;
-  if (stream->pending != VK_NULL_HANDLE) {
+  uint32_t place = 0;
+  if (has_pending) {
     status = end_pending(stream);
-    commands[count++] = stream->pending;
+    batch->commands[place++] = stream->pending;
     stream->pending = VK_NULL_HANDLE;  // now the flight's
   }
-  for (size_t i = 0; i < what->count; i++) commands[count++] = vulkan_recording_commands(what->recordings[i]);
+  for (size_t i = 0; i < what->count; i++) {
+    remember(stream, stream->submitted_serial + place + 1, what->recordings[i]);
+    batch->commands[place++] = vulkan_recording_commands(what->recordings[i]);
+  }
   remember_labels(device, what);
-  if (status == NULL) status = queue_submit(stream, what, commands, count);
-  if (commands != few) free(commands);
+  if (status == NULL) status = queue_submit(stream, what, batch);
   if (status != NULL) {
-    // The serial is never signalled: its pieces are taken back with those of the next one, or at the end.
-    stream->flights[stream->flight_count - 1].serial = stream->submitted_serial;
-    for (size_t i = 0; i < stream->part_count; i++) {
-      if (stream->parts[i].serial <= stream->submitted_serial) continue;
-      stream->parts[i].serial = stream->submitted_serial;
-      stream->parts[i].target = NULL;
-    }
+    forget_submission(stream);
     return status;
   }
-  stream->submitted_serial++;
+  stream->submitted_serial += batch->count;
   return NULL;
 }
 
@@ -403,5 +486,6 @@ void vulkan_stream_destroy(dure_stream *head) {
   dure_hazards_release(&stream->pending_hazards);
   free(stream->parts);
   free(stream->flights);
+  batch_release(&stream->batch);
   free(stream);
 }

@@ -47,12 +47,16 @@ static size_t list_shapes(dure_device *device, tuned_shape *shapes) {
   return count;
 }
 
-// Whether the device runs any kernel of the variant for these transpositions.
-static bool is_worth_trying(const vulkan_device *device, const char *variant, const tuned_shape *shape) {
+static bool is_kernel_of(const char *kernel, const char *variant, const tuned_shape *shape) {
   char prefix[64];
   snprintf(prefix, sizeof(prefix), "%s_%c%c", variant, shape->transpose_a ? 't' : 'n', shape->transpose_b ? 't' : 'n');
+  return strncmp(kernel, prefix, strlen(prefix)) == 0;
+}
+
+// Whether the device runs any kernel of the variant for these transpositions.
+static bool is_worth_trying(const vulkan_device *device, const char *variant, const tuned_shape *shape) {
   for (size_t i = 0; i < dure_shader_count; i++) {
-    if (strncmp(dure_shaders[i].name, prefix, strlen(prefix)) != 0) continue;
+    if (!is_kernel_of(dure_shaders[i].name, variant, shape)) continue;
     dure_status status = vulkan_requirements_check(&device->plan.caps, &dure_shaders[i]);
     const bool runs = status == NULL;
     dure_status_free(status);
@@ -78,10 +82,10 @@ static dure_status find_winner(vulkan_device *device, dure_stream *stream, const
   *out_variant = NULL;
   DURE_TRY(time_variant(device, stream, shape, NULL, out_usual));
   *out_seconds = *out_usual;
-  const char *variant = NULL;
+  const char *variant = NULL, *usual_kernel = device->last_kernel;
   for (size_t i = 0; i < MOST_VARIANTS && (variant = dure_vulkan_matmul_variant_name(i)) != NULL; i++) {
     if (shape->is_first_of_group) is_hopeless[i] = !is_worth_trying(device, variant, shape);
-    if (is_hopeless[i]) continue;
+    if (is_hopeless[i] || is_kernel_of(usual_kernel, variant, shape)) continue;
     double seconds = 0;
     DURE_TRY(time_variant(device, stream, shape, variant, &seconds));
     if (seconds > *out_seconds * hopeless_slowdown) is_hopeless[i] = true;

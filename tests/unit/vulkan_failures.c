@@ -107,6 +107,106 @@ START_TEST(a_lost_device_names_what_ran_and_refuses_everything_after) {
 }
 END_TEST
 
+static VKAPI_ATTR VkResult VKAPI_CALL lose_at_wait(VkDevice handle, const VkSemaphoreWaitInfo *info, uint64_t timeout) {
+  (void)handle, (void)info, (void)timeout;
+  return VK_ERROR_DEVICE_LOST;
+}
+
+// The timeline of a device that was lost in its second recording.
+static VKAPI_ATTR VkResult VKAPI_CALL one_is_done(VkDevice handle, VkSemaphore semaphore, uint64_t *out_value) {
+  (void)handle, (void)semaphore;
+  *out_value = 1;
+  return VK_SUCCESS;
+}
+
+static VKAPI_ATTR VkResult VKAPI_CALL blame_a_write(VkDevice handle, VkDeviceFaultCountsEXT *counts,
+                                                    VkDeviceFaultInfoEXT *info) {
+  (void)handle;
+  counts->addressInfoCount = counts->vendorInfoCount = 1;
+  if (info == NULL) return VK_SUCCESS;
+  snprintf(info->description, sizeof(info->description), "page fault");
+  info->pAddressInfos[0].addressType = VK_DEVICE_FAULT_ADDRESS_TYPE_WRITE_INVALID_EXT;
+  info->pAddressInfos[0].reportedAddress = 0xdead000;
+  snprintf(info->pVendorInfos[0].description, sizeof(info->pVendorInfos[0].description), "engine 5");
+  return VK_SUCCESS;
+}
+
+START_TEST(a_device_lost_while_it_works_names_the_recording_and_the_driver_s_reason) {
+  open_device(_i);
+  dure_recording *chains[3] = {record_chain(3), NULL, record_chain(3)};
+  succeed(dure_recording_create(device, "the culprit", 0, &chains[1]));
+  dure_recording_label(chains[1], "its first op");
+  succeed(dure_recording_fill(chains[1], y, 0, 4, 0));
+  dure_recording_label(chains[1], "its last op");
+  succeed(dure_recording_fill(chains[1], y, 4, 4, 0));
+  succeed(dure_recording_finish(chains[1]));
+  vulkan_device *vulkan = vulkan_device_of(device);
+  const vulkan_api real = vulkan->api;
+  succeed(dure_stream_submit(stream, chains, 3, NULL, 0, NULL, 0, NULL));
+  succeed(dure_stream_wait(stream, 0));
+  vulkan->api.WaitSemaphores = lose_at_wait;
+  vulkan->api.GetSemaphoreCounterValue = one_is_done;
+  vulkan->api.GetDeviceFaultInfoEXT = blame_a_write;
+  vulkan->plan.caps.features |= 1ull << DURE_VULKAN_DEVICE_FAULT;
+  dure_status status = dure_stream_wait(stream, 0);
+  ck_assert_int_eq(dure_status_code(status), DURE_DEVICE_LOST);
+  const char *const parts[] = {
+      "the culprit", "its first op", "its last op", "page fault", "an invalid write at address 0xdead000", "engine 5"};
+  for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+    ck_assert_msg(strstr(dure_status_message(status), parts[i]) != NULL, "'%s' is not in: %s", parts[i],
+                  dure_status_message(status));
+  dure_status_free(status);
+  vulkan->api = real;
+  for (int i = 0; i < 3; i++) dure_recording_destroy(chains[i]);
+  close_device();
+}
+END_TEST
+
+// A driver that ends work of more than 2 s counts each submission alone.
+static uint32_t most_lists;
+static PFN_vkQueueSubmit real_submit;
+static VKAPI_ATTR VkResult VKAPI_CALL count_lists(VkQueue queue, uint32_t count, const VkSubmitInfo *infos,
+                                                  VkFence fence) {
+  for (uint32_t i = 0; i < count; i++) {
+    if (infos[i].commandBufferCount > most_lists) most_lists = infos[i].commandBufferCount;
+  }
+  return real_submit(queue, count, infos, fence);
+}
+
+START_TEST(each_recording_is_a_submission_of_its_own) {
+  open_device(_i);
+  enum { COUNT = 100 };
+  dure_recording *chain = record_chain(4), *many[COUNT];
+  for (int i = 0; i < COUNT; i++) many[i] = chain;
+  vulkan_device *vulkan = vulkan_device_of(device);
+  real_submit = vulkan->api.QueueSubmit;
+  vulkan->api.QueueSubmit = count_lists;
+  most_lists = 0;
+  dure_event *event = NULL;
+  succeed(dure_event_create(device, 0, &event));
+  float word = 3, back = 0;
+  for (int round = 0; round < 3; round++) {
+    succeed(dure_stream_upload(stream, x, 0, &word, 4));
+    succeed(dure_stream_submit(stream, many, COUNT, round > 0 ? event : NULL, (uint64_t)round, event,
+                               (uint64_t)round + 1, NULL));
+    uint64_t point = 0;
+    succeed(dure_stream_download(stream, x, 0, &back, 4, &point));
+    succeed(dure_stream_wait(stream, point));
+    ck_assert(back == word);
+  }
+  succeed(dure_stream_submit(stream, NULL, 0, event, 3, event, 4, NULL));  // events alone
+  bool reached = false;
+  succeed(dure_event_wait(event, 4, UINT64_MAX, &reached));
+  ck_assert(reached);
+  ck_assert_uint_eq(most_lists, 1);
+  succeed(dure_stream_wait(stream, 0));
+  vulkan->api.QueueSubmit = real_submit;
+  dure_event_destroy(event);
+  dure_recording_destroy(chain);
+  close_device();
+}
+END_TEST
+
 START_TEST(memory_that_runs_out_is_reported_as_such) {
   open_device(_i);
   vulkan_device *vulkan = vulkan_device_of(device);
@@ -244,6 +344,8 @@ int main(void) {
   tcase_set_timeout(group, 120);
   const TTest *tests[] = {
       a_lost_device_names_what_ran_and_refuses_everything_after,
+      a_device_lost_while_it_works_names_the_recording_and_the_driver_s_reason,
+      each_recording_is_a_submission_of_its_own,
       memory_that_runs_out_is_reported_as_such,
       budgets_and_limits_are_kept,
       a_damaged_cache_of_kernels_is_ignored_and_replaced,
