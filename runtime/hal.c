@@ -155,18 +155,22 @@ void dure_device_close(dure_device *device) {
 const dure_device_info *dure_device_get_info(const dure_device *device) { return &device->info; }
 
 dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t *out_peak, uint64_t *out_available) {
-  *out_used = device->memory_used;
+  const uint64_t taken = device->memory_used + device->memory_overhead;
+  *out_used = taken;
   *out_peak = device->memory_peak;
   *out_available = 0;
   uint64_t available = 0;
   DURE_TRY(device->vtable->available_memory(device, &available));
   if (device->memory_restriction > 0) {
-    uint64_t left =
-        device->memory_restriction > device->memory_used ? device->memory_restriction - device->memory_used : 0;
+    uint64_t left = device->memory_restriction > taken ? device->memory_restriction - taken : 0;
     if (left < available) available = left;
   }
   *out_available = available;
   return NULL;
+}
+
+uint64_t dure_device_memory_overhead(const dure_device *device) {
+  return device->vtable->memory_overhead != NULL ? device->vtable->memory_overhead(device) : 0;
 }
 
 static void restrict_bytes(uint64_t *limit, uint64_t wanted) {
@@ -211,9 +215,17 @@ static void describe_consumers(const dure_device *device, char *text, size_t siz
   }
 }
 
-static dure_status check_budget(dure_device *device, uint64_t size, const char *label) {
-  uint64_t used = 0, peak = 0, available = 0;
-  DURE_TRY(dure_device_memory(device, &used, &peak, &available));
+// Device memory only: what the host has left is known when it is taken.
+static dure_status check_budget(dure_device *device, uint64_t size, dure_memory_kind kind, const char *label) {
+  const uint64_t used = device->memory_used;
+  uint64_t available = 0;
+  if (kind == DURE_MEMORY_HOST) return NULL;
+  DURE_TRY(device->vtable->available_memory(device, &available));
+  available += device->memory_overhead;  // taken already, and the buffer may lie in it
+  if (device->memory_restriction > 0) {
+    const uint64_t left = device->memory_restriction > used ? device->memory_restriction - used : 0;
+    if (left < available) available = left;
+  }
   if (size <= available) return NULL;
   char consumers[512];
   describe_consumers(device, consumers, sizeof(consumers));
@@ -236,7 +248,7 @@ dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_k
                      (double)size / 1048576.0, device->info.identifier,
                      (double)device->info.limits.max_allocation_bytes / 1048576.0);
   }
-  DURE_TRY(check_budget(device, size, label));
+  DURE_TRY(check_budget(device, size, kind, label));
   dure_buffer *buffer = NULL;
   dure_status status = device->vtable->buffer_create(device, size, kind, label, &buffer);
   if (status != NULL) {
@@ -254,8 +266,9 @@ dure_status dure_buffer_create(dure_device *device, uint64_t size, dure_memory_k
   buffer->next = device->first_buffer;
   if (buffer->next != NULL) buffer->next->previous = buffer;
   device->first_buffer = buffer;
-  device->memory_used += size;
-  if (device->memory_used > device->memory_peak) device->memory_peak = device->memory_used;
+  if (kind == DURE_MEMORY_DEVICE) device->memory_used += size;
+  const uint64_t taken = device->memory_used + device->memory_overhead;
+  if (taken > device->memory_peak) device->memory_peak = taken;
   *out_buffer = buffer;
   return NULL;
 }
@@ -269,7 +282,7 @@ void dure_buffer_destroy(dure_buffer *buffer) {
     device->first_buffer = buffer->next;
   }
   if (buffer->next != NULL) buffer->next->previous = buffer->previous;
-  device->memory_used -= buffer->size;
+  if (buffer->kind == DURE_MEMORY_DEVICE) device->memory_used -= buffer->size;
   device->vtable->buffer_destroy(buffer);
 }
 

@@ -94,10 +94,13 @@ DURE_MUST_CHECK dure_status dure_devices_list(dure_device_info **out_infos, size
 DURE_MUST_CHECK dure_status dure_device_open(const char *identifier, dure_device **out_device);
 void dure_device_close(dure_device *device);  // NULL is fine; waits for work in flight
 const dure_device_info *dure_device_get_info(const dure_device *device);
-// Bytes allocated through this device now and at most so far, and what may still be taken (asked of the driver each
-// time).
+// Bytes of device memory taken through this device now and at most so far, all that the backend takes with them
+// included, and what may still be taken (asked of the driver each time). Buffers of DURE_MEMORY_HOST do not count.
 DURE_MUST_CHECK dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t *out_peak,
                                                uint64_t *out_available);
+// The most by which the bytes taken exceed the sizes of the buffers, about: memory that small buffers share, and is not
+// full. Known beforehand, for plans; less under a small budget.
+uint64_t dure_device_memory_overhead(const dure_device *device);
 // Overrides limits (the smaller of each wins; zero fields are ignored). For tests, profiles and --device-memory.
 void dure_device_restrict(dure_device *device, const dure_limits *limits, uint64_t memory_budget_bytes);
 
@@ -254,6 +257,7 @@ typedef struct dure_device_vtable {
   DURE_MUST_CHECK dure_status (*recording_times)(dure_recording *recording, const dure_command_time **out_times,
                                                  size_t *out_count);
   const dure_backend_op *(*op)(dure_device *device, uint32_t op);  // NULL: this backend has no kernel for the row
+  uint64_t (*memory_overhead)(const dure_device *device);  // dure_device_memory_overhead; NULL: none
   // dure_device_tune (runtime/tune.h); NULL: nothing to tune.
   DURE_MUST_CHECK dure_status (*tune)(dure_device *device, dure_tune_sink sink, void *context, char **out_path);
 } dure_device_vtable;
@@ -262,7 +266,9 @@ typedef struct dure_device_vtable {
 struct dure_device {
   const dure_device_vtable *vtable;
   dure_device_info info;
-  uint64_t memory_used, memory_peak;
+  uint64_t memory_used;              // sizes of the buffers in device memory
+  uint64_t memory_overhead;          // what the backend has taken beyond them; kept by it
+  uint64_t memory_peak;              // of the sum
   uint64_t memory_restriction;       // 0: none
   uint64_t exposed_bytes;            // beyond each binding that kernels can reach (tests: stray stores meet sentinels)
   struct dure_buffer *first_buffer;  // all live buffers, for messages about memory

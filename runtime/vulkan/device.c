@@ -322,7 +322,8 @@ dure_status vulkan_available_memory(dure_device *head, uint64_t *out_bytes) {
   vulkan_capabilities_refresh_budget(&device->api, device->physical, has_budget, &device->capabilities);
   *out_bytes = memory_budget(&device->capabilities, device->plan.caps.kind);
   if (has_budget || device->plan.caps.kind == DURE_DEVICE_CPU) return NULL;
-  *out_bytes = *out_bytes > head->memory_used ? *out_bytes - head->memory_used : 0;
+  const uint64_t taken = head->memory_used + head->memory_overhead;
+  *out_bytes = *out_bytes > taken ? *out_bytes - taken : 0;
   return NULL;
 }
 
@@ -363,6 +364,8 @@ void vulkan_name_object(vulkan_device *device, VkObjectType type, uint64_t handl
   VkResult ignored = device->api.SetDebugUtilsObjectNameEXT(device->handle, &info);
   (void)ignored;  // a name that is not set changes nothing
 }
+
+dure_vulkan_trust *dure_vulkan_device_trust(const dure_device *device) { return &vulkan_device_of(device)->trust; }
 
 const dure_vulkan_caps *dure_vulkan_device_caps(const dure_device *device) {
   return &vulkan_device_of(device)->plan.caps;
@@ -405,6 +408,7 @@ const dure_device_vtable vulkan_vtable = {
     .recording_finish = vulkan_recording_finish,
     .recording_times = vulkan_recording_times,
     .op = dure_vulkan_op,
+    .memory_overhead = vulkan_memory_overhead,
     .tune = vulkan_tune,
 };
 

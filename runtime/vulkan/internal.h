@@ -42,13 +42,14 @@ typedef struct vulkan_range {
   uint64_t offset, size;
 } vulkan_range;
 
-// One VkDeviceMemory: shared by buffers of up to 16 MiB, or the whole of a larger one.
+// One VkDeviceMemory: shared by small buffers of one kind, or the whole of a larger one.
 typedef struct vulkan_block {
   struct vulkan_block *next;
   VkDeviceMemory memory;
   uint8_t *mapped;  // NULL when not host-visible
   uint64_t size;
   uint32_t memory_type;
+  dure_memory_kind kind;
   bool dedicated;
   vulkan_range *free;  // sorted by offset, never adjacent
   size_t free_count, free_capacity;
@@ -96,6 +97,7 @@ typedef struct vulkan_device {
   bool pipeline_cache_is_stale;  // a pipeline was made since it was read
   bool has_exact_bindings;       // the synchronization validation is watching: no binding reaches past its operand
   vulkan_tuning tuning;
+  dure_vulkan_trust trust;       // in kernels of matrix units
   bool is_lost;
   char fault[512];               // what the driver said of it; "" for nothing
   uint64_t compile_nanoseconds;  // spent on compiling kernels so far
@@ -138,6 +140,7 @@ void vulkan_buffer_destroy(dure_buffer *buffer);
 // A host buffer that is not zeroed: touching all of a ring's pages costs 0.1 s, and most programs use few of them.
 DURE_MUST_CHECK dure_status vulkan_staging_create(vulkan_device *device, uint64_t size, dure_buffer **out_buffer);
 void vulkan_memory_release(vulkan_device *device);
+uint64_t vulkan_memory_overhead(const dure_device *device);
 
 dure_status vulkan_stream_create(dure_device *device, dure_stream **out_stream);
 void vulkan_stream_destroy(dure_stream *stream);

@@ -1,15 +1,25 @@
-// Device memory: 64 MiB blocks shared by buffers of up to 16 MiB, an allocation of its own for each larger buffer.
+// Device memory: 4 MiB blocks shared by buffers of up to 1 MiB, an allocation of its own for each larger buffer.
+// Programs have few buffers (pools of parameters, arenas), so that larger blocks would save nothing and be counted as
+// used.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/vulkan/internal.h"
 
-static const uint64_t block_size = 64ull << 20;
-static const uint64_t shared_limit = 16ull << 20;
+static const uint64_t largest_block = 4ull << 20, smallest_block = 256ull << 10;
 static const uint64_t handle_granule = 16;  // so that texel views may cover the last bytes of any buffer
 
 static uint64_t round_up(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+
+// Under a budget a hundredth of it at most, so that plans hold. A buffer shares one when it takes a quarter or less.
+static uint64_t shared_block_size(const vulkan_device *device) {
+  uint64_t size = largest_block, budget = device->head.memory_restriction;
+  while (budget > 0 && size > smallest_block && size > budget / 128) size /= 2;
+  return size;
+}
+
+uint64_t vulkan_memory_overhead(const dure_device *device) { return shared_block_size(vulkan_device_of(device)); }
 
 // ---- memory types ----
 
@@ -40,18 +50,20 @@ static bool type_is_mapped(const vulkan_device *device, uint32_t type) {
 // ---- blocks ----
 
 static void block_destroy(vulkan_device *device, vulkan_block *block) {
+  if (block->memory != VK_NULL_HANDLE && block->kind == DURE_MEMORY_DEVICE) device->head.memory_overhead -= block->size;
   if (block->memory != VK_NULL_HANDLE) device->api.FreeMemory(device->handle, block->memory, NULL);  // also unmaps
   free(block->free);
   free(block);
 }
 
-static dure_status block_create(vulkan_device *device, uint32_t type, uint64_t size, bool dedicated,
-                                vulkan_block **out_block) {
+static dure_status block_create(vulkan_device *device, uint32_t type, dure_memory_kind kind, uint64_t size,
+                                bool dedicated, vulkan_block **out_block) {
   *out_block = NULL;
   vulkan_block *block = calloc(1, sizeof(*block));
   if (block == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to describe device memory");
   block->size = size;
   block->memory_type = type;
+  block->kind = kind;
   block->dedicated = dedicated;
   block->free_capacity = 16;
   block->free = calloc(block->free_capacity, sizeof(*block->free));
@@ -64,6 +76,7 @@ static dure_status block_create(vulkan_device *device, uint32_t type, uint64_t s
   VkMemoryAllocateInfo info = {
       .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = size, .memoryTypeIndex = type};
   VkResult result = device->api.AllocateMemory(device->handle, &info, NULL, &block->memory);
+  if (result == VK_SUCCESS && kind == DURE_MEMORY_DEVICE) device->head.memory_overhead += size;
   if (result == VK_SUCCESS && type_is_mapped(device, type)) {
     void *address = NULL;
     result = device->api.MapMemory(device->handle, block->memory, 0, VK_WHOLE_SIZE, 0, &address);
@@ -140,7 +153,7 @@ static void block_release_if_empty(vulkan_device *device, vulkan_block *block) {
   if (!block->dedicated) {
     size_t alike = 0;
     for (const vulkan_block *other = device->first_block; other != NULL; other = other->next) {
-      alike += !other->dedicated && other->memory_type == block->memory_type;
+      alike += !other->dedicated && other->memory_type == block->memory_type && other->kind == block->kind;
     }
     if (alike == 1) return;
   }
@@ -150,23 +163,33 @@ static void block_release_if_empty(vulkan_device *device, vulkan_block *block) {
   block_destroy(device, block);
 }
 
+// Whether a whole block more stays within the budget.
+static bool has_room_for_block(const vulkan_device *device, dure_memory_kind kind, uint64_t size) {
+  const dure_device *head = &device->head;
+  return kind == DURE_MEMORY_HOST || head->memory_restriction == 0 ||
+         head->memory_used + head->memory_overhead + size <= head->memory_restriction;
+}
+
 static dure_status place_buffer(vulkan_device *device, vulkan_buffer *buffer, const VkMemoryRequirements *needs,
                                 uint32_t type) {
   buffer->place.size = round_up(needs->size, needs->alignment);
-  bool shared = needs->size <= shared_limit;
+  const dure_memory_kind kind = buffer->head.kind;
+  const uint64_t block_size = shared_block_size(device);
+  bool shared = needs->size <= block_size / 4;
   for (vulkan_block *block = device->first_block; block != NULL && shared; block = block->next) {
-    if (block->dedicated || block->memory_type != type) continue;
+    if (block->dedicated || block->memory_type != type || block->kind != kind) continue;
     if (block_take(block, buffer->place.size, needs->alignment, &buffer->place.offset)) {
       buffer->block = block;
       return NULL;
     }
   }
+  shared = shared && has_room_for_block(device, kind, block_size);
   uint64_t size = shared ? block_size : buffer->place.size;
   vulkan_block *block = NULL;
-  dure_status status = block_create(device, type, size, !shared, &block);
+  dure_status status = block_create(device, type, kind, size, !shared, &block);
   if (status != NULL && shared && dure_status_code(status) == DURE_OUT_OF_MEMORY) {
     dure_status_free(status);  // not a whole block any more, but perhaps this buffer alone
-    status = block_create(device, type, buffer->place.size, true, &block);
+    status = block_create(device, type, kind, buffer->place.size, true, &block);
   }
   DURE_TRY(status);
   if (!block_take(block, buffer->place.size, needs->alignment, &buffer->place.offset)) {
@@ -258,7 +281,9 @@ static dure_status create_buffer(vulkan_device *device, uint64_t size, dure_memo
 
 dure_status vulkan_buffer_create(dure_device *head, uint64_t size, dure_memory_kind kind, const char *label,
                                  dure_buffer **out_buffer) {
-  return create_buffer(vulkan_device_of(head), size, kind, label, true, out_buffer);
+  DURE_TRY(create_buffer(vulkan_device_of(head), size, kind, label, true, out_buffer));
+  if (kind == DURE_MEMORY_DEVICE) head->memory_overhead -= size;  // the HAL counts it from now on
+  return NULL;
 }
 
 dure_status vulkan_staging_create(vulkan_device *device, uint64_t size, dure_buffer **out_buffer) {
@@ -266,6 +291,7 @@ dure_status vulkan_staging_create(vulkan_device *device, uint64_t size, dure_buf
 }
 
 void vulkan_buffer_destroy(dure_buffer *buffer) {
+  if (buffer->kind == DURE_MEMORY_DEVICE) buffer->device->memory_overhead += buffer->size;
   destroy_parts(vulkan_device_of(buffer->device), (vulkan_buffer *)buffer);
 }
 

@@ -13,9 +13,10 @@
 #include "runtime/log.h"
 #include "runtime/vulkan/internal.h"
 
+// The ring's size; a sixty-fourth of a small memory budget. Pieces of a transfer take a quarter of it at most.
 enum {
-  staging_bytes = 16 << 20,
-  chunk_bytes = 4 << 20,
+  largest_staging = 16 << 20,
+  smallest_staging = 256 << 10,
   staging_alignment = 256,  // covers every driver's optimal copy alignment
 };
 static const uint64_t patience = 10ull * 1000000000;  // nanoseconds between messages of a long wait
@@ -63,7 +64,8 @@ typedef struct vulkan_stream {
   bool pending_has_downloads;
   dure_hazards pending_hazards;
 
-  dure_buffer *staging;   // created at the first transfer
+  dure_buffer *staging;  // created at the first transfer
+  uint64_t staging_bytes;
   uint64_t staging_head;  // next free byte of the ring
   staging_part *parts;    // oldest first
   size_t part_count, part_capacity;
@@ -349,6 +351,15 @@ static dure_status begin_pending(vulkan_stream *stream) {
   return NULL;
 }
 
+static uint64_t chunk_bytes(vulkan_stream *stream) {
+  if (stream->staging_bytes == 0) {
+    uint64_t size = largest_staging, budget = stream->device->head.memory_restriction;
+    while (budget > 0 && size > smallest_staging && size > budget / 64) size /= 2;
+    stream->staging_bytes = size;
+  }
+  return stream->staging_bytes / 4;
+}
+
 // Where `size` contiguous bytes of the ring are free; false when they are not.
 static bool find_room(const vulkan_stream *stream, uint64_t size, uint64_t *out_offset) {
   uint64_t head = stream->staging_head;
@@ -360,15 +371,15 @@ static bool find_room(const vulkan_stream *stream, uint64_t size, uint64_t *out_
   uint64_t tail = stream->parts[0].offset;
   if (head == tail) return false;  // full
   if (head < tail) return size <= tail - head;
-  if (size <= staging_bytes - head) return true;
+  if (size <= stream->staging_bytes - head) return true;
   *out_offset = 0;
   return size <= tail;
 }
 
-// Takes `size` bytes (at most chunk_bytes) of the ring for the next serial.
+// Takes `size` bytes (at most chunk_bytes()) of the ring for the next serial.
 static dure_status take_staging(vulkan_stream *stream, uint64_t size, void *target, uint64_t *out_offset) {
   vulkan_device *device = stream->device;
-  if (stream->staging == NULL) DURE_TRY(vulkan_staging_create(device, staging_bytes, &stream->staging));
+  if (stream->staging == NULL) DURE_TRY(vulkan_staging_create(device, stream->staging_bytes, &stream->staging));
   if (stream->part_count == stream->part_capacity) {
     size_t capacity = stream->part_capacity * 2 + 16;
     staging_part *grown = realloc(stream->parts, capacity * sizeof(*grown));
@@ -382,7 +393,7 @@ static dure_status take_staging(vulkan_stream *stream, uint64_t size, void *targ
     DURE_TRY(wait_serial(stream, stream->parts[0].serial));
   }
   stream->parts[stream->part_count++] = (staging_part){*out_offset, size, stream->submitted_serial + 1, target};
-  stream->staging_head = (*out_offset + padded) % staging_bytes;
+  stream->staging_head = (*out_offset + padded) % stream->staging_bytes;
   return NULL;
 }
 
@@ -413,7 +424,7 @@ dure_status vulkan_stream_upload(dure_stream *head, dure_buffer *buffer, uint64_
   vulkan_stream *stream = stream_of(head);
   if (stream->device->is_lost) return vulkan_fail(stream->device, VK_ERROR_DEVICE_LOST, "uploading");
   for (uint64_t done = 0; done < size;) {
-    uint64_t chunk = size - done < chunk_bytes ? size - done : chunk_bytes;
+    uint64_t chunk = size - done < chunk_bytes(stream) ? size - done : chunk_bytes(stream);
     uint64_t place = 0;
     DURE_TRY(take_staging(stream, chunk, NULL, &place));
     memcpy((uint8_t *)stream->staging->mapped + place, (const uint8_t *)data + done, chunk);
@@ -427,7 +438,7 @@ dure_status vulkan_stream_upload(dure_stream *head, dure_buffer *buffer, uint64_
 static dure_status download_chunks(vulkan_stream *stream, dure_buffer *buffer, uint64_t offset, uint8_t *data,
                                    uint64_t size) {
   for (uint64_t done = 0; done < size;) {
-    uint64_t chunk = size - done < chunk_bytes ? size - done : chunk_bytes;
+    uint64_t chunk = size - done < chunk_bytes(stream) ? size - done : chunk_bytes(stream);
     uint64_t place = 0;
     DURE_TRY(take_staging(stream, chunk, data + done, &place));
     DURE_TRY(record_copy(stream, buffer, offset + done, stream->staging, place, chunk));

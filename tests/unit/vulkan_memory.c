@@ -28,7 +28,7 @@ static uint64_t draw_size(void) {
   switch (draw(10)) {
     case 0: return 1 + draw(18u << 20);
     case 1:
-    case 2: return 1 + draw(2u << 20);
+    case 2: return 1 + draw(1u << 20);
     default: return 1 + draw(5000);
   }
 }
@@ -55,6 +55,16 @@ static void check_blocks(const vulkan_device *device, dure_buffer *const *buffer
     ck_assert(is_sound && end <= block->size);
     ck_assert_uint_eq(free_bytes + used_bytes(block, buffers), block->size);
   }
+}
+
+// What the device says is used is what has been taken from the driver for device memory, no more and no less.
+static void check_account(dure_device *device) {
+  uint64_t taken = 0, used = 0, peak = 0, available = 0;
+  for (const vulkan_block *block = vulkan_device_of(device)->first_block; block != NULL; block = block->next)
+    taken += block->kind == DURE_MEMORY_DEVICE ? block->size : 0;
+  succeed(dure_device_memory(device, &used, &peak, &available));
+  ck_assert_uint_eq(used, taken);
+  ck_assert_uint_ge(peak, used);
 }
 
 static void check_overlaps(dure_buffer *const *buffers, int added) {
@@ -87,6 +97,7 @@ START_TEST(random_creation_and_destruction_keeps_memory_in_order) {
       check_overlaps(buffers, slot);
     }
     check_blocks(vulkan, buffers);
+    if (step % 10 == 0) check_account(device);
   }
   for (int i = 0; i < slots; i++) {
     dure_buffer_destroy(buffers[i]);
@@ -96,11 +107,64 @@ START_TEST(random_creation_and_destruction_keeps_memory_in_order) {
   size_t kept = 0;
   for (const vulkan_block *block = vulkan->first_block; block != NULL; block = block->next) kept++;
   ck_assert_uint_le(kept, 2);  // one shared block for each type of memory at most
-  uint64_t used = 0, peak = 0, available = 0;
-  succeed(dure_device_memory(device, &used, &peak, &available));
-  ck_assert_uint_eq(used, 0);
-  ck_assert_uint_gt(peak, 0);
+  check_account(device);
   dure_device_close(device);
+}
+END_TEST
+
+START_TEST(the_overhead_of_small_buffers_is_known_and_small_under_a_budget) {
+  const uint64_t budgets[] = {0, 800u << 20, 64u << 20, 4u << 20};
+  for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {
+    dure_device *device = NULL;
+    dure_buffer *small[20] = {NULL}, *large = NULL, *host = NULL;
+    succeed(dure_device_open(identifiers[_i], &device));
+    dure_device_restrict(device, NULL, budgets[i]);
+    uint64_t sizes = 2u << 20, used = 0, peak = 0, available = 0;
+    succeed(dure_buffer_create(device, sizes, DURE_MEMORY_DEVICE, "large", &large));
+    succeed(dure_buffer_create(device, 8u << 20, DURE_MEMORY_HOST, "host", &host));  // does not count
+    for (int b = 0; b < 20; b++) {
+      uint64_t size = 100 + 3000 * (uint64_t)b;
+      sizes += size;
+      succeed(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "small", &small[b]));
+    }
+    succeed(dure_device_memory(device, &used, &peak, &available));
+    uint64_t overhead = dure_device_memory_overhead(device);
+    ck_assert_uint_ge(used, sizes);
+    ck_assert_msg(used <= sizes + 3 * overhead, "%" PRIu64 " bytes for %" PRIu64, used, sizes);
+    if (budgets[i] > 0) ck_assert_uint_le(peak, budgets[i]);
+    if (budgets[i] >= 64u << 20) ck_assert_uint_le(overhead, budgets[i] / 100);
+    for (int b = 0; b < 20; b++) dure_buffer_destroy(small[b]);
+    dure_buffer_destroy(large);
+    dure_buffer_destroy(host);
+    dure_device_close(device);
+  }
+}
+END_TEST
+
+// Uploads and downloads of any size pass through a ring that is small under a small budget.
+START_TEST(transfers_work_through_a_small_ring) {
+  dure_device *device = NULL;
+  dure_stream *stream = NULL;
+  dure_buffer *buffer = NULL;
+  const size_t size = (3u << 20) + 12;
+  uint8_t *sent = malloc(size), *back = calloc(1, size);
+  ck_assert(sent != NULL && back != NULL);
+  random_state = 7;
+  for (size_t i = 0; i < size; i++) sent[i] = (uint8_t)draw(256);
+  succeed(dure_device_open(identifiers[_i], &device));
+  dure_device_restrict(device, NULL, 8u << 20);
+  succeed(dure_stream_create(device, &stream));
+  succeed(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "buffer", &buffer));
+  succeed(dure_stream_upload(stream, buffer, 0, sent, size));
+  succeed(dure_stream_download(stream, buffer, 0, back, size, NULL));
+  ck_assert_int_eq(memcmp(sent, back, size), 0);
+  for (const vulkan_block *block = vulkan_device_of(device)->first_block; block != NULL; block = block->next)
+    if (block->kind == DURE_MEMORY_HOST) ck_assert_uint_le(block->size, 512u << 10);
+  dure_stream_destroy(stream);
+  dure_buffer_destroy(buffer);
+  dure_device_close(device);
+  free(sent);
+  free(back);
 }
 END_TEST
 
@@ -122,6 +186,8 @@ int main(void) {
   TCase *group = tcase_create("every device");
   tcase_set_timeout(group, 300);
   tcase_add_loop_test(group, random_creation_and_destruction_keeps_memory_in_order, 0, device_count);
+  tcase_add_loop_test(group, the_overhead_of_small_buffers_is_known_and_small_under_a_budget, 0, device_count);
+  tcase_add_loop_test(group, transfers_work_through_a_small_ring, 0, device_count);
   suite_add_tcase(suite, group);
   SRunner *runner = srunner_create(suite);
   srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
