@@ -136,11 +136,11 @@ static void print_all(const dure_device_info *infos, size_t count, const char *n
 static json_int_t integer(uint64_t value) { return value > INT64_MAX ? INT64_MAX : (json_int_t)value; }
 
 static json_t *limits_json(const dure_limits *limits) {
-  return json_pack("{s:I, s:I, s:I, s:f, s:f, s:I}", "max_binding_bytes", integer(limits->max_binding_bytes),
+  return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:I}", "max_binding_bytes", integer(limits->max_binding_bytes),
                    "max_allocation_bytes", integer(limits->max_allocation_bytes), "offset_alignment",
                    integer(limits->offset_alignment), "max_dispatch_flops", limits->max_dispatch_flops,
-                   "max_recording_flops", limits->max_recording_flops, "max_loop_iterations",
-                   integer(limits->max_loop_iterations));
+                   "max_recording_flops", limits->max_recording_flops, "max_recording_bytes",
+                   limits->max_recording_bytes, "max_loop_iterations", integer(limits->max_loop_iterations));
 }
 
 static json_t *features_json(const dure_device_info *info) {

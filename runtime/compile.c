@@ -322,32 +322,38 @@ typedef struct record_context {
   dure_device *device;
   dure_recording *recording;
   dure_executable *executable;  // of which the recording is the last, and may be ended; NULL: it is not
-  double flops;                 // in the recording so far
+  double share;                 // of the work that one recording may hold, in it so far
   const char *label;
 } record_context;
 
 static dure_status start_recording(dure_executable *executable);
 
-// Recordings end where their work would pass the device's limit: at most about 0.2 s each.
-static dure_status make_room(record_context *into, double flops) {
+// Of what a recording may hold, by computing or by moving memory, whichever takes longer.
+static double share_of(const dure_limits *limits, dure_cost cost) {
+  double computing = cost.flops / limits->max_recording_flops, moving = cost.bytes / limits->max_recording_bytes;
+  return computing > moving ? computing : moving;
+}
+
+// Recordings end where their work would pass the device's limits: at most about 0.2 s each.
+static dure_status make_room(record_context *into, dure_cost cost) {
   dure_executable *executable = into->executable;
   if (executable == NULL) return NULL;
-  bool is_full = into->recording != NULL && into->flops > 0 &&
-                 into->flops + flops > executable->device->info.limits.max_recording_flops;
+  const double share = share_of(&executable->device->info.limits, cost);
+  bool is_full = into->recording != NULL && into->share > 0 && into->share + share > 1;
   if (is_full) DURE_TRY(dure_recording_finish(into->recording));
   if (is_full || into->recording == NULL) {
     DURE_TRY(start_recording(executable));
     into->recording = executable->recordings[executable->recording_count - 1];
-    into->flops = 0;
+    into->share = 0;
     dure_recording_label(into->recording, into->label);
   }
-  into->flops += flops;
+  into->share += share;
   return NULL;
 }
 
 static dure_status record_part(void *context, const dure_op_call *call) {
   record_context *into = context;
-  DURE_TRY(make_room(into, dure_op_get(call->op)->cost(call).flops));
+  DURE_TRY(make_room(into, dure_op_get(call->op)->cost(call)));
   const dure_backend_op *op = into->device->vtable->op(into->device, (uint32_t)call->op);
   return op->record(into->device, into->recording, call);
 }

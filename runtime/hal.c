@@ -188,6 +188,7 @@ void dure_device_restrict(dure_device *device, const dure_limits *limits, uint64
       device->info.limits.offset_alignment = limits->offset_alignment;
     restrict_rate(&device->info.limits.max_dispatch_flops, limits->max_dispatch_flops);
     restrict_rate(&device->info.limits.max_recording_flops, limits->max_recording_flops);
+    restrict_rate(&device->info.limits.max_recording_bytes, limits->max_recording_bytes);
     restrict_bytes(&device->info.limits.max_loop_iterations, limits->max_loop_iterations);
   }
   bool is_smaller = device->memory_restriction == 0 || memory_budget_bytes < device->memory_restriction;

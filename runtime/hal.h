@@ -39,6 +39,7 @@ typedef struct dure_limits {
   uint64_t offset_alignment;      // of tensors placed in a buffer, bytes; a power of two, at least 16
   double max_dispatch_flops;      // work of one dispatch, so that it ends within about 0.2 s
   double max_recording_flops;     // likewise for one recording
+  double max_recording_bytes;     // moved by one recording, for the same reason
   uint64_t max_loop_iterations;   // of one invocation, all its loops together
 } dure_limits;
 
@@ -257,7 +258,7 @@ typedef struct dure_device_vtable {
   DURE_MUST_CHECK dure_status (*recording_times)(dure_recording *recording, const dure_command_time **out_times,
                                                  size_t *out_count);
   const dure_backend_op *(*op)(dure_device *device, uint32_t op);  // NULL: this backend has no kernel for the row
-  uint64_t (*memory_overhead)(const dure_device *device);  // dure_device_memory_overhead; NULL: none
+  uint64_t (*memory_overhead)(const dure_device *device);          // dure_device_memory_overhead; NULL: none
   // dure_device_tune (runtime/tune.h); NULL: nothing to tune.
   DURE_MUST_CHECK dure_status (*tune)(dure_device *device, dure_tune_sink sink, void *context, char **out_path);
 } dure_device_vtable;

@@ -58,6 +58,7 @@ static dure_device_info describe(void) {
                                       .offset_alignment = 64,
                                       .max_dispatch_flops = DBL_MAX,
                                       .max_recording_flops = DBL_MAX,
+                                      .max_recording_bytes = DBL_MAX,
                                       .max_loop_iterations = UINT64_MAX}};
   snprintf(info.identifier, sizeof(info.identifier), "reference");
   snprintf(info.backend, sizeof(info.backend), "reference");

@@ -227,8 +227,9 @@ static void plan_caps(const vulkan_capabilities *c, const vulkan_profile *profil
 }
 
 // About 0.2 s of work. Software drivers reach 15 GFLOP/s or more on two cores; a GPU below 1 TFLOP/s is rare, and the
-// drivers that end long work do so after 2 s. llvmpipe ends the loops of an invocation after 65,535
-// turns, all loops counted together and the turn that leaves a loop too: half of that leaves room for counting roughly.
+// drivers that end long work do so after 2 s; memory moves at 8 GB/s on those cores, at 40 on slow GPUs. llvmpipe ends
+// the loops of an invocation after 65,535 turns, all loops counted together and the turn that leaves a loop too: half
+// of that leaves room for counting roughly.
 static void plan_limits(const vulkan_capabilities *c, vulkan_environment environment, vulkan_plan *plan) {
   bool software = plan->caps.kind == DURE_DEVICE_CPU;
   dure_limits *limits = &plan->limits;
@@ -241,6 +242,7 @@ static void plan_limits(const vulkan_capabilities *c, vulkan_environment environ
   }
   limits->max_dispatch_flops = software ? 3e9 : 2e11;
   limits->max_recording_flops = limits->max_dispatch_flops;
+  limits->max_recording_bytes = software ? 1.5e9 : 8e9;
   limits->max_loop_iterations = software ? 32768 : 1u << 24;
   if (plan->profile != NULL && plan->profile->max_loop_iterations < limits->max_loop_iterations)
     limits->max_loop_iterations = plan->profile->max_loop_iterations;

@@ -68,6 +68,12 @@ bool dure_vulkan_caps_has(const dure_vulkan_caps *caps, dure_vulkan_feature feat
 // Whether dure_kernel_get(device, name, ...) can work: the variant is embedded and the device has what it requires.
 bool dure_vulkan_device_has_kernel(const dure_device *device, const char *name);
 
+// Which kernels have shown that they multiply rightly (matmul_selftest.h); kept as long as the device.
+typedef struct dure_vulkan_trust {
+  uint64_t tested, passed;
+} dure_vulkan_trust;
+dure_vulkan_trust *dure_vulkan_device_trust(const dure_device *device);
+
 // The backend's table of ops (runtime/vulkan/ops.c): NULL where there is no kernel for the row.
 const dure_backend_op *dure_vulkan_op(dure_device *device, uint32_t op);
 

@@ -186,12 +186,53 @@ START_TEST(a_large_matmul_is_cut_below_every_limit_and_loses_no_work) {
   dure_operand_set_shape(&call.operands[0], 2, a);
   dure_operand_set_shape(&call.operands[1], 2, b);
   ck_assert_ptr_null(dure_op_check(&call));
-  dure_limits limits = {128u << 20, 2u << 30, 64, 3e9, 3e9, 16384};
+  dure_limits limits = {.max_binding_bytes = 128u << 20,
+                        .max_allocation_bytes = 2u << 30,
+                        .offset_alignment = 64,
+                        .max_dispatch_flops = 3e9,
+                        .max_recording_flops = 3e9,
+                        .max_loop_iterations = 16384};
   tally seen = {0, 0, 0};
   ck_assert_ptr_null(dure_op_expand(&call, &limits, count_call, &seen));
   ck_assert_uint_gt(seen.calls, 25);
   ck_assert_uint_le(seen.largest_span, (128u << 20) - 64);
   ck_assert_double_eq(seen.flops, 2.0 * 1024 * 768 * 50257);
+}
+END_TEST
+
+// So that a driver that ends long work never meets any: by floating-point operations, and by bytes where those take
+// longer; also within one call that expand() cuts.
+START_TEST(recordings_are_cut_by_the_work_and_by_the_bytes_they_hold) {
+  dure_device *limited = NULL;
+  ck_assert(dure_device_open("reference", &limited) == NULL);
+  const double bytes = 3 * 4 * 64 * 64;  // of one addition
+  dure_device_restrict(limited, &(dure_limits){.max_recording_bytes = 2.5 * bytes}, 0);
+  dure_program *program = dure_program_create();
+  dure_tensor x = input(program, "x", 64, 64), y = x;
+  for (int i = 0; i < 10; i++) y = dure_add(program, y, x);
+  dure_executable *executable = NULL;
+  ck_assert(dure_program_compile(program, limited, NULL, 0, NULL, &executable) == NULL);
+  ck_assert_uint_eq(dure_executable_recording_count(executable), 5);
+  dure_executable_destroy(executable);
+  dure_device_restrict(limited, &(dure_limits){.max_recording_flops = 8.0 * 64 * 64}, 0);  // one addition
+  ck_assert(dure_program_compile(program, limited, NULL, 0, NULL, &executable) == NULL);
+  ck_assert_uint_eq(dure_executable_recording_count(executable), 10);
+  dure_executable_destroy(executable);
+  dure_program_destroy(program);
+
+  program = dure_program_create();
+  dure_tensor a = input(program, "a", 256, 256), b = input(program, "b", 256, 256);
+  dure_matmul(program, a, b, DURE_ABSENT, false, false);
+  const double flops = 2.0 * 256 * 256 * 256;
+  dure_device_restrict(
+      limited,
+      &(dure_limits){.max_dispatch_flops = flops / 4, .max_recording_flops = flops / 4, .max_recording_bytes = 1e12},
+      0);
+  ck_assert(dure_program_compile(program, limited, NULL, 0, NULL, &executable) == NULL);
+  ck_assert_uint_ge(dure_executable_recording_count(executable), 4);
+  dure_executable_destroy(executable);
+  dure_program_destroy(program);
+  dure_device_close(limited);
 }
 END_TEST
 
@@ -231,6 +272,7 @@ int main(void) {
   tcase_add_test(test_case, a_loss_of_one_element_takes_a_seed_of_any_rank);
   tcase_add_test(test_case, a_second_micro_step_adds_to_the_gradient);
   tcase_add_test(test_case, a_large_matmul_is_cut_below_every_limit_and_loses_no_work);
+  tcase_add_test(test_case, recordings_are_cut_by_the_work_and_by_the_bytes_they_hold);
   tcase_add_test(test_case, not_finite_values_are_traced_to_the_op_that_made_them);
   suite_add_tcase(suite, test_case);
   SRunner *runner = srunner_create(suite);
