@@ -9,6 +9,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "runtime/vulkan/internal.h"
+#include "runtime/vulkan/specialise.h"
 
 enum { max_constants = 32 };
 static const uint64_t silent_nanoseconds = 1000000000;  // of compiling before one is told of it
@@ -165,12 +166,6 @@ static dure_status create_layouts(vulkan_device *device, vulkan_kernel *kernel) 
 }
 
 static VkResult create_pipeline(vulkan_device *device, vulkan_kernel *kernel, VkShaderModule module) {
-  VkSpecializationMapEntry entries[max_constants];
-  for (uint32_t i = 0; i < kernel->constant_count; i++) entries[i] = (VkSpecializationMapEntry){i, i * 4, 4};
-  VkSpecializationInfo specialisation = {.mapEntryCount = (uint32_t)kernel->constant_count,
-                                         .pMapEntries = entries,
-                                         .dataSize = kernel->constant_count * 4,
-                                         .pData = kernel->constants};
   vulkan_requirements requirements;
   vulkan_requirements_parse(kernel->shader->requirements, &requirements);
   VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
@@ -186,8 +181,7 @@ static VkResult create_pipeline(vulkan_device *device, vulkan_kernel *kernel, Vk
                 .flags = asks_size ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                 .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                 .module = module,
-                .pName = "main",
-                .pSpecializationInfo = &specialisation},
+                .pName = "main"},
       .layout = kernel->layout};
   return device->api.CreateComputePipelines(device->handle, device->pipeline_cache, 1, &info, NULL, &kernel->pipeline);
 }
@@ -211,13 +205,16 @@ static void count_compiled(vulkan_device *device, const char *name, uint64_t nan
 
 static dure_status compile(vulkan_device *device, vulkan_kernel *kernel) {
   uint64_t start = dure_os_nanoseconds();
-  VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO,
-                                   .codeSize = *kernel->shader->bytes,
-                                   .pCode = kernel->shader->words};
+  uint32_t *words = NULL;
+  VkShaderModuleCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
+  DURE_TRY(dure_vulkan_specialise(kernel->shader->words, *kernel->shader->bytes, kernel->constants,
+                                  kernel->constant_count, &words, &info.codeSize));
+  info.pCode = words;
   VkShaderModule module = VK_NULL_HANDLE;
-  VULKAN_TRY(device, device->api.CreateShaderModule(device->handle, &info, NULL, &module), "reading kernel %s",
-             kernel->shader->name);
-  VkResult result = create_pipeline(device, kernel, module);
+  VkResult result = device->api.CreateShaderModule(device->handle, &info, NULL, &module);
+  free(words);
+  if (result != VK_SUCCESS) return vulkan_fail(device, result, "reading kernel %s", kernel->shader->name);
+  result = create_pipeline(device, kernel, module);
   device->api.DestroyShaderModule(device->handle, module, NULL);
   if (result != VK_SUCCESS) return vulkan_fail(device, result, "compiling kernel %s", kernel->shader->name);
   device->pipeline_cache_is_stale = true;
