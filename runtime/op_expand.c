@@ -230,6 +230,9 @@ dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *l
                                   void *context) {
   enum { SLOPES = 4 };
   const dure_op_row *row = dure_op_get(call->op);
+  dure_limits halved = *limits;  // 16-bit operands may be copied as f32 into a workspace, which is bound then
+  halved.max_binding_bytes /= 2;
+  if (dure_dtype_size(call->operands[0].dtype) == 2) limits = &halved;
   uint64_t batch = call->operands[0].shape[0], length = call->operands[0].shape[1],
            parts = parts_for_work(call, limits);
   for (uint32_t i = 0; i < row->operand_count; i++) {

@@ -81,6 +81,6 @@ void main() {
     vec4 total = vec4(0);
     UNROLL for (int s = 0; s < LANES; s++)
       UNROLL for (int e = 0; e < 4; e++) total[e] += subgroupShuffle(part[e], s);
-    if (c % LANES == lane) y[(y_offset + ((b * T + t) * H + h) * HEAD) / 4 + c] = total / all;
+    if (c % LANES == lane) y[(y_offset + ((b * T + t) * H + h) * y_width) / 4 + c] = total / all;
   }
 }

@@ -1,5 +1,6 @@
-// delta [B, H, T] = dy . y, of each query and head, before attention_gradient's passes (Dao et al. 2022, appendix B.2). y and dy
-// [B, T, H, D], contiguous; WIDTH 4 needs D and both offsets to be multiples of 4. One row an invocation.
+// delta [B, H, T] = dy . y, of queries and heads, before attention_gradient's passes (Dao et al. 2022, appendix B.2). y and dy
+// [B, T, H, D], contiguous; WIDTH 4 needs D and both offsets to be multiples of 4. One row an invocation: the queries
+// [first_row, first_row + rows) of each sequence.
 //
 // 2 D FLOP and 8 D bytes a row.
 #version 450
@@ -8,7 +9,8 @@
 
 layout(local_size_x_id = 0) in;
 layout(push_constant) uniform Push {
-  uint count, T, H, D;  // count: B * T * H
+  uint count, T, H, D;  // count: B * rows * H
+  uint first_row, rows;
   uint y_offset, dy_offset, delta_offset;
 };
 #if WIDTH == 4
@@ -23,10 +25,10 @@ layout(set = 0, binding = 2) buffer Delta { float delta[]; };
 void main() {
   const uint i = workgroup_index() * gl_WorkGroupSize.x + gl_LocalInvocationIndex;
   if (i >= count) return;
-  const uint of_y = (y_offset + i * D) / WIDTH, of_dy = (dy_offset + i * D) / WIDTH;
+  const uint h = i % H, t = first_row + i / H % rows, b = i / (H * rows), row = ((b * T + t) * H + h) * D;
+  const uint of_y = (y_offset + row) / WIDTH, of_dy = (dy_offset + row) / WIDTH;
   VALUE products = VALUE(0);
   for (uint d = 0; d < D / WIDTH; d++) products = fma(y[of_y + d], dy[of_dy + d], products);
-  const uint h = i % H, t = i / H % T, b = i / (H * T);
 #if WIDTH == 4
   delta[delta_offset + (b * H + h) * T + t] = (products.x + products.y) + (products.z + products.w);
 #else

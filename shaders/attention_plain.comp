@@ -13,15 +13,18 @@
 #include "math.glsl"
 #ifdef CACHED
 #include "attention_cached.glsl"
-layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
-layout(set = 0, binding = 1) readonly buffer K { float k[]; };               // [blocks, block_size, G, D]
-layout(set = 0, binding = 2) readonly buffer V { float v[]; };
+#include "value.glsl"
+READ_TENSOR(0, q, TYPE)
+READ_TENSOR(1, k, TYPE)                                                           // [blocks, block_size, G, D]
+READ_TENSOR(2, v, TYPE)
+#define ELEMENT(NAME, i) load_##NAME(i)
 layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
 layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
 layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
 layout(set = 0, binding = 6) buffer Y { float y[]; };
 #else
 #include "attention.glsl"
+#define ELEMENT(values, i) values[i]
 layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
 layout(set = 0, binding = 1) readonly buffer K { float k[]; };
 layout(set = 0, binding = 2) readonly buffer V { float v[]; };
@@ -54,7 +57,7 @@ void main() {
   uint first[QUERIES];  // key that each query sees
   UNROLL for (int i = 0; i < QUERIES; i++)
     for (uint d = lane; d < D; d += WIDTH)
-      queries[i][d] = q[q_offset + (b * T + t0 + min(i, count - 1)) * q_t + h * q_h + d];
+      queries[i][d] = ELEMENT(q, q_offset + (b * T + t0 + min(i, count - 1)) * q_t + h * q_h + d);
 
   float maximum[QUERIES], sum[QUERIES], result[QUERIES][MOST_D / WIDTH];
   UNROLL for (int i = 0; i < QUERIES; i++) {
@@ -89,7 +92,7 @@ void main() {
     UNROLL for (int i = 0; i < QUERIES; i++) score[i] = 0;
     if (place != NOWHERE) {
       for (uint d = 0; d < D; d++) {
-        const float value = k[k_at + d];
+        const float value = ELEMENT(k, k_at + d);
         UNROLL for (int i = 0; i < QUERIES; i++) score[i] = fma(queries[i][d], value, score[i]);
       }
     }
@@ -123,7 +126,7 @@ void main() {
       if (d < D) {
         for (int j = 0; j < WIDTH; j++) {
           if (places[j] == NOWHERE) continue;
-          const float value = v[places[j] + d];
+          const float value = ELEMENT(v, places[j] + d);
           UNROLL for (int i = 0; i < QUERIES; i++) {
             const float p = scores[i][j];
             // Not p * value with p = 0: a value that is not finite must not reach queries that do not see it.
@@ -137,7 +140,7 @@ void main() {
   UNROLL for (int i = 0; i < QUERIES; i++) {
     if (i < count) {
 #ifdef CACHED
-      const uint row = y_offset + ((b * T + t0 + i) * H + h) * D;
+      const uint row = y_offset + ((b * T + t0 + i) * H + h) * y_width;
 #else
       const uint row = out_offset + (b * T + t0 + i) * out_t + h * out_h;
 #endif

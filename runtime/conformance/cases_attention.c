@@ -151,8 +151,8 @@ static void add_restricted(dure_case_list *list, dure_op op) {
   fuse(c, Q, s);
   if (is_gradient) fuse(c, DQ, s);
   c->profile = DURE_PROFILE_SMALL_DISPATCH;
-  // q does not fit whole; the gradient of the first keys needs the queries that see them.
-  c = add(list, op, (shape){.B = 2, .T = 90, .H = 2, .G = 1, .D = 24, .window = is_gradient ? 9 : 0});
+  // Neither q nor k fits whole: a range of rows needs those that it sees or is seen by.
+  c = add(list, op, (shape){.B = 2, .T = 140, .H = 1, .G = 1, .D = 31, .window = 9});
   dure_case_rename(c, "binding=16KiB");
   c->profile = DURE_PROFILE_SMALL_BINDING;
 }

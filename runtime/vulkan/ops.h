@@ -46,6 +46,8 @@ extern const dure_backend_op dure_vulkan_op_matmul;
 // ops_attention.c
 extern const dure_backend_op dure_vulkan_op_attention;
 extern const dure_backend_op dure_vulkan_op_attention_gradient;
+
+// ops_attention_cached.c
 extern const dure_backend_op dure_vulkan_op_cache_append;
 extern const dure_backend_op dure_vulkan_op_attention_cached;
 

@@ -1,0 +1,124 @@
+// cache_append and attention_cached: the paged cache of keys and values.
+#include "runtime/vulkan/attention_common.h"
+#include "runtime/vulkan/ops.h"
+
+static dure_status record_cache_append(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE };
+  const dure_operand *k = &call->operands[K], *cache = &call->operands[KEY_CACHE];
+  struct {
+    uint32_t count, T, G, D, k_t, k_h, v_t, v_h, blocks, block_size, blocks_per_sequence;
+    uint32_t k_offset, v_offset, block_table_offset, positions_offset, key_cache_offset, value_cache_offset;
+  } push = {
+      .T = (uint32_t)k->shape[1],
+      .G = (uint32_t)k->shape[2],
+      .D = (uint32_t)k->shape[3],
+      .blocks = (uint32_t)cache->shape[0],
+      .block_size = (uint32_t)cache->shape[1],
+      .blocks_per_sequence = (uint32_t)call->operands[BLOCK_TABLE].shape[1],
+  };
+  dure_vulkan_attention_strides(k, &push.k_t, &push.k_h);
+  dure_vulkan_attention_strides(&call->operands[V], &push.v_t, &push.v_h);
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.k_offset = dure_vulkan_bind(&dispatch, k, DURE_READ);
+  push.v_offset = dure_vulkan_bind(&dispatch, &call->operands[V], DURE_READ);
+  push.block_table_offset = dure_vulkan_bind(&dispatch, &call->operands[BLOCK_TABLE], DURE_READ);
+  push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
+  push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ_WRITE);
+  push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ_WRITE);
+  uint32_t width = dure_vulkan_rows_width(k);
+  const uint32_t others[] = {V, KEY_CACHE, VALUE_CACHE};
+  for (size_t i = 0; i < 3; i++) width = dure_vulkan_rows_width(&call->operands[others[i]]) == 4 ? width : 1;
+  push.count = (uint32_t)(dure_operand_count(k) / width);
+  // On a software driver the workgroup is one subgroup. SwiftShader lost whole workgroups of 64 of this kernel (33
+  // tokens of 64 elements to an unaligned cache, different ones each time); with workgroups of 4 it never did.
+  const uint32_t constants[2] = {dure_vulkan_group_size(device, 64), dure_vulkan_type(k)};
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("cache_append", width).text, constants, 2,
+                                  &push, sizeof(push), dure_vulkan_ceil_divide(push.count, constants[0]));
+}
+
+enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, Y };
+
+// The kernels write y in f32; of another type it is copied from the workspace. q and the caches are read as they are.
+static dure_vulkan_packing packing_of(const dure_op_call *call) {
+  const dure_operand *q = &call->operands[Q];
+  return dure_vulkan_pack_plan(call, q->dtype == DURE_DTYPE_F32 ? 0 : 1u << Y,
+                               dure_vulkan_ceil_divide(q->shape[3], 4) * 4);
+}
+
+static uint64_t attention_cached_workspace(dure_device *device, const dure_op_call *call) {
+  (void)device;
+  return packing_of(call).rest;
+}
+
+// One query a sequence is no use to the kernel that shares keys between several.
+static dure_vulkan_kernel_name choose_cached(dure_device *device, const dure_op_call *call, uint64_t *out_rows,
+                                             const dure_vulkan_attention_tier **out_tier) {
+  const dure_operand *operands = call->operands;
+  const uint32_t in_quads[] = {Q, KEY_CACHE, VALUE_CACHE, Y};
+  const dure_vulkan_attention_pass pass = DURE_VULKAN_ATTENTION_CACHED;
+  const dure_vulkan_attention_tier *tier = dure_vulkan_attention_choose(device, operands[Q].shape[3], pass);
+  bool fits = operands[Q].dtype == DURE_DTYPE_F32 && tier->head_size == operands[Q].shape[3];
+  for (size_t i = 0; i < sizeof(in_quads) / sizeof(in_quads[0]); i++) {
+    fits = fits && dure_vulkan_is_in_quads(device, &operands[in_quads[i]]);
+  }
+  if (tier->wants_quads && !fits) tier = dure_vulkan_attention_plain();
+  *out_tier = tier;
+  *out_rows = tier->rows[pass];
+  if (tier != dure_vulkan_attention_plain() || operands[Q].shape[1] > 1)
+    return dure_vulkan_attention_kernel(tier, pass);
+  *out_rows = 1;
+  return dure_vulkan_kernel_of_width("attention_cached_one", 1);
+}
+
+static dure_status record_attention_cached(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  const dure_vulkan_packing packing = packing_of(call);
+  const dure_op_call packed = dure_vulkan_packed_call(call, &packing);
+  const dure_operand *q = &call->operands[Q], *cache = &call->operands[KEY_CACHE];
+  struct {
+    uint32_t T, H, G, D, window;
+    float scale, soft_cap;
+    uint32_t q_t, q_h, blocks, block_size, blocks_per_sequence;
+    uint32_t q_offset, key_cache_offset, value_cache_offset, block_table_offset, positions_offset, slopes_offset;
+    uint32_t y_offset, y_width;
+  } push = {
+      .T = (uint32_t)q->shape[1],
+      .H = (uint32_t)q->shape[2],
+      .G = (uint32_t)cache->shape[2],
+      .D = (uint32_t)q->shape[3],
+      .window = call->attributes.attention.window,
+      .scale = call->attributes.attention.scale,
+      .soft_cap = call->attributes.attention.soft_cap,
+      .blocks = (uint32_t)cache->shape[0],
+      .block_size = (uint32_t)cache->shape[1],
+      .blocks_per_sequence = (uint32_t)call->operands[BLOCK_TABLE].shape[1],
+  };
+  DURE_TRY(dure_vulkan_attention_check_head(push.D));
+  dure_vulkan_attention_strides(q, &push.q_t, &push.q_h);
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.q_offset = dure_vulkan_bind(&dispatch, q, DURE_READ);
+  push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ);
+  push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ);
+  push.block_table_offset = dure_vulkan_bind(&dispatch, &call->operands[BLOCK_TABLE], DURE_READ);
+  push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
+  push.slopes_offset = dure_vulkan_bind(&dispatch, &call->operands[SLOPES], DURE_READ);
+  push.y_offset = dure_vulkan_bind(&dispatch, &packed.operands[Y], DURE_WRITE);
+  push.y_width = (uint32_t)packed.operands[Y].shape[packed.operands[Y].rank - 1];
+  uint64_t rows_each = 1;
+  const dure_vulkan_attention_tier *tier = NULL;
+  const dure_vulkan_kernel_name kernel = choose_cached(device, call, &rows_each, &tier);
+  const uint64_t capacity = (uint64_t)push.block_size * push.blocks_per_sequence;
+  const uint64_t reach = push.window > 0 && push.window + rows_each < capacity ? push.window + rows_each : capacity;
+  const dure_vulkan_attention_constants constants = {.has_slopes = dure_operand_is_present(&call->operands[SLOPES]),
+                                                     .has_soft_cap = push.soft_cap > 0,
+                                                     .type = dure_vulkan_type(q)};
+  DURE_TRY(dure_vulkan_attention_check_loops(device, tier, DURE_VULKAN_ATTENTION_CACHED, reach, push.D));
+  DURE_TRY(dure_vulkan_attention_run(&dispatch, kernel.text, &constants, &push, sizeof(push), push.T, rows_each, push.H,
+                                     q->shape[0]));
+  return dure_vulkan_unpack(device, recording, call, &packing, Y, (dure_vulkan_rows){0, push.T});
+}
+
+const dure_backend_op dure_vulkan_op_cache_append = {.record = record_cache_append, .takes_16_bit = true};
+const dure_backend_op dure_vulkan_op_attention_cached = {
+    .record = record_attention_cached, .workspace_bytes = attention_cached_workspace, .takes_16_bit = true};
