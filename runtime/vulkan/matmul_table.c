@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/vulkan/matmul_selftest.h"
 #include "runtime/vulkan/tuning.h"
 
 // ---- variants (shaders/variants/matmul.txt) ----------------------------------------------------------------------
@@ -11,20 +12,35 @@
 #define QUADS (DURE_MATMUL_A_IN_QUADS | DURE_MATMUL_B_IN_QUADS)
 #define TEXELS (DURE_MATMUL_A_TEXELS | DURE_MATMUL_B_TEXELS)
 
-enum { VECTOR, TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, TILE, PLAIN, VARIANT_COUNT };
+enum { VECTOR, TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, PLAIN, SOFTWARE_COUNT };
+// Those for GPUs follow, in the order of dure_vulkan_matmul_gpus.
+enum { GPU_FIRST = SOFTWARE_COUNT, VARIANT_COUNT = SOFTWARE_COUNT + DURE_MATMUL_GPU_COUNT };
+enum {
+  COOPERATIVE_256 = GPU_FIRST + DURE_MATMUL_GPU_COOPERATIVE_256,
+  COOPERATIVE_128 = GPU_FIRST + DURE_MATMUL_GPU_COOPERATIVE_128,
+  COOPERATIVE_64 = GPU_FIRST + DURE_MATMUL_GPU_COOPERATIVE_64,
+  COOPERATIVE_32 = GPU_FIRST + DURE_MATMUL_GPU_COOPERATIVE_32,
+  SIMT_128 = GPU_FIRST + DURE_MATMUL_GPU_SIMT_128,
+  SIMT_64 = GPU_FIRST + DURE_MATMUL_GPU_SIMT_64,
+  SIMT_32 = GPU_FIRST + DURE_MATMUL_GPU_SIMT_32,
+};
 
 // clang-format off
 static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
+#define GPU(i, name, rows, columns) [GPU_FIRST + i] = {name, rows, columns, 0, 0, &dure_vulkan_matmul_gpus[i]},
+#define ROW(identifier, name, units, m, n, k, part_m, part_n) GPU(DURE_MATMUL_GPU_##identifier, name, m, n)
+    DURE_MATMUL_GPU_ROWS(ROW)
+#undef ROW
+#undef GPU
     // name                                tile     step  flags
-    [VECTOR] = {"matmul_vector",            1,  32, 32, QUADS | TEXELS},
-    [TEXEL] = {"matmul_texel",             32,  64, 16, QUADS | TEXELS},
-    [TEXEL_16] = {"matmul_texel_16",       16,  64, 16, QUADS | TEXELS},
-    [TEXEL_LOOSE] = {"matmul_texel_loose", 32,  64, 16, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS},
-    [QUAD] = {"matmul_quad",               64,  32,  0, QUADS},
-    [VEC4] = {"matmul_vec4",               64,  32,  0, QUADS},
-    [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128,  0, QUADS},
-    [TILE] = {"matmul_tile",               64,  64,  0, 0},
-    [PLAIN] = {"matmul_plain",             32,  32,  0, 0},
+    [VECTOR] = {"matmul_vector",            1,  32, 32, QUADS | TEXELS, NULL},
+    [TEXEL] = {"matmul_texel",             32,  64, 16, QUADS | TEXELS, NULL},
+    [TEXEL_16] = {"matmul_texel_16",       16,  64, 16, QUADS | TEXELS, NULL},
+    [TEXEL_LOOSE] = {"matmul_texel_loose", 32,  64, 16, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS, NULL},
+    [QUAD] = {"matmul_quad",               64,  32,  0, QUADS, NULL},
+    [VEC4] = {"matmul_vec4",               64,  32,  0, QUADS, NULL},
+    [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128,  0, QUADS, NULL},
+    [PLAIN] = {"matmul_plain",             32,  32,  0, 0, NULL},
 };
 // clang-format on
 
@@ -47,7 +63,16 @@ static const struct choice {
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 1,          VEC4_16X128},  // a tile of 64 rows would compute 63 for nothing
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 7.8 / 8.5 / 7.5
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, VEC4},         // 6.3 / 5.2 / 5.9
-    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, TILE},         // GPUs: not measured yet
+    // GPUs: by arithmetic, not measured yet. Tiles no larger than fill the result; f32 never goes through matrix units.
+    {DURE_VULKAN_DRIVER_OTHER,        1, 32,         COOPERATIVE_32},
+    {DURE_VULKAN_DRIVER_OTHER,        1, 32,         SIMT_32},
+    {DURE_VULKAN_DRIVER_OTHER,       33, 256,        COOPERATIVE_64},
+    {DURE_VULKAN_DRIVER_OTHER,       33, 256,        SIMT_64},
+    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, COOPERATIVE_128},
+    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, COOPERATIVE_64},
+    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, SIMT_128},
+    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, SIMT_64},
+    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, SIMT_32},
 };
 // clang-format on
 
@@ -56,6 +81,13 @@ static bool fits_texels(const dure_vulkan_caps *caps, uint64_t bytes) { return b
 static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem *problem,
                     const dure_vulkan_matmul_variant *variant) {
   const dure_vulkan_caps *caps = dure_vulkan_device_caps(device);
+  if (variant->gpu != NULL) {
+    const char *reason = NULL;
+    if (!dure_vulkan_matmul_gpu_fits(device, variant->gpu, problem)) return false;
+    if (!variant->gpu->has_matrix_units) return true;
+    return dure_vulkan_matrix_units_allowed(caps, &reason) &&
+           dure_vulkan_matmul_is_trusted((dure_device *)device, variant, problem);
+  }
   if ((variant->flags & DURE_MATMUL_A_IN_QUADS) && !problem->a_in_quads) return false;
   if ((variant->flags & DURE_MATMUL_B_IN_QUADS) && !problem->b_in_quads) return false;
   if ((variant->flags & DURE_MATMUL_A_TEXELS) && !fits_texels(caps, problem->a_bytes)) return false;
@@ -63,6 +95,10 @@ static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem 
   char name[64];
   dure_vulkan_matmul_kernel_name(variant, problem, name);
   return dure_vulkan_device_has_kernel(device, name);
+}
+
+const dure_vulkan_matmul_variant *dure_vulkan_matmul_variant_at(size_t i) {
+  return i < VARIANT_COUNT ? &variants[i] : NULL;
 }
 
 const char *dure_vulkan_matmul_variant_name(size_t i) { return i < VARIANT_COUNT ? variants[i].name : NULL; }
@@ -83,7 +119,7 @@ const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *d
     const dure_vulkan_matmul_variant *variant = find_runnable(device, problem, forced);
     return variant != NULL ? variant : &variants[PLAIN];
   }
-  const char *tuned = dure_vulkan_tuned_matmul(device, problem, false);
+  const char *tuned = dure_vulkan_tuned_matmul(device, problem, problem->is_16_bit);
   const dure_vulkan_matmul_variant *measured = tuned != NULL ? find_runnable(device, problem, tuned) : NULL;
   if (measured != NULL) return measured;
   dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
@@ -100,5 +136,9 @@ const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *d
 
 void dure_vulkan_matmul_kernel_name(const dure_vulkan_matmul_variant *variant,
                                     const dure_vulkan_matmul_problem *problem, char out_name[64]) {
+  if (variant->gpu != NULL) {
+    dure_vulkan_matmul_gpu_kernel_name(variant->gpu, problem, out_name);
+    return;
+  }
   snprintf(out_name, 64, "%s_%c%c", variant->name, problem->transpose_a ? 't' : 'n', problem->transpose_b ? 't' : 'n');
 }

@@ -1,9 +1,19 @@
 // matmul: describes the call as strides and sizes, lets matmul_table.c choose the kernel, records it.
+#include <string.h>
+
 #include "runtime/vulkan/matmul_table.h"
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
-enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
+enum {
+  A = DURE_MATMUL_A,
+  B = DURE_MATMUL_B,
+  BIAS = DURE_MATMUL_BIAS,
+  RESIDUAL = DURE_MATMUL_RESIDUAL,
+  PREACTIVATION = DURE_MATMUL_PREACTIVATION,
+  C = DURE_MATMUL_C,
+  SAVED = DURE_MATMUL_SAVED
+};
 
 // The push constants of shaders/lib/matmul.glsl.
 typedef struct matmul_push {
@@ -51,6 +61,11 @@ static bool in_quads(const dure_operand *operand, uint64_t width, uint32_t strid
   return operand->offset % 16 == 0 && width % 4 == 0 && stride % 4 == 0 && batch % 4 == 0;
 }
 
+static bool in_lines(const dure_operand *operand, uint64_t width, uint32_t stride, uint32_t batch) {
+  const uint32_t each = 16 / (uint32_t)dure_dtype_size(operand->dtype);
+  return operand->offset % 16 == 0 && width % each == 0 && stride % each == 0 && batch % each == 0;
+}
+
 static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
   const dure_operand *a = &call->operands[A], *b = &call->operands[B];
   const bool is_batched = b->rank == 3;
@@ -60,6 +75,8 @@ static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
       .transpose_b = call->attributes.matmul.transpose_b,
       .a_bytes = dure_operand_span(a),
       .b_bytes = dure_operand_span(b),
+      .is_16_bit = dure_dtype_size(a->dtype) == 2,
+      .is_bfloat16 = a->dtype == DURE_DTYPE_BF16,
   };
   const uint64_t b_rows = b->shape[b->rank - 2], b_width = b->shape[b->rank - 1];
   const uint64_t a_width = a->shape[a->rank - 1];
@@ -75,6 +92,8 @@ static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
   }
   p.a_in_quads = in_quads(a, a_width, p.a_stride, p.a_batch);
   p.b_in_quads = in_quads(b, b_width, p.b_stride, p.b_batch);
+  p.a_in_lines = in_lines(a, a_width, p.a_stride, p.a_batch);
+  p.b_in_lines = in_lines(b, b_width, p.b_stride, p.b_batch);
   p.c_in_quads = true;
   const uint32_t results[] = {RESIDUAL, PREACTIVATION, C, SAVED};
   for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
@@ -120,49 +139,57 @@ static void bind_operands(dure_vulkan_dispatch *dispatch, const dure_op_call *ca
 
 enum { MOST_GROUPS = 65535 };
 
-static dure_status record_matmul(dure_device *device, dure_recording *recording, const dure_op_call *call) {
-  const dure_vulkan_matmul_problem p = describe(call);
-  if (p.M == 0 || p.N == 0 || p.batch == 0) return NULL;
-  const dure_vulkan_matmul_variant *variant = dure_vulkan_matmul_choose(device, &p);
-  const uint32_t epilogue = epilogue_bits(call, &p);
-  matmul_constants constants = {.epilogue = epilogue};
-  if (variant->step > 0) {
-    constants.has_tail = p.K % variant->step != 0;
-    constants.is_staged = epilogue != WIDE_STORE;
+// Everything but the places, which bind_operands adds.
+static matmul_push push_of(const dure_op_call *call, const dure_vulkan_matmul_problem *p) {
+  const dure_operand *o = call->operands;
+  return (matmul_push){.M = p->M,
+                       .N = p->N,
+                       .K = p->K,
+                       .a_stride = p->a_stride,
+                       .b_stride = p->b_stride,
+                       .c_stride = row_stride(&o[C], p->N),
+                       .residual_stride = row_stride(&o[RESIDUAL], p->N),
+                       .preactivation_stride = row_stride(&o[PREACTIVATION], p->N),
+                       .saved_stride = row_stride(&o[SAVED], p->N),
+                       .a_batch = p->a_batch,
+                       .b_batch = p->b_batch,
+                       .c_batch = batch_stride(&o[C], p->M, p->N),
+                       .residual_batch = batch_stride(&o[RESIDUAL], p->M, p->N),
+                       .preactivation_batch = batch_stride(&o[PREACTIVATION], p->M, p->N),
+                       .saved_batch = batch_stride(&o[SAVED], p->M, p->N),
+                       .flags = dure_operand_is_present(&o[BIAS]) ? HAS_BIAS : 0};
+}
+
+// `count` matrices of c, each of `chunk` values of k.
+static dure_status record_products(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                   const dure_vulkan_matmul_variant *variant, const dure_vulkan_matmul_problem *p,
+                                   uint32_t chunk, uint32_t count) {
+  uint32_t constants[DURE_MATMUL_GPU_CONSTANTS] = {0}, constant_count = sizeof(matmul_constants) / sizeof(uint32_t);
+  const uint32_t epilogue = epilogue_bits(call, p);
+  const matmul_constants common = {.has_tail = variant->step > 0 && p->K % variant->step != 0,
+                                   .is_staged = variant->step > 0 && epilogue != WIDE_STORE,
+                                   .epilogue = epilogue};
+  memcpy(constants, &common, sizeof(common));
+  if (variant->gpu != NULL) {
+    constant_count = dure_vulkan_matmul_gpu_constants(device, variant->gpu, p, chunk, constants);
   }
   char name[64];
-  dure_vulkan_matmul_kernel_name(variant, &p, name);
+  dure_vulkan_matmul_kernel_name(variant, p, name);
   dure_kernel *kernel = NULL;
-  DURE_TRY(dure_kernel_get(device, name, &constants.has_tail, sizeof(constants) / sizeof(uint32_t), &kernel));
+  DURE_TRY(dure_kernel_get(device, name, constants, constant_count, &kernel));
 
-  const dure_operand *o = call->operands;
-  matmul_push push = {.M = p.M,
-                      .N = p.N,
-                      .K = p.K,
-                      .a_stride = p.a_stride,
-                      .b_stride = p.b_stride,
-                      .c_stride = row_stride(&o[C], p.N),
-                      .residual_stride = row_stride(&o[RESIDUAL], p.N),
-                      .preactivation_stride = row_stride(&o[PREACTIVATION], p.N),
-                      .saved_stride = row_stride(&o[SAVED], p.N),
-                      .a_batch = p.a_batch,
-                      .b_batch = p.b_batch,
-                      .c_batch = batch_stride(&o[C], p.M, p.N),
-                      .residual_batch = batch_stride(&o[RESIDUAL], p.M, p.N),
-                      .preactivation_batch = batch_stride(&o[PREACTIVATION], p.M, p.N),
-                      .saved_batch = batch_stride(&o[SAVED], p.M, p.N),
-                      .flags = dure_operand_is_present(&o[BIAS]) ? HAS_BIAS : 0};
+  matmul_push push = push_of(call, p);
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   bind_operands(&dispatch, call, &push);
-  const uint64_t x = dure_vulkan_ceil_divide(p.N, variant->tile_columns),
-                 y = dure_vulkan_ceil_divide(p.M, variant->tile_rows);
+  const uint64_t x = dure_vulkan_ceil_divide(p->N, variant->tile_columns),
+                 y = dure_vulkan_ceil_divide(p->M, variant->tile_rows);
   if (x > MOST_GROUPS || y > MOST_GROUPS) {
     return dure_fail(DURE_UNSUPPORTED,
-                     "matmul with a result of %u x %u needs more workgroups than one dispatch can have", p.M, p.N);
+                     "matmul with a result of %u x %u needs more workgroups than one dispatch can have", p->M, p->N);
   }
-  for (uint32_t first = 0; first < p.batch; first += MOST_GROUPS) {
-    const uint32_t z = p.batch - first < MOST_GROUPS ? p.batch - first : MOST_GROUPS;
+  for (uint32_t first = 0; first < count; first += MOST_GROUPS) {
+    const uint32_t z = count - first < MOST_GROUPS ? count - first : MOST_GROUPS;
     DURE_TRY(dure_recording_dispatch(recording, kernel, dispatch.bindings, dispatch.binding_count, &push, sizeof(push),
                                      (uint32_t)x, (uint32_t)y, z));
     push.a_offset += z * push.a_batch;
@@ -175,4 +202,87 @@ static dure_status record_matmul(dure_device *device, dure_recording *recording,
   return NULL;
 }
 
-const dure_backend_op dure_vulkan_op_matmul = {.record = record_matmul};
+// ---- sums in chunks of k -----------------------------------------------------------------------------------------
+
+static uint32_t chunk_of(const dure_vulkan_matmul_variant *variant, const dure_vulkan_matmul_problem *p) {
+  return variant->gpu != NULL ? dure_vulkan_matmul_chunk(p->M, p->N, p->K, p->batch) : p->K;
+}
+
+// f32 [batch * chunks, M, N] in the call's workspace.
+static dure_operand partial_sums(const dure_op_call *call, const dure_vulkan_matmul_problem *p, uint32_t count) {
+  dure_operand sums = {.dtype = DURE_DTYPE_F32,
+                       .rank = 3,
+                       .shape = {count, p->M, p->N},
+                       .stride = {(uint64_t)p->M * p->N, p->N, 1},
+                       .buffer = call->workspace.buffer,
+                       .offset = call->workspace.offset};
+  return sums;
+}
+
+// Each chunk's product into the workspace; then their sum, in order, and the epilogue.
+static dure_status record_chunks(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                 const dure_vulkan_matmul_variant *variant, const dure_vulkan_matmul_problem *p,
+                                 uint32_t chunk) {
+  const uint32_t chunks = (uint32_t)dure_vulkan_ceil_divide(p->K, chunk), count = p->batch * chunks;
+  dure_op_call products = {.op = DURE_OP_matmul};
+  products.attributes.matmul.transpose_a = p->transpose_a;
+  products.attributes.matmul.transpose_b = p->transpose_b;
+  products.operands[A] = call->operands[A];
+  products.operands[B] = call->operands[B];
+  products.operands[C] = partial_sums(call, p, count);
+  const dure_vulkan_matmul_problem without_epilogue = describe(&products);
+  DURE_TRY(record_products(device, recording, &products, variant, &without_epilogue, chunk, count));
+
+  dure_op_call sum = *call;
+  sum.operands[A] = sum.operands[B] = products.operands[C];
+  dure_vulkan_matmul_problem of_sum = *p;
+  of_sum.K = chunks;
+  of_sum.a_stride = of_sum.b_stride = p->N;
+  of_sum.a_batch = of_sum.b_batch = p->M * p->N;
+  const matmul_constants constants = {.epilogue = epilogue_bits(call, p)};
+  matmul_push push = push_of(&sum, &of_sum);
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  bind_operands(&dispatch, &sum, &push);
+  dure_kernel *kernel = NULL;
+  DURE_TRY(
+      dure_kernel_get(device, "matmul_sum_chunks", &constants.has_tail, sizeof(constants) / sizeof(uint32_t), &kernel));
+  const uint64_t x = dure_vulkan_ceil_divide(p->N, 4 * 64);  // local size and columns an invocation of the shader
+  return dure_recording_dispatch(recording, kernel, dispatch.bindings, dispatch.binding_count, &push, sizeof(push),
+                                 (uint32_t)x, p->M, p->batch);
+}
+
+static bool has_workspace(const dure_op_call *call, uint64_t bytes) {
+  return dure_operand_is_present(&call->workspace) && dure_operand_span(&call->workspace) >= bytes;
+}
+
+static uint64_t chunks_bytes(const dure_vulkan_matmul_variant *variant, const dure_vulkan_matmul_problem *p) {
+  const uint32_t chunk = chunk_of(variant, p);
+  return chunk < p->K ? 4 * dure_vulkan_ceil_divide(p->K, chunk) * p->batch * p->M * p->N : 0;
+}
+
+// ---- the op ------------------------------------------------------------------------------------------------------
+
+dure_status dure_vulkan_matmul_record(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                      const dure_vulkan_matmul_variant *variant) {
+  const dure_vulkan_matmul_problem p = describe(call);
+  const uint64_t bytes = chunks_bytes(variant, &p);
+  if (bytes > 0 && has_workspace(call, bytes)) {
+    return record_chunks(device, recording, call, variant, &p, chunk_of(variant, &p));
+  }
+  return record_products(device, recording, call, variant, &p, p.K, p.batch);
+}
+
+static dure_status record_matmul(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  const dure_vulkan_matmul_problem p = describe(call);
+  if (p.M == 0 || p.N == 0 || p.batch == 0) return NULL;
+  return dure_vulkan_matmul_record(device, recording, call, dure_vulkan_matmul_choose(device, &p));
+}
+
+static uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
+  const dure_vulkan_matmul_problem p = describe(call);
+  if (p.M == 0 || p.N == 0 || p.batch == 0) return 0;
+  return chunks_bytes(dure_vulkan_matmul_choose(device, &p), &p);
+}
+
+const dure_backend_op dure_vulkan_op_matmul = {.record = record_matmul, .workspace_bytes = matmul_workspace};

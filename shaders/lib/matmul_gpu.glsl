@@ -6,6 +6,8 @@
 #ifndef MATMUL_GPU_GLSL
 #define MATMUL_GPU_GLSL
 
+#include "value.glsl"
+layout(constant_id = 15) const uint FACTOR_TYPE = F32;     // of a and b
 layout(constant_id = 16) const uint CHUNK = 0xffffffffu;  // values of k of one workgroup
 layout(constant_id = 17) const bool A_WIDE = false;       // a's lines begin at 16 bytes and are whole groups of 16 bytes
 layout(constant_id = 18) const bool B_WIDE = false;
@@ -54,7 +56,17 @@ matmul_place matmul_place_of(uint tile_rows, uint tile_columns) {
     }                                                                                                   \
     return value;                                                                                       \
   }
-LINE_LOADS(a, A_TYPE, A_WIDE)
-LINE_LOADS(b, B_TYPE, B_WIDE)
+TENSOR_WORDS(0, a, readonly)
+TENSOR_WORDS(1, b, readonly)
+TENSOR_LOADS(a, FACTOR_TYPE)
+TENSOR_LOADS(b, FACTOR_TYPE)
+LINE_LOADS(a, FACTOR_TYPE, A_WIDE)
+LINE_LOADS(b, FACTOR_TYPE, B_WIDE)
+
+// Four sums of a row: with more than one chunk as they are, else through the epilogue.
+void finish4(uint row, uint column, vec4 sums) {
+  if ((flags & HAS_BIAS) != 0) sums += vec4(bias_of(column), bias_of(column + 1), bias_of(column + 2), bias_of(column + 3));
+  store4(row, column, sums);
+}
 
 #endif

@@ -30,7 +30,7 @@ START_TEST(what_is_written_is_read_again) {
   for (int i = 0; i < 200; i++) {
     char name[40];
     snprintf(name, sizeof(name), "nn/f32/m%d", i * 7 % 200);
-    expect_ok(vulkan_tuning_set(&tuning, name, i % 2 == 0 ? "matmul_tile" : "matmul_quad", 1 + i));
+    expect_ok(vulkan_tuning_set(&tuning, name, i % 2 == 0 ? "matmul_vec4" : "matmul_quad", 1 + i));
   }
   expect_ok(vulkan_tuning_set(&tuning, "nn/f32/m7", "matmul_vec4", 2));  // replaces
   char *text = NULL;

@@ -1,0 +1,111 @@
+#include "runtime/vulkan/matmul_gpu.h"
+
+#include <stdio.h>
+
+#include "runtime/vulkan/matmul_table.h"
+
+// ---- rows --------------------------------------------------------------------------------------------------------
+
+const dure_vulkan_matmul_gpu dure_vulkan_matmul_gpus[DURE_MATMUL_GPU_COUNT] = {
+#define ROW(identifier, name, units, m, n, k, part_m, part_n) \
+  {name, (units) ? "matmul_cooperative" : "matmul_simt", units, m, n, k, part_m, part_n},
+    DURE_MATMUL_GPU_ROWS(ROW)
+#undef ROW
+};
+
+// ---- constants ---------------------------------------------------------------------------------------------------
+
+// The largest product that divides the row's parts; NULL when the driver offers none.
+static const dure_vulkan_matrix_shape *matrix_shape(const dure_device *device, const dure_vulkan_matmul_gpu *gpu,
+                                                    bool is_bfloat16) {
+  const dure_vulkan_caps *caps = dure_vulkan_device_caps(device);
+  const dure_vulkan_matrix_shape *best = NULL;
+  for (uint32_t i = 0; i < caps->matrix_shape_count; i++) {
+    const dure_vulkan_matrix_shape *s = &caps->matrix_shapes[i];
+    if (s->is_bfloat16 != is_bfloat16 || s->M % 8 != 0 || s->N % 8 != 0 || s->K % 8 != 0) continue;
+    if (gpu->part_m % s->M != 0 || gpu->part_n % s->N != 0 || gpu->tile_k % s->K != 0) continue;
+    if (best == NULL || s->M * s->N * s->K > best->M * best->N * best->K) best = s;
+  }
+  return best;
+}
+
+static uint32_t invocations(const dure_device *device, const dure_vulkan_matmul_gpu *gpu) {
+  if (!gpu->has_matrix_units) return gpu->tile_m / (4 * gpu->part_m) * (gpu->tile_n / (4 * gpu->part_n));
+  const uint32_t subgroups = gpu->tile_m / gpu->part_m * (gpu->tile_n / gpu->part_n);
+  return subgroups * dure_vulkan_device_caps(device)->matrix_subgroup_size;
+}
+
+static uint32_t largest(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+// Shared memory in groups of 16 bytes.
+static uint32_t pool(const dure_vulkan_matmul_gpu *gpu, const dure_vulkan_matmul_problem *problem, uint32_t matrix_m) {
+  if (!gpu->has_matrix_units) return 2 * gpu->tile_k * (gpu->tile_m / 4 + 1 + gpu->tile_n / 4 + 1);
+  const uint32_t a = problem->transpose_a ? gpu->tile_k * (gpu->tile_m / 8 + 1) : gpu->tile_m * (gpu->tile_k / 8 + 1);
+  const uint32_t b = problem->transpose_b ? gpu->tile_n * (gpu->tile_k / 8 + 1) : gpu->tile_k * (gpu->tile_n / 8 + 1);
+  const uint32_t subgroups = gpu->tile_m / gpu->part_m * (gpu->tile_n / gpu->part_n);
+  return largest(2 * (a + b), subgroups * matrix_m * gpu->part_n / 4);
+}
+
+uint32_t dure_vulkan_matmul_gpu_constants(const dure_device *device, const dure_vulkan_matmul_gpu *gpu,
+                                          const dure_vulkan_matmul_problem *problem, uint32_t chunk,
+                                          uint32_t constants[DURE_MATMUL_GPU_CONSTANTS]) {
+  uint32_t at = 15;
+  constants[at++] = problem->is_bfloat16 ? 1 : problem->is_16_bit ? 2 : 0;
+  constants[at++] = chunk;
+  constants[at++] = problem->a_in_lines;
+  constants[at++] = problem->b_in_lines;
+  constants[at++] = invocations(device, gpu);
+  constants[at++] = gpu->tile_m;
+  constants[at++] = gpu->tile_n;
+  constants[at++] = gpu->tile_k;
+  constants[at++] = gpu->part_m;
+  constants[at++] = gpu->part_n;
+  const dure_vulkan_matrix_shape *shape =
+      gpu->has_matrix_units ? matrix_shape(device, gpu, problem->is_bfloat16) : NULL;
+  constants[at++] = pool(gpu, problem, shape != NULL ? shape->M : 0);
+  if (shape != NULL) {
+    constants[at++] = shape->M;
+    constants[at++] = shape->N;
+    constants[at++] = shape->K;
+  }
+  return at;
+}
+
+void dure_vulkan_matmul_gpu_kernel_name(const dure_vulkan_matmul_gpu *gpu, const dure_vulkan_matmul_problem *problem,
+                                        char out_name[64]) {
+  const char *type = !gpu->has_matrix_units ? "" : problem->is_bfloat16 ? "_bf16" : "_f16";
+  snprintf(out_name, 64, "%s%s_%c%c", gpu->kernel, type, problem->transpose_a ? 't' : 'n',
+           problem->transpose_b ? 't' : 'n');
+}
+
+bool dure_vulkan_matmul_gpu_fits(const dure_device *device, const dure_vulkan_matmul_gpu *gpu,
+                                 const dure_vulkan_matmul_problem *problem) {
+  const dure_vulkan_caps *caps = dure_vulkan_device_caps(device);
+  const dure_vulkan_matrix_shape *shape = NULL;
+  if (gpu->has_matrix_units) {
+    if (!problem->is_16_bit) return false;  // f32 stays f32
+    shape = matrix_shape(device, gpu, problem->is_bfloat16);
+    if (shape == NULL) return false;
+  }
+  if (invocations(device, gpu) > caps->max_invocations) return false;
+  if (16 * pool(gpu, problem, shape != NULL ? shape->M : 0) > caps->shared_bytes) return false;
+  char name[64];
+  dure_vulkan_matmul_gpu_kernel_name(gpu, problem, name);
+  return dure_vulkan_device_has_kernel(device, name);
+}
+
+// ---- chunks of k -------------------------------------------------------------------------------------------------
+
+// A result of few tiles leaves most of a GPU idle however long the sums are: weight gradients of small models, one of
+// the low-rank products, a vocabulary's share. 64 x 64 is the tile counted by, whatever runs.
+enum { TILE = 64, TILES_ENOUGH = 256, CHUNK_LEAST = 512, CHUNKS_MOST = 16 };
+
+uint32_t dure_vulkan_matmul_chunk(uint32_t M, uint32_t N, uint32_t K, uint32_t batch) {
+  const uint64_t tiles = (uint64_t)((M + TILE - 1) / TILE) * ((N + TILE - 1) / TILE) * batch;
+  if (tiles == 0 || tiles >= TILES_ENOUGH / 2 || K < 2 * CHUNK_LEAST) return K;
+  uint64_t chunks = TILES_ENOUGH / tiles;
+  if (chunks > CHUNKS_MOST) chunks = CHUNKS_MOST;
+  uint32_t chunk = CHUNK_LEAST;  // powers of two: few pipelines
+  while (chunk * chunks < K) chunk *= 2;
+  return chunk < K ? chunk : K;
+}
