@@ -9,7 +9,7 @@ dure_status dure_decoder_create(dure_program *program, const dure_model_config *
   dure_tensor *pools = calloc(layout->pool_count + 1, sizeof(*pools));
   if (pools == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   dure_parameter_pools_declare(program, layout, "parameters", dtype, DURE_LIFETIME_PARAMETER, pools);
-  *out_decoder = (dure_decoder){program, config, layout, pools};
+  *out_decoder = (dure_decoder){.program = program, .config = config, .layout = layout, .pools = pools};
   return NULL;
 }
 
@@ -24,13 +24,18 @@ static dure_tensor parameter(const dure_decoder *decoder, dure_role role, uint32
   return found == NULL ? DURE_ABSENT : dure_parameter_view(decoder->program, decoder->pools, found);
 }
 
-// y = x W + b, whichever way round the family stores W.
+// y = x W + b, whichever way round the family stores W; `options` may ask for an activation of it or a residual.
+static dure_tensor project_with(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
+                                uint32_t layer, dure_matmul_options options) {
+  const dure_parameter *matrix = dure_parameter_find(decoder->layout, weight, layer);
+  options.transpose_b = matrix != NULL && matrix->row->is_output_first;
+  options.bias = parameter(decoder, bias, layer);
+  return dure_matmul_with(decoder->program, x, parameter(decoder, weight, layer), &options);
+}
+
 static dure_tensor project(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
                            uint32_t layer) {
-  const dure_parameter *matrix = dure_parameter_find(decoder->layout, weight, layer);
-  bool is_output_first = matrix != NULL && matrix->row->is_output_first;
-  return dure_matmul(decoder->program, x, parameter(decoder, weight, layer), parameter(decoder, bias, layer), false,
-                     is_output_first);
+  return project_with(decoder, x, weight, bias, layer, (dure_matmul_options){0});
 }
 
 static dure_tensor norm(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias, uint32_t layer) {
@@ -70,17 +75,19 @@ static dure_tensor attention_block(const dure_decoder *decoder, dure_tensor x, u
   y = dure_tensor_reshape(p, y, 3,
                           (const uint64_t[]){dure_tensor_dimension(p, x, 0), dure_tensor_dimension(p, x, 1),
                                              (uint64_t)H * decoder->config->head_width});
-  return dure_add(p, x, project(decoder, y, DURE_ROLE_ATTENTION_OUTPUT_WEIGHT, DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer));
+  return project_with(decoder, y, DURE_ROLE_ATTENTION_OUTPUT_WEIGHT, DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer,
+                      (dure_matmul_options){.residual = x});
 }
 
 static dure_tensor feed_forward_block(const dure_decoder *decoder, dure_tensor x, uint32_t layer) {
   dure_program *p = decoder->program;
   dure_program_scope(p, "layer %u feed-forward", layer);
   dure_tensor h = norm(decoder, x, DURE_ROLE_FEED_FORWARD_NORM_WEIGHT, DURE_ROLE_FEED_FORWARD_NORM_BIAS, layer);
-  h = project(decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer);  // [B, T, I]
-  h = dure_activation_apply(p, h, decoder->config->activation);
-  return dure_add(p, x,
-                  project(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS, layer));
+  h = project_with(
+      decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer,
+      (dure_matmul_options){.has_activation = true, .activation = decoder->config->activation});  // [B, T, I]
+  return project_with(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS, layer,
+                      (dure_matmul_options){.residual = x});
 }
 
 dure_tensor dure_decoder_hidden(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,

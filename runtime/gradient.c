@@ -113,6 +113,7 @@ static void mark_dependencies(dure_gradient *gradient, dure_tensor loss, uint32_
 }
 
 static void note_reader(root_state *root, uint32_t call, uint32_t block) {
+  root->read_count++;
   if (root->reader_count > 0 && root->last_reader == call) return;  // read twice by one call
   if (root->reader_count == 0) root->first_block = root->last_block = block;
   if (block < root->first_block) root->first_block = block;
@@ -317,7 +318,7 @@ void dure_gradient_pass(dure_gradient *gradient, dure_tensor output, dure_tensor
 static bool may_lend(const dure_gradient *gradient, dure_tensor output, dure_tensor owner, dure_tensor reader) {
   const root_state *from = gradient_root_of(gradient, owner), *to = gradient_root_of(gradient, reader);
   if (from == to || !may_become(gradient, output, owner) || !may_become(gradient, output, reader)) return false;
-  if (to->reader_count != 1 || to->producer == GRADIENT_NO_CALL) return false;
+  if (to->read_count != 1 || to->producer == GRADIENT_NO_CALL) return false;
   uint32_t next = from->last_reader == gradient->current_call ? from->reader_before_last : from->last_reader;
   return next == GRADIENT_NO_CALL || next < to->producer;
 }
@@ -345,6 +346,25 @@ bool dure_gradient_is_first(const dure_gradient *gradient, dure_tensor input) {
     if (root->written[i]) return false;
   }
   return true;
+}
+
+bool dure_gradient_producer(dure_gradient *gradient, dure_tensor input, dure_program_call_record *out_call) {
+  const root_state *root = gradient_root_of(gradient, input);
+  memset(out_call, 0, sizeof(*out_call));
+  if (root == NULL || root->is_target || root->producer == GRADIENT_NO_CALL || root->read_count != 1) return false;
+  if (!is_whole(gradient->program, input)) return false;
+  *out_call = gradient->program->calls[root->producer];
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++)
+    out_call->operands[i] = gradient_recomputed(gradient, out_call->operands[i]);
+  return !program_failed(gradient->program);
+}
+
+void dure_gradient_set_through(dure_gradient *gradient, dure_tensor input) {
+  gradient_root_of(gradient, input)->gradient_is_through = true;
+}
+
+bool dure_gradient_is_through(const dure_gradient *gradient, dure_tensor output) {
+  return gradient_root_of(gradient, output)->gradient_is_through;
 }
 
 bool dure_gradient_replace_forward(dure_gradient *gradient, dure_op op, dure_tensor operands[DURE_MAX_OPERANDS],
@@ -423,6 +443,20 @@ static dure_status check_request(const dure_program *program, dure_tensor loss, 
   return NULL;
 }
 
+// A matmul that ends in an activation must leave what the activation took, for its gradient.
+static void save_sums(dure_program *program) {
+  enum { C = 5, SAVED = 6 };
+  for (uint32_t c = 0; c < program->call_count && !program_failed(program); c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    if (call->op != DURE_OP_matmul || call->attributes.matmul.epilogue != DURE_EPILOGUE_ACTIVATION) continue;
+    if (call->operands[SAVED].index != 0) continue;
+    program_value value = program->values[call->operands[C].index];
+    dure_dtype storage = program->values[call->operands[0].index].dtype;
+    dure_tensor saved = dure_tensor_temporary(program, "matmul.saved", storage, value.rank, value.shape);
+    program->calls[c].operands[SAVED] = saved;
+  }
+}
+
 static bool comes_from_cross_entropy(const dure_program *program, dure_tensor loss) {
   for (uint32_t c = 0; c < program->call_count; c++) {
     const dure_program_call_record *call = &program->calls[c];
@@ -445,6 +479,7 @@ dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_
                                   const dure_gradient_target *targets, size_t target_count,
                                   const dure_gradient_options *options) {
   DURE_TRY(check_request(program, loss, seed, targets, target_count));
+  save_sums(program);
   dure_gradient gradient = {.program = program, .root_count = program->value_count, .call_count = program->call_count};
   if (options != NULL) gradient.options = *options;
   gradient.roots = calloc(gradient.root_count, sizeof(*gradient.roots));

@@ -37,6 +37,13 @@ void dure_gradient_pass(dure_gradient *gradient, dure_tensor output, dure_tensor
 void dure_gradient_pass_both(dure_gradient *gradient, dure_tensor output, dure_tensor a, dure_tensor b);
 // Whether the rule may write over the gradient of its output.
 bool dure_gradient_may_overwrite(const dure_gradient *gradient, dure_tensor output);
+// The call that made `input`, when it alone did and the call whose rule is running alone reads it; its operands are as
+// the backward pass may read them. false: there is no such call.
+bool dure_gradient_producer(dure_gradient *gradient, dure_tensor input, dure_program_call_record *out_call);
+// The contribution that a rule makes to the gradient of `input`, the only one, has gone through the activation at the
+// end of input's producer: it is the gradient of what that activation took.
+void dure_gradient_set_through(dure_gradient *gradient, dure_tensor input);
+bool dure_gradient_is_through(const dure_gradient *gradient, dure_tensor output);
 // Whether the rule may make calls in place of its own forward call, which then fill the gradients that it has opened:
 // no other contribution to them may have been recorded before, nor a fill with zeros.
 bool dure_gradient_is_first(const dure_gradient *gradient, dure_tensor input);

@@ -11,20 +11,35 @@
 
 // ---- what is dropped -------------------------------------------------------------------------------------------
 
+enum { MATMUL_RESIDUAL = 3, MATMUL_C = 5, MATMUL_SAVED = 6 };
+
+// A matmul of which c is no more than the activation of the sums that it saves, while those are kept.
+static bool ends_in_kept_activation(const dure_gradient *gradient, const dure_program_call_record *call) {
+  const dure_program *program = gradient->program;
+  const dure_tensor *o = call->operands;
+  if (call->op != DURE_OP_matmul || call->attributes.matmul.epilogue != DURE_EPILOGUE_ACTIVATION ||
+      o[MATMUL_RESIDUAL].index != 0 || o[MATMUL_SAVED].index == 0)
+    return false;
+  return dure_tensor_dtype(program, o[MATMUL_C]) == dure_tensor_dtype(program, o[MATMUL_SAVED]) &&
+         gradient->options.recompute == DURE_RECOMPUTE_ACTIVATIONS;
+}
+
 // Ops that cost next to nothing beside the matmuls around them, and whose inputs are kept anyway.
-static bool is_cheap_to_repeat(const dure_program_call_record *call) {
+static bool is_cheap_to_repeat(const dure_gradient *gradient, const dure_program_call_record *call) {
   switch (call->op) {
     case DURE_OP_layer_norm:
     case DURE_OP_activation: return true;
+    case DURE_OP_matmul: return ends_in_kept_activation(gradient, call);
     default: return false;
   }
 }
 
 static bool is_read_within_its_block(const dure_gradient *gradient, const root_state *root) {
-  if (root->producer == GRADIENT_NO_CALL || root->reader_count == 0) return false;
+  if (root->producer == GRADIENT_NO_CALL) return false;
   uint32_t block = gradient->program->calls[root->producer].block;
-  return block > 0 && block <= gradient->options.recompute_blocks && root->first_block == block &&
-         root->last_block == block;
+  if (block == 0 || block > gradient->options.recompute_blocks) return false;
+  // What no forward call reads is there for the backward pass alone (a norm's statistics).
+  return root->reader_count == 0 || (root->first_block == block && root->last_block == block);
 }
 
 void gradient_choose_dropped(dure_gradient *gradient) {
@@ -36,8 +51,8 @@ void gradient_choose_dropped(dure_gradient *gradient) {
     if (!is_read_within_its_block(gradient, root)) continue;
     const dure_program_call_record *producer = &program->calls[root->producer];
     bool is_main_output = producer->operands[dure_op_get(producer->op)->input_count].index == i;
-    root->is_dropped =
-        gradient->options.recompute == DURE_RECOMPUTE_BLOCK || (is_main_output && is_cheap_to_repeat(producer));
+    root->is_dropped = gradient->options.recompute == DURE_RECOMPUTE_BLOCK ||
+                       (is_main_output && is_cheap_to_repeat(gradient, producer));
   }
 }
 
@@ -79,6 +94,13 @@ static dure_tensor new_output(dure_gradient *gradient, dure_tensor output) {
 static void repeat_call(dure_gradient *gradient, uint32_t index) {
   dure_program *program = gradient->program;
   dure_program_call_record call = program->calls[index];  // a copy: recording moves the array
+  if (ends_in_kept_activation(gradient, &call)) {
+    dure_program_call_record activation = {.op = DURE_OP_activation, .scope = call.scope};
+    activation.attributes.activation.kind = call.attributes.matmul.activation;
+    activation.operands[0] = call.operands[MATMUL_SAVED];
+    activation.operands[1] = call.operands[MATMUL_C];
+    call = activation;
+  }
   const dure_op_row *row = dure_op_get(call.op);
   for (uint32_t i = 0; i < row->input_count; i++) call.operands[i] = gradient_recomputed(gradient, call.operands[i]);
   for (uint32_t i = row->input_count; i < row->operand_count; i++) {

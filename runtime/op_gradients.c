@@ -42,12 +42,24 @@ dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_
 
 // ---- matmul ----------------------------------------------------------------------------------------------------
 
+enum { MATMUL_A, MATMUL_B, MATMUL_BIAS, MATMUL_RESIDUAL, MATMUL_PREACTIVATION, MATMUL_C, MATMUL_SAVED };
+
+// `preactivation`: not absent: the product is multiplied by the slope of `activation` there.
+typedef struct slope_epilogue {
+  dure_tensor preactivation;
+  dure_activation activation;
+} slope_epilogue;
+
 static void record_matmul(dure_program *program, dure_tensor a, bool transpose_a, dure_tensor b, bool transpose_b,
-                          const dure_gradient_slot *slot) {
-  enum { C = 5 };
-  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, [C] = slot->tensor};
+                          const slope_epilogue *slope, const dure_gradient_slot *slot) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, [MATMUL_C] = slot->tensor};
   dure_op_attributes attributes = {.matmul = {.transpose_a = transpose_a, .transpose_b = transpose_b}};
-  dure_program_call(program, DURE_OP_matmul, operands, &attributes, slot->accumulate ? 1u << C : 0);
+  if (slope != NULL && slope->preactivation.index != 0) {
+    operands[MATMUL_PREACTIVATION] = slope->preactivation;
+    attributes.matmul.epilogue = DURE_EPILOGUE_ACTIVATION_GRADIENT;
+    attributes.matmul.activation = slope->activation;
+  }
+  dure_program_call(program, DURE_OP_matmul, operands, &attributes, slot->accumulate ? 1u << MATMUL_C : 0);
 }
 
 // [batch, rows, columns] against one matrix counts as [batch * rows, columns].
@@ -58,41 +70,79 @@ static dure_tensor as_matrix(dure_program *program, dure_tensor tensor) {
   return dure_tensor_reshape(program, tensor, 2, shape);
 }
 
-dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call) {
-  enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
+// The gradient of the product and bias, before an activation that ends the call: in the memory of c's where it may be.
+static dure_tensor gradient_before_activation(dure_gradient *gradient, const dure_program_call_record *call) {
+  dure_program *program = dure_gradient_program(gradient);
+  const dure_tensor *o = call->operands;
+  dure_tensor dc = dure_gradient_of(gradient, o[MATMUL_C]);
+  bool is_activated = call->attributes.matmul.epilogue == DURE_EPILOGUE_ACTIVATION;
+  if (!is_activated || dure_gradient_is_through(gradient, o[MATMUL_C])) return dc;
+  bool in_place = o[MATMUL_RESIDUAL].index == 0 && dure_gradient_may_overwrite(gradient, o[MATMUL_C]);
+  dure_tensor operands[DURE_MAX_OPERANDS] = {o[MATMUL_SAVED], dc, in_place ? dc : DURE_ABSENT};
+  const dure_op_attributes attributes = {.activation = {call->attributes.matmul.activation}};
+  dure_program_call(program, DURE_OP_activation_gradient, operands, &attributes, 0);
+  return operands[2];
+}
+
+// da = dt op(b)^T, transposed again when a was. Where a is the activated result of another matmul that nothing else
+// reads, this one goes on through that activation.
+static void gradient_of_a(dure_gradient *gradient, const dure_program_call_record *call, dure_tensor dt, bool batched) {
+  dure_program *program = dure_gradient_program(gradient);
+  const dure_tensor a = call->operands[MATMUL_A], b = call->operands[MATMUL_B];
+  bool ta = call->attributes.matmul.transpose_a, tb = call->attributes.matmul.transpose_b;
+  dure_gradient_slot slot = dure_gradient_open(gradient, a, true);
+  slope_epilogue slope = {DURE_ABSENT, DURE_ACTIVATION_RELU};
+  dure_program_call_record producer;
+  bool is_only = !slot.accumulate && slot.destination.index == 0;
+  if (is_only && dure_gradient_producer(gradient, a, &producer) && producer.op == DURE_OP_matmul &&
+      producer.attributes.matmul.epilogue == DURE_EPILOGUE_ACTIVATION &&
+      producer.operands[MATMUL_RESIDUAL].index == 0) {
+    slope = (slope_epilogue){producer.operands[MATMUL_SAVED], producer.attributes.matmul.activation};
+    if (!batched) slope.preactivation = as_matrix(program, slope.preactivation);
+    dure_gradient_set_through(gradient, a);
+  }
+  dure_gradient_slot flat = slot;
+  if (!batched) flat.tensor = as_matrix(program, slot.tensor);
+  if (ta) {
+    record_matmul(program, b, tb, dt, true, &slope, &flat);
+  } else {
+    record_matmul(program, dt, false, b, !tb, &slope, &flat);
+  }
+  dure_gradient_close(gradient, &slot);
+}
+
+// db = op(a)^T dt, transposed again when b was.
+static void gradient_of_b(dure_gradient *gradient, const dure_program_call_record *call, dure_tensor dt, bool batched) {
   dure_program *program = dure_gradient_program(gradient);
   bool ta = call->attributes.matmul.transpose_a, tb = call->attributes.matmul.transpose_b;
-  dure_tensor a = call->operands[A], b = call->operands[B], bias = call->operands[BIAS];
-  dure_tensor dc = dure_gradient_of(gradient, call->operands[C]);
-  bool batched = dure_tensor_rank(program, b) == 3;
-  if (!batched) dc = as_matrix(program, dc);
-  if (dure_gradient_wants(gradient, a)) {  // da = dc op(b)^T, transposed again when a was
-    dure_gradient_slot slot = dure_gradient_open(gradient, a, true);
-    dure_gradient_slot flat = slot;
-    if (!batched) flat.tensor = as_matrix(program, slot.tensor);
-    if (ta) {
-      record_matmul(program, b, tb, dc, true, &flat);
-    } else {
-      record_matmul(program, dc, false, b, !tb, &flat);
-    }
-    dure_gradient_close(gradient, &slot);
+  dure_tensor a = batched ? call->operands[MATMUL_A] : as_matrix(program, call->operands[MATMUL_A]);
+  dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[MATMUL_B], true);
+  if (tb) {
+    record_matmul(program, dt, true, a, ta, NULL, &slot);
+  } else {
+    record_matmul(program, a, !ta, dt, false, NULL, &slot);
   }
-  if (dure_gradient_wants(gradient, b)) {  // db = op(a)^T dc, transposed again when b was
-    dure_tensor a_flat = batched ? a : as_matrix(program, a);
-    dure_gradient_slot slot = dure_gradient_open(gradient, b, true);
-    if (tb) {
-      record_matmul(program, dc, true, a_flat, ta, &slot);
-    } else {
-      record_matmul(program, a_flat, !ta, dc, false, &slot);
-    }
-    dure_gradient_close(gradient, &slot);
+  dure_gradient_close(gradient, &slot);
+}
+
+dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call) {
+  dure_program *program = dure_gradient_program(gradient);
+  const dure_tensor *o = call->operands;
+  if (o[MATMUL_PREACTIVATION].index != 0) {
+    return dure_fail(DURE_UNSUPPORTED, "a matmul that is an activation's gradient cannot be differentiated again");
   }
-  if (bias.index != 0 && dure_gradient_wants(gradient, bias)) {
-    dure_gradient_slot slot = dure_gradient_open(gradient, bias, true);
-    dure_tensor operands[DURE_MAX_OPERANDS] = {dc, slot.tensor};
+  bool batched = dure_tensor_rank(program, o[MATMUL_B]) == 3;
+  dure_tensor dt = gradient_before_activation(gradient, call);
+  if (!batched) dt = as_matrix(program, dt);
+  if (dure_gradient_wants(gradient, o[MATMUL_A])) gradient_of_a(gradient, call, dt, batched);
+  if (dure_gradient_wants(gradient, o[MATMUL_B])) gradient_of_b(gradient, call, dt, batched);
+  if (o[MATMUL_BIAS].index != 0 && dure_gradient_wants(gradient, o[MATMUL_BIAS])) {
+    dure_gradient_slot slot = dure_gradient_open(gradient, o[MATMUL_BIAS], true);
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dt, slot.tensor};
     dure_program_call(program, DURE_OP_sum_rows, operands, NULL, slot.accumulate ? 1u << 1 : 0);
     dure_gradient_close(gradient, &slot);
   }
+  if (o[MATMUL_RESIDUAL].index != 0) dure_gradient_pass(gradient, o[MATMUL_C], o[MATMUL_RESIDUAL]);
   return NULL;
 }
 

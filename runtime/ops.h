@@ -59,7 +59,7 @@ typedef struct dure_activation_attributes {
 } dure_activation_attributes;
 
 // matmul: t = op(a) op(b) + bias, op = transpose of the last two dimensions when asked; then the epilogue:
-//   saved = t                                      (when given; absent it is not made)
+//   saved = t, and t = saved as it was rounded     (when given; absent it is not made)
 //   ACTIVATION: t = f(t)      ACTIVATION_GRADIENT: t = t * f'(preactivation)      f: `activation`
 //   c = t + residual, or c += t when accumulating (not both)
 //   op(a) [M, K] or [batch, M, K]; op(b) [K, N] or [batch, K, N]; bias [N]; c [M, N] or [batch, M, N]

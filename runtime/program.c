@@ -296,8 +296,17 @@ void dure_embedding_add(dure_program *program, dure_tensor table, dure_tensor in
 
 dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a,
                         bool transpose_b) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, bias};
-  dure_op_attributes attributes = {.matmul = {.transpose_a = transpose_a, .transpose_b = transpose_b}};
+  return dure_matmul_with(program, a, b,
+                          &(dure_matmul_options){.transpose_a = transpose_a, .transpose_b = transpose_b, .bias = bias});
+}
+
+dure_tensor dure_matmul_with(dure_program *program, dure_tensor a, dure_tensor b, const dure_matmul_options *options) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b, options->bias, options->residual};
+  const dure_op_attributes attributes = {
+      .matmul = {.transpose_a = options->transpose_a,
+                 .transpose_b = options->transpose_b,
+                 .epilogue = options->has_activation ? DURE_EPILOGUE_ACTIVATION : DURE_EPILOGUE_NONE,
+                 .activation = options->activation}};
   dure_program_call(program, DURE_OP_matmul, operands, &attributes, 0);
   return operands[5];
 }

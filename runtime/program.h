@@ -81,6 +81,14 @@ dure_tensor dure_embedding(dure_program *program, dure_tensor table, dure_tensor
 void dure_embedding_add(dure_program *program, dure_tensor table, dure_tensor indices, dure_tensor y);  // y += rows
 dure_tensor dure_matmul(dure_program *program, dure_tensor a, dure_tensor b, dure_tensor bias, bool transpose_a,
                         bool transpose_b);
+// What else a matmul may do on the way (see ops.h): c = activation(op(a) op(b) + bias) + residual.
+typedef struct dure_matmul_options {
+  bool transpose_a, transpose_b;
+  dure_tensor bias, residual;  // or absent
+  bool has_activation;
+  dure_activation activation;
+} dure_matmul_options;
+dure_tensor dure_matmul_with(dure_program *program, dure_tensor a, dure_tensor b, const dure_matmul_options *options);
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon);
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);
 dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,

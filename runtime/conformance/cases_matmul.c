@@ -78,7 +78,10 @@ static void give_epilogue(dure_case *c, dure_epilogue epilogue, dure_activation 
   c->attributes.matmul.activation = activation;
   const dure_case_operand *like = &c->operands[C];
   if ((with & WITH_RESIDUAL) != 0) dure_case_tensor(c, RESIDUAL, like->rank, like->shape);
-  if ((with & WITH_SAVED) != 0) dure_case_tensor(c, SAVED, like->rank, like->shape);
+  if ((with & WITH_SAVED) != 0) {
+    dure_case_tensor(c, SAVED, like->rank, like->shape);
+    c->storage_roundings = 1;  // the activation is of the rounded sum
+  }
   if (epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT) {
     dure_case_generate(dure_case_tensor(c, PREACTIVATION, like->rank, like->shape), DURE_GENERATE_NORMAL, 3, 0);
   }

@@ -68,7 +68,10 @@ static void finish(const dure_op_call *call, uint64_t first, uint64_t count, dou
     dure_reference_load(&o[attributes->continues == DURE_CONTINUES_SAVED ? SAVED : C], first, count, others);
     for (uint64_t j = 0; j < count; j++) t[j] += others[j];
   }
-  if (is_saved) dure_reference_store(&o[SAVED], first, count, t, false);
+  if (is_saved) {  // the activation is of what was saved, as it was rounded
+    dure_reference_store(&o[SAVED], first, count, t, false);
+    dure_reference_load(&o[SAVED], first, count, t);
+  }
   if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION) {
     for (uint64_t j = 0; j < count; j++) t[j] = dure_reference_activation_value(attributes->activation, t[j]);
   } else if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT) {

@@ -118,6 +118,29 @@ static dure_tensor build_cross_entropy(
   return dure_cross_entropy(b->program, logits, b->inputs[2]);
 }
 
+// Two matmuls with an activation between them and a residual: the second's gradient goes on through the activation.
+static dure_tensor build_matmul_feed_forward(problem_build *b) {
+  dure_tensor h = dure_matmul_with(
+      b->program, b->inputs[0], b->inputs[1],
+      &(dure_matmul_options){.bias = b->inputs[2], .has_activation = true, .activation = DURE_ACTIVATION_GELU_TANH});
+  return problem_weigh(b, dure_matmul_with(b->program, h, b->inputs[3],
+                                           &(dure_matmul_options){.residual = b->inputs[0], .transpose_b = true}));
+}
+
+// Read twice, so that its gradient goes through the activation by itself.
+static dure_tensor build_matmul_activation_used_twice(problem_build *b) {
+  dure_tensor h = dure_matmul_with(b->program, b->inputs[0], b->inputs[1],
+                                   &(dure_matmul_options){.has_activation = true, .activation = DURE_ACTIVATION_SILU});
+  return problem_weigh(b, dure_matmul(b->program, h, h, DURE_ABSENT, false, true));
+}
+
+static dure_tensor build_matmul_activation_and_residual(problem_build *b) {
+  return problem_weigh(b, dure_matmul_with(b->program, b->inputs[0], b->inputs[1],
+                                           &(dure_matmul_options){.residual = b->inputs[0],
+                                                                  .has_activation = true,
+                                                                  .activation = DURE_ACTIVATION_GELU_ERF}));
+}
+
 static dure_tensor build_linear_cross_entropy(problem_build *b) {
   return dure_linear_cross_entropy(b->program, b->inputs[0], b->inputs[1], b->inputs[2]);
 }
@@ -245,6 +268,18 @@ static const problem problems[] = {
      DURE_OP_cross_entropy,
      {VALUES("x", 3, 2, 3, 4), VALUES("w", 2, 4, 7), LABELS(7, "labels", 2, 2, 3)},
      build_cross_entropy},
+    {"matmul, activation, matmul, residual",
+     DURE_OP_matmul,
+     {VALUES("x", 3, 2, 3, 4), VALUES("w", 2, 4, 5), VALUES("bias", 1, 5), VALUES("v", 2, 4, 5)},
+     build_matmul_feed_forward},
+    {"matmul with an activation, read twice",
+     DURE_OP_matmul,
+     {VALUES("x", 2, 3, 4), VALUES("w", 2, 4, 5)},
+     build_matmul_activation_used_twice},
+    {"matmul with an activation and a residual",
+     DURE_OP_matmul,
+     {VALUES("x", 2, 3, 4), VALUES("w", 2, 4, 4)},
+     build_matmul_activation_and_residual},
     {"linear_cross_entropy",
      DURE_OP_linear_cross_entropy,
      {VALUES("hidden", 3, 2, 3, 4), VALUES("w", 2, 7, 4), LABELS(7, "labels", 2, 2, 3)},
