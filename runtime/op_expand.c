@@ -198,16 +198,19 @@ dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_
 
 // ---- attention -------------------------------------------------------------------------------------------------
 
-// Whether the rows of one sequence that `call` covers are within the limits. The operands are bound as far as needed:
-// the rows themselves, and of the other side those that they see or that see them.
+// Whether the rows of one sequence that `call` covers are within the limits. Operands are bound as far as needed: the
+// rows themselves, and of the other side (keys; for the gradient queries too) those that they see or that see them.
 static bool attention_rows_fit(const dure_op_call *call, const dure_limits *limits) {
   enum { Q, K };
   const dure_attention_attributes *a = &call->attributes.attention;
   if (dure_op_get(call->op)->cost(call).flops > limits->max_dispatch_flops) return false;
-  const dure_operand *q = &call->operands[Q];
-  const uint64_t row_bytes = q->stride[1] * dure_dtype_size(q->dtype);
-  if (a->row_count * row_bytes <= usable_binding(limits)) return true;
-  return dure_operand_span(q) <= usable_binding(limits);
+  const dure_operand *q = &call->operands[Q], *k = &call->operands[K];
+  const uint64_t size = dure_dtype_size(q->dtype), length = q->shape[1];
+  uint64_t others = a->window > 0 ? (uint64_t)a->row_count + a->window - 1 : length;
+  others = others < length ? others : length;
+  const uint64_t queries = call->op == DURE_OP_attention ? a->row_count : others;
+  return queries * q->stride[1] * size <= usable_binding(limits) &&
+         others * k->stride[1] * size <= usable_binding(limits);
 }
 
 // The most rows from first_row on that fit; multiples of the grain, so that tiles and results do not depend on the
@@ -228,7 +231,7 @@ static uint32_t attention_rows(const dure_op_call *call, const dure_limits *limi
 // Cut by sequences, and a sequence that is still too long by rows (attributes first_row and row_count).
 dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                   void *context) {
-  enum { SLOPES = 4 };
+  enum { Q, K, SLOPES = 4 };
   const dure_op_row *row = dure_op_get(call->op);
   dure_limits halved = *limits;  // 16-bit operands may be copied as f32 into a workspace, which is bound then
   halved.max_binding_bytes /= 2;
@@ -238,7 +241,8 @@ dure_status dure_expand_attention(const dure_op_call *call, const dure_limits *l
   for (uint32_t i = 0; i < row->operand_count; i++) {
     if (i != SLOPES) parts = max_of(parts, parts_for_binding(&call->operands[i], batch, limits));
   }
-  const bool by_rows = parts > batch || dure_operand_span(&call->operands[0]) / batch > usable_binding(limits);
+  const bool by_rows = parts > batch || dure_operand_span(&call->operands[Q]) / batch > usable_binding(limits) ||
+                       dure_operand_span(&call->operands[K]) / batch > usable_binding(limits);
   if (parts <= 1 && !by_rows) return sink(context, call);
   uint64_t size = by_rows ? 1 : ceil_divide(batch, parts);
   for (uint64_t first = 0; first < batch; first += size) {
