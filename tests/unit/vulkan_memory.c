@@ -2,10 +2,12 @@
 // goes back to the driver. On every Vulkan device.
 #include <check.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/program.h"
 #include "runtime/vulkan/internal.h"
 
 enum { slots = 60, steps = 1500 };
@@ -168,6 +170,66 @@ START_TEST(transfers_work_through_a_small_ring) {
 }
 END_TEST
 
+// ---- tensors and arenas beyond the limits of one binding and one buffer ----
+
+enum { ROWS = 200, WIDTH = 512 };
+
+// Two layers and their sum, all activations alive at once: about 4 MiB.
+static void run_layers(int index, const dure_limits *limits, float *out, size_t *out_buffers) {
+  dure_device *device = NULL;
+  dure_stream *stream = NULL;
+  succeed(dure_device_open(identifiers[index], &device));
+  dure_device_restrict(device, limits, 0);
+  succeed(dure_stream_create(device, &stream));
+  dure_program *program = dure_program_create();
+  const uint64_t shape[] = {ROWS, WIDTH}, square[] = {WIDTH, WIDTH};
+  dure_tensor x = dure_tensor_external(program, "x", DURE_DTYPE_F32, 2, shape, DURE_LIFETIME_INPUT);
+  dure_tensor w = dure_tensor_external(program, "w", DURE_DTYPE_F32, 2, square, DURE_LIFETIME_INPUT);
+  dure_tensor made[6] = {x};
+  for (int i = 1; i < 6; i++) {
+    made[i] = i % 2 == 1 ? dure_matmul(program, made[i - 1], w, DURE_ABSENT, false, true)
+                         : dure_activation_apply(program, made[i - 1], DURE_ACTIVATION_GELU_TANH);
+  }
+  dure_tensor y = dure_tensor_external(program, "y", DURE_DTYPE_F32, 2, shape, DURE_LIFETIME_OUTPUT);
+  dure_tensor sum = made[5];
+  for (int i = 4; i > 0; i--) sum = dure_add(program, sum, made[i]);
+  dure_program_call(program, DURE_OP_copy, (dure_tensor[DURE_MAX_OPERANDS]){sum, y}, &(dure_op_attributes){0}, 0);
+  dure_executable *executable = NULL;
+  succeed(dure_program_compile(program, device, NULL, 0, NULL, &executable));
+  *out_buffers = 0;
+  for (const dure_buffer *b = device->first_buffer; b != NULL; b = b->next)
+    *out_buffers += strstr(b->label, "activations") != NULL;
+  float *data = malloc(sizeof(float) * WIDTH * WIDTH);
+  ck_assert_ptr_nonnull(data);
+  random_state = 3;
+  for (size_t i = 0; i < (size_t)WIDTH * WIDTH; i++) data[i] = (float)draw(2001) / 20000 - 0.05f;
+  succeed(dure_executable_write(executable, stream, w, data, sizeof(float) * WIDTH * WIDTH));
+  succeed(dure_executable_write(executable, stream, x, data, sizeof(float) * ROWS * WIDTH));
+  succeed(dure_executable_submit(executable, stream));
+  succeed(dure_executable_read(executable, stream, y, out, sizeof(float) * ROWS * WIDTH));
+  free(data);
+  dure_executable_destroy(executable);
+  dure_program_destroy(program);
+  dure_stream_destroy(stream);
+  dure_device_close(device);
+}
+
+START_TEST(arenas_of_several_buffers_and_tensors_of_several_bindings_compute_the_same) {
+  static float whole[ROWS * WIDTH], apart[ROWS * WIDTH];
+  size_t buffers = 0;
+  run_layers(_i, NULL, whole, &buffers);
+  ck_assert_uint_eq(buffers, 1);
+  run_layers(_i, &(dure_limits){.max_allocation_bytes = 1100 << 10}, apart, &buffers);
+  ck_assert_uint_gt(buffers, 1);
+  ck_assert_int_eq(memcmp(whole, apart, sizeof(whole)), 0);  // where tensors lie changes no bit
+
+  run_layers(_i, &(dure_limits){.max_allocation_bytes = 1100 << 10, .max_binding_bytes = 100 << 10}, apart, &buffers);
+  for (size_t i = 0; i < ROWS * WIDTH; i++)
+    ck_assert_msg(fabsf(whole[i] - apart[i]) <= 1e-5f * (1 + fabsf(whole[i])), "%zu: %g, %g", i, (double)whole[i],
+                  (double)apart[i]);
+}
+END_TEST
+
 static void find_devices(void) {
   dure_device_info *infos = NULL;
   size_t count = 0;
@@ -188,6 +250,8 @@ int main(void) {
   tcase_add_loop_test(group, random_creation_and_destruction_keeps_memory_in_order, 0, device_count);
   tcase_add_loop_test(group, the_overhead_of_small_buffers_is_known_and_small_under_a_budget, 0, device_count);
   tcase_add_loop_test(group, transfers_work_through_a_small_ring, 0, device_count);
+  tcase_add_loop_test(group, arenas_of_several_buffers_and_tensors_of_several_bindings_compute_the_same, 0,
+                      device_count);
   suite_add_tcase(suite, group);
   SRunner *runner = srunner_create(suite);
   srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
