@@ -128,7 +128,8 @@ DURE_MUST_CHECK dure_status dure_buffer_create(dure_device *device, uint64_t siz
                                                const char *label, dure_buffer **out_buffer);
 void dure_buffer_destroy(dure_buffer *buffer);  // NULL is fine; the caller has waited for work that uses it
 uint64_t dure_buffer_size(const dure_buffer *buffer);
-void *dure_buffer_map(dure_buffer *buffer);  // DURE_MEMORY_HOST (and every buffer of the reference device), else NULL
+// DURE_MEMORY_HOST, and every buffer of devices made of the host's cores (reference, most software drivers); else NULL.
+void *dure_buffer_map(dure_buffer *buffer);
 
 // ---- streams and events ----------------------------------------------------------------------------------------
 
@@ -278,7 +279,7 @@ struct dure_buffer {
   dure_device *device;
   uint64_t size;
   dure_memory_kind kind;
-  void *mapped;  // host address, NULL when not host-visible
+  void *mapped;  // host address, NULL when the host does not reach it
   char label[64];
   struct dure_buffer *previous, *next;  // the device's list, kept by the HAL
 };

@@ -274,7 +274,9 @@ static dure_status create_buffer(vulkan_device *device, uint64_t size, dure_memo
     destroy_parts(device, buffer);
     return status;
   }
-  if (kind == DURE_MEMORY_HOST) buffer->head.mapped = buffer->block->mapped + buffer->place.offset;
+  // A software driver's device memory is the host's own.
+  const bool is_reachable = kind == DURE_MEMORY_HOST || device->plan.caps.kind == DURE_DEVICE_CPU;
+  if (is_reachable && buffer->block->mapped != NULL) buffer->head.mapped = buffer->block->mapped + buffer->place.offset;
   *out_buffer = &buffer->head;
   return NULL;
 }

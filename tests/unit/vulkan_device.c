@@ -131,7 +131,7 @@ START_TEST(host_buffers_are_seen_by_both_sides) {
   dure_buffer *target = make_buffer(64);
   uint32_t *words = dure_buffer_map(host);
   ck_assert_ptr_nonnull(words);
-  ck_assert_ptr_null(dure_buffer_map(target));
+  if (dure_device_get_info(device)->kind != DURE_DEVICE_CPU) ck_assert_ptr_null(dure_buffer_map(target));
   for (uint32_t i = 0; i < 16; i++) words[i] = i + 100;
   dure_recording *recording = NULL;
   succeed(dure_recording_create(device, "host", 0, &recording));
