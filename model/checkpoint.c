@@ -13,7 +13,7 @@
 #define SECOND_MOMENT ".second_moment"
 #define FOLDER "checkpoints"
 #define LINK "latest"
-enum { name_size = 64, path_size = 4096, max_state_bytes = 1 << 20, state_version = 1 };
+enum { name_size = 64, path_size = 4096, max_state_bytes = 1 << 20, state_version = 1, set_count = 4 };
 
 // ---- trainer.json ------------------------------------------------------------------------------------------------
 
@@ -226,15 +226,32 @@ dure_status dure_checkpoint_clean(const char *run) {
 
 // ---- saving ------------------------------------------------------------------------------------------------------
 
+// What optimizer.safetensors holds of a training.
+static size_t list_sets(const dure_training *training, dure_named_buffers out_sets[set_count]) {
+  static const struct {
+    dure_training_set set;
+    const char *suffix;
+  } rows[set_count] = {{DURE_TRAINING_FIRST_MOMENTS, FIRST_MOMENT},
+                       {DURE_TRAINING_SECOND_MOMENTS, SECOND_MOMENT},
+                       {DURE_TRAINING_FIRST_SCALES, ".first_scales"},
+                       {DURE_TRAINING_SECOND_SCALES, ".second_scales"}};
+  size_t count = 0;
+  for (size_t i = 0; i < set_count; i++) {
+    const dure_parameter_buffers *buffers = dure_training_buffers(training, rows[i].set);
+    if (buffers != NULL) out_sets[count++] = (dure_named_buffers){buffers, rows[i].suffix};
+  }
+  return count;
+}
+
 static dure_status write_content(const dure_checkpoint_content *content, const char *directory) {
   const dure_model *model = content->model;
   DURE_TRY(dure_model_save(model, directory));
   DURE_TRY(dure_model_save_tokenizer(model, content->tokenizer_path, content->end_of_text, directory));
   char *path = dure_os_path_join(directory, "optimizer.safetensors");
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory);
-  const dure_named_buffers moments[2] = {{dure_training_first_moments(content->training), FIRST_MOMENT},
-                                         {dure_training_second_moments(content->training), SECOND_MOMENT}};
-  dure_status status = dure_parameters_save(moments, 2, &model->layout, model->stream, path);
+  dure_named_buffers sets[set_count];
+  const size_t count = list_sets(content->training, sets);
+  dure_status status = dure_parameters_save(sets, count, &model->layout, model->stream, path);
   free(path);
   DURE_TRY(status);
   DURE_TRY(write_state(content->state, directory));
@@ -305,20 +322,35 @@ dure_status dure_checkpoint_save(const char *run, const dure_checkpoint_content 
   return NULL;
 }
 
+// Moments of one float type are read into those of another by their values; 8-bit ones only as they were saved.
+static dure_status load_moments(const dure_named_buffers *sets, size_t count, const dure_model *model,
+                                const dure_safetensors *file, const char *path) {
+  const dure_parameter_layout *layout = &model->layout;
+  for (size_t i = 0; i < count; i++) {
+    const dure_dtype saved = dure_parameters_file_dtype(layout, &model->config, file, sets[i].suffix);
+    const dure_parameter_buffers *buffers = sets[i].buffers;
+    if (buffers->storage.block == 1 && saved != DURE_DTYPE_U8 && buffers->storage.dtype != DURE_DTYPE_U8) {
+      DURE_TRY(dure_parameters_load(&buffers, 1, layout, &model->config, file, path, sets[i].suffix, model->stream));
+    } else if (buffers->storage.block > 1 || saved == buffers->storage.dtype) {
+      DURE_TRY(dure_parameters_load_exactly(buffers, layout, file, path, sets[i].suffix, model->stream));
+    } else {
+      return dure_fail(DURE_UNSUPPORTED,
+                       "'%s' holds optimizer states of %s; go on with the same --optimizer-states (found: %s)", path,
+                       dure_dtype_name(saved), dure_dtype_name(buffers->storage.dtype));
+    }
+  }
+  return NULL;
+}
+
 dure_status dure_checkpoint_load_moments(const char *directory, const dure_model *model,
                                          const dure_training *training) {
   char *path = dure_os_path_join(directory, "optimizer.safetensors");
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory);
   dure_safetensors *file = NULL;
+  dure_named_buffers sets[set_count];
+  const size_t count = list_sets(training, sets);
   dure_status status = dure_safetensors_open(path, &file);
-  if (status == NULL) {
-    status = dure_parameters_load(dure_training_first_moments(training), &model->layout, &model->config, file, path,
-                                  FIRST_MOMENT, model->stream);
-  }
-  if (status == NULL) {
-    status = dure_parameters_load(dure_training_second_moments(training), &model->layout, &model->config, file, path,
-                                  SECOND_MOMENT, model->stream);
-  }
+  if (status == NULL) status = load_moments(sets, count, model, file, path);
   dure_safetensors_close(file);
   free(path);
   return dure_checkpoint_advise(status, directory);

@@ -189,11 +189,16 @@ void dure_model_config_clear(dure_model_config *config) {
   memset(config, 0, sizeof(*config));
 }
 
-static dure_status fill_json(const dure_model_config *config, json_t *json) {
+static const char *type_name(dure_dtype dtype) {
+  if (dtype == DURE_DTYPE_BF16) return "bfloat16";
+  return dtype == DURE_DTYPE_F16 ? "float16" : "float32";
+}
+
+static dure_status fill_json(const dure_model_config *config, dure_dtype dtype, json_t *json) {
   json_object_del(json, "torch_dtype");  // the old spelling of dtype
   json_object_set_new(json, "model_type", json_string(config->family->model_type));
   json_object_set_new(json, "architectures", json_pack("[s]", config->family->architecture));
-  json_object_set_new(json, "dtype", json_string("float32"));
+  json_object_set_new(json, "dtype", json_string(type_name(dtype)));
   return config->family->write(config, json);
 }
 
@@ -204,10 +209,10 @@ static dure_status write_with_newline(const char *path, char *text) {
   return dure_os_write_file(path, text, length + 1);
 }
 
-dure_status dure_model_config_write(const dure_model_config *config, const char *path) {
+dure_status dure_model_config_write(const dure_model_config *config, dure_dtype dtype, const char *path) {
   json_t *json = config->source != NULL ? json_deep_copy(config->source) : json_object();
   if (json == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
-  dure_status status = fill_json(config, json);
+  dure_status status = fill_json(config, dtype, json);
   char *text = status == NULL ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(json);
   if (status == NULL && text == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);

@@ -46,8 +46,10 @@ DURE_MUST_CHECK dure_status dure_model_config_parse(const char *name, const char
                                                     dure_model_config *out_config);
 void dure_model_config_clear(dure_model_config *config);
 
-// Writes a config.json that transformers opens: what was read, with every key that Dure knows set and dtype float32.
-DURE_MUST_CHECK dure_status dure_model_config_write(const dure_model_config *config, const char *path);
+// Writes a config.json that transformers opens: what was read, with every key that Dure knows set, and `dtype` (f32,
+// bf16 or f16) as the type of the weights beside it.
+DURE_MUST_CHECK dure_status dure_model_config_write(const dure_model_config *config, dure_dtype dtype,
+                                                    const char *path);
 
 // Multiplier of the attention scores of a layer.
 float dure_model_config_attention_scale(const dure_model_config *config, uint32_t layer);

@@ -8,7 +8,8 @@ dure_status dure_decoder_create(dure_program *program, const dure_model_config *
   memset(out_decoder, 0, sizeof(*out_decoder));
   dure_tensor *pools = calloc(layout->pool_count + 1, sizeof(*pools));
   if (pools == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
-  dure_parameter_pools_declare(program, layout, "parameters", dtype, DURE_LIFETIME_PARAMETER, pools);
+  const dure_parameter_storage storage = {.label = "parameters", .dtype = dtype, .block = 1};
+  dure_parameter_pools_declare(program, layout, &storage, DURE_LIFETIME_PARAMETER, pools);
   *out_decoder = (dure_decoder){.program = program, .config = config, .layout = layout, .pools = pools};
   return NULL;
 }

@@ -7,7 +7,22 @@
 #include "model/safetensors.h"
 #include "runtime/os.h"
 
-static dure_status create(const char *config_path, dure_device *device, dure_stream *stream, dure_model **out_model) {
+static dure_status create_buffers(dure_model *model, const dure_model_options *options) {
+  const dure_parameter_storage weights = {
+      .label = "parameters",
+      .dtype = options->dtype != DURE_DTYPE_NONE ? options->dtype : DURE_DTYPE_F32,
+      .block = 1,
+      .home = options->home,
+  };
+  DURE_TRY(dure_parameter_buffers_create(model->device, &model->layout, &weights, &model->weights));
+  if (!options->has_master || weights.dtype == DURE_DTYPE_F32) return NULL;
+  const dure_parameter_storage masters = {
+      .label = "f32 masters", .dtype = DURE_DTYPE_F32, .block = 1, .home = options->master_home};
+  return dure_parameter_buffers_create(model->device, &model->layout, &masters, &model->masters);
+}
+
+static dure_status create(const char *config_path, const dure_model_options *options, dure_device *device,
+                          dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = calloc(1, sizeof(*model));
   if (model == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", config_path);
@@ -15,7 +30,7 @@ static dure_status create(const char *config_path, dure_device *device, dure_str
   model->stream = stream;
   dure_status status = dure_model_config_read(config_path, &model->config);
   if (status == NULL) status = dure_parameter_layout_create(&model->config, &model->layout);
-  if (status == NULL) status = dure_parameter_buffers_create(device, &model->layout, "parameters", &model->weights);
+  if (status == NULL) status = create_buffers(model, options);
   if (status != NULL) {
     dure_model_destroy(model);
     return status;
@@ -28,24 +43,39 @@ void dure_model_destroy(dure_model *model) {
   if (model == NULL) return;
   // Uploads may still be on their way when opening or compiling failed.
   if (model->stream != NULL) dure_status_free(dure_stream_wait(model->stream, 0));
+  dure_parameter_buffers_clear(&model->masters);
   dure_parameter_buffers_clear(&model->weights);
   dure_parameter_layout_clear(&model->layout);
   if (model->config.family != NULL) dure_model_config_clear(&model->config);
   free(model);
 }
 
+// The sets that hold the parameters: weights, and masters where there are some.
+static size_t list_sets(const dure_model *model, const dure_parameter_buffers *out_sets[2]) {
+  out_sets[0] = &model->weights;
+  out_sets[1] = &model->masters;
+  return model->masters.count > 0 ? 2 : 1;
+}
+
 dure_status dure_model_open(const char *directory, dure_device *device, dure_stream *stream, dure_model **out_model) {
+  return dure_model_open_as(directory, &(dure_model_options){.dtype = DURE_DTYPE_F32}, device, stream, out_model);
+}
+
+dure_status dure_model_open_as(const char *directory, const dure_model_options *options, dure_device *device,
+                               dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   if (!dure_os_is_directory(directory)) {
     return dure_fail(DURE_NOT_FOUND, "'%s' is not a model directory (with config.json and model.safetensors)",
                      directory);
   }
   dure_model *model = NULL;
-  DURE_TRY(create(directory, device, stream, &model));
+  DURE_TRY(create(directory, options, device, stream, &model));
+  const dure_parameter_buffers *sets[2];
+  const size_t count = list_sets(model, sets);
   dure_safetensors *file = NULL;
   dure_status status = dure_safetensors_open(directory, &file);
   if (status == NULL) {
-    status = dure_parameters_load(&model->weights, &model->layout, &model->config, file, directory, "", stream);
+    status = dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", stream);
   }
   dure_safetensors_close(file);
   if (status != NULL) {
@@ -58,6 +88,8 @@ dure_status dure_model_open(const char *directory, dure_device *device, dure_str
 
 static dure_status initialise(const dure_model *model, uint64_t seed) {
   enum { piece_elements = 1 << 16 };
+  const dure_parameter_buffers *sets[2];
+  const size_t set_count = list_sets(model, sets);
   float *piece = malloc(piece_elements * sizeof(*piece));
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory initialising a model");
   dure_status status = NULL;
@@ -66,7 +98,8 @@ static dure_status initialise(const dure_model *model, uint64_t seed) {
     for (uint64_t first = 0; first < parameter->count && status == NULL; first += piece_elements) {
       uint64_t count = parameter->count - first < piece_elements ? parameter->count - first : piece_elements;
       dure_parameter_initial(&model->layout, i, &model->config, seed, first, count, piece);
-      status = dure_parameter_upload(&model->weights, parameter, model->stream, first, count, piece);
+      for (size_t k = 0; k < set_count && status == NULL; k++)
+        status = dure_parameter_upload(sets[k], parameter, model->stream, first, count, piece);
     }
   }
   free(piece);
@@ -75,9 +108,15 @@ static dure_status initialise(const dure_model *model, uint64_t seed) {
 
 dure_status dure_model_create(const char *config_or_directory, uint64_t seed, dure_device *device, dure_stream *stream,
                               dure_model **out_model) {
+  return dure_model_create_as(config_or_directory, seed, &(dure_model_options){.dtype = DURE_DTYPE_F32}, device, stream,
+                              out_model);
+}
+
+dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed, const dure_model_options *options,
+                                 dure_device *device, dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = NULL;
-  DURE_TRY(create(config_or_directory, device, stream, &model));
+  DURE_TRY(create(config_or_directory, options, device, stream, &model));
   dure_status status = initialise(model, seed);
   if (status != NULL) {
     dure_model_destroy(model);
@@ -96,6 +135,33 @@ bool dure_model_has_weights(const char *path) {
     free(file);
   }
   return found;
+}
+
+dure_dtype dure_model_dtype(const dure_model *model) { return model->weights.storage.dtype; }
+
+dure_dtype dure_model_file_dtype(const char *directory) {
+  dure_safetensors *file = NULL;
+  dure_status status = dure_safetensors_open(directory, &file);
+  if (status != NULL) {
+    dure_status_free(status);
+    return DURE_DTYPE_NONE;
+  }
+  static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16, DURE_DTYPE_F64};
+  enum { type_count = sizeof(types) / sizeof(types[0]) };
+  uint64_t counts[type_count] = {0};
+  dure_dtype most = DURE_DTYPE_NONE;
+  for (size_t i = 0; i < dure_safetensors_count(file); i++) {
+    const dure_safetensors_tensor *tensor = dure_safetensors_get(file, i);
+    for (size_t k = 0; k < type_count; k++) counts[k] += tensor->dtype == types[k] ? tensor->count : 0;
+  }
+  uint64_t largest = 0;
+  for (size_t k = 0; k < type_count; k++) {
+    if (counts[k] <= largest) continue;
+    largest = counts[k];
+    most = types[k];
+  }
+  dure_safetensors_close(file);
+  return most;
 }
 
 // Takes the reference to `json`.
@@ -127,10 +193,11 @@ dure_status dure_model_save(const dure_model *model, const char *directory) {
   if (config_path == NULL || weights_path == NULL) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory);
   }
-  if (status == NULL) status = dure_model_config_write(&model->config, config_path);
+  const dure_parameter_buffers *saved = model->masters.count > 0 ? &model->masters : &model->weights;
+  if (status == NULL) status = dure_model_config_write(&model->config, saved->storage.dtype, config_path);
   if (status == NULL) status = write_generation_config(model, directory);
   if (status == NULL) {
-    const dure_named_buffers weights = {&model->weights, ""};
+    const dure_named_buffers weights = {saved, ""};
     status = dure_parameters_save(&weights, 1, &model->layout, model->stream, weights_path);
   }
   free(config_path);

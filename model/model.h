@@ -11,26 +11,45 @@
 #include "model/parameters.h"
 #include "runtime/hal.h"
 
+// How the parameters are kept; all zero: in f32 on the device.
+typedef struct dure_model_options {
+  dure_dtype dtype;  // of the weights: f32 (or NONE), bf16 or f16
+  dure_parameter_home home;
+  bool has_master;  // f32 values are kept beside weights of 16 bits
+  dure_parameter_home master_home;
+} dure_model_options;
+
 typedef struct dure_model {
   dure_model_config config;
   dure_parameter_layout layout;
   dure_parameter_buffers weights;
-  dure_device *device;  // borrowed: must outlive the model
-  dure_stream *stream;  // borrowed: everything of this model happens on it
+  dure_parameter_buffers masters;  // f32; of 0 pools when there are none. Weights are these, rounded to nearest even
+  dure_device *device;             // borrowed: must outlive the model
+  dure_stream *stream;             // borrowed: everything of this model happens on it
 } dure_model;
 
 // Opens a Hugging Face model directory: config.json and model.safetensors (or its shards).
 DURE_MUST_CHECK dure_status dure_model_open(const char *directory, dure_device *device, dure_stream *stream,
                                             dure_model **out_model);
+DURE_MUST_CHECK dure_status dure_model_open_as(const char *directory, const dure_model_options *options,
+                                               dure_device *device, dure_stream *stream, dure_model **out_model);
 // A new model from a config.json (or the directory of one), initialised as in the GPT-2 paper from `seed`.
 DURE_MUST_CHECK dure_status dure_model_create(const char *config_or_directory, uint64_t seed, dure_device *device,
                                               dure_stream *stream, dure_model **out_model);
+DURE_MUST_CHECK dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
+                                                 const dure_model_options *options, dure_device *device,
+                                                 dure_stream *stream, dure_model **out_model);
 void dure_model_destroy(dure_model *model);  // NULL is fine; executables made from it must be gone
 
 // True when `path` is a directory that holds weights.
 bool dure_model_has_weights(const char *path);
 
-// Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists.
+dure_dtype dure_model_dtype(const dure_model *model);  // of weights and activations
+// The type in which the weights of a directory are stored (that of most elements); NONE when they cannot be read.
+dure_dtype dure_model_file_dtype(const char *directory);
+
+// Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists: the masters
+// where there are some, else the weights in their own type.
 DURE_MUST_CHECK dure_status dure_model_save(const dure_model *model, const char *directory);
 // Copies tokenizer.json there and writes the tokenizer_config.json that transformers wants beside it. `end_of_text` is
 // the text of the end-of-text token, NULL: none.

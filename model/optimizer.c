@@ -12,22 +12,50 @@ void dure_adamw_step_values(const dure_adamw_options *options, uint64_t t, doubl
   out_values[DURE_STEP_CLIP] = (float)options->clip;
 }
 
-void dure_optimizer_record(dure_program *program, const dure_parameter_layout *layout,
-                           const dure_optimizer_tensors *tensors, const dure_adamw_options *options) {
+void dure_optimizer_record_clip(dure_program *program, const dure_parameter_layout *layout,
+                                const dure_optimizer_tensors *tensors, bool scales_loss) {
   dure_program_scope(program, "gradient norm");
   for (size_t i = 0; i < layout->pool_count; i++) {
     dure_square_sum(program, tensors->gradients[i], tensors->square_sum, i > 0);
   }
-  dure_gradient_clip(program, tensors->square_sum, tensors->step, tensors->state);
+  const dure_gradient_clip_attributes attributes = {.is_dynamic = scales_loss,
+                                                    .growth_interval = DURE_LOSS_SCALE_INTERVAL};
+  dure_gradient_clip_with(program, tensors->square_sum, tensors->step, tensors->state, attributes);
+}
+
+dure_adamw_attributes dure_optimizer_attributes(const dure_parameter_layout *layout, size_t pool,
+                                                const dure_adamw_options *options) {
+  dure_adamw_attributes attributes = {
+      .beta1 = (float)options->beta1,
+      .beta2 = (float)options->beta2,
+      .epsilon = (float)options->epsilon,
+      .weight_decay = layout->pools[pool].decays ? (float)options->weight_decay : 0.0f,
+  };
+  // Elements count on from pool to pool, so that no two share a random number.
+  for (size_t i = 0; i < pool; i++) attributes.first_element += layout->pools[i].count;
+  return attributes;
+}
+
+static dure_tensor tensor_of(const dure_tensor *tensors, size_t pool) {
+  return tensors != NULL ? tensors[pool] : DURE_ABSENT;
+}
+
+void dure_optimizer_record_update(dure_program *program, const dure_parameter_layout *layout,
+                                  const dure_optimizer_tensors *tensors, const dure_adamw_options *options) {
   dure_program_scope(program, "optimizer");
   for (size_t i = 0; i < layout->pool_count; i++) {
-    const dure_adamw_attributes attributes = {
-        .beta1 = (float)options->beta1,
-        .beta2 = (float)options->beta2,
-        .epsilon = (float)options->epsilon,
-        .weight_decay = layout->pools[i].decays ? (float)options->weight_decay : 0.0f,
+    const dure_adamw_tensors operands = {
+        .gradient = tensors->gradients[i],
+        .step = tensors->step,
+        .state = tensors->state,
+        .random = tensors->random,
+        .parameter = tensors->parameters[i],
+        .master = tensor_of(tensors->masters, i),
+        .first_moment = tensors->first_moments[i],
+        .second_moment = tensors->second_moments[i],
+        .first_scales = tensor_of(tensors->first_scales, i),
+        .second_scales = tensor_of(tensors->second_scales, i),
     };
-    dure_adamw(program, tensors->gradients[i], tensors->step, tensors->state, tensors->parameters[i],
-               tensors->first_moments[i], tensors->second_moments[i], attributes);
+    dure_adamw_with(program, &operands, dure_optimizer_attributes(layout, i, options));
   }
 }

@@ -16,16 +16,29 @@ typedef struct dure_adamw_options {
 void dure_adamw_step_values(const dure_adamw_options *options, uint64_t t, double learning_rate,
                             float out_values[DURE_STEP_COUNT]);
 
-// Tensors of the optimizer's program: one of each kind a pool, and three small ones.
+// Loss scaling of f16 (Micikevicius et al. 2018, section 3.2): where it starts, and after how many good steps it
+// doubles.
+#define DURE_LOSS_SCALE_FIRST 65536.0f
+enum { DURE_LOSS_SCALE_INTERVAL = 2000 };
+
+// Tensors of the optimizer's program: of each kind one a pool (NULL where there are none), and small ones.
 typedef struct dure_optimizer_tensors {
-  const dure_tensor *parameters, *gradients, *first_moments, *second_moments;  // [layout->pool_count]
-  dure_tensor step;                                                            // f32 [DURE_STEP_COUNT], external
-  dure_tensor state;                                                           // f32 [DURE_STATE_COUNT], external
-  dure_tensor square_sum;                                                      // f32 [1], external
+  const dure_tensor *parameters, *masters, *gradients;  // [layout->pool_count]
+  const dure_tensor *first_moments, *second_moments, *first_scales, *second_scales;
+  dure_tensor step;        // f32 [DURE_STEP_COUNT], external
+  dure_tensor state;       // f32 [DURE_STATE_COUNT], external
+  dure_tensor square_sum;  // f32 [1], external
+  dure_tensor random;      // u32 [4], external; absent: 16-bit parameters are rounded to nearest
 } dure_optimizer_tensors;
 
-// Records one update: the norm over all gradients, the clip scale, then AdamW pool by pool.
-void dure_optimizer_record(dure_program *program, const dure_parameter_layout *layout,
-                           const dure_optimizer_tensors *tensors, const dure_adamw_options *options);
+// Records the norm over all gradients and the clip scale. `scales_loss`: losses are scaled dynamically.
+void dure_optimizer_record_clip(dure_program *program, const dure_parameter_layout *layout,
+                                const dure_optimizer_tensors *tensors, bool scales_loss);
+// Records AdamW pool by pool, which obeys that scale.
+void dure_optimizer_record_update(dure_program *program, const dure_parameter_layout *layout,
+                                  const dure_optimizer_tensors *tensors, const dure_adamw_options *options);
+// What adamw's row is told about a pool.
+dure_adamw_attributes dure_optimizer_attributes(const dure_parameter_layout *layout, size_t pool,
+                                                const dure_adamw_options *options);
 
 #endif  // DURE_MODEL_OPTIMIZER_H_

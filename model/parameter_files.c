@@ -121,9 +121,20 @@ static dure_status check_finite(const float *values, uint64_t count, uint64_t fi
   return NULL;
 }
 
-dure_status dure_parameters_load(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
-                                 const dure_model_config *config, const dure_safetensors *file, const char *path,
-                                 const char *suffix, dure_stream *stream) {
+dure_dtype dure_parameters_file_dtype(const dure_parameter_layout *layout, const dure_model_config *config,
+                                      const dure_safetensors *file, const char *suffix) {
+  const dure_safetensors_tensor *tensor = find_tensor(file, config->family, layout->parameters[0].name, suffix);
+  return tensor != NULL ? tensor->dtype : DURE_DTYPE_NONE;
+}
+
+static uint64_t piece_count(uint64_t count, uint64_t first) {
+  return count - first < piece_elements ? count - first : piece_elements;
+}
+
+dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, size_t target_count,
+                                 const dure_parameter_layout *layout, const dure_model_config *config,
+                                 const dure_safetensors *file, const char *path, const char *suffix,
+                                 dure_stream *stream) {
   DURE_TRY(check_tensors(layout, config, file, path, suffix));
   float *piece = malloc(piece_elements * sizeof(*piece));
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", path);
@@ -132,39 +143,78 @@ dure_status dure_parameters_load(const dure_parameter_buffers *buffers, const du
     const dure_parameter *parameter = &layout->parameters[i];
     const dure_safetensors_tensor *tensor = find_tensor(file, config->family, parameter->name, suffix);
     for (uint64_t first = 0; first < parameter->count && status == NULL; first += piece_elements) {
-      uint64_t count = parameter->count - first < piece_elements ? parameter->count - first : piece_elements;
+      const uint64_t count = piece_count(parameter->count, first);
       status = dure_status_prefix(dure_safetensors_read(tensor, first, count, piece), "'%s'", path);
       if (status == NULL) status = check_finite(piece, count, first, path, tensor->name);
-      if (status == NULL) status = dure_parameter_upload(buffers, parameter, stream, first, count, piece);
+      for (size_t k = 0; k < target_count && status == NULL; k++)
+        status = dure_parameter_upload(targets[k], parameter, stream, first, count, piece);
     }
   }
   free(piece);
   return status;
 }
 
-static dure_status append_parameter(dure_safetensors_writer *writer, const dure_parameter_buffers *buffers,
-                                    const dure_parameter *parameter, dure_stream *stream, float *piece) {
-  for (uint64_t first = 0; first < parameter->count; first += piece_elements) {
-    uint64_t count = parameter->count - first < piece_elements ? parameter->count - first : piece_elements;
-    DURE_TRY(dure_parameter_download(buffers, parameter, stream, first, count, piece));
-    DURE_TRY(dure_safetensors_writer_append(writer, piece, count * sizeof(float)));
+// ---- as they are -------------------------------------------------------------------------------------------------
+
+// What one tensor of a set's file is: a parameter, or all scales of a pool.
+typedef struct part {
+  char name[160];
+  uint32_t rank;
+  uint64_t shape[2];
+  size_t pool;
+  uint64_t offset, size;  // bytes in the pool
+} part;
+
+static size_t part_count(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout) {
+  if (buffers->count == 0) return 0;
+  return buffers->storage.block > 1 ? layout->pool_count : layout->count;
+}
+
+static part get_part(const dure_named_buffers *set, const dure_parameter_layout *layout, size_t index) {
+  const dure_parameter_storage *storage = &set->buffers->storage;
+  part found = {.rank = 1};
+  if (storage->block > 1) {
+    snprintf(found.name, sizeof(found.name), "pool.%zu%s", index, set->suffix);
+    found.shape[0] = dure_parameter_pool_values(&layout->pools[index], storage);
+    found.pool = index;
+    found.size = dure_parameter_pool_bytes(&layout->pools[index], storage);
+    return found;
+  }
+  const dure_parameter *parameter = &layout->parameters[index];
+  snprintf(found.name, sizeof(found.name), "%s%s", parameter->name, set->suffix);
+  found.rank = parameter->rank;
+  memcpy(found.shape, parameter->shape, sizeof(found.shape));
+  found.pool = parameter->pool;
+  found.offset = parameter->offset * dure_dtype_size(storage->dtype);
+  found.size = parameter->count * dure_dtype_size(storage->dtype);
+  return found;
+}
+
+enum { piece_bytes = 4 << 20 };
+
+static dure_status append_part(dure_safetensors_writer *writer, const dure_parameter_buffers *buffers, const part *what,
+                               dure_stream *stream, uint8_t *piece) {
+  for (uint64_t done = 0; done < what->size; done += piece_bytes) {
+    const uint64_t size = what->size - done < piece_bytes ? what->size - done : piece_bytes;
+    DURE_TRY(dure_parameter_pool_read(buffers, what->pool, stream, what->offset + done, piece, size));
+    DURE_TRY(dure_safetensors_writer_append(writer, piece, size));
   }
   return NULL;
 }
 
 static dure_status write_sets(dure_safetensors_writer *writer, const dure_named_buffers *sets, size_t set_count,
-                              const dure_parameter_layout *layout, dure_stream *stream, float *piece) {
+                              const dure_parameter_layout *layout, dure_stream *stream, uint8_t *piece) {
   for (size_t set = 0; set < set_count; set++) {
-    for (size_t i = 0; i < layout->count; i++) {
-      const dure_parameter *parameter = &layout->parameters[i];
-      char name[160];
-      snprintf(name, sizeof(name), "%s%s", parameter->name, sets[set].suffix);
-      DURE_TRY(dure_safetensors_writer_declare(writer, name, DURE_DTYPE_F32, parameter->rank, parameter->shape));
+    for (size_t i = 0; i < part_count(sets[set].buffers, layout); i++) {
+      const part what = get_part(&sets[set], layout, i);
+      DURE_TRY(
+          dure_safetensors_writer_declare(writer, what.name, sets[set].buffers->storage.dtype, what.rank, what.shape));
     }
   }
   for (size_t set = 0; set < set_count; set++) {
-    for (size_t i = 0; i < layout->count; i++) {
-      DURE_TRY(append_parameter(writer, sets[set].buffers, &layout->parameters[i], stream, piece));
+    for (size_t i = 0; i < part_count(sets[set].buffers, layout); i++) {
+      const part what = get_part(&sets[set], layout, i);
+      DURE_TRY(append_part(writer, sets[set].buffers, &what, stream, piece));
     }
   }
   return dure_safetensors_writer_finish(writer);
@@ -172,7 +222,7 @@ static dure_status write_sets(dure_safetensors_writer *writer, const dure_named_
 
 dure_status dure_parameters_save(const dure_named_buffers *sets, size_t set_count, const dure_parameter_layout *layout,
                                  dure_stream *stream, const char *path) {
-  float *piece = malloc(piece_elements * sizeof(*piece));
+  uint8_t *piece = malloc(piece_bytes);
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
   dure_safetensors_writer *writer = NULL;
   dure_status status = dure_safetensors_writer_create(path, &writer);
@@ -180,4 +230,24 @@ dure_status dure_parameters_save(const dure_named_buffers *sets, size_t set_coun
   dure_safetensors_writer_destroy(writer);
   free(piece);
   return status;
+}
+
+dure_status dure_parameters_load_exactly(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
+                                         const dure_safetensors *file, const char *path, const char *suffix,
+                                         dure_stream *stream) {
+  const dure_named_buffers set = {buffers, suffix};
+  for (size_t i = 0; i < part_count(buffers, layout); i++) {
+    const part what = get_part(&set, layout, i);
+    const dure_safetensors_tensor *tensor = dure_safetensors_find(file, what.name);
+    if (tensor == NULL || tensor->dtype != buffers->storage.dtype || tensor->size != what.size) {
+      return dure_fail(DURE_CORRUPT, "'%s' has no tensor '%s' of %s and the size that config.json asks for", path,
+                       what.name, dure_dtype_name(buffers->storage.dtype));
+    }
+  }
+  for (size_t i = 0; i < part_count(buffers, layout); i++) {
+    const part what = get_part(&set, layout, i);
+    const dure_safetensors_tensor *tensor = dure_safetensors_find(file, what.name);
+    DURE_TRY(dure_parameter_pool_write(buffers, what.pool, stream, what.offset, tensor->data, what.size));
+  }
+  return NULL;
 }

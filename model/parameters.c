@@ -131,27 +131,84 @@ void dure_parameter_initial(const dure_parameter_layout *layout, size_t index, c
 
 // ---- buffers -----------------------------------------------------------------------------------------------------
 
-dure_status dure_parameter_buffers_create(dure_device *device, const dure_parameter_layout *layout, const char *label,
-                                          dure_parameter_buffers *out_buffers) {
+uint64_t dure_parameter_pool_values(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
+  return (pool->count + storage->block - 1) / storage->block;
+}
+
+uint64_t dure_parameter_pool_bytes(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
+  return dure_parameter_pool_values(pool, storage) * dure_dtype_size(storage->dtype);
+}
+
+static dure_status create_pool(dure_device *device, const dure_parameter_pool *pool, dure_parameter_buffers *buffers) {
+  const dure_parameter_storage *storage = &buffers->storage;
+  const uint64_t bytes = dure_parameter_pool_bytes(pool, storage);
+  const size_t i = buffers->count;
+  if (storage->home == DURE_HOME_HOST) {
+    buffers->mapped[i] = bytes <= SIZE_MAX ? calloc(1, (size_t)bytes) : NULL;
+    if (buffers->mapped[i] != NULL) return NULL;
+    return dure_fail(DURE_OUT_OF_MEMORY,
+                     "%s need %.1f MiB of host memory, which are not there; use --offload none, smaller "
+                     "--optimizer-states, or a smaller model",
+                     storage->label, (double)bytes / 1048576.0);
+  }
+  DURE_TRY(dure_buffer_create(device, bytes, DURE_MEMORY_DEVICE, storage->label, &buffers->pools[i]));
+  if (storage->home != DURE_HOME_MAPPED) return NULL;
+  buffers->mapped[i] = dure_buffer_map(buffers->pools[i]);
+  if (buffers->mapped[i] != NULL) return NULL;
+  dure_buffer_destroy(buffers->pools[i]);  // a driver whose own memory is out of reach after all
+  buffers->pools[i] = NULL;
+  DURE_TRY(dure_buffer_create(device, bytes, DURE_MEMORY_HOST, storage->label, &buffers->pools[i]));
+  buffers->mapped[i] = dure_buffer_map(buffers->pools[i]);
+  return NULL;
+}
+
+dure_status dure_parameter_buffers_create(dure_device *device, const dure_parameter_layout *layout,
+                                          const dure_parameter_storage *storage, dure_parameter_buffers *out_buffers) {
   memset(out_buffers, 0, sizeof(*out_buffers));
-  dure_parameter_buffers buffers = {.pools = calloc(layout->pool_count + 1, sizeof(*buffers.pools))};
-  if (buffers.pools == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %s", label);
-  for (; buffers.count < layout->pool_count; buffers.count++) {
-    dure_status status = dure_buffer_create(device, layout->pools[buffers.count].count * sizeof(float),
-                                            DURE_MEMORY_DEVICE, label, &buffers.pools[buffers.count]);
-    if (status != NULL) {
-      dure_parameter_buffers_clear(&buffers);
-      return status;
-    }
+  dure_parameter_buffers buffers = {
+      .pools = calloc(layout->pool_count + 1, sizeof(*buffers.pools)),
+      .mapped = calloc(layout->pool_count + 1, sizeof(*buffers.mapped)),
+      .storage = *storage,
+  };
+  dure_status status = NULL;
+  if (buffers.pools == NULL || buffers.mapped == NULL)
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %s", storage->label);
+  while (status == NULL && buffers.count < layout->pool_count) {
+    status = create_pool(device, &layout->pools[buffers.count], &buffers);
+    if (status == NULL) buffers.count++;
+  }
+  if (status != NULL) {
+    dure_parameter_buffers_clear(&buffers);
+    return status;
   }
   *out_buffers = buffers;
   return NULL;
 }
 
 void dure_parameter_buffers_clear(dure_parameter_buffers *buffers) {
-  for (size_t i = 0; i < buffers->count; i++) dure_buffer_destroy(buffers->pools[i]);
+  for (size_t i = 0; i < buffers->count; i++) {
+    if (buffers->storage.home == DURE_HOME_HOST) free(buffers->mapped[i]);
+    dure_buffer_destroy(buffers->pools[i]);
+  }
   free(buffers->pools);
+  free(buffers->mapped);
   memset(buffers, 0, sizeof(*buffers));
+}
+
+dure_status dure_parameter_pool_write(const dure_parameter_buffers *buffers, size_t pool, dure_stream *stream,
+                                      uint64_t offset, const void *bytes, uint64_t size) {
+  if (buffers->mapped[pool] == NULL) return dure_stream_upload(stream, buffers->pools[pool], offset, bytes, size);
+  memcpy((uint8_t *)buffers->mapped[pool] + offset, bytes, (size_t)size);
+  return NULL;
+}
+
+dure_status dure_parameter_pool_read(const dure_parameter_buffers *buffers, size_t pool, dure_stream *stream,
+                                     uint64_t offset, void *out_bytes, uint64_t size) {
+  if (buffers->mapped[pool] == NULL)
+    return dure_stream_download(stream, buffers->pools[pool], offset, out_bytes, size, NULL);
+  if (buffers->pools[pool] != NULL) DURE_TRY(dure_stream_wait(stream, 0));
+  memcpy(out_bytes, (const uint8_t *)buffers->mapped[pool] + offset, (size_t)size);
+  return NULL;
 }
 
 static dure_status check_range(const dure_parameter *parameter, uint64_t first, uint64_t count) {
@@ -160,24 +217,56 @@ static dure_status check_range(const dure_parameter *parameter, uint64_t first, 
                    parameter->name, parameter->count, count, first);
 }
 
+static void narrow(dure_dtype dtype, const float *values, uint64_t count, uint16_t *out_bits) {
+  for (uint64_t i = 0; i < count; i++)
+    out_bits[i] = dtype == DURE_DTYPE_BF16 ? dure_bf16_from_float(values[i]) : dure_f16_from_float(values[i]);
+}
+
+static void widen(dure_dtype dtype, const uint16_t *bits, uint64_t count, float *out_values) {
+  for (uint64_t i = 0; i < count; i++)
+    out_values[i] = dtype == DURE_DTYPE_BF16 ? dure_bf16_to_float(bits[i]) : dure_f16_to_float(bits[i]);
+}
+
 dure_status dure_parameter_upload(const dure_parameter_buffers *buffers, const dure_parameter *parameter,
                                   dure_stream *stream, uint64_t first, uint64_t count, const float *values) {
   DURE_TRY(check_range(parameter, first, count));
-  return dure_stream_upload(stream, buffers->pools[parameter->pool], (parameter->offset + first) * sizeof(float),
-                            values, count * sizeof(float));
+  const dure_dtype dtype = buffers->storage.dtype;
+  const uint64_t begin = parameter->offset + first;
+  if (dtype == DURE_DTYPE_F32)
+    return dure_parameter_pool_write(buffers, parameter->pool, stream, begin * sizeof(float), values,
+                                     count * sizeof(float));
+  uint16_t *bits = malloc(count * sizeof(*bits));
+  if (bits == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory rounding '%s'", parameter->name);
+  narrow(dtype, values, count, bits);
+  dure_status status =
+      dure_parameter_pool_write(buffers, parameter->pool, stream, begin * sizeof(*bits), bits, count * sizeof(*bits));
+  free(bits);
+  return status;
 }
 
 dure_status dure_parameter_download(const dure_parameter_buffers *buffers, const dure_parameter *parameter,
                                     dure_stream *stream, uint64_t first, uint64_t count, float *out_values) {
   DURE_TRY(check_range(parameter, first, count));
-  return dure_stream_download(stream, buffers->pools[parameter->pool], (parameter->offset + first) * sizeof(float),
-                              out_values, count * sizeof(float), NULL);
+  const dure_dtype dtype = buffers->storage.dtype;
+  const uint64_t begin = parameter->offset + first;
+  if (dtype == DURE_DTYPE_F32)
+    return dure_parameter_pool_read(buffers, parameter->pool, stream, begin * sizeof(float), out_values,
+                                    count * sizeof(float));
+  uint16_t *bits = malloc(count * sizeof(*bits));
+  if (bits == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", parameter->name);
+  dure_status status =
+      dure_parameter_pool_read(buffers, parameter->pool, stream, begin * sizeof(*bits), bits, count * sizeof(*bits));
+  if (status == NULL) widen(dtype, bits, count, out_values);
+  free(bits);
+  return status;
 }
 
-void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout, const char *label,
-                                  dure_dtype dtype, dure_lifetime lifetime, dure_tensor *out_pools) {
+void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout,
+                                  const dure_parameter_storage *storage, dure_lifetime lifetime,
+                                  dure_tensor *out_pools) {
   for (size_t i = 0; i < layout->pool_count; i++) {
-    out_pools[i] = dure_tensor_external(program, label, dtype, 1, &layout->pools[i].count, lifetime);
+    const uint64_t count = dure_parameter_pool_values(&layout->pools[i], storage);
+    out_pools[i] = dure_tensor_external(program, storage->label, storage->dtype, 1, &count, lifetime);
   }
 }
 

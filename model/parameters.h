@@ -54,18 +54,48 @@ void dure_parameter_initial(const dure_parameter_layout *layout, size_t index, c
 
 // ---- buffers -----------------------------------------------------------------------------------------------------
 
-// One f32 buffer a pool on a device: the parameters themselves, their gradients, or a moment.
+typedef enum dure_parameter_home {
+  DURE_HOME_DEVICE,
+  DURE_HOME_MAPPED,  // on the device, and reached by the host without copies
+  DURE_HOME_HOST,    // in host memory, out of the device's reach
+} dure_parameter_home;
+
+// How a set of values that belong to parameters is kept.
+typedef struct dure_parameter_storage {
+  const char *label;  // names them in messages about memory
+  dure_dtype dtype;
+  uint32_t block;  // elements of a pool that share one value: 1, or more for scales
+  dure_parameter_home home;
+} dure_parameter_storage;
+
+// One array a pool: the parameters themselves, their gradients, a moment, ...
 typedef struct dure_parameter_buffers {
-  dure_buffer **pools;
-  size_t count;
+  dure_buffer **pools;  // NULL entries in host memory
+  void **mapped;        // where the host reaches them; NULL entries where it does not
+  size_t count;         // 0: there is no such set
+  dure_parameter_storage storage;
 } dure_parameter_buffers;
 
-// Zero-filled. `label` names them in messages about memory.
+// Zero-filled. `device` may be NULL in host memory.
 DURE_MUST_CHECK dure_status dure_parameter_buffers_create(dure_device *device, const dure_parameter_layout *layout,
-                                                          const char *label, dure_parameter_buffers *out_buffers);
+                                                          const dure_parameter_storage *storage,
+                                                          dure_parameter_buffers *out_buffers);
 void dure_parameter_buffers_clear(dure_parameter_buffers *buffers);
+// Values and bytes of a pool under that storage.
+uint64_t dure_parameter_pool_values(const dure_parameter_pool *pool, const dure_parameter_storage *storage);
+uint64_t dure_parameter_pool_bytes(const dure_parameter_pool *pool, const dure_parameter_storage *storage);
 
-// Elements [first, first + count) of a parameter, to and from the host; the download waits.
+// Bytes of a pool, to and from the host. write: `bytes` may be reused at once; in stream order, but what the host maps
+// is written at once, so nothing that runs may use it. read: waits.
+DURE_MUST_CHECK dure_status dure_parameter_pool_write(const dure_parameter_buffers *buffers, size_t pool,
+                                                      dure_stream *stream, uint64_t offset, const void *bytes,
+                                                      uint64_t size);
+DURE_MUST_CHECK dure_status dure_parameter_pool_read(const dure_parameter_buffers *buffers, size_t pool,
+                                                     dure_stream *stream, uint64_t offset, void *out_bytes,
+                                                     uint64_t size);
+
+// Elements [first, first + count) of a parameter, to and from f32 values of the host, rounded to nearest even where the
+// buffers have 16 bits; as above.
 DURE_MUST_CHECK dure_status dure_parameter_upload(const dure_parameter_buffers *buffers,
                                                   const dure_parameter *parameter, dure_stream *stream, uint64_t first,
                                                   uint64_t count, const float *values);
@@ -74,8 +104,9 @@ DURE_MUST_CHECK dure_status dure_parameter_download(const dure_parameter_buffers
                                                     uint64_t first, uint64_t count, float *out_values);
 
 // Declares one external tensor a pool; `out_pools` has layout->pool_count entries.
-void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout, const char *label,
-                                  dure_dtype dtype, dure_lifetime lifetime, dure_tensor *out_pools);
+void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout,
+                                  const dure_parameter_storage *storage, dure_lifetime lifetime,
+                                  dure_tensor *out_pools);
 // The places of declared pools, for compile(): fills layout->pool_count entries.
 void dure_parameter_pools_place(const dure_parameter_buffers *buffers, const dure_tensor *pools,
                                 dure_place *out_places);
@@ -85,22 +116,31 @@ dure_tensor dure_parameter_view(dure_program *program, const dure_tensor *pools,
 // ---- files -------------------------------------------------------------------------------------------------------
 
 struct dure_safetensors;
-// Fills the buffers from a file with the parameters' public names, each followed by `suffix` ("" for weights); the
-// family's prefix may be missing. Every parameter must be there with its shape: DURE_CORRUPT says which is not, and
-// what the config expects. Of the tensors that the config has no place for, a layer beyond its last one is a failure,
-// others are a warning in the log. Nothing is loaded when a check fails.
-DURE_MUST_CHECK dure_status dure_parameters_load(const dure_parameter_buffers *buffers,
+// Fills every set of buffers with the same values, from a file with the parameters' public names, each followed by
+// `suffix` ("" for weights); the family's prefix may be missing. Every parameter must be there with its shape:
+// DURE_CORRUPT says which is not, and what the config expects. Of the tensors that the config has no place for, a layer
+// beyond its last one is a failure, others are a warning in the log. Nothing is loaded when a check fails.
+DURE_MUST_CHECK dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, size_t target_count,
                                                  const dure_parameter_layout *layout, const dure_model_config *config,
                                                  const struct dure_safetensors *file, const char *path,
                                                  const char *suffix, dure_stream *stream);
+// Whether the file has the first parameter under that suffix, and in which type; NONE: it has not.
+dure_dtype dure_parameters_file_dtype(const dure_parameter_layout *layout, const dure_model_config *config,
+                                      const struct dure_safetensors *file, const char *suffix);
 
 typedef struct dure_named_buffers {
   const dure_parameter_buffers *buffers;
-  const char *suffix;  // appended to every name: "" or ".first_moment"
+  const char *suffix;  // appended to every name: "" or ".first_moment"; one without buffers is left out
 } dure_named_buffers;
-// Writes every parameter of every set as f32, streaming; the file is synced.
+// Writes every parameter of every set in the set's own type, streaming; the file is synced. Sets of scales, and no
+// others, are written by pools: "pool.0.first_scales" for the suffix ".first_scales".
 DURE_MUST_CHECK dure_status dure_parameters_save(const dure_named_buffers *sets, size_t set_count,
                                                  const dure_parameter_layout *layout, dure_stream *stream,
                                                  const char *path);
+// Fills buffers bit by bit from what dure_parameters_save wrote of a set of the same type; DURE_CORRUPT otherwise.
+DURE_MUST_CHECK dure_status dure_parameters_load_exactly(const dure_parameter_buffers *buffers,
+                                                         const dure_parameter_layout *layout,
+                                                         const struct dure_safetensors *file, const char *path,
+                                                         const char *suffix, dure_stream *stream);
 
 #endif  // DURE_MODEL_PARAMETERS_H_

@@ -67,8 +67,8 @@ dure_status dure_scorer_record(const dure_model_config *config, const dure_param
 static dure_status compile_scorer(dure_scorer *scorer, dure_program *program, uint32_t batch_size, uint32_t context) {
   dure_model *model = scorer->model;
   dure_scorer_tensors *tensors = &scorer->tensors;
-  dure_status status =
-      dure_scorer_record(&model->config, &model->layout, DURE_DTYPE_F32, batch_size, context, program, tensors);
+  dure_status status = dure_scorer_record(&model->config, &model->layout, dure_model_dtype(model), batch_size, context,
+                                          program, tensors);
   if (status == NULL) status = compile(model, "evaluate", program, tensors->pools, &scorer->executable);
   free(tensors->pools);
   tensors->pools = NULL;
@@ -135,7 +135,7 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
   dure_tensor positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
   dure_tensor logits = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 3, logits_shape, DURE_LIFETIME_OUTPUT);
   dure_decoder decoder;
-  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, DURE_DTYPE_F32, &decoder));
+  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, dure_model_dtype(model), &decoder));
   dure_tensor result = dure_decoder_logits(&decoder, dure_decoder_hidden(&decoder, ids, positions, NULL));
   dure_tensor copy[DURE_MAX_OPERANDS] = {result, logits};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);

@@ -35,8 +35,8 @@ static void declare_caches(dure_session *session, dure_program *p, step_tensors 
   const dure_model_config *config = &session->model->config;
   const uint64_t shape[4] = {session->blocks, session->options.block_size, config->key_head_count, config->head_width};
   for (uint32_t i = 0; i < 2 * config->layer_count; i++) {
-    t->caches[i] = dure_tensor_external(p, i < config->layer_count ? "key cache" : "value cache", DURE_DTYPE_F32, 4,
-                                        shape, DURE_LIFETIME_CACHE);
+    t->caches[i] = dure_tensor_external(p, i < config->layer_count ? "key cache" : "value cache",
+                                        dure_model_dtype(session->model), 4, shape, DURE_LIFETIME_CACHE);
     t->places[t->place_count++] = (dure_place){t->caches[i], session->caches[i], 0};
   }
 }
@@ -80,7 +80,8 @@ static dure_status compile_step(dure_session *session, step_program *step, uint3
   if (t.caches == NULL || t.places == NULL || program == NULL) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   }
-  if (status == NULL) status = dure_decoder_create(program, &model->config, &model->layout, DURE_DTYPE_F32, &decoder);
+  if (status == NULL)
+    status = dure_decoder_create(program, &model->config, &model->layout, dure_model_dtype(model), &decoder);
   if (status == NULL) {
     dure_parameter_pools_place(&model->weights, decoder.pools, t.places);
     t.place_count = model->layout.pool_count;
@@ -150,8 +151,10 @@ static dure_status upload_block_table(dure_session *session) {
 static dure_status allocate(dure_session *session) {
   dure_device *device = session->model->device;
   const dure_model_config *config = &session->model->config;
-  const uint64_t layer_bytes =
-      session->blocks * session->options.block_size * config->key_head_count * config->head_width * sizeof(float);
+  const uint64_t layer_elements =
+      session->blocks * session->options.block_size * config->key_head_count * config->head_width;
+  const uint64_t element_size = dure_dtype_size(dure_model_dtype(session->model));
+  const uint64_t layer_bytes = (layer_elements * element_size + 3) / 4 * 4;  // whole words
   session->caches = calloc(2 * (size_t)config->layer_count, sizeof(*session->caches));
   if (session->caches == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a KV cache");
   for (uint32_t i = 0; i < 2 * config->layer_count; i++) {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/offload.h"
+
 // What a step in flight will be told by the device.
 typedef struct pending_step {
   float loss_sum;
@@ -16,7 +18,9 @@ typedef struct pending_step {
 struct dure_training {
   dure_model *model;
   dure_training_options options;
-  dure_parameter_buffers gradients, first_moments, second_moments;
+  dure_parameter_buffers sets[DURE_TRAINING_SET_COUNT];       // those of the model are not here
+  dure_offload *offload;                                      // NULL: the device updates
+  dure_loss_scaling scaling;                                  // after the last step collected
   dure_buffer *values;                                        // by dure_training_value_offset
   dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
   dure_tensor tokens, positions, labels;                      // of micro_step
@@ -26,23 +30,18 @@ struct dure_training {
 
 // ---- compiling ---------------------------------------------------------------------------------------------------
 
-static const dure_parameter_buffers *set_buffers(const dure_training *training, dure_training_set set) {
-  switch (set) {
-    case DURE_TRAINING_PARAMETERS: return &training->model->weights;
-    case DURE_TRAINING_GRADIENTS: return &training->gradients;
-    case DURE_TRAINING_FIRST_MOMENTS: return &training->first_moments;
-    case DURE_TRAINING_SECOND_MOMENTS: return &training->second_moments;
-    case DURE_TRAINING_MASTERS:
-    case DURE_TRAINING_SET_COUNT: break;
-  }
-  return NULL;
+const dure_parameter_buffers *dure_training_buffers(const dure_training *training, dure_training_set set) {
+  const dure_parameter_buffers *buffers = &training->sets[set];
+  if (set == DURE_TRAINING_PARAMETERS) buffers = &training->model->weights;
+  if (set == DURE_TRAINING_MASTERS) buffers = &training->model->masters;
+  return buffers->count > 0 ? buffers : NULL;
 }
 
 // The places of all tensors that the program has and the training owns.
 static size_t list_places(const dure_training *training, const dure_training_tensors *tensors, dure_place *out_places) {
   size_t count = 0;
   for (int set = 0; set < DURE_TRAINING_SET_COUNT; set++) {
-    const dure_parameter_buffers *buffers = set_buffers(training, (dure_training_set)set);
+    const dure_parameter_buffers *buffers = dure_training_buffers(training, (dure_training_set)set);
     for (size_t i = 0; buffers != NULL && i < tensors->pool_count; i++) {
       if (tensors->sets[set][i].index == 0) continue;
       out_places[count++] = (dure_place){tensors->sets[set][i], buffers->pools[i], 0};
@@ -89,24 +88,68 @@ static dure_status compile(dure_training *training, dure_training_program which)
 
 // ---- life --------------------------------------------------------------------------------------------------------
 
-static dure_status write_values(dure_training *training, dure_training_value value, const float *values, size_t count) {
+static dure_status write_values(dure_training *training, dure_training_value value, const void *values, size_t count) {
   return dure_stream_upload(training->model->stream, training->values, dure_training_value_offset(value), values,
                             count * sizeof(float));
 }
 
-static dure_status allocate(dure_training *training) {
-  dure_device *device = training->model->device;
-  const dure_parameter_layout *layout = &training->model->layout;
-  DURE_TRY(dure_parameter_buffers_create(device, layout, "gradients", &training->gradients));
-  DURE_TRY(dure_parameter_buffers_create(device, layout, "first moments", &training->first_moments));
-  DURE_TRY(dure_parameter_buffers_create(device, layout, "second moments", &training->second_moments));
-  DURE_TRY(
-      dure_buffer_create(device, dure_training_values_bytes(), DURE_MEMORY_DEVICE, "step values", &training->values));
-  float state[DURE_STATE_COUNT] = {0};
-  state[DURE_STATE_SCALE] = 1;
-  state[DURE_STATE_FINITE] = 1;
-  state[DURE_STATE_LOSS_SCALE] = 1;
+// Devices made of this machine's own cores: what the host reads need not be copied.
+static bool shares_host_memory(const dure_device *device) {
+  const dure_device_kind kind = dure_device_get_info(device)->kind;
+  return kind == DURE_DEVICE_CPU || kind == DURE_DEVICE_REFERENCE;
+}
+
+static dure_parameter_home device_home(const dure_training_options *options, const dure_device *device) {
+  return options->offloads_optimizer && shares_host_memory(device) ? DURE_HOME_MAPPED : DURE_HOME_DEVICE;
+}
+
+dure_model_options dure_training_model_options(const dure_training_options *options, const dure_device *device) {
+  return (dure_model_options){
+      .dtype = dure_training_set_dtype(options, DURE_TRAINING_PARAMETERS),
+      .home = device_home(options, device),
+      .has_master = dure_training_set_dtype(options, DURE_TRAINING_MASTERS) != DURE_DTYPE_NONE,
+      .master_home = options->offloads_optimizer ? DURE_HOME_HOST : DURE_HOME_DEVICE,
+  };
+}
+
+static dure_status allocate_sets(dure_training *training) {
+  for (int i = DURE_TRAINING_GRADIENTS; i < DURE_TRAINING_SET_COUNT; i++) {
+    const dure_training_set set = (dure_training_set)i;
+    dure_parameter_storage storage;
+    if (!dure_training_set_storage(&training->options, set, &storage)) continue;
+    if (storage.home == DURE_HOME_DEVICE) storage.home = device_home(&training->options, training->model->device);
+    DURE_TRY(dure_parameter_buffers_create(training->model->device, &training->model->layout, &storage,
+                                           &training->sets[set]));
+  }
+  return dure_buffer_create(training->model->device, dure_training_values_bytes(), DURE_MEMORY_DEVICE, "step values",
+                            &training->values);
+}
+
+dure_loss_scaling dure_training_get_scaling(const dure_training *training) { return training->scaling; }
+
+dure_status dure_training_set_scaling(dure_training *training, const dure_loss_scaling *scaling) {
+  training->scaling = *scaling;
+  const float state[DURE_STATE_COUNT] = {
+      [DURE_STATE_SCALE] = 1,
+      [DURE_STATE_FINITE] = 1,
+      [DURE_STATE_LOSS_SCALE] = (float)scaling->scale,
+      [DURE_STATE_GOOD_STEPS] = (float)scaling->good_steps,
+      [DURE_STATE_SKIPPED] = (float)scaling->skipped,
+  };
   return write_values(training, DURE_TRAINING_STATE, state, DURE_STATE_COUNT);
+}
+
+static dure_status check_model(const dure_model *model, const dure_training_options *options) {
+  DURE_TRY(dure_training_options_check(&model->config, options));
+  const dure_model_options expected = dure_training_model_options(options, model->device);
+  const dure_parameter_storage *weights = &model->weights.storage;
+  const bool has_master = model->masters.count > 0;
+  if (weights->dtype == expected.dtype && weights->home == expected.home && has_master == expected.has_master &&
+      (!has_master || model->masters.storage.home == expected.master_home)) {
+    return NULL;
+  }
+  return dure_fail(DURE_INVALID_ARGUMENT, "the model was opened in %s, %s masters, and not as this training needs it",
+                   dure_dtype_name(weights->dtype), has_master ? "with" : "without");
 }
 
 // Positions are the same for every micro-step: uploaded once.
@@ -121,18 +164,29 @@ static dure_status upload_positions(dure_training *training) {
   return status;
 }
 
+static dure_status create_offload(dure_training *training) {
+  dure_offload_sets sets;
+  for (int i = 0; i < DURE_TRAINING_SET_COUNT; i++)
+    sets.buffers[i] = dure_training_buffers(training, (dure_training_set)i);
+  return dure_offload_create(&training->model->layout, &training->options, &sets, training->model->stream,
+                             &training->offload);
+}
+
 dure_status dure_training_create(dure_model *model, const dure_training_options *options,
                                  dure_training **out_training) {
   *out_training = NULL;
-  DURE_TRY(dure_training_options_check(&model->config, options));
+  DURE_TRY(check_model(model, options));
   dure_training *training = calloc(1, sizeof(*training));
   if (training == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to train");
   training->model = model;
   training->options = *options;
-  dure_status status = allocate(training);
+  const dure_loss_scaling scaling = {.scale = dure_training_scales_loss(options) ? DURE_LOSS_SCALE_FIRST : 1};
+  dure_status status = allocate_sets(training);
+  if (status == NULL) status = dure_training_set_scaling(training, &scaling);
   for (int i = 0; i < DURE_TRAINING_PROGRAM_COUNT && status == NULL; i++)
     status = compile(training, (dure_training_program)i);
   if (status == NULL) status = upload_positions(training);
+  if (status == NULL && options->offloads_optimizer) status = create_offload(training);
   if (status != NULL) {
     dure_training_destroy(training);
     return status;
@@ -144,11 +198,10 @@ dure_status dure_training_create(dure_model *model, const dure_training_options 
 void dure_training_destroy(dure_training *training) {
   if (training == NULL) return;
   dure_status_free(dure_stream_wait(training->model->stream, 0));
+  dure_offload_destroy(training->offload);
   for (size_t i = 0; i < DURE_TRAINING_PROGRAM_COUNT; i++) dure_executable_destroy(training->executables[i]);
   dure_buffer_destroy(training->values);
-  dure_parameter_buffers_clear(&training->second_moments);
-  dure_parameter_buffers_clear(&training->first_moments);
-  dure_parameter_buffers_clear(&training->gradients);
+  for (size_t i = DURE_TRAINING_SET_COUNT; i > 0; i--) dure_parameter_buffers_clear(&training->sets[i - 1]);
   free(training);
 }
 
@@ -192,6 +245,33 @@ static dure_status submit_micro_steps(dure_training *training, const uint32_t *t
   return NULL;
 }
 
+// What changes with every step, of the update.
+typedef struct update_values {
+  float step[DURE_STEP_COUNT];
+  uint32_t random[4];
+} update_values;
+
+static dure_status write_update_values(dure_training *training, uint64_t update, double learning_rate,
+                                       update_values *out_values) {
+  const dure_training_options *options = &training->options;
+  dure_adamw_step_values(&options->adamw, update, learning_rate, out_values->step);
+  const uint32_t random[4] = {(uint32_t)options->seed, (uint32_t)(options->seed >> 32), (uint32_t)update,
+                              DURE_TRAINING_RANDOM_STREAM};
+  memcpy(out_values->random, random, sizeof(random));
+  DURE_TRY(write_values(training, DURE_TRAINING_STEP, out_values->step, DURE_STEP_COUNT));
+  return write_values(training, DURE_TRAINING_RANDOM, out_values->random, 4);
+}
+
+// Brings loss and state to the host: they are there when step->point is reached.
+static dure_status read_result(dure_training *training, pending_step *step) {
+  dure_stream *stream = training->model->stream;
+  uint64_t earlier_point;
+  DURE_TRY(dure_stream_download(stream, training->values, dure_training_value_offset(DURE_TRAINING_LOSS_SUM),
+                                &step->loss_sum, sizeof(step->loss_sum), &earlier_point));
+  return dure_stream_download(stream, training->values, dure_training_value_offset(DURE_TRAINING_STATE), step->state,
+                              sizeof(step->state), &step->point);
+}
+
 dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate, const uint32_t *tokens,
                                  const uint32_t *labels) {
   if (training->pending_count == DURE_TRAINING_MAX_IN_FLIGHT) {
@@ -201,16 +281,15 @@ dure_status dure_training_submit(dure_training *training, uint64_t update, doubl
   dure_stream *stream = training->model->stream;
   pending_step *step =
       &training->pending[(training->first_pending + training->pending_count) % DURE_TRAINING_MAX_IN_FLIGHT];
-  float values[DURE_STEP_COUNT];
-  dure_adamw_step_values(&training->options.adamw, update, learning_rate, values);
-  DURE_TRY(write_values(training, DURE_TRAINING_STEP, values, DURE_STEP_COUNT));
+  update_values values;
+  DURE_TRY(write_update_values(training, update, learning_rate, &values));
   DURE_TRY(submit_micro_steps(training, tokens, labels, &step->valid_labels));
   DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_UPDATE], stream));
-  uint64_t earlier_point;
-  DURE_TRY(dure_stream_download(stream, training->values, dure_training_value_offset(DURE_TRAINING_LOSS_SUM),
-                                &step->loss_sum, sizeof(step->loss_sum), &earlier_point));
-  DURE_TRY(dure_stream_download(stream, training->values, dure_training_value_offset(DURE_TRAINING_STATE), step->state,
-                                sizeof(step->state), &step->point));
+  DURE_TRY(read_result(training, step));
+  if (training->offload != NULL) {
+    DURE_TRY(dure_stream_wait(stream, step->point));  // the host must know the clip scale
+    DURE_TRY(dure_offload_update(training->offload, values.step, step->state, values.random));
+  }
   training->pending_count++;
   return NULL;
 }
@@ -222,9 +301,18 @@ dure_status dure_training_collect(dure_training *training, dure_training_result 
   if (training->pending_count == 0) return dure_fail(DURE_INVALID_ARGUMENT, "no training step is in flight");
   pending_step *step = &training->pending[training->first_pending];
   DURE_TRY(dure_stream_wait(training->model->stream, step->point));
+  const double scale_before = training->scaling.scale;
+  training->scaling = (dure_loss_scaling){
+      .scale = (double)step->state[DURE_STATE_LOSS_SCALE],
+      .good_steps = (uint64_t)step->state[DURE_STATE_GOOD_STEPS],
+      .skipped = (uint64_t)step->state[DURE_STATE_SKIPPED],
+  };
+  // A step that overflowed is lost, no more, as long as a smaller scale may help.
+  const bool may_recover = dure_training_scales_loss(&training->options) && scale_before > 1;
   out_result->loss = (double)step->loss_sum / (double)step->valid_labels;
   out_result->gradient_norm = (double)step->state[DURE_STATE_NORM];
-  out_result->is_finite = step->state[DURE_STATE_FINITE] != 0 && isfinite(step->loss_sum);
+  out_result->is_finite = (step->state[DURE_STATE_FINITE] != 0 || may_recover) && isfinite(step->loss_sum);
+  out_result->scaling = training->scaling;
   training->first_pending = (training->first_pending + 1) % DURE_TRAINING_MAX_IN_FLIGHT;
   training->pending_count--;
   return NULL;
@@ -240,16 +328,6 @@ dure_status dure_training_gradients(dure_training *training, const uint32_t *tok
                                 dure_training_value_offset(DURE_TRAINING_LOSS_SUM), &loss_sum, sizeof(loss_sum), NULL));
   *out_loss = (double)loss_sum / (double)valid;
   return NULL;
-}
-
-const dure_parameter_buffers *dure_training_gradient_buffers(const dure_training *training) {
-  return &training->gradients;
-}
-const dure_parameter_buffers *dure_training_first_moments(const dure_training *training) {
-  return &training->first_moments;
-}
-const dure_parameter_buffers *dure_training_second_moments(const dure_training *training) {
-  return &training->second_moments;
 }
 
 dure_status dure_training_explain(dure_training *training, const uint32_t *tokens, const uint32_t *labels,

@@ -17,16 +17,27 @@ enum { DURE_TRAINING_MAX_IN_FLIGHT = 2 };
 
 typedef struct dure_training dure_training;
 
+// Dynamic loss scaling, which f16 needs: the device adapts it (gradient_clip in ops.h).
+typedef struct dure_loss_scaling {
+  double scale;         // of the next step's losses; 1 without scaling
+  uint64_t good_steps;  // in a row, since the scale last changed
+  uint64_t skipped;     // steps so far that changed nothing, because gradients overflowed
+} dure_loss_scaling;
+
 typedef struct dure_training_result {
   double loss;           // nats, mean over the step's valid labels, before the update
-  double gradient_norm;  // before clipping
+  double gradient_norm;  // before clipping; not finite for a step that was skipped
   bool is_finite;        // false: loss or norm were not finite, and no parameter was changed by this step or any since
+  dure_loss_scaling scaling;  // after the step
 } dure_training_result;
 
-// The model must outlive it. Moments begin at zero.
+// The model must outlive it, and have been opened as dure_training_model_options says. Moments begin at zero.
 DURE_MUST_CHECK dure_status dure_training_create(dure_model *model, const dure_training_options *options,
                                                  dure_training **out_training);
 void dure_training_destroy(dure_training *training);  // NULL is fine; waits
+
+// How the model of a training with these options must be kept on a device.
+dure_model_options dure_training_model_options(const dure_training_options *options, const dure_device *device);
 
 // Enqueues one step. Fails with DURE_INVALID_ARGUMENT when too many are in flight or no label is valid.
 //   tokens, labels  [accumulate, B, T] u32; labels may be DURE_IGNORE_LABEL
@@ -40,10 +51,13 @@ DURE_MUST_CHECK dure_status dure_training_collect(dure_training *training, dure_
 // Loss and gradients of one step without an update; `out_loss` as in the result.
 DURE_MUST_CHECK dure_status dure_training_gradients(dure_training *training, const uint32_t *tokens,
                                                     const uint32_t *labels, double *out_loss);
-// Buffers by the model's layout: the gradients of the last step, and the moments.
-const dure_parameter_buffers *dure_training_gradient_buffers(const dure_training *training);
-const dure_parameter_buffers *dure_training_first_moments(const dure_training *training);
-const dure_parameter_buffers *dure_training_second_moments(const dure_training *training);
+// Buffers by the model's layout; NULL where the options ask for no such set. Gradients are those of the last step,
+// times the loss scale.
+const dure_parameter_buffers *dure_training_buffers(const dure_training *training, dure_training_set set);
+
+// Loss scaling as of the last step collected, for a checkpoint, and back.
+dure_loss_scaling dure_training_get_scaling(const dure_training *training);
+DURE_MUST_CHECK dure_status dure_training_set_scaling(dure_training *training, const dure_loss_scaling *scaling);
 
 // Runs a step op by op to find the first output that is not finite. `out_text` says which op, in which part of the
 // model; "" when every value is finite this time.

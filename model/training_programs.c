@@ -13,21 +13,28 @@ static dure_dtype or_f32(dure_dtype dtype) { return dtype != DURE_DTYPE_NONE ? d
 
 const char *dure_training_set_label(dure_training_set set) {
   static const char *const labels[DURE_TRAINING_SET_COUNT] = {
-      [DURE_TRAINING_PARAMETERS] = "parameters",         [DURE_TRAINING_MASTERS] = "f32 masters",
-      [DURE_TRAINING_GRADIENTS] = "gradients",           [DURE_TRAINING_FIRST_MOMENTS] = "first moments",
+      [DURE_TRAINING_PARAMETERS] = "parameters",
+      [DURE_TRAINING_MASTERS] = "f32 masters",
+      [DURE_TRAINING_GRADIENTS] = "gradients",
+      [DURE_TRAINING_FIRST_MOMENTS] = "first moments",
       [DURE_TRAINING_SECOND_MOMENTS] = "second moments",
+      [DURE_TRAINING_FIRST_SCALES] = "scales of first moments",
+      [DURE_TRAINING_SECOND_SCALES] = "scales of second moments",
   };
   return labels[set];
 }
 
 dure_dtype dure_training_set_dtype(const dure_training_options *options, dure_training_set set) {
+  const dure_dtype dtype = or_f32(options->dtype), moment = or_f32(options->moment_dtype);
   switch (set) {
-    case DURE_TRAINING_PARAMETERS: return or_f32(options->dtype);
+    case DURE_TRAINING_PARAMETERS: return dtype;
     case DURE_TRAINING_MASTERS:
-      return options->has_master && or_f32(options->dtype) != DURE_DTYPE_F32 ? DURE_DTYPE_F32 : DURE_DTYPE_NONE;
+      return options->has_master && dtype != DURE_DTYPE_F32 ? DURE_DTYPE_F32 : DURE_DTYPE_NONE;
     case DURE_TRAINING_GRADIENTS: return or_f32(options->gradient_dtype);
     case DURE_TRAINING_FIRST_MOMENTS:
-    case DURE_TRAINING_SECOND_MOMENTS: return or_f32(options->moment_dtype);
+    case DURE_TRAINING_SECOND_MOMENTS: return moment;
+    case DURE_TRAINING_FIRST_SCALES:
+    case DURE_TRAINING_SECOND_SCALES: return moment == DURE_DTYPE_U8 ? DURE_DTYPE_F32 : DURE_DTYPE_NONE;
     case DURE_TRAINING_SET_COUNT: break;
   }
   return DURE_DTYPE_NONE;
@@ -37,9 +44,23 @@ bool dure_training_set_is_on_device(const dure_training_options *options, dure_t
   return !options->offloads_optimizer || set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_GRADIENTS;
 }
 
+bool dure_training_set_storage(const dure_training_options *options, dure_training_set set,
+                               dure_parameter_storage *out_storage) {
+  const bool holds_scales = set == DURE_TRAINING_FIRST_SCALES || set == DURE_TRAINING_SECOND_SCALES;
+  *out_storage = (dure_parameter_storage){
+      .label = dure_training_set_label(set),
+      .dtype = dure_training_set_dtype(options, set),
+      .block = holds_scales ? DURE_MOMENT_BLOCK : 1,
+      .home = dure_training_set_is_on_device(options, set) ? DURE_HOME_DEVICE : DURE_HOME_HOST,
+  };
+  return out_storage->dtype != DURE_DTYPE_NONE;
+}
+
 uint64_t dure_training_pool_bytes(const dure_training_options *options, const dure_parameter_layout *layout,
                                   dure_training_set set, size_t pool) {
-  return layout->pools[pool].count * dure_dtype_size(dure_training_set_dtype(options, set));
+  dure_parameter_storage storage;
+  return dure_training_set_storage(options, set, &storage) ? dure_parameter_pool_bytes(&layout->pools[pool], &storage)
+                                                           : 0;
 }
 
 uint64_t dure_training_set_bytes(const dure_training_options *options, const dure_parameter_layout *layout,
@@ -50,11 +71,16 @@ uint64_t dure_training_set_bytes(const dure_training_options *options, const dur
 }
 
 uint64_t dure_training_value_count(dure_training_value value) {
-  if (value == DURE_TRAINING_STEP) return DURE_STEP_COUNT;
-  return value == DURE_TRAINING_STATE ? DURE_STATE_COUNT : 1;
+  static const uint8_t counts[DURE_TRAINING_VALUE_COUNT] = {
+      [DURE_TRAINING_SEED] = 1,       [DURE_TRAINING_STEP] = DURE_STEP_COUNT, [DURE_TRAINING_STATE] = DURE_STATE_COUNT,
+      [DURE_TRAINING_SQUARE_SUM] = 1, [DURE_TRAINING_LOSS_SUM] = 1,           [DURE_TRAINING_RANDOM] = 4,
+  };
+  return counts[value];
 }
 uint64_t dure_training_value_offset(dure_training_value value) { return (uint64_t)value * value_stride; }
 uint64_t dure_training_values_bytes(void) { return (uint64_t)DURE_TRAINING_VALUE_COUNT * value_stride; }
+
+bool dure_training_scales_loss(const dure_training_options *options) { return options->dtype == DURE_DTYPE_F16; }
 
 // ---- checking ----------------------------------------------------------------------------------------------------
 
@@ -94,6 +120,10 @@ dure_status dure_training_options_check(const dure_model_config *config, const d
   return check_dtypes(options);
 }
 
+bool dure_training_needs_random(const dure_training_options *options) {
+  return (is_16_bit(or_f32(options->dtype)) && !options->has_master) || options->moment_dtype == DURE_DTYPE_U8;
+}
+
 // ---- recording ---------------------------------------------------------------------------------------------------
 
 // One program on its way.
@@ -105,14 +135,17 @@ typedef struct recorder {
   dure_training_tensors *tensors;
 } recorder;
 
+// NULL when there is no such set.
 static const dure_tensor *declare_set(const recorder *r, dure_training_set set) {
+  dure_parameter_storage storage;
+  if (!dure_training_set_storage(r->options, set, &storage)) return NULL;
   static const dure_lifetime lifetimes[DURE_TRAINING_SET_COUNT] = {
       [DURE_TRAINING_PARAMETERS] = DURE_LIFETIME_PARAMETER,     [DURE_TRAINING_MASTERS] = DURE_LIFETIME_OPTIMIZER,
       [DURE_TRAINING_GRADIENTS] = DURE_LIFETIME_GRADIENT,       [DURE_TRAINING_FIRST_MOMENTS] = DURE_LIFETIME_OPTIMIZER,
-      [DURE_TRAINING_SECOND_MOMENTS] = DURE_LIFETIME_OPTIMIZER,
+      [DURE_TRAINING_SECOND_MOMENTS] = DURE_LIFETIME_OPTIMIZER, [DURE_TRAINING_FIRST_SCALES] = DURE_LIFETIME_OPTIMIZER,
+      [DURE_TRAINING_SECOND_SCALES] = DURE_LIFETIME_OPTIMIZER,
   };
-  dure_parameter_pools_declare(r->program, r->layout, dure_training_set_label(set),
-                               dure_training_set_dtype(r->options, set), lifetimes[set], r->tensors->sets[set]);
+  dure_parameter_pools_declare(r->program, r->layout, &storage, lifetimes[set], r->tensors->sets[set]);
   return r->tensors->sets[set];
 }
 
@@ -126,10 +159,12 @@ static dure_tensor declare_value(const recorder *r, dure_training_value value) {
       [DURE_TRAINING_STATE] = {"optimizer state", DURE_LIFETIME_OPTIMIZER},
       [DURE_TRAINING_SQUARE_SUM] = {"gradient square sum", DURE_LIFETIME_OUTPUT},
       [DURE_TRAINING_LOSS_SUM] = {"loss sum", DURE_LIFETIME_OUTPUT},
+      [DURE_TRAINING_RANDOM] = {"random", DURE_LIFETIME_INPUT},
   };
+  const dure_dtype dtype = value == DURE_TRAINING_RANDOM ? DURE_DTYPE_U32 : DURE_DTYPE_F32;
   const uint64_t count = dure_training_value_count(value);
   r->tensors->values[value] =
-      dure_tensor_external(r->program, rows[value].label, DURE_DTYPE_F32, 1, &count, rows[value].lifetime);
+      dure_tensor_external(r->program, rows[value].label, dtype, 1, &count, rows[value].lifetime);
   return r->tensors->values[value];
 }
 
@@ -156,6 +191,17 @@ static dure_status record_backward(const recorder *r, dure_tensor loss, dure_ten
   return status;
 }
 
+// The loss's gradient times the loss scale, which stays on the device: no step waits for the host.
+static dure_tensor scale_seed(const recorder *r, dure_tensor seed) {
+  const uint64_t one[2] = {1, 1}, stride[2] = {1, 1}, count = 1;
+  dure_tensor state = declare_value(r, DURE_TRAINING_STATE);
+  dure_tensor scale = dure_tensor_view(r->program, state, 2, one, stride, DURE_STATE_LOSS_SCALE);
+  dure_program_scope(r->program, "loss scale");
+  dure_tensor product =
+      dure_matmul(r->program, dure_tensor_reshape(r->program, seed, 2, one), scale, DURE_ABSENT, false, false);
+  return dure_tensor_reshape(r->program, product, 1, &count);
+}
+
 static dure_status record_micro_step(const recorder *r) {
   dure_program *p = r->program;
   dure_training_tensors *t = r->tensors;
@@ -175,20 +221,27 @@ static dure_status record_micro_step(const recorder *r) {
   dure_tensor loss = dure_decoder_loss(&decoder, t->tokens, t->positions, t->labels);  // [B T]
   dure_decoder_clear(&decoder);
   dure_sum(p, loss, loss_sum, accumulates);
+  if (dure_training_scales_loss(r->options)) seed = scale_seed(r, seed);
   return record_backward(r, loss, seed, accumulates);
 }
 
 static void record_update(const recorder *r) {
-  const dure_optimizer_tensors tensors = {
-      .parameters = declare_set(r, DURE_TRAINING_PARAMETERS),
+  dure_optimizer_tensors tensors = {
       .gradients = declare_set(r, DURE_TRAINING_GRADIENTS),
-      .first_moments = declare_set(r, DURE_TRAINING_FIRST_MOMENTS),
-      .second_moments = declare_set(r, DURE_TRAINING_SECOND_MOMENTS),
       .step = declare_value(r, DURE_TRAINING_STEP),
       .state = declare_value(r, DURE_TRAINING_STATE),
       .square_sum = declare_value(r, DURE_TRAINING_SQUARE_SUM),
   };
-  dure_optimizer_record(r->program, r->layout, &tensors, &r->options->adamw);
+  dure_optimizer_record_clip(r->program, r->layout, &tensors, dure_training_scales_loss(r->options));
+  if (r->options->offloads_optimizer) return;
+  tensors.parameters = declare_set(r, DURE_TRAINING_PARAMETERS);
+  tensors.masters = declare_set(r, DURE_TRAINING_MASTERS);
+  tensors.first_moments = declare_set(r, DURE_TRAINING_FIRST_MOMENTS);
+  tensors.second_moments = declare_set(r, DURE_TRAINING_SECOND_MOMENTS);
+  tensors.first_scales = declare_set(r, DURE_TRAINING_FIRST_SCALES);
+  tensors.second_scales = declare_set(r, DURE_TRAINING_SECOND_SCALES);
+  if (dure_training_needs_random(r->options)) tensors.random = declare_value(r, DURE_TRAINING_RANDOM);
+  dure_optimizer_record_update(r->program, r->layout, &tensors, &r->options->adamw);
 }
 
 const char *dure_training_program_label(dure_training_program which) {

@@ -25,6 +25,7 @@ typedef struct dure_training_options {
   uint32_t recompute_blocks;  // so many layers, from the first on
   bool fuses_loss;            // logits are made in chunks and never stored whole (linear_cross_entropy)
   bool offloads_optimizer;    // masters and moments lie in host memory, where AdamW runs on the host's cores
+  uint64_t seed;              // of the stochastic rounding of 16-bit parameters without masters
 } dure_training_options;
 
 // ---- what lasts --------------------------------------------------------------------------------------------------
@@ -35,12 +36,17 @@ typedef enum dure_training_set {
   DURE_TRAINING_GRADIENTS,
   DURE_TRAINING_FIRST_MOMENTS,
   DURE_TRAINING_SECOND_MOMENTS,
+  DURE_TRAINING_FIRST_SCALES,  // of the blocks of 8-bit moments
+  DURE_TRAINING_SECOND_SCALES,
   DURE_TRAINING_SET_COUNT,
 } dure_training_set;
 
 const char *dure_training_set_label(dure_training_set set);  // "first moments"
 // The type of a set's elements; DURE_DTYPE_NONE when a run with these options has no such set.
 dure_dtype dure_training_set_dtype(const dure_training_options *options, dure_training_set set);
+// How it is kept; false when there is no such set.
+bool dure_training_set_storage(const dure_training_options *options, dure_training_set set,
+                               dure_parameter_storage *out_storage);
 // Whether the set lies on the device; else in host memory.
 bool dure_training_set_is_on_device(const dure_training_options *options, dure_training_set set);
 // Bytes of one pool of a set, and of the whole set; 0 when there is none.
@@ -49,16 +55,18 @@ uint64_t dure_training_pool_bytes(const dure_training_options *options, const du
 uint64_t dure_training_set_bytes(const dure_training_options *options, const dure_parameter_layout *layout,
                                  dure_training_set set);
 
-// Small values in f32. They share one buffer on the device, each at a multiple of the largest alignment that a device
-// asks for.
+// Small values of 4 bytes. They share one buffer on the device, each at a multiple of the largest alignment that a
+// device asks for.
 typedef enum dure_training_value {
   DURE_TRAINING_SEED,        // [1] gradient of every label's loss
   DURE_TRAINING_STEP,        // [DURE_STEP_COUNT] what changes with every step
   DURE_TRAINING_STATE,       // [DURE_STATE_COUNT] of the optimizer
   DURE_TRAINING_SQUARE_SUM,  // [1] of all gradients
   DURE_TRAINING_LOSS_SUM,    // [1] over the labels of a step
+  DURE_TRAINING_RANDOM,      // u32 [4]: seed low, seed high, step, stream
   DURE_TRAINING_VALUE_COUNT,
 } dure_training_value;
+enum { DURE_TRAINING_RANDOM_STREAM = 2 };                        // beside those of initial weights and of sampling
 uint64_t dure_training_value_count(dure_training_value value);   // elements
 uint64_t dure_training_value_offset(dure_training_value value);  // bytes from the buffer's start
 uint64_t dure_training_values_bytes(void);                       // of the buffer
@@ -73,6 +81,10 @@ typedef enum dure_training_program {
 } dure_training_program;
 
 const char *dure_training_program_label(dure_training_program which);  // as in traces and messages: "train"
+// f16: losses are scaled, by a factor that the device adapts.
+bool dure_training_scales_loss(const dure_training_options *options);
+// 16-bit parameters without masters, and 8-bit moments, are rounded stochastically.
+bool dure_training_needs_random(const dure_training_options *options);
 bool dure_training_program_is_needed(const dure_training_options *options, dure_training_program which);
 
 // The external tensors of a recorded program: handles are absent where it has no such tensor.

@@ -230,7 +230,7 @@ START_TEST(every_gradient_is_that_of_pytorch) {
   require(dure_training_gradients(training, tokens, labels, &loss));
   ck_assert_double_eq_tol(loss, 5.91578483581543, 1e-4);
   double worst =
-      compare_buffers(model, dure_training_gradient_buffers(training), "train/gradients-step-0.safetensors", false);
+      compare_buffers(model, dure_training_buffers(training, DURE_TRAINING_GRADIENTS), "train/gradients-step-0.safetensors", false);
   printf("gradients, accumulate %u: largest difference %.1e of each tensor's largest (limit 2e-4)\n",
          options.accumulate, worst);
   dure_training_destroy(training);
