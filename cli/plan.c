@@ -98,13 +98,16 @@ static void print_speed(const planned *p, const dure_training_footprint *f) {
       "attention %.3g s, the rest %.3g s",
       f->seconds, tokens / f->seconds, seconds[DURE_TIME_MATMUL], seconds[DURE_TIME_ATTENTION],
       seconds[DURE_TIME_OTHER]);
+  printf(")\n");
   if (o->offloads_optimizer) {
-    printf(
-        "; gradients to the host and parameters back %.3g s at %.3g GB/s, "
-        "AdamW there %.3g s at an assumed %.3g GB/s",
-        f->transfer_seconds, p->request.rates.transfer / 1e9, f->host_seconds, p->request.host_bandwidth / 1e9);
+    printf("of which AdamW on the host %.3g s, at an assumed %.3g GB/s of its memory", f->host_seconds,
+           p->request.host_bandwidth / 1e9);
+    if (f->transfer_seconds > 0)
+      printf("; meanwhile gradients go there and parameters come back in %.3g s at %.3g GB/s", f->transfer_seconds,
+             p->request.rates.transfer / 1e9);
+    printf("\n");
   }
-  printf(")\nrates: %s\n", p->request.rates.source);
+  printf("rates: %s\n", p->request.rates.source);
 }
 
 static void print_verdict(const planned *p) {
@@ -174,6 +177,7 @@ static dure_status print_json(const planned *p) {
 
 static dure_status use_rates_of(const char *name, dure_plan_request *request) {
   DURE_TRY(dure_device_rates_find(name, &request->rates));
+  request->shares_host_memory = false;
   snprintf(request->rates.source, sizeof(request->rates.source), "%.40s, predicted from published figures", name);
   return NULL;
 }
@@ -191,6 +195,7 @@ static dure_status prepare(const arguments *a, planned *p) {
   DURE_TRY(dure_model_config_read(a->options.model, &p->config));
   DURE_TRY(dure_parameter_layout_create(&p->config, &p->layout));
   DURE_TRY(dure_device_open(a->options.device, &p->device));
+  dure_device_restrict(p->device, NULL, a->options.device_memory);
   DURE_TRY(dure_plan_request_fill(&a->options, &p->config, &p->layout, p->device, &p->request));
   if (a->rates != NULL) DURE_TRY(use_rates_of(a->rates, &p->request));
   DURE_TRY(choose_budget(a, p));

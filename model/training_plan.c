@@ -1,12 +1,11 @@
 #include "model/training_plan.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/inference.h"
-
-enum { staging_bytes = 16 << 20 };  // of a stream, in host memory (runtime/vulkan/stream.c)
 
 const char *dure_plan_class_name(dure_plan_class kind) {
   static const char *const names[DURE_PLAN_CLASS_COUNT] = {
@@ -46,8 +45,7 @@ static void add_sets(const dure_plan_request *request, dure_training_footprint *
   }
   footprint->device_bytes[DURE_PLAN_FIXED] += dure_training_values_bytes();
   footprint->device_bytes[DURE_PLAN_FIXED] += 3 * aligned(batch_bytes(options), request->device);
-  if (strcmp(dure_device_get_info(request->device)->backend, "reference") != 0)
-    footprint->host_bytes[DURE_PLAN_FIXED] += staging_bytes;
+  footprint->device_bytes[DURE_PLAN_FIXED] += dure_device_memory_overhead(request->device);
 }
 
 // ---- programs -----------------------------------------------------------------------------------------------------
@@ -96,8 +94,8 @@ static double set_bytes(const dure_plan_request *request, const dure_training_op
   return (double)dure_training_set_bytes(options, request->layout, set);
 }
 
-// With the optimizer on the host gradients go there and parameters come back,
-// and what lies there is read and written at the speed of its memory.
+// With the optimizer on the host gradients go there and parameters come back, in chunks, while what lies there is read
+// and written at the speed of its memory.
 static void add_host_time(const dure_plan_request *request, dure_training_footprint *footprint) {
   const dure_training_options *options = &footprint->options;
   if (options->offloads_optimizer) {
@@ -105,11 +103,11 @@ static void add_host_time(const dure_plan_request *request, dure_training_footpr
         set_bytes(request, options, DURE_TRAINING_GRADIENTS) + set_bytes(request, options, DURE_TRAINING_PARAMETERS);
     double kept = 0;
     for (int i = DURE_PLAN_MASTERS; i <= DURE_PLAN_OPTIMIZER; i++) kept += (double)footprint->host_bytes[i];
-    footprint->transfer_seconds = moved / request->rates.transfer;
+    footprint->transfer_seconds = request->shares_host_memory ? 0 : moved / request->rates.transfer;
     footprint->host_seconds = (moved + 2 * kept) / request->host_bandwidth;
   }
   footprint->seconds =
-      dure_estimate_seconds(&footprint->device_time) + footprint->transfer_seconds + footprint->host_seconds;
+      dure_estimate_seconds(&footprint->device_time) + fmax(footprint->transfer_seconds, footprint->host_seconds);
 }
 
 dure_status dure_training_footprint_measure(const dure_plan_request *request, const dure_training_options *options,
@@ -184,12 +182,14 @@ static dure_status read_dtype(dure_training_options *options, const char *dtype)
 dure_status dure_plan_request_fill(const dure_train_options *options, const dure_model_config *config,
                                    const dure_parameter_layout *layout, dure_device *device,
                                    dure_plan_request *out_request) {
+  const dure_device_kind kind = dure_device_get_info(device)->kind;
   *out_request = (dure_plan_request){
       .config = config,
       .layout = layout,
       .device = device,
       .rates = dure_device_get_rates(device),
       .host_bandwidth = DURE_PLAN_HOST_BANDWIDTH,
+      .shares_host_memory = kind == DURE_DEVICE_CPU || kind == DURE_DEVICE_REFERENCE,
       .evaluates = options->eval_every > 0,
       .budget = options->device_memory,
       .options = {.batch_size = (uint32_t)options->batch_size,

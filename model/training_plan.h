@@ -45,7 +45,7 @@ typedef struct dure_training_footprint {
   uint64_t device_bytes[DURE_PLAN_CLASS_COUNT], host_bytes[DURE_PLAN_CLASS_COUNT];
   uint64_t device_total, host_total;
   dure_estimate device_time;  // of one step's programs
-  double transfer_seconds;    // between host and device
+  double transfer_seconds;    // between host and device, at the same time as
   double host_seconds;        // AdamW on the host's cores
   double seconds;             // of a step
 } dure_training_footprint;
@@ -57,6 +57,7 @@ typedef struct dure_plan_request {
   dure_device *device;            // whose limits and kernels count; nothing is allocated on it
   dure_device_rates rates;        // of the device that is asked about
   double host_bandwidth;          // bytes/s that AdamW on the host moves
+  bool shares_host_memory;        // the device that is asked about is made of the host's cores: nothing is transferred
   dure_training_options options;  // what is asked for; the rest may be changed:
   bool may_recompute;
   bool may_fuse_loss;

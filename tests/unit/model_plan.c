@@ -182,7 +182,7 @@ START_TEST(the_classes_add_up) {
   ck_assert_uint_eq(chosen(&p)->device_bytes[DURE_PLAN_PARAMETERS], 2 * padded);
   ck_assert_uint_eq(chosen(&p)->host_bytes[DURE_PLAN_MASTERS], 4 * padded);
   ck_assert_uint_eq(chosen(&p)->host_bytes[DURE_PLAN_OPTIMIZER], 8 * padded);
-  ck_assert(chosen(&p)->transfer_seconds > 0 && chosen(&p)->host_seconds > 0);
+  ck_assert(chosen(&p)->host_seconds > 0);
   dure_training_plan_clear(&p);
 }
 END_TEST
