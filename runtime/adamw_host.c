@@ -47,7 +47,7 @@ static void update(const dure_adamw_host_step *s, block *b) {
     const float g = b->g[i] * scale;
     const float m = flush(beta1 * b->m[i] + other1 * g);
     const float v = flush(beta2 * b->v[i] + other2 * (g * g));
-    const float direction = (m * correction1) / (sqrtf(v * correction2) + epsilon);
+    const float direction = (m * correction1) * (1.0f / (sqrtf(v * correction2) + epsilon));
     b->m[i] = m;
     b->v[i] = v;
     b->p[i] = b->p[i] - rate * (direction + decay * b->p[i]);

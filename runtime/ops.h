@@ -177,7 +177,7 @@ typedef struct dure_gradient_clip_attributes {
 //   g = gradient * scale
 //   m = flush(beta1 * m + (1 - beta1) * g)                  flush(x) = 0 where |x| < 2^-100, else x: so that drivers
 //   v = flush(beta2 * v + (1 - beta2) * (g * g))            which flush subnormal numbers make no difference
-//   p = p - learning_rate * ((m * correction1) / (sqrt(v * correction2) + epsilon) + weight_decay * p)
+//   p = p - learning_rate * ((m * correction1) * (1 / (sqrt(v * correction2) + epsilon)) + weight_decay * p)
 // so that devices whose division and square root are correctly rounded leave the same bits as the host's version does
 // (runtime/adamw_host.h); the reference device computes in double and rounds once.
 // gradient, parameter, first_moment, second_moment: any equal shape, each of any float type.

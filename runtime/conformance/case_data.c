@@ -95,6 +95,15 @@ static void generate_permuted(const dure_case_operand *operand, uint64_t seed, u
   }
 }
 
+// Any bytes: codes of 8-bit moments.
+static void generate_bytes(const dure_case_operand *operand, uint64_t seed, uint32_t stream, uint32_t *base) {
+  uint8_t *bytes = (uint8_t *)base;
+  for (uint64_t i = 0; i < operand->base_count; i++) {
+    bytes[i] =
+        operand->generator == DURE_GENERATE_CONSTANT ? (uint8_t)operand->shift : (uint8_t)random_word(seed, stream, i);
+  }
+}
+
 static void generate_base(const dure_case_operand *operand, bool is_float, uint64_t seed, uint32_t stream,
                           uint32_t *base) {
   if (operand->generator == DURE_GENERATE_UNIFORM) return generate_uniform(operand, seed, stream, base);
@@ -195,6 +204,10 @@ dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case
     const dure_case_operand *operand = &c->operands[i];
     if (!owns_base(c, i)) continue;
     bool is_float = row->operands[i].dtype != DURE_DTYPE_U32;
+    if (dure_case_dtype(c, i) == DURE_DTYPE_U8) {
+      generate_bytes(operand, seed, STREAM_VALUES + i, out_data->bases[i]);
+      continue;
+    }
     generate_base(operand, is_float, seed, STREAM_VALUES + i, out_data->bases[i]);
     if (operand->sprinkled > 0) sprinkle(operand, is_float, seed, STREAM_PLACES + i, out_data->bases[i]);
   }
@@ -216,13 +229,14 @@ dure_op_call dure_case_call(const dure_case *c, const dure_case_data *data, dure
     if (!source->present) continue;
     dure_operand *operand = &call.operands[i];
     operand->dtype = row->operands[i].dtype == DURE_DTYPE_NONE ? DURE_DTYPE_F32 : row->operands[i].dtype;
+    if (dure_case_dtype(c, i) == DURE_DTYPE_U8) operand->dtype = DURE_DTYPE_U8;
     operand->rank = source->rank;
     memcpy(operand->shape, source->shape, sizeof(operand->shape));
     memcpy(operand->stride, source->stride, sizeof(operand->stride));
     buffers[i].mapped = data->bases[source->base];
-    buffers[i].size = c->operands[source->base].base_count * sizeof(uint32_t);
+    buffers[i].size = c->operands[source->base].base_count * dure_dtype_size(operand->dtype);
     operand->buffer = &buffers[i];
-    operand->offset = source->offset * sizeof(uint32_t);
+    operand->offset = source->offset * dure_dtype_size(operand->dtype);
   }
   return call;
 }

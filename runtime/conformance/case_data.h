@@ -4,7 +4,8 @@
 
 #include "runtime/conformance/cases.h"
 
-// One array of 32-bit elements (f32 or u32) for each operand that owns a base; NULL for the others.
+// One array of 32-bit elements (f32 or u32; of u8 operands bytes) for each operand that owns a base; NULL for the
+// others.
 typedef struct dure_case_data {
   uint32_t *bases[DURE_MAX_OPERANDS];
 } dure_case_data;

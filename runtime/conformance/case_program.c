@@ -99,7 +99,7 @@ dure_status dure_case_write(const dure_case *c, const dure_case_program *program
       DURE_TRY(write_narrow(c, program, stream, i, data->bases[i]));
       continue;
     }
-    uint64_t size = c->operands[i].base_count * sizeof(uint32_t);
+    uint64_t size = c->operands[i].base_count * dure_dtype_size(dure_case_dtype(c, i));
     DURE_TRY(dure_executable_write(program->executable, stream, program->bases[i], data->bases[i], size));
   }
   return NULL;
@@ -113,7 +113,7 @@ dure_status dure_case_read(const dure_case *c, const dure_case_program *program,
       DURE_TRY(read_narrow(c, program, stream, i, data->bases[i]));
       continue;
     }
-    uint64_t size = c->operands[i].base_count * sizeof(uint32_t);
+    uint64_t size = c->operands[i].base_count * dure_dtype_size(dure_case_dtype(c, i));
     DURE_TRY(dure_executable_read(program->executable, stream, program->bases[i], data->bases[i], size));
   }
   return NULL;

@@ -140,6 +140,7 @@ void dure_case_restricted(dure_case_list *list, const dure_case *original) {
 
 dure_dtype dure_case_dtype(const dure_case *c, uint32_t operand) {
   const dure_operand_rule *rule = &dure_op_get(c->op)->operands[operand];
+  if (c->operands[operand].dtype != DURE_DTYPE_NONE) return c->operands[operand].dtype;
   if (rule->dtype != DURE_DTYPE_NONE) return rule->dtype;
   if (rule->is_statistic) return DURE_DTYPE_F32;
   if (rule->is_any_float && c->others != DURE_DTYPE_NONE) return c->others;
@@ -180,6 +181,14 @@ static bool has_storage(const dure_op_row *row, bool *out_has_others) {
   return found;
 }
 
+// Whether the case itself says types.
+static bool has_types(const dure_case *c) {
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    if (c->operands[i].present && c->operands[i].dtype != DURE_DTYPE_NONE) return true;
+  }
+  return false;
+}
+
 // Copies of the cases from `first` on: bf16 and f16 in turn, with outputs of a type of their own now f32, now not.
 static void add_16_bit(dure_case_list *list, size_t first) {
   const size_t end = list->count, every = list->full ? 1 : 3;
@@ -187,7 +196,7 @@ static void add_16_bit(dure_case_list *list, size_t first) {
   for (size_t i = first; i < end; i += every) {
     dure_case original = list->cases[i];
     bool has_others = false;
-    if (original.storage != DURE_DTYPE_NONE || original.others != DURE_DTYPE_NONE ||
+    if (has_types(&original) || original.storage != DURE_DTYPE_NONE || original.others != DURE_DTYPE_NONE ||
         !has_storage(dure_op_get(original.op), &has_others))
       continue;
     original.storage = added % 2 == 0 || !fits_f16(&original) ? DURE_DTYPE_BF16 : DURE_DTYPE_F16;

@@ -20,6 +20,7 @@ enum { DURE_CASE_VALUES = 16 };
 // (views into a fused tensor, in-place operation).
 typedef struct dure_case_operand {
   bool present;
+  dure_dtype dtype;  // NONE: by the op's row and the case's storage
   uint32_t rank;
   uint64_t shape[DURE_MAX_RANK], stride[DURE_MAX_RANK];
   uint64_t offset;      // elements from the base's start
@@ -55,6 +56,7 @@ typedef struct dure_case {
   dure_dtype others;         // of operands with a float type of their own; NONE: the storage type
   double storage_roundings;  // of values on the way to 16-bit storage, in units of magnitude
   bool sums_over_chunks;     // an output with a type of its own is added to more than once: f32 in 16-bit copies
+  bool is_stochastic;        // 16-bit outputs are rounded to either neighbour
   bool any_not_finite;  // NaN and infinities count as the same: which one appears depends on the order of operations
   dure_case_profile profile;
 } dure_case;

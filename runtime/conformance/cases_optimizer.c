@@ -85,6 +85,74 @@ static dure_case *add_adamw(dure_case_list *list, uint64_t count, moment at) {
   return c;
 }
 
+typedef struct precision {
+  dure_dtype gradient, parameter, moments;
+  bool has_master, has_random;
+} precision;
+
+// The precisions of training: 16-bit parameters with a master copy or stochastic rounding, 8-bit moments.
+static dure_case *add_precision(dure_case_list *list, uint64_t count, precision of) {
+  dure_case *c = add_adamw(list, count, (moment){7, 1, 0.5, 0.1});
+  dure_case_rename(c, "%s,%s,%s%s%s", dure_dtype_name(of.gradient), dure_dtype_name(of.parameter),
+                   dure_dtype_name(of.moments), of.has_master ? ",master" : "", of.has_random ? ",random" : "");
+  if (of.has_master) dure_case_generate(dure_case_tensor(c, MASTER, 1, &count), DURE_GENERATE_NORMAL, 0.02, 0);
+  if (of.has_random) dure_case_tensor(c, RANDOM, 1, DURE_SHAPE(4))->generator = DURE_GENERATE_WORDS;
+  c->attributes.adamw.first_element = 0x3ffffff00u;  // groups of four carry into the high word
+  c->is_stochastic = of.has_random;
+  const uint64_t blocks = (count + DURE_MOMENT_BLOCK - 1) / DURE_MOMENT_BLOCK;
+  for (uint32_t i = FIRST_SCALES; i <= SECOND_SCALES && of.moments == DURE_DTYPE_U8; i++) {
+    dure_case_generate(dure_case_tensor(c, i, 1, &blocks), DURE_GENERATE_UNIFORM, i == FIRST_SCALES ? 0.03 : 1e-4,
+                       1e-6);
+  }
+  c->operands[GRADIENT].dtype = of.gradient;
+  c->operands[PARAMETER].dtype = of.parameter;
+  c->operands[FIRST_MOMENT].dtype = c->operands[SECOND_MOMENT].dtype = of.moments;
+  return c;
+}
+
+static void add_precisions(dure_case_list *list) {
+  static const precision all[] = {
+      {DURE_DTYPE_BF16, DURE_DTYPE_BF16, DURE_DTYPE_F32, true, false},
+      {DURE_DTYPE_F16, DURE_DTYPE_F16, DURE_DTYPE_F32, true, false},
+      {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_BF16, true, true},
+      {DURE_DTYPE_BF16, DURE_DTYPE_BF16, DURE_DTYPE_F32, false, true},
+      {DURE_DTYPE_F16, DURE_DTYPE_F16, DURE_DTYPE_F32, false, true},
+      {DURE_DTYPE_BF16, DURE_DTYPE_BF16, DURE_DTYPE_BF16, false, true},
+      {DURE_DTYPE_F32, DURE_DTYPE_F32, DURE_DTYPE_U8, false, false},
+      {DURE_DTYPE_F32, DURE_DTYPE_F32, DURE_DTYPE_U8, false, true},
+      {DURE_DTYPE_BF16, DURE_DTYPE_BF16, DURE_DTYPE_U8, true, true},
+      {DURE_DTYPE_BF16, DURE_DTYPE_BF16, DURE_DTYPE_U8, false, true},
+      {DURE_DTYPE_F16, DURE_DTYPE_F16, DURE_DTYPE_U8, false, true},
+  };
+  static const uint64_t counts[] = {7, 256, 1025, 4099};
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+    for (size_t j = 0; j < sizeof(counts) / sizeof(counts[0]); j++) {
+      dure_case *c = add_precision(list, counts[j], all[i]);
+      if ((i + j) % 4 != 3) continue;
+      dure_case_rename(c, "shifted");
+      for (uint32_t k = GRADIENT; k <= SECOND_SCALES; k++) {
+        if (!c->operands[k].present) continue;
+        dure_case_shift(&c->operands[k], c->operands[k].dtype == DURE_DTYPE_U8 ? 4 : (i + k) % 3 + 1);
+      }
+    }
+    dure_case_restricted(list, add_precision(list, 20001, all[i]));
+  }
+  dure_case *c = add_precision(list, 1000, all[6]);
+  dure_case_rename(c, "first_step");
+  for (uint32_t i = FIRST_MOMENT; i <= SECOND_SCALES; i++)
+    dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
+  c = add_precision(list, 1000, all[9]);
+  dure_case_rename(c, "zero_gradient");
+  dure_case_generate(&c->operands[GRADIENT], DURE_GENERATE_CONSTANT, 0, 0);
+  for (uint32_t i = FIRST_MOMENT; i <= SECOND_SCALES; i++)
+    dure_case_generate(&c->operands[i], DURE_GENERATE_CONSTANT, 0, 0);
+  c = add_precision(list, 1000, all[9]);
+  dure_case_rename(c, "not_finite");  // nothing may change
+  c->operands[STATE].values[DURE_STATE_FINITE] = 0;
+  c->roundings = 0;
+  c->is_stochastic = false;
+}
+
 void dure_cases_adamw(dure_case_list *list) {
   static const uint64_t counts[] = {1, 2, 3, 7, 8, 9, 15, 17, 31, 33, 63, 65, 127, 129, 255, 257, 1025, 4099, 65537};
   for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
@@ -115,6 +183,7 @@ void dure_cases_adamw(dure_case_list *list) {
   dure_case_rename(c, "large");
   dure_case_generate(&c->operands[0], DURE_GENERATE_NORMAL, 1e12, 0);
   dure_case_restricted(list, add_adamw(list, 20001, (moment){5, 1, 0.5, 0.1}));
+  add_precisions(list);
   if (!list->full) return;
   c = add_adamw(list, 34000001, (moment){5, 1, 0.5, 0.1});
   dure_case_generate(&c->operands[0], DURE_GENERATE_UNIFORM, 0.02, -0.01);

@@ -84,7 +84,8 @@ static element_error compare_element(const dure_case *c, dure_dtype dtype, float
                          (isfinite(magnitude) ? magnitude : fabs((double)expected)) +
                      underflow;
   tolerance += storage_unit(c) * c->storage_roundings * (isfinite(magnitude) ? magnitude : fabs((double)expected));
-  tolerance += storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
+  const double storage_error = storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
+  tolerance += c->is_stochastic ? 2 * storage_error : storage_error;
   return (element_error){difference / tolerance, tolerance};
 }
 
@@ -115,10 +116,28 @@ static dure_status compare_floats(const dure_case *c, uint32_t operand, const du
   return NULL;
 }
 
+// Codes that grow with the value they stand for: off by one where the value lies between two of them.
+static void compare_bytes(const dure_case *c, uint32_t operand, const dure_case_data *expected,
+                          const dure_case_data *actual, dure_comparison *comparison) {
+  const dure_case_operand *view = &c->operands[operand];
+  const uint8_t *wanted = (const uint8_t *)expected->bases[view->base];
+  const uint8_t *found = (const uint8_t *)actual->bases[view->base];
+  const double tolerance = c->reduction == 0 && c->roundings == 0 ? 0 : 1;
+  for (uint64_t i = 0; i < dure_case_count(view); i++) {
+    const uint64_t place = dure_case_place(view, i);
+    const double difference = fabs((double)wanted[place] - (double)found[place]);
+    if (difference > comparison->worst) comparison->worst = difference;
+    if (difference <= tolerance) continue;
+    if (comparison->wrong_count++ == 0)
+      report_element(c, operand, i, (float)wanted[place], (float)found[place], tolerance, comparison);
+  }
+}
+
 // Elements of a base that no written operand covers must be as they were: inputs, gaps between rows, what lies around.
 static dure_status compare_untouched(const dure_case *c, uint32_t owner, const dure_case_data *initial,
                                      const dure_case_data *actual, dure_comparison *comparison) {
   uint64_t base_count = c->operands[owner].base_count;
+  const size_t size = dure_case_dtype(c, owner) == DURE_DTYPE_U8 ? 1 : sizeof(uint32_t);
   uint8_t *is_covered = calloc((size_t)base_count, 1);
   if (is_covered == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "the host has no memory to compare this case");
   bool is_input = true;
@@ -129,12 +148,15 @@ static dure_status compare_untouched(const dure_case *c, uint32_t owner, const d
     for (uint64_t j = 0; j < count; j++) is_covered[dure_case_place(&c->operands[i], j)] = 1;
   }
   for (uint64_t i = 0; i < base_count; i++) {
-    if (is_covered[i] != 0 || initial->bases[owner][i] == actual->bases[owner][i]) continue;
+    uint32_t before = 0, after = 0;
+    memcpy(&before, (const uint8_t *)initial->bases[owner] + i * size, size);
+    memcpy(&after, (const uint8_t *)actual->bases[owner] + i * size, size);
+    if (is_covered[i] != 0 || before == after) continue;
     comparison->worst = (double)INFINITY;
     if (comparison->wrong_count++ > 0) continue;
     snprintf(comparison->message, sizeof(comparison->message), "%s '%s' was changed at element %llu: %08x became %08x",
              is_input ? "input" : "memory around", dure_op_get(c->op)->operands[owner].name, (unsigned long long)i,
-             initial->bases[owner][i], actual->bases[owner][i]);
+             before, after);
   }
   free(is_covered);
   return NULL;
@@ -148,6 +170,8 @@ dure_status dure_case_compare(const dure_case *c, const dure_case_data *initial,
     if (dure_case_is_written(c, i) && !dure_op_get(c->op)->operands[i].is_scratch) {
       if (c->op == DURE_OP_sample) {
         DURE_TRY(dure_sample_check(c, initial, actual, out_comparison));
+      } else if (dure_case_dtype(c, i) == DURE_DTYPE_U8) {
+        compare_bytes(c, i, expected, actual, out_comparison);
       } else {
         DURE_TRY(compare_floats(c, i, initial, expected, actual, out_comparison));
       }

@@ -8,6 +8,7 @@
 
 #include "runtime/conformance/attention_magnitudes.h"
 #include "runtime/conformance/case_data.h"
+#include "runtime/moment_code.h"
 #include "runtime/conformance/linear_loss_magnitudes.h"
 #include "runtime/reference/reference.h"
 
@@ -177,21 +178,37 @@ static void gradient_clip_magnitudes(const dure_case *c, const dure_op_call *bef
   magnitudes[DURE_STATE_SCALE] = (clip > 0 && isfinite(clip) ? fmin(1, clip / (norm + 1e-6)) : 1) / loss_scale;
 }
 
+static double moment_before(const dure_op_call *before, uint32_t moment, uint64_t index) {
+  const dure_operand *operand = &before->operands[moment], *scales = &before->operands[moment + 2];
+  if (operand->dtype != DURE_DTYPE_U8) return dure_reference_get(operand, index);
+  const uint8_t code = ((const uint8_t *)operand->buffer->mapped)[operand->offset + index];
+  const float scale = (float)dure_reference_get(scales, index / DURE_MOMENT_BLOCK);
+  return (double)(moment == 6 ? dure_first_moment_decode(code, scale) : dure_second_moment_decode(code, scale));
+}
+
+// The scales of blocks are the largest of their elements.
 static void adamw_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  enum { PARAMETER = 4, MASTER, FIRST_MOMENT, SECOND_MOMENT, FIRST_SCALES, SECOND_SCALES };
   const dure_adamw_attributes *a = &c->attributes.adamw;
   const dure_operand *step = &before->operands[1];
+  const dure_operand *updated = &before->operands[c->operands[MASTER].present ? MASTER : PARAMETER];
   double beta1 = (double)a->beta1, beta2 = (double)a->beta2;
   double scale = dure_reference_get(&before->operands[2], DURE_STATE_SCALE);
   double rate = dure_reference_get(step, DURE_STEP_LEARNING_RATE);
   uint64_t count = dure_operand_count(&before->operands[0]);
   for (uint64_t i = 0; i < count; i++) {
     double g = fabs(dure_reference_get(&before->operands[0], i) * scale);
-    double p = fabs(dure_reference_get(&before->operands[4], i));
-    double m = beta1 * fabs(dure_reference_get(&before->operands[6], i)) + (1 - beta1) * g;
-    double v = beta2 * fabs(dure_reference_get(&before->operands[7], i)) + (1 - beta2) * g * g;
+    double p = fabs(dure_reference_get(updated, i));
+    double m = beta1 * fabs(moment_before(before, FIRST_MOMENT, i)) + (1 - beta1) * g;
+    double v = beta2 * fabs(moment_before(before, SECOND_MOMENT, i)) + (1 - beta2) * g * g;
     double root = sqrt(v * dure_reference_get(step, DURE_STEP_CORRECTION2)) + (double)a->epsilon;
     double update = m * dure_reference_get(step, DURE_STEP_CORRECTION1) / root + (double)a->weight_decay * p;
-    magnitudes[i] = output == 4 ? p + rate * update : output == 6 ? m : v;
+    double *scaled = &magnitudes[i / DURE_MOMENT_BLOCK];
+    if (output == PARAMETER || output == MASTER) magnitudes[i] = p + rate * update;
+    if (output == FIRST_MOMENT) magnitudes[i] = m;
+    if (output == SECOND_MOMENT) magnitudes[i] = v;
+    if (output == FIRST_SCALES) *scaled = fmax(*scaled, m);
+    if (output == SECOND_SCALES) *scaled = fmax(*scaled, v);
   }
 }
 

@@ -1,7 +1,10 @@
 // Global gradient norm, clipping, and AdamW (Loshchilov and Hutter 2019, algorithm 2).
 #include <math.h>
 
+#include "runtime/moment_code.h"
+#include "runtime/random.h"
 #include "runtime/reference/reference.h"
+#include "runtime/stochastic.h"
 
 enum { CHUNK = DURE_REFERENCE_CHUNK };
 
@@ -69,6 +72,81 @@ static adamw_step adamw_step_of(const dure_op_call *call) {
 
 static double flush(double x) { return fabs(x) < 0x1p-100 ? 0 : x; }
 
+// The random word of element `index` of a call; stream 0 for the parameter, 2^31 for the moments.
+static uint32_t random_word(const dure_op_call *call, uint64_t index, uint32_t stream) {
+  const dure_operand *random = &call->operands[RANDOM];
+  const uint64_t seed = dure_reference_get_u32(random, 0) | (uint64_t)dure_reference_get_u32(random, 1) << 32;
+  const uint64_t element = call->attributes.adamw.first_element + index;
+  uint32_t words[4];
+  dure_random_words(seed, dure_reference_get_u32(random, 2), dure_reference_get_u32(random, 3) ^ stream, element / 4,
+                    words);
+  return words[element % 4];
+}
+
+static void *data_of(const dure_operand *operand) { return (uint8_t *)operand->buffer->mapped + operand->offset; }
+
+static void store_parameter(const dure_op_call *call, uint64_t first, uint64_t count, const double *p) {
+  const dure_operand *parameter = &call->operands[PARAMETER];
+  const bool is_drawn = dure_dtype_size(parameter->dtype) == 2 && dure_operand_is_present(&call->operands[RANDOM]) &&
+                        !dure_operand_is_present(&call->operands[MASTER]);
+  if (!is_drawn) {
+    dure_reference_store(parameter, first, count, p, false);
+    return;
+  }
+  uint16_t *bits = (uint16_t *)data_of(parameter) + first;
+  for (uint64_t i = 0; i < count; i++) {
+    const uint32_t word = random_word(call, first + i, 0);
+    bits[i] = parameter->dtype == DURE_DTYPE_BF16 ? dure_bf16_round_stochastically((float)p[i], word)
+                                                  : dure_f16_round_stochastically((float)p[i], word);
+  }
+}
+
+// ---- moments; first is a multiple of DURE_MOMENT_BLOCK ----
+
+static void load_moment(const dure_op_call *call, uint32_t moment, uint64_t first, uint64_t count, double *out_values) {
+  const dure_operand *operand = &call->operands[moment];
+  if (operand->dtype != DURE_DTYPE_U8) {
+    dure_reference_load(operand, first, count, out_values);
+    return;
+  }
+  const dure_operand *scales = &call->operands[moment == FIRST_MOMENT ? FIRST_SCALES : SECOND_SCALES];
+  const uint8_t *codes = (const uint8_t *)data_of(operand) + first;
+  for (uint64_t i = 0; i < count; i++) {
+    const float scale = (float)dure_reference_get(scales, (first + i) / DURE_MOMENT_BLOCK);
+    out_values[i] = (double)(moment == FIRST_MOMENT ? dure_first_moment_decode(codes[i], scale)
+                                                    : dure_second_moment_decode(codes[i], scale));
+  }
+}
+
+static void store_block(const dure_op_call *call, uint32_t moment, uint64_t first, uint64_t count,
+                        const double *values) {
+  const dure_operand *scales = &call->operands[moment == FIRST_MOMENT ? FIRST_SCALES : SECOND_SCALES];
+  uint8_t *codes = (uint8_t *)data_of(&call->operands[moment]) + first;
+  double scale = 0;
+  for (uint64_t i = 0; i < count; i++) scale = fmax(scale, fabs(values[i]));
+  dure_reference_put(scales, first / DURE_MOMENT_BLOCK, scale, false);
+  for (uint64_t i = 0; i < count; i++) {
+    uint32_t noise = DURE_MOMENT_NEAREST;
+    if (dure_operand_is_present(&call->operands[RANDOM])) {
+      const uint32_t word = random_word(call, first + i, 1u << 31);
+      noise = moment == FIRST_MOMENT ? word & 0xffffu : word >> 16;
+    }
+    const float ratio = scale > 0 ? (float)(values[i] / scale) : 0;
+    codes[i] =
+        moment == FIRST_MOMENT ? dure_first_moment_encode(ratio, noise) : dure_second_moment_encode(ratio, noise);
+  }
+}
+
+static void store_moment(const dure_op_call *call, uint32_t moment, uint64_t first, uint64_t count,
+                         const double *values) {
+  if (call->operands[moment].dtype != DURE_DTYPE_U8) {
+    dure_reference_store(&call->operands[moment], first, count, values, false);
+    return;
+  }
+  for (uint64_t i = 0; i < count; i += DURE_MOMENT_BLOCK)
+    store_block(call, moment, first + i, count - i < DURE_MOMENT_BLOCK ? count - i : DURE_MOMENT_BLOCK, values + i);
+}
+
 dure_status dure_reference_adamw(const dure_op_call *call) {
   const dure_operand *operands = call->operands;
   if (dure_reference_get(&operands[STATE], DURE_STATE_FINITE) == 0) return NULL;
@@ -81,8 +159,8 @@ dure_status dure_reference_adamw(const dure_op_call *call) {
     double g[CHUNK], p[CHUNK], m[CHUNK], v[CHUNK];
     dure_reference_load(&operands[GRADIENT], first, count, g);
     dure_reference_load(updated, first, count, p);
-    dure_reference_load(&operands[FIRST_MOMENT], first, count, m);
-    dure_reference_load(&operands[SECOND_MOMENT], first, count, v);
+    load_moment(call, FIRST_MOMENT, first, count, m);
+    load_moment(call, SECOND_MOMENT, first, count, v);
     for (uint64_t i = 0; i < count; i++) {
       g[i] *= s.scale;
       m[i] = flush(s.beta1 * m[i] + (1 - s.beta1) * g[i]);
@@ -91,9 +169,9 @@ dure_status dure_reference_adamw(const dure_op_call *call) {
           s.learning_rate * (m[i] * s.correction1 / (sqrt(v[i] * s.correction2) + s.epsilon) + s.weight_decay * p[i]);
     }
     if (has_master) dure_reference_store(&operands[MASTER], first, count, p, false);
-    dure_reference_store(&operands[PARAMETER], first, count, p, false);
-    dure_reference_store(&operands[FIRST_MOMENT], first, count, m, false);
-    dure_reference_store(&operands[SECOND_MOMENT], first, count, v, false);
+    store_parameter(call, first, count, p);
+    store_moment(call, FIRST_MOMENT, first, count, m);
+    store_moment(call, SECOND_MOMENT, first, count, v);
   }
   return NULL;
 }
