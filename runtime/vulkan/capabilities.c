@@ -201,6 +201,15 @@ static dure_status read_queues(const vulkan_api *api, VkPhysicalDevice physical,
     c->timestamp_bits = families[i].timestampValidBits;
     if (only_compute) break;
   }
+  for (uint32_t i = 0; i < count; i++) {
+    const VkQueueFlags kinds = VK_QUEUE_GRAPHICS_BIT | VK_QUEUE_COMPUTE_BIT | VK_QUEUE_TRANSFER_BIT;
+    if ((families[i].queueFlags & kinds) != VK_QUEUE_TRANSFER_BIT || families[i].queueCount == 0) continue;
+    // Families for video have the bit as well, and are no faster than the compute queue.
+    if ((families[i].queueFlags & ~(kinds | VK_QUEUE_SPARSE_BINDING_BIT | VK_QUEUE_PROTECTED_BIT)) != 0) continue;
+    c->transfer_family = i;
+    c->available |= bit(DURE_VULKAN_TRANSFER_QUEUE);
+    break;
+  }
   free(families);
   if (c->timestamp_bits > 0 && c->timestamp_period > 0) c->available |= bit(DURE_VULKAN_TIMESTAMPS);
   return NULL;

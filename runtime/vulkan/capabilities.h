@@ -36,6 +36,7 @@ typedef struct vulkan_capabilities {
 
   bool has_compute_queue;
   uint32_t queue_family;
+  uint32_t transfer_family;  // copies only; with DURE_VULKAN_TRANSFER_QUEUE
   VkPhysicalDeviceMemoryProperties memory;
   uint64_t device_heap_bytes;   // of the largest device-local heap
   uint32_t device_heap;         // its index

@@ -233,16 +233,21 @@ static dure_status create_device(vulkan_device *device) {
   if (has_matrix) extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
   if (HAS(BFLOAT16_MATRIX)) extensions[extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
   if (HAS(DEVICE_FAULT)) extensions[extension_count++] = VK_EXT_DEVICE_FAULT_EXTENSION_NAME;
+  const bool has_transfer_queue = HAS(TRANSFER_QUEUE);
 #undef HAS
   float priority = 1.0f;
-  VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-                                   .queueFamilyIndex = device->capabilities.queue_family,
-                                   .queueCount = 1,
-                                   .pQueuePriorities = &priority};
+  const uint32_t families[2] = {device->capabilities.queue_family, device->capabilities.transfer_family};
+  VkDeviceQueueCreateInfo queues[2];
+  for (int i = 0; i < 2; i++) {
+    queues[i] = (VkDeviceQueueCreateInfo){.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                          .queueFamilyIndex = families[i],
+                                          .queueCount = 1,
+                                          .pQueuePriorities = &priority};
+  }
   VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                              .pNext = &features,
-                             .queueCreateInfoCount = 1,
-                             .pQueueCreateInfos = &queue,
+                             .queueCreateInfoCount = has_transfer_queue ? 2 : 1,
+                             .pQueueCreateInfos = queues,
                              .enabledExtensionCount = extension_count,
                              .ppEnabledExtensionNames = extensions};
   VULKAN_TRY(device, device->api.CreateDevice(device->physical, &info, NULL, &device->handle), "opening '%s'",
@@ -254,6 +259,12 @@ static dure_status create_device(vulkan_device *device) {
                                   .queueFamilyIndex = device->capabilities.queue_family};
   VULKAN_TRY(device, device->api.CreateCommandPool(device->handle, &pool, NULL, &device->command_pool),
              "creating a command pool");
+  if (has_transfer_queue) {
+    device->api.GetDeviceQueue(device->handle, device->capabilities.transfer_family, 0, &device->transfer_queue);
+    pool.queueFamilyIndex = device->capabilities.transfer_family;
+    VULKAN_TRY(device, device->api.CreateCommandPool(device->handle, &pool, NULL, &device->transfer_pool),
+               "creating a command pool");
+  }
   return vulkan_pipelines_open(device);
 }
 
@@ -265,6 +276,8 @@ static void close_device(dure_device *head) {
     vulkan_pipelines_close(device);
     if (device->command_pool != VK_NULL_HANDLE)
       device->api.DestroyCommandPool(device->handle, device->command_pool, NULL);
+    if (device->transfer_pool != VK_NULL_HANDLE)
+      device->api.DestroyCommandPool(device->handle, device->transfer_pool, NULL);
     vulkan_memory_release(device);
     device->api.DestroyDevice(device->handle, NULL);
   }
@@ -329,11 +342,11 @@ dure_status vulkan_available_memory(dure_device *head, uint64_t *out_bytes) {
 
 // ---- shared by the files of this folder ----
 
-dure_status vulkan_commands_begin(vulkan_device *device, VkCommandBufferUsageFlags usage,
+dure_status vulkan_commands_begin(vulkan_device *device, VkCommandPool pool, VkCommandBufferUsageFlags usage,
                                   VkCommandBuffer *out_commands) {
   *out_commands = VK_NULL_HANDLE;
   VkCommandBufferAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-                                          .commandPool = device->command_pool,
+                                          .commandPool = pool,
                                           .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
                                           .commandBufferCount = 1};
   VkCommandBuffer commands = VK_NULL_HANDLE;
@@ -342,15 +355,15 @@ dure_status vulkan_commands_begin(vulkan_device *device, VkCommandBufferUsageFla
   VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = usage};
   VkResult result = device->api.BeginCommandBuffer(commands, &begin);
   if (result != VK_SUCCESS) {
-    vulkan_commands_free(device, commands);
+    vulkan_commands_free(device, pool, commands);
     return vulkan_fail(device, result, "starting a command list");
   }
   *out_commands = commands;
   return NULL;
 }
 
-void vulkan_commands_free(vulkan_device *device, VkCommandBuffer commands) {
-  device->api.FreeCommandBuffers(device->handle, device->command_pool, 1, &commands);
+void vulkan_commands_free(vulkan_device *device, VkCommandPool pool, VkCommandBuffer commands) {
+  device->api.FreeCommandBuffers(device->handle, pool, 1, &commands);
 }
 
 void vulkan_name_object(vulkan_device *device, VkObjectType type, uint64_t handle, const char *name) {

@@ -89,6 +89,8 @@ typedef struct vulkan_device {
   VkDevice handle;
   VkQueue queue;
   VkCommandPool command_pool;
+  VkQueue transfer_queue;  // for large copies; NULL where there is none
+  VkCommandPool transfer_pool;
   vulkan_block *first_block;
   vulkan_kernel *first_kernel;
   VkPipelineCache pipeline_cache;
@@ -97,7 +99,7 @@ typedef struct vulkan_device {
   bool pipeline_cache_is_stale;  // a pipeline was made since it was read
   bool has_exact_bindings;       // the synchronization validation is watching: no binding reaches past its operand
   vulkan_tuning tuning;
-  dure_vulkan_trust trust;       // in kernels of matrix units
+  dure_vulkan_trust trust;  // in kernels of matrix units
   bool is_lost;
   char fault[512];               // what the driver said of it; "" for nothing
   uint64_t compile_nanoseconds;  // spent on compiling kernels so far
@@ -124,10 +126,10 @@ DURE_MUST_CHECK dure_status vulkan_fail(vulkan_device *device, VkResult result, 
     if (vulkan_try_result != VK_SUCCESS) return vulkan_fail(device, vulkan_try_result, __VA_ARGS__); \
   } while (0)
 
-// A command buffer of the device's pool, in recording state.
-DURE_MUST_CHECK dure_status vulkan_commands_begin(vulkan_device *device, VkCommandBufferUsageFlags usage,
-                                                  VkCommandBuffer *out_commands);
-void vulkan_commands_free(vulkan_device *device, VkCommandBuffer commands);
+// A command buffer of one of the device's pools, in recording state.
+DURE_MUST_CHECK dure_status vulkan_commands_begin(vulkan_device *device, VkCommandPool pool,
+                                                  VkCommandBufferUsageFlags usage, VkCommandBuffer *out_commands);
+void vulkan_commands_free(vulkan_device *device, VkCommandPool pool, VkCommandBuffer commands);
 // Names an object for debuggers and validation messages.
 void vulkan_name_object(vulkan_device *device, VkObjectType type, uint64_t handle, const char *name);
 

@@ -204,7 +204,7 @@ static dure_status place_buffer(vulkan_device *device, vulkan_buffer *buffer, co
 // Waits for the device: buffers are created while a program is compiled, not while it runs.
 static dure_status zero_on_device(vulkan_device *device, vulkan_buffer *buffer) {
   VkCommandBuffer commands = VK_NULL_HANDLE;
-  DURE_TRY(vulkan_commands_begin(device, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, &commands));
+  DURE_TRY(vulkan_commands_begin(device, device->command_pool, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, &commands));
   device->api.CmdFillBuffer(commands, buffer->handle, 0, VK_WHOLE_SIZE, 0);
   VkFenceCreateInfo fence_info = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
   VkFence fence = VK_NULL_HANDLE;
@@ -214,7 +214,7 @@ static dure_status zero_on_device(vulkan_device *device, vulkan_buffer *buffer) 
   if (result == VK_SUCCESS) result = device->api.QueueSubmit(device->queue, 1, &submit, fence);
   if (result == VK_SUCCESS) result = device->api.WaitForFences(device->handle, 1, &fence, VK_TRUE, UINT64_MAX);
   if (fence != VK_NULL_HANDLE) device->api.DestroyFence(device->handle, fence, NULL);
-  vulkan_commands_free(device, commands);
+  vulkan_commands_free(device, device->command_pool, commands);
   if (result != VK_SUCCESS) return vulkan_fail(device, result, "zeroing a new buffer");
   return NULL;
 }
@@ -234,6 +234,13 @@ static dure_status create_parts(vulkan_device *device, dure_memory_kind kind, co
                              .size = buffer->handle_size,
                              .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                                       VK_BUFFER_USAGE_TRANSFER_DST_BIT};
+  // Both queues may use it without handing it over: buffers lose nothing by that.
+  const uint32_t families[2] = {device->capabilities.queue_family, device->capabilities.transfer_family};
+  if (device->transfer_queue != VK_NULL_HANDLE && families[0] != families[1]) {
+    info.sharingMode = VK_SHARING_MODE_CONCURRENT;
+    info.queueFamilyIndexCount = 2;
+    info.pQueueFamilyIndices = families;
+  }
   if (dure_vulkan_caps_has(&device->plan.caps, DURE_VULKAN_TEXEL_BUFFERS))
     info.usage |= VK_BUFFER_USAGE_UNIFORM_TEXEL_BUFFER_BIT;
   VULKAN_TRY(device, device->api.CreateBuffer(device->handle, &info, NULL, &buffer->handle), "creating buffer '%s'",

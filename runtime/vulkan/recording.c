@@ -394,8 +394,8 @@ dure_status vulkan_recording_create(dure_device *head, const char *label, uint32
     recording->flags &= ~(uint32_t)DURE_RECORD_TIMESTAMPS;
   // A recording may be submitted again while its earlier submission still runs; the barrier at its start orders the
   // two.
-  dure_status status =
-      vulkan_commands_begin(device, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, &recording->commands);
+  dure_status status = vulkan_commands_begin(device, device->command_pool, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT,
+                                             &recording->commands);
   if (status == NULL) {
     vulkan_name_object(device, VK_OBJECT_TYPE_COMMAND_BUFFER, (uint64_t)(uintptr_t)recording->commands,
                        recording->label);
@@ -425,7 +425,7 @@ void vulkan_recording_destroy(dure_recording *head) {
   vulkan_recording *recording = recording_of(head);
   vulkan_device *device = recording->device;
   const vulkan_api *api = &device->api;
-  if (recording->commands != VK_NULL_HANDLE) vulkan_commands_free(device, recording->commands);
+  if (recording->commands != VK_NULL_HANDLE) vulkan_commands_free(device, device->command_pool, recording->commands);
   for (size_t i = 0; i < recording->pool_count; i++)
     api->DestroyDescriptorPool(device->handle, recording->pools[i], NULL);
   for (size_t i = 0; i < recording->view_count; i++) api->DestroyBufferView(device->handle, recording->views[i], NULL);

@@ -19,6 +19,7 @@ enum {
   smallest_staging = 256 << 10,
   staging_alignment = 256,  // covers every driver's optimal copy alignment
 };
+static const uint64_t large_transfer = 1 << 20;
 static const uint64_t patience = 10ull * 1000000000;  // nanoseconds between messages of a long wait
 
 // A part of the ring in use until `serial` is reached; a download's part is then copied to `target`.
@@ -32,18 +33,20 @@ typedef struct flight {
   uint64_t serial;
   uint64_t point;            // everything up to this point is done when the serial is reached
   VkCommandBuffer commands;  // the pending list that it carried, or NULL
+  VkCommandPool pool;        // of the list
 } flight;
 
 // What is handed to the queue at once; kept, so that submitting allocates nothing.
 typedef struct vulkan_batch {
-  uint32_t count;
+  uint32_t count, wait_count;
   size_t capacity;
   VkCommandBuffer *commands;
   VkSubmitInfo *infos;
   VkTimelineSemaphoreSubmitInfo *timelines;
   VkSemaphore (*signals)[2];
   uint64_t (*signal_values)[2];
-  VkSemaphore wait;
+  VkSemaphore waits[2];  // of the first submission: the other queue's last one, an event
+  uint64_t wait_values[2];
 } vulkan_batch;
 
 // The recordings submitted last, so that a lost device names the one that it was working on.
@@ -62,6 +65,8 @@ typedef struct vulkan_stream {
 
   VkCommandBuffer pending;  // NULL when nothing is gathered
   bool pending_has_downloads;
+  bool pending_is_large;       // it goes to the transfer queue
+  bool was_on_transfer_queue;  // what was submitted last
   dure_hazards pending_hazards;
 
   dure_buffer *staging;  // created at the first transfer
@@ -110,7 +115,7 @@ static void retire_until(vulkan_stream *stream, uint64_t serial) {
   done = 0;
   while (done < stream->flight_count && stream->flights[done].serial <= serial) {
     flight landed = stream->flights[done++];
-    if (landed.commands != VK_NULL_HANDLE) vulkan_commands_free(device, landed.commands);
+    if (landed.commands != VK_NULL_HANDLE) vulkan_commands_free(device, landed.pool, landed.commands);
   }
   if (done > 0)
     memmove(stream->flights, stream->flights + done, (stream->flight_count - done) * sizeof(*stream->flights));
@@ -190,35 +195,49 @@ typedef struct submission {
 
 // Fills the i-th of the batch's submissions: one command list, so that a driver that ends long work counts each alone.
 static void fill_submission(const vulkan_stream *stream, const submission *what, vulkan_batch *batch, uint32_t i) {
-  static const VkPipelineStageFlags wait_stage = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
-  const bool waits = i == 0 && what->wait_event != NULL;
+  static const VkPipelineStageFlags wait_stages[2] = {VK_PIPELINE_STAGE_ALL_COMMANDS_BIT,
+                                                      VK_PIPELINE_STAGE_ALL_COMMANDS_BIT};
+  const uint32_t wait_count = i == 0 ? batch->wait_count : 0;
   const bool signals = i + 1 == batch->count && what->signal_event != NULL;
   batch->signals[i][0] = stream->timeline;
   batch->signal_values[i][0] = stream->submitted_serial + i + 1;
   if (signals) batch->signals[i][1] = vulkan_event_semaphore(what->signal_event);
   batch->signal_values[i][1] = what->signal_value;
-  if (waits) batch->wait = vulkan_event_semaphore(what->wait_event);
   batch->timelines[i] = (VkTimelineSemaphoreSubmitInfo){.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-                                                        .waitSemaphoreValueCount = waits ? 1 : 0,
-                                                        .pWaitSemaphoreValues = &what->wait_value,
+                                                        .waitSemaphoreValueCount = wait_count,
+                                                        .pWaitSemaphoreValues = batch->wait_values,
                                                         .signalSemaphoreValueCount = signals ? 2 : 1,
                                                         .pSignalSemaphoreValues = batch->signal_values[i]};
   batch->infos[i] = (VkSubmitInfo){.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                                    .pNext = &batch->timelines[i],
-                                   .waitSemaphoreCount = waits ? 1 : 0,
-                                   .pWaitSemaphores = &batch->wait,
-                                   .pWaitDstStageMask = &wait_stage,
+                                   .waitSemaphoreCount = wait_count,
+                                   .pWaitSemaphores = batch->waits,
+                                   .pWaitDstStageMask = wait_stages,
                                    .commandBufferCount = batch->commands[i] != VK_NULL_HANDLE ? 1 : 0,
                                    .pCommandBuffers = &batch->commands[i],
                                    .signalSemaphoreCount = signals ? 2 : 1,
                                    .pSignalSemaphores = batch->signals[i]};
 }
 
-static dure_status queue_submit(vulkan_stream *stream, const submission *what, vulkan_batch *batch) {
+// The stream stays one ordered timeline whichever queue its parts run on: where the queue changes, the first submission
+// waits for the last one of the other, and a timeline semaphore's wait sees all that was written before its signal.
+static dure_status queue_submit(vulkan_stream *stream, const submission *what, bool is_on_transfer_queue,
+                                vulkan_batch *batch) {
   vulkan_device *device = stream->device;
+  batch->wait_count = 0;
+  if (is_on_transfer_queue != stream->was_on_transfer_queue) {
+    batch->wait_values[batch->wait_count] = stream->submitted_serial;
+    batch->waits[batch->wait_count++] = stream->timeline;
+  }
+  if (what->wait_event != NULL) {
+    batch->wait_values[batch->wait_count] = what->wait_value;
+    batch->waits[batch->wait_count++] = vulkan_event_semaphore(what->wait_event);
+  }
   for (uint32_t i = 0; i < batch->count; i++) fill_submission(stream, what, batch, i);
-  VULKAN_TRY(device, device->api.QueueSubmit(device->queue, batch->count, batch->infos, VK_NULL_HANDLE),
+  VkQueue queue = is_on_transfer_queue ? device->transfer_queue : device->queue;
+  VULKAN_TRY(device, device->api.QueueSubmit(queue, batch->count, batch->infos, VK_NULL_HANDLE),
              "submitting recording '%s'", device->last_recording);
+  stream->was_on_transfer_queue = is_on_transfer_queue;
   return NULL;
 }
 
@@ -235,6 +254,10 @@ static void remember_labels(vulkan_device *device, const submission *what) {
   const dure_recording *last = what->recordings[what->count - 1];
   snprintf(device->last_recording, sizeof(device->last_recording), "%s", vulkan_recording_name(last));
   snprintf(device->last_label, sizeof(device->last_label), "%s", vulkan_recording_last_label(last));
+}
+
+static VkCommandPool pending_pool(const vulkan_stream *stream) {
+  return stream->pending_is_large ? stream->device->transfer_pool : stream->device->command_pool;
 }
 
 // Room for `count` command lists; one at least, for events alone.
@@ -266,10 +289,13 @@ static void forget_submission(vulkan_stream *stream) {
 }
 
 // Submits the pending list, if any, and the recordings, each as the next serial.
+// A pending list for the transfer queue goes ahead by itself.
 static dure_status submit(vulkan_stream *stream, const submission *what) {
   vulkan_device *device = stream->device;
   if (device->is_lost) return vulkan_fail(device, VK_ERROR_DEVICE_LOST, "submitting work");
   vulkan_kernels_end_progress(device);
+  const bool is_large = stream->pending != VK_NULL_HANDLE && stream->pending_is_large;
+  if (is_large && (what->count > 0 || what->signal_event != NULL)) DURE_TRY(submit(stream, &(submission){0}));
   vulkan_batch *batch = &stream->batch;
   DURE_TRY(batch_reserve(batch, what->count + 1));
   const bool has_pending = stream->pending != VK_NULL_HANDLE;
@@ -278,8 +304,8 @@ static dure_status submit(vulkan_stream *stream, const submission *what) {
     batch->commands[0] = VK_NULL_HANDLE;
     batch->count = 1;
   }
-  DURE_TRY(
-      add_flight(stream, (flight){stream->submitted_serial + batch->count, stream->complete_point, stream->pending}));
+  DURE_TRY(add_flight(stream, (flight){stream->submitted_serial + batch->count, stream->complete_point, stream->pending,
+                                       pending_pool(stream)}));
   dure_status status = NULL;
   uint32_t place = 0;
   if (has_pending) {
@@ -292,7 +318,7 @@ static dure_status submit(vulkan_stream *stream, const submission *what) {
     batch->commands[place++] = vulkan_recording_commands(what->recordings[i]);
   }
   remember_labels(device, what);
-  if (status == NULL) status = queue_submit(stream, what, batch);
+  if (status == NULL) status = queue_submit(stream, what, is_large && has_pending, batch);
   if (status != NULL) {
     forget_submission(stream);
     return status;
@@ -341,11 +367,14 @@ dure_status vulkan_stream_wait(dure_stream *head, uint64_t point) {
 static dure_status begin_pending(vulkan_stream *stream) {
   vulkan_device *device = stream->device;
   if (stream->pending != VK_NULL_HANDLE) return NULL;
-  DURE_TRY(vulkan_commands_begin(device, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, &stream->pending));
-  VkPipelineStageFlags stages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+  DURE_TRY(vulkan_commands_begin(device, pending_pool(stream), VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+                                 &stream->pending));
+  VkPipelineStageFlags stages = VK_PIPELINE_STAGE_TRANSFER_BIT;
+  if (!stream->pending_is_large) stages |= VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT;
   VkMemoryBarrier memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
-                            .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                            .srcAccessMask = VK_ACCESS_TRANSFER_WRITE_BIT,
                             .dstAccessMask = VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT};
+  if (!stream->pending_is_large) memory.srcAccessMask |= VK_ACCESS_SHADER_WRITE_BIT;
   device->api.CmdPipelineBarrier(stream->pending, stages, VK_PIPELINE_STAGE_TRANSFER_BIT, 0, 1, &memory, 0, NULL, 0,
                                  NULL);
   return NULL;
@@ -397,6 +426,15 @@ static dure_status take_staging(vulkan_stream *stream, uint64_t size, void *targ
   return NULL;
 }
 
+// Before the copies of a transfer: large ones go to the transfer queue where there is one. Small ones would only pay
+// for the change of queues, and join whatever is pending.
+static dure_status choose_queue(vulkan_stream *stream, uint64_t size) {
+  const bool is_large = stream->device->transfer_queue != VK_NULL_HANDLE && size >= large_transfer;
+  if (stream->pending != VK_NULL_HANDLE && is_large && !stream->pending_is_large) DURE_TRY(flush(stream));
+  if (stream->pending == VK_NULL_HANDLE) stream->pending_is_large = is_large;
+  return NULL;
+}
+
 // Records one copy between the ring and a buffer, with a barrier when the pending list already touches those bytes.
 static dure_status record_copy(vulkan_stream *stream, dure_buffer *source, uint64_t source_offset, dure_buffer *target,
                                uint64_t target_offset, uint64_t size) {
@@ -423,6 +461,7 @@ dure_status vulkan_stream_upload(dure_stream *head, dure_buffer *buffer, uint64_
                                  uint64_t size) {
   vulkan_stream *stream = stream_of(head);
   if (stream->device->is_lost) return vulkan_fail(stream->device, VK_ERROR_DEVICE_LOST, "uploading");
+  DURE_TRY(choose_queue(stream, size));
   for (uint64_t done = 0; done < size;) {
     uint64_t chunk = size - done < chunk_bytes(stream) ? size - done : chunk_bytes(stream);
     uint64_t place = 0;
@@ -437,6 +476,7 @@ dure_status vulkan_stream_upload(dure_stream *head, dure_buffer *buffer, uint64_
 
 static dure_status download_chunks(vulkan_stream *stream, dure_buffer *buffer, uint64_t offset, uint8_t *data,
                                    uint64_t size) {
+  DURE_TRY(choose_queue(stream, size));
   for (uint64_t done = 0; done < size;) {
     uint64_t chunk = size - done < chunk_bytes(stream) ? size - done : chunk_bytes(stream);
     uint64_t place = 0;
@@ -491,7 +531,7 @@ void vulkan_stream_destroy(dure_stream *head) {
     dure_status_free(status);
     retire_until(stream, UINT64_MAX);
   }
-  if (stream->pending != VK_NULL_HANDLE) vulkan_commands_free(device, stream->pending);
+  if (stream->pending != VK_NULL_HANDLE) vulkan_commands_free(device, pending_pool(stream), stream->pending);
   if (stream->staging != NULL) vulkan_buffer_destroy(stream->staging);
   device->api.DestroySemaphore(device->handle, stream->timeline, NULL);
   dure_hazards_release(&stream->pending_hazards);

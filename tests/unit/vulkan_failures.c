@@ -207,6 +207,90 @@ START_TEST(each_recording_is_a_submission_of_its_own) {
 }
 END_TEST
 
+// ---- a transfer queue, which software drivers do not have: the compute queue under a second name ----
+
+static const uintptr_t second_name_bits = 0x10;
+#define SECOND_NAME ((VkQueue)second_name_bits)
+static VkQueue real_queue, last_queue;
+static uint64_t last_signal;
+static int queue_changes, on_transfer_queue;
+
+static VKAPI_ATTR VkResult VKAPI_CALL watch_queues(VkQueue queue, uint32_t count, const VkSubmitInfo *infos,
+                                                   VkFence fence) {
+  if (fence == VK_NULL_HANDLE) {
+    const VkTimelineSemaphoreSubmitInfo *first = infos[0].pNext, *last = infos[count - 1].pNext;
+    if (queue != last_queue && last_signal > 0) {
+      queue_changes++;
+      ck_assert_uint_ge(infos[0].waitSemaphoreCount, 1);
+      ck_assert(infos[0].pWaitSemaphores[0] == infos[0].pSignalSemaphores[0]);
+      ck_assert_uint_eq(first->pWaitSemaphoreValues[0], last_signal);
+    }
+    on_transfer_queue += queue == SECOND_NAME;
+    last_queue = queue;
+    last_signal = last->pSignalSemaphoreValues[0];
+  }
+  return real_submit(real_queue, count, infos, fence);
+}
+
+START_TEST(large_transfers_take_their_own_queue_and_keep_their_order) {
+  open_device(_i);
+  enum { BYTES = 5 << 20, STEPS = 60 };
+  vulkan_device *vulkan = vulkan_device_of(device);
+  const vulkan_api real = vulkan->api;
+  real_submit = real.QueueSubmit;
+  real_queue = last_queue = vulkan->queue;
+  last_signal = 0;
+  queue_changes = on_transfer_queue = 0;
+  vulkan->api.QueueSubmit = watch_queues;
+  vulkan->transfer_queue = SECOND_NAME;
+  vulkan->transfer_pool = vulkan->command_pool;
+  dure_buffer *buffers[2] = {NULL};
+  uint8_t *model[2], *back = malloc(BYTES);
+  dure_recording *copies[2] = {NULL};
+  for (int i = 0; i < 2; i++) {
+    succeed(dure_buffer_create(device, BYTES, DURE_MEMORY_DEVICE, "large", &buffers[i]));
+    model[i] = calloc(1, BYTES);
+    ck_assert(model[i] != NULL && back != NULL);
+  }
+  for (int i = 0; i < 2; i++) {
+    succeed(dure_recording_create(device, "copy", 0, &copies[i]));
+    succeed(dure_recording_copy(copies[i], buffers[i], 0, buffers[1 - i], 0, BYTES));
+    succeed(dure_recording_finish(copies[i]));
+  }
+  srand(1);
+  for (int step = 0; step < STEPS; step++) {
+    const int i = rand() % 2, kind = rand() % 4;
+    const uint64_t size = kind == 1 ? 64 : BYTES - 64, offset = 4 * (uint64_t)(rand() % 16);
+    if (kind <= 1) {
+      memset(model[i] + offset, step, size);
+      succeed(dure_stream_upload(stream, buffers[i], offset, model[i] + offset, size));
+    } else if (kind == 2) {
+      memcpy(model[1 - i], model[i], BYTES);
+      succeed(dure_stream_submit(stream, &copies[i], 1, NULL, 0, NULL, 0, NULL));
+    } else {
+      succeed(dure_stream_download(stream, buffers[i], 0, back, BYTES, NULL));
+      ck_assert_int_eq(memcmp(back, model[i], BYTES), 0);
+    }
+  }
+  for (int i = 0; i < 2; i++) {
+    succeed(dure_stream_download(stream, buffers[i], 0, back, BYTES, NULL));
+    ck_assert_int_eq(memcmp(back, model[i], BYTES), 0);
+  }
+  ck_assert_int_gt(queue_changes, 10);
+  ck_assert_int_gt(on_transfer_queue, 10);
+  for (int i = 0; i < 2; i++) {
+    dure_recording_destroy(copies[i]);
+    dure_buffer_destroy(buffers[i]);
+    free(model[i]);
+  }
+  free(back);
+  vulkan->api = real;
+  vulkan->transfer_queue = VK_NULL_HANDLE;
+  vulkan->transfer_pool = VK_NULL_HANDLE;
+  close_device();
+}
+END_TEST
+
 START_TEST(memory_that_runs_out_is_reported_as_such) {
   open_device(_i);
   vulkan_device *vulkan = vulkan_device_of(device);
@@ -347,6 +431,7 @@ int main(void) {
       a_lost_device_names_what_ran_and_refuses_everything_after,
       a_device_lost_while_it_works_names_the_recording_and_the_driver_s_reason,
       each_recording_is_a_submission_of_its_own,
+      large_transfers_take_their_own_queue_and_keep_their_order,
       memory_that_runs_out_is_reported_as_such,
       budgets_and_limits_are_kept,
       a_damaged_cache_of_kernels_is_ignored_and_replaced,
