@@ -398,3 +398,40 @@ void dure_training_choice_describe(const dure_training_options *options, uint32_
                                        : "",
            options->offloads_optimizer ? ", optimizer on the host" : "");
 }
+
+// ---- resolving ---------------------------------------------------------------------------------------------------
+
+static dure_status fail_to_fit(const dure_plan_request *request, const dure_training_plan *plan) {
+  const dure_training_footprint *least = &plan->tried[plan->smallest];
+  char choice[160];
+  dure_training_choice_describe(&least->options, request->config->layer_count, choice, sizeof(choice));
+  return dure_fail(DURE_OUT_OF_MEMORY,
+                   "training needs at least %.1f MiB of device memory (%s), but there are only %.1f MiB; use a smaller "
+                   "--batch-size or --context, or another --dtype ('dure plan' shows what takes how much)",
+                   (double)least->device_total * 0x1p-20, choice, (double)request->budget * 0x1p-20);
+}
+
+static dure_status resolve_open(dure_plan_request *request, dure_training_options *out_options) {
+  uint64_t used = 0, peak = 0, available = 0;
+  DURE_TRY(dure_device_memory(request->device, &used, &peak, &available));
+  if (request->budget == 0 || available < request->budget) request->budget = available;
+  dure_training_plan plan;
+  DURE_TRY(dure_training_plan_make(request, &plan));
+  *out_options = plan.tried[plan.chosen].options;
+  dure_status status = plan.fits ? NULL : fail_to_fit(request, &plan);
+  dure_training_plan_clear(&plan);
+  return status;
+}
+
+dure_status dure_training_options_resolve(const dure_train_options *options, const dure_model_config *config,
+                                          const dure_parameter_layout *layout, dure_device *device,
+                                          dure_training_options *out_options, char *out_choice, size_t choice_size) {
+  memset(out_options, 0, sizeof(*out_options));
+  out_choice[0] = '\0';
+  dure_plan_request request;
+  DURE_TRY(dure_plan_request_fill(options, config, layout, device, &request));
+  *out_options = request.options;
+  if (request.may_recompute || request.may_offload) DURE_TRY(resolve_open(&request, out_options));
+  dure_training_choice_describe(out_options, config->layer_count, out_choice, choice_size);
+  return NULL;
+}

@@ -96,10 +96,19 @@ DURE_MUST_CHECK dure_status dure_training_footprint_measure(const dure_plan_requ
 DURE_MUST_CHECK dure_status dure_training_plan_make(const dure_plan_request *request, dure_training_plan *out_plan);
 void dure_training_plan_clear(dure_training_plan *plan);
 
-// "recompute blocks 1 to 18 of 24, fused loss, bf16 gradients, optimizer on the
-// host"; "nothing recomputed".
+// "blocks 1 to 18 of 24 recomputed, fused loss, 16-bit gradients, optimizer on the host"; "nothing recomputed".
 void dure_training_choice_describe(const dure_training_options *options, uint32_t layer_count, char *out_text,
                                    size_t size);
+
+// For a run: the options of training with every `auto` resolved for what the device has left (or --device-memory), and
+// how it will be trained, described as above. The device holds nothing of the run yet. DURE_OUT_OF_MEMORY says the
+// least that would do. Words that leave nothing open are taken as they are; then too little memory shows when it is
+// taken.
+DURE_MUST_CHECK dure_status dure_training_options_resolve(const dure_train_options *options,
+                                                          const dure_model_config *config,
+                                                          const dure_parameter_layout *layout, dure_device *device,
+                                                          dure_training_options *out_options, char *out_choice,
+                                                          size_t choice_size);
 
 // What a host moves when nothing else is known: AdamW on the cores of a desktop
 // with two channels of memory, bytes/s.
