@@ -15,9 +15,11 @@ enum { REPEATS_MOST = 200 };
 static const double seconds_per_case = 0.5;  // repeats go on for about so long
 
 typedef struct bench_options {
-  const char *device, *op;
+  const char *device, *op, *dtype;
   bool as_json, is_terminal;
-  int64_t repeats;  // at least
+  int64_t repeats;     // at least
+  int64_t size;        // of matmuls; 0: the sizes of training
+  dure_dtype storage;  // what dtype says
 } bench_options;
 
 typedef struct measurement {
@@ -185,7 +187,7 @@ static dure_status run_on(dure_device *device, const bench_options *options) {
   uint64_t scale = dure_device_get_info(device)->kind == DURE_DEVICE_REFERENCE ? 8 : 1;
   dure_case_list list;
   dure_stream *stream = NULL;
-  DURE_TRY(bench_cases_collect(scale, &list));
+  DURE_TRY(bench_cases_collect(scale, (uint64_t)options->size, options->storage, &list));
   measurement *rows = calloc(list.count, sizeof(*rows));
   dure_status status = rows == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "no memory left for the measurements") : NULL;
   if (status == NULL) status = dure_stream_create(device, &stream);
@@ -196,7 +198,17 @@ static dure_status run_on(dure_device *device, const bench_options *options) {
   return status;
 }
 
-static dure_status bench_ops(const bench_options *options) {
+static dure_status bench_ops(bench_options *options) {
+  const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
+  for (size_t i = 0; options->dtype != NULL && i < sizeof(types) / sizeof(types[0]); i++) {
+    if (strcmp(options->dtype, dure_dtype_name(types[i])) == 0) options->storage = types[i];
+  }
+  if (options->dtype != NULL && options->storage == DURE_DTYPE_NONE) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "--dtype must be f32, bf16 or f16, not '%s'", options->dtype);
+  }
+  if (options->size < 0 || options->size > 65536) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "--size must lie between 1 and 65536");
+  }
   DURE_TRY(op_name_check(options->op));
   if (options->repeats < 1 || options->repeats > REPEATS_MOST) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--repeats must lie between 1 and %d", REPEATS_MOST);
@@ -213,11 +225,13 @@ int command_bench(int argc, char **argv) {
   const option_row options[] = {
       {"device", OPTION_TEXT, &chosen.device, "D", "auto, vulkan, vulkan:N, cuda:N or reference (default: auto)"},
       {"op", OPTION_TEXT, &chosen.op, "OP", "only the calls of this op"},
+      {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "f32, bf16 or f16: the type of tensors (default: f32)"},
+      {"size", OPTION_INTEGER, &chosen.size, "N", "only matmuls of N x N x N"},
       {"repeats", OPTION_INTEGER, &chosen.repeats, "N", "at least so many timed runs of each call (default: 5)"},
       {"json", OPTION_FLAG, &chosen.as_json, NULL, "the measurements as one JSON object"},
   };
   const command_usage usage = {
-      .synopsis = "dure bench ops [--op OP] [--device D] [--repeats N] [--json]",
+      .synopsis = "dure bench ops [--op OP] [--dtype TYPE] [--size N] [--device D] [--repeats N] [--json]",
       .description =
           "Measures single operations at the sizes that training and generation use: median time, spread\n"
           "(between the quartiles), rates, and the share of what the device was seen to reach at best\n"

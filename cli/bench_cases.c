@@ -148,12 +148,14 @@ static void add_sample(dure_case_list *list, uint64_t V) {
   dure_case_tensor(c, 3, 1, DURE_SHAPE(1));
 }
 
-dure_status bench_cases_collect(uint64_t scale, dure_case_list *out_list) {
-  memset(out_list, 0, sizeof(*out_list));
-  dure_case_list *list = out_list;
+static void add_cubes(dure_case_list *list, uint64_t size) {
+  add_matmul(list, false, false, size, size, size);
+  add_matmul(list, false, true, size, size, size);
+  add_matmul(list, true, false, size, size, size);
+}
+
+static void add_training(dure_case_list *list, uint64_t scale) {
   uint64_t elements = (1u << 22) / scale, rows = 1024 / scale;
-  add_elementwise(list, DURE_OP_copy, 2, 4 * elements);
-  add_matmul(list, false, false, 1024 / scale, 1024, 1024);
   add_matmuls(list, scale);
   add_elementwise(list, DURE_OP_fill, 1, elements);
   add_elementwise(list, DURE_OP_copy, 2, elements);
@@ -172,6 +174,19 @@ dure_status bench_cases_collect(uint64_t scale, dure_case_list *out_list) {
   add_losses(list, rows, 8192);
   add_adamw(list, elements);
   add_sample(list, 8192);
+}
+
+dure_status bench_cases_collect(uint64_t scale, uint64_t size, dure_dtype storage, dure_case_list *out_list) {
+  memset(out_list, 0, sizeof(*out_list));
+  dure_case_list *list = out_list;
+  add_elementwise(list, DURE_OP_copy, 2, (1u << 24) / scale);
+  add_matmul(list, false, false, 1024 / scale, 1024, 1024);
+  if (size > 0) {
+    add_cubes(list, size);
+  } else {
+    add_training(list, scale);
+  }
+  for (size_t i = 0; i < list->count; i++) list->cases[i].storage = storage;
   for (size_t i = 0; i < list->count; i++) {  // cheap to make, and no slower or faster than other numbers
     for (uint32_t j = 0; j < DURE_MAX_OPERANDS; j++) {
       dure_case_operand *operand = &list->cases[i].operands[j];
