@@ -8,6 +8,7 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "runtime/vulkan/internal.h"
+#include "runtime/vulkan/matmul_selftest.h"
 
 // ---- failures ----
 
@@ -119,6 +120,10 @@ static void describe_choices(const vulkan_candidate *candidate, char *text, size
       "memory budget: %s\nread-only inputs %s",
       runnable, dure_shader_count, caps->subgroup_size, caps->max_invocations, caps->shared_bytes / 1024, budget,
       caps->max_texel_elements > 0 ? "may be texel buffers" : "are storage buffers");
+  char units[160];
+  dure_vulkan_matrix_units_describe(caps, units, sizeof(units));
+  const size_t length = strlen(text);
+  if (units[0] != '\0') snprintf(text + length, size - length, "\n%s", units);
 }
 
 static void fill_info(const vulkan_candidate *candidate, const vulkan_tuning *tuning, uint32_t index,

@@ -27,6 +27,7 @@ typedef struct dure_vulkan_matmul_gpu {
   ROW(COOPERATIVE_256,    "matmul_cooperative_256",    true,  256, 128, 16, 64, 64) /* 37 KiB, 8 subgroups */    \
   ROW(COOPERATIVE_128X64, "matmul_cooperative_128x64", true,  128, 128, 32, 64, 64) /* 40 KiB, 4 subgroups */    \
   ROW(COOPERATIVE_128,    "matmul_cooperative_128",    true,  128, 128, 32, 64, 32) /* 40 KiB, 8 subgroups */    \
+  ROW(COOPERATIVE_128K16, "matmul_cooperative_128k16", true,  128, 128, 16, 64, 32) /* 24 KiB, 8 subgroups */    \
   ROW(COOPERATIVE_64,     "matmul_cooperative_64",     true,   64,  64, 32, 32, 32) /* 20 KiB, 4 subgroups */    \
   ROW(COOPERATIVE_32,     "matmul_cooperative_32",     true,   32,  32, 32, 16, 16) /* 10 KiB, 4 subgroups */    \
   ROW(SIMT_128,           "matmul_simt_128",           false, 128, 128,  8,  2,  2) /* 17 KiB, 256 invocations */ \

@@ -1,6 +1,7 @@
 #include "runtime/vulkan/matmul_selftest.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,22 @@ bool dure_vulkan_matrix_units_allowed(const dure_vulkan_caps *caps, const char *
     return row->is_allowed;
   }
   return false;
+}
+
+void dure_vulkan_matrix_units_describe(const dure_vulkan_caps *caps, char *out_text, size_t size) {
+  const char *reason = NULL;
+  out_text[0] = '\0';
+  if (caps->matrix_shape_count == 0) return;
+  const bool is_allowed = dure_vulkan_matrix_units_allowed(caps, &reason);
+  size_t used = (size_t)snprintf(out_text, size, "matrix units: ");
+  for (uint32_t i = 0; i < caps->matrix_shape_count && used < size; i++) {
+    const dure_vulkan_matrix_shape *shape = &caps->matrix_shapes[i];
+    used += (size_t)snprintf(out_text + used, size - used, "%s%ux%ux%u %s", i > 0 ? ", " : "", shape->M, shape->N,
+                             shape->K, shape->is_bfloat16 ? "bf16" : "f16");
+  }
+  if (used >= size) return;
+  snprintf(out_text + used, size - used,
+           is_allowed ? "; used once a kernel has multiplied rightly%s" : "; not used: %s", reason);
 }
 
 // ---- one product -------------------------------------------------------------------------------------------------

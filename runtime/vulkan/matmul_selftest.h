@@ -9,6 +9,10 @@
 // DURE_VULKAN_MATRIX_UNITS=all tries them whatever the table says.
 bool dure_vulkan_matrix_units_allowed(const dure_vulkan_caps *caps, const char **out_reason);
 
+// "matrix units: 16x16x16 f16, 16x16x16 bf16; tried when a kernel first needs them", or why they are not; "" where
+// there are none.
+void dure_vulkan_matrix_units_describe(const dure_vulkan_caps *caps, char *out_text, size_t size);
+
 // Whether the variant's kernel for the problem's types and transpositions has multiplied rightly: tried once in the
 // device's life, on a stream of its own, then remembered. A failure is logged and the caller takes another variant.
 // Products of f16 or bf16 are compared with the host's in double: each sum must be within 1e-5 of the sum of its terms'

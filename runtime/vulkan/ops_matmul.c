@@ -119,6 +119,13 @@ static uint32_t epilogue_bits(const dure_op_call *call, const dure_vulkan_matmul
   return bits;
 }
 
+// `step`: of the variant (matmul_table.h), 0 when it takes all K alike.
+static matmul_constants constants_of(const dure_op_call *call, const dure_vulkan_matmul_problem *p, uint32_t step) {
+  const uint32_t epilogue = epilogue_bits(call, p);
+  return (matmul_constants){
+      .has_tail = step > 0 && p->K % step != 0, .is_staged = step > 0 && epilogue != WIDE_STORE, .epilogue = epilogue};
+}
+
 // The bindings in the order of shaders/variants/matmul.txt, and the operands' places in them.
 static void bind_operands(dure_vulkan_dispatch *dispatch, const dure_op_call *call, matmul_push *push) {
   const dure_operand *o = call->operands;
@@ -165,10 +172,7 @@ static dure_status record_products(dure_device *device, dure_recording *recordin
                                    const dure_vulkan_matmul_variant *variant, const dure_vulkan_matmul_problem *p,
                                    uint32_t chunk, uint32_t count) {
   uint32_t constants[DURE_MATMUL_GPU_CONSTANTS] = {0}, constant_count = sizeof(matmul_constants) / sizeof(uint32_t);
-  const uint32_t epilogue = epilogue_bits(call, p);
-  const matmul_constants common = {.has_tail = variant->step > 0 && p->K % variant->step != 0,
-                                   .is_staged = variant->step > 0 && epilogue != WIDE_STORE,
-                                   .epilogue = epilogue};
+  const matmul_constants common = constants_of(call, p, variant->step);
   memcpy(constants, &common, sizeof(common));
   if (variant->gpu != NULL) {
     constant_count = dure_vulkan_matmul_gpu_constants(device, variant->gpu, p, chunk, constants);
@@ -239,7 +243,7 @@ static dure_status record_chunks(dure_device *device, dure_recording *recording,
   of_sum.K = chunks;
   of_sum.a_stride = of_sum.b_stride = p->N;
   of_sum.a_batch = of_sum.b_batch = p->M * p->N;
-  const matmul_constants constants = {.epilogue = epilogue_bits(call, p)};
+  const matmul_constants constants = constants_of(call, p, 0);
   matmul_push push = push_of(&sum, &of_sum);
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);

@@ -43,15 +43,17 @@ matmul_place matmul_place_of(uint tile_rows, uint tile_columns) {
     if (left <= 0) return vec4(0);                                                                      \
     if (IS_WIDE) return load_##NAME##_four(at / 4);                                                     \
     vec4 value = vec4(0);                                                                               \
-    for (int i = 0; i < min(left, 4); i++) value[i] = load_##NAME##_element(at + i);                    \
+    [[unroll]] for (int i = 0; i < 4; i++) {                                                            \
+      if (i < left) value[i] = load_##NAME##_element(at + i);                                           \
+    }                                                                                                   \
     return value;                                                                                       \
   }                                                                                                     \
   uvec4 eight_of_##NAME(uint at, int left) { /* 16-bit types: as they are */                            \
     if (left <= 0) return uvec4(0);                                                                     \
     if (IS_WIDE) return NAME##_fours[at / 8];                                                           \
     uvec4 value = uvec4(0);                                                                             \
-    for (int i = 0; i < min(left, 8); i++) {                                                            \
-      const uint element = NAME##_words[(at + i) / 2] >> (at + i) % 2 * 16 & 0xffffu;                   \
+    [[unroll]] for (int i = 0; i < 8; i++) {                                                            \
+      const uint element = i < left ? NAME##_words[(at + i) / 2] >> (at + i) % 2 * 16 & 0xffffu : 0;    \
       value[i / 2] |= element << i % 2 * 16;                                                            \
     }                                                                                                   \
     return value;                                                                                       \
