@@ -25,6 +25,7 @@ typedef struct planned {
   dure_device *device;
   dure_plan_request request;
   dure_training_plan plan;
+  bool is_other_card;  // than the device
 } planned;
 
 // ---- for people ---------------------------------------------------------------------------------------------------
@@ -107,7 +108,8 @@ static void print_speed(const planned *p, const dure_training_footprint *f) {
              p->request.rates.transfer / 1e9);
     printf("\n");
   }
-  printf("rates: %s\n", p->request.rates.source);
+  printf("rates: %s%s\n", p->request.rates.source,
+         p->request.rates.is_measured || p->is_other_card ? "" : " ('dure tune' measures this device's own)");
 }
 
 static void print_verdict(const planned *p) {
@@ -197,6 +199,7 @@ static dure_status prepare(const arguments *a, planned *p) {
   DURE_TRY(dure_device_open(a->options.device, &p->device));
   dure_device_restrict(p->device, NULL, a->options.device_memory);
   DURE_TRY(dure_plan_request_fill(&a->options, &p->config, &p->layout, p->device, &p->request));
+  p->is_other_card = a->rates != NULL;
   if (a->rates != NULL) DURE_TRY(use_rates_of(a->rates, &p->request));
   DURE_TRY(choose_budget(a, p));
   return dure_training_plan_make(&p->request, &p->plan);
