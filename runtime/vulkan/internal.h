@@ -105,7 +105,6 @@ typedef struct vulkan_device {
   uint64_t compile_nanoseconds;  // spent on compiling kernels so far
   uint32_t compiled_kernels;
   bool shows_progress;      // a line of progress has been shown
-  const char *last_kernel;  // that was recorded
   char last_recording[64];  // what was submitted last, for messages
   char last_label[128];
 } vulkan_device;

@@ -308,7 +308,6 @@ dure_status vulkan_recording_dispatch(dure_recording *head, dure_kernel *kernel_
   const vulkan_api *api = &recording->device->api;
   const uint32_t groups[3] = {groups_x, groups_y, groups_z};
   DURE_TRY(check_dispatch(recording, kernel, bindings, binding_count, push_size, groups));
-  recording->device->last_kernel = kernel->shader->name;
   VkDescriptorSet set;
   DURE_TRY(allocate_set(recording, kernel, &set));
   DURE_TRY(write_set(recording, kernel, bindings, set));

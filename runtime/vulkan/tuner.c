@@ -26,7 +26,9 @@ enum { MOST_SHAPES = 256, MOST_VARIANTS = 64 };
 // 3072 wide; rows for decoding one token and a few, for short prompts, and for training. The transposed first operand
 // is a weight's gradient, whose sum is over the tokens.
 static size_t list_shapes(dure_device *device, tuned_shape *shapes) {
-  static const uint64_t rows[] = {1, 16, 64, 256}, widths[] = {384, 1024, 3072};
+  static const uint64_t widths[] = {384, 1024, 3072};
+  const bool is_software = device->info.kind == DURE_DEVICE_CPU;
+  const uint64_t rows[] = {1, 16, 64, is_software ? 256 : 2048};
   const bool has_16_bit = dure_vulkan_op(device, DURE_OP_matmul)->takes_16_bit;
   size_t count = 0;
   for (int type = 0; type < (has_16_bit ? 2 : 1); type++) {
@@ -47,31 +49,48 @@ static size_t list_shapes(dure_device *device, tuned_shape *shapes) {
   return count;
 }
 
-static bool is_kernel_of(const char *kernel, const char *variant, const tuned_shape *shape) {
-  char prefix[64];
-  snprintf(prefix, sizeof(prefix), "%s_%c%c", variant, shape->transpose_a ? 't' : 'n', shape->transpose_b ? 't' : 'n');
-  return strncmp(kernel, prefix, strlen(prefix)) == 0;
+// The shape as the table of variants sees it: contiguous, everything aligned.
+static dure_vulkan_matmul_problem problem_of(const tuned_shape *s) {
+  const uint64_t size = dure_dtype_size(s->dtype);
+  return (dure_vulkan_matmul_problem){.M = (uint32_t)s->M,
+                                      .N = (uint32_t)s->N,
+                                      .K = (uint32_t)s->K,
+                                      .batch = 1,
+                                      .transpose_a = s->transpose_a,
+                                      .transpose_b = s->transpose_b,
+                                      .a_stride = (uint32_t)(s->transpose_a ? s->M : s->K),
+                                      .b_stride = (uint32_t)(s->transpose_b ? s->K : s->N),
+                                      .a_in_quads = true,
+                                      .b_in_quads = true,
+                                      .c_in_quads = true,
+                                      .a_in_lines = true,
+                                      .b_in_lines = true,
+                                      .is_16_bit = s->dtype != DURE_DTYPE_F32,
+                                      .is_bfloat16 = s->dtype == DURE_DTYPE_BF16,
+                                      .a_bytes = s->M * s->K * size,
+                                      .b_bytes = s->N * s->K * size};
 }
 
-// Whether the device runs any kernel of the variant for these transpositions.
-static bool is_worth_trying(const vulkan_device *device, const char *variant, const tuned_shape *shape) {
-  for (size_t i = 0; i < dure_shader_count; i++) {
-    if (!is_kernel_of(dure_shaders[i].name, variant, shape)) continue;
-    dure_status status = vulkan_requirements_check(&device->plan.caps, &dure_shaders[i]);
-    const bool runs = status == NULL;
-    dure_status_free(status);
-    if (runs) return true;
-  }
-  return false;
+static void set_candidate(vulkan_device *device, const char *variant) {
+  snprintf(device->tuning.candidate, sizeof(device->tuning.candidate), "%s", variant != NULL ? variant : "");
+}
+
+// The variant that runs when this one is asked for: another where it cannot. NULL: the table's choice.
+static const char *variant_run(vulkan_device *device, const tuned_shape *shape, const char *wanted) {
+  const dure_vulkan_matmul_problem problem = problem_of(shape);
+  set_candidate(device, wanted);
+  const char *name = dure_vulkan_matmul_choose(&device->head, &problem)->name;
+  set_candidate(device, NULL);
+  return name;
 }
 
 // Times the shape with a variant; NULL: with the table's choice.
 static dure_status time_variant(vulkan_device *device, dure_stream *stream, const tuned_shape *s, const char *variant,
                                 double *out_seconds) {
-  snprintf(device->tuning.candidate, sizeof(device->tuning.candidate), "%s", variant != NULL ? variant : "");
+  set_candidate(device, variant);
   dure_status status = dure_tune_time_matmul(&device->head, stream, s->dtype, s->transpose_a, s->transpose_b, s->M,
                                              s->N, s->K, out_seconds);
-  device->tuning.candidate[0] = '\0';
+  set_candidate(device, NULL);
   return status;
 }
 
@@ -82,10 +101,11 @@ static dure_status find_winner(vulkan_device *device, dure_stream *stream, const
   *out_variant = NULL;
   DURE_TRY(time_variant(device, stream, shape, NULL, out_usual));
   *out_seconds = *out_usual;
-  const char *variant = NULL, *usual_kernel = device->last_kernel;
+  const char *variant = NULL, *usual = variant_run(device, shape, NULL);
   for (size_t i = 0; i < MOST_VARIANTS && (variant = dure_vulkan_matmul_variant_name(i)) != NULL; i++) {
-    if (shape->is_first_of_group) is_hopeless[i] = !is_worth_trying(device, variant, shape);
-    if (is_hopeless[i] || is_kernel_of(usual_kernel, variant, shape)) continue;
+    if (shape->is_first_of_group) is_hopeless[i] = false;
+    const bool can_run = strcmp(variant_run(device, shape, variant), variant) == 0;
+    if (is_hopeless[i] || !can_run || strcmp(variant, usual) == 0) continue;
     double seconds = 0;
     DURE_TRY(time_variant(device, stream, shape, variant, &seconds));
     if (seconds > *out_seconds * hopeless_slowdown) is_hopeless[i] = true;
@@ -97,10 +117,10 @@ static dure_status find_winner(vulkan_device *device, dure_stream *stream, const
     *out_variant = NULL;
     return NULL;
   }
-  double usual = 0, seconds = 0;
-  DURE_TRY(time_variant(device, stream, shape, NULL, &usual));
+  double usual_again = 0, seconds = 0;
+  DURE_TRY(time_variant(device, stream, shape, NULL, &usual_again));
   DURE_TRY(time_variant(device, stream, shape, *out_variant, &seconds));
-  if (usual < *out_usual) *out_usual = usual;
+  if (usual_again < *out_usual) *out_usual = usual_again;
   if (seconds > *out_seconds) *out_seconds = seconds;
   if (*out_usual < *out_seconds * least_speedup) *out_variant = NULL;
   return NULL;

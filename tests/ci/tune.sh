@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# dure tune on the first Vulkan device: it ends, keeps a file, and matmul passes the suite with the choices it made.
+. "$(dirname "$0")/common.sh"
+"$DURE_PROGRAM" devices | grep -q '^vulkan:0 ' || skip "there is no Vulkan device"
+XDG_CACHE_HOME=$(mktemp -d)
+export XDG_CACHE_HOME
+trap 'rm -rf "$XDG_CACHE_HOME"' EXIT
+"$DURE_PROGRAM" tune --device vulkan:0
+ls "$XDG_CACHE_HOME"/dure/tuning-*.json >/dev/null
+"$DURE_PROGRAM" devices | grep -q 'measured by dure tune'
+"$DURE_PROGRAM" selftest --device vulkan:0 --op matmul 2>&1 | tail -n 3
