@@ -146,17 +146,19 @@ static dure_status run(dure_device *device, const dure_conformance_options *opti
 int command_selftest(int argc, char **argv) {
   const char *device_name = NULL, *op = NULL, *case_name = NULL;
   bool full = false, as_json = false;
-  int64_t seed = 0;
+  int64_t seed = 0, every = 1, part = 0;
   const option_row options[] = {
       {"device", OPTION_TEXT, &device_name, "D", "auto, vulkan, vulkan:N, cuda:N or reference (default: auto)"},
       {"op", OPTION_TEXT, &op, "OP", "only the cases of this op"},
       {"case", OPTION_TEXT, &case_name, "NAME", "only the case of this name, as a failure prints it"},
+      {"every", OPTION_INTEGER, &every, "N", "only about one case in N, drawn by name (default 1)"},
+      {"part", OPTION_INTEGER, &part, "I", "which of the N parts, from 0 (default 0)"},
       {"full", OPTION_FLAG, &full, NULL, "larger shapes too, among them operands larger than one binding (minutes)"},
       {"seed", OPTION_INTEGER, &seed, "N", "other inputs (default: 0)"},
       {"json", OPTION_FLAG, &as_json, NULL, "every case as JSON on standard output"},
   };
   const command_usage usage = {
-      .synopsis = "dure selftest [--device D] [--op OP] [--case NAME] [--full] [--json]",
+      .synopsis = "dure selftest [--device D] [--op OP] [--case NAME] [--every N] [--full] [--json]",
       .description =
           "Holds every operation of a device against the plain C reference: results within derived tolerances,\n"
           "NaN and infinity in place, nothing written outside, the same bits when run twice. Ends with status 0\n"
@@ -168,9 +170,18 @@ int command_selftest(int argc, char **argv) {
   int parsed = command_parse(&usage, argc, argv, NULL, NULL);
   if (parsed >= 0) return parsed;
 
+  if (every < 1 || every > 1000 || part < 0 || part >= every) {
+    return command_finish("selftest",
+                          dure_fail(DURE_INVALID_ARGUMENT, "--every takes 1 to 1000, --part 0 to one less than that"));
+  }
   dure_os_catch_interrupts();
   report r = {.as_json = as_json, .is_terminal = dure_os_is_terminal(2)};
-  dure_conformance_options chosen = {.op = op, .case_name = case_name, .full = full, .seed = (uint64_t)seed};
+  dure_conformance_options chosen = {.op = op,
+                                     .case_name = case_name,
+                                     .full = full,
+                                     .seed = (uint64_t)seed,
+                                     .every = (uint32_t)every,
+                                     .part = (uint32_t)part};
   dure_device *device = NULL;
   size_t failures = 0;
   dure_status status = op_name_check(op);

@@ -42,6 +42,8 @@ typedef struct dure_conformance_options {
   const char *case_name;  // only the case of this name (also when it belongs to the full set); NULL: all
   bool full;              // larger shapes as well, among them operands larger than one binding
   uint64_t seed;          // changes all inputs; 0 is the usual set
+  uint32_t every;         // > 1: only about one case in so many, drawn by name; `part` (below `every`) says which
+  uint32_t part;
   dure_conformance_damage damage;
 } dure_conformance_options;
 

@@ -1,4 +1,5 @@
-// Every op on every device found, against the reference. DURE_TEST_DEVICE restricts it to one device.
+// Every op on every device found, against the reference. DURE_TEST_DEVICE restricts it to one device, DURE_TEST_EVERY=N
+// to about one case in N (DURE_TEST_PART says which of the N parts).
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,17 +9,22 @@
 
 static void print_result(void *context, const dure_conformance_result *result) {
   const char *device = context;
-  if (result->outcome == DURE_CONFORMANCE_PASS || result->outcome == DURE_CONFORMANCE_UNSUPPORTED) return;
+  if (result->outcome == DURE_CONFORMANCE_PASS) return;
   printf("%s  %s: %s\n", dure_conformance_outcome_name(result->outcome), result->name, result->message);
   if (result->outcome == DURE_CONFORMANCE_FAIL) {
     printf("      again: dure selftest --device %s --case '%s'\n", device, result->name);
   }
 }
 
+static uint32_t number_from(const char *variable) {
+  const char *text = getenv(variable);
+  return text != NULL ? (uint32_t)strtoul(text, NULL, 10) : 0;
+}
+
 static size_t failures_on(const char *identifier) {
   dure_device *device = NULL;
   dure_conformance_summary summary = {0};
-  dure_conformance_options options = {0};
+  dure_conformance_options options = {.every = number_from("DURE_TEST_EVERY"), .part = number_from("DURE_TEST_PART")};
   dure_status status = dure_device_open(identifier, &device);
   if (status == NULL) {
     const dure_device_info *info = dure_device_get_info(device);
@@ -27,7 +33,8 @@ static size_t failures_on(const char *identifier) {
     snprintf(name, sizeof(name), "%s", info->identifier);
     status = dure_conformance_run(device, &options, print_result, name, &summary);
   }
-  size_t failures = summary.counts[DURE_CONFORMANCE_FAIL];
+  // No device of this program is without a kernel: what is unsupported was forgotten.
+  size_t failures = summary.counts[DURE_CONFORMANCE_FAIL] + summary.counts[DURE_CONFORMANCE_UNSUPPORTED];
   if (status != NULL) {
     printf("%s: %s\n", identifier, dure_status_message(status));
     dure_status_free(status);

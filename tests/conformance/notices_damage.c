@@ -24,7 +24,9 @@ static void expect_noticed(dure_conformance_damage damage) {
   dure_device *device = NULL;
   dure_status status = dure_device_open("reference", &device);
   ck_assert_msg(status == NULL, "%s", dure_status_message(status));
-  dure_conformance_options options = {.damage = damage};
+  const char *every = getenv("DURE_TEST_EVERY");
+  dure_conformance_options options = {.damage = damage,
+                                      .every = every != NULL ? (uint32_t)strtoul(every, NULL, 10) : 0};
   dure_conformance_summary summary;
   unnoticed u = {0, damage != DURE_CONFORMANCE_TOUCHED_INPUT};
   status = dure_conformance_run(device, &options, count_unnoticed, &u, &summary);
