@@ -51,7 +51,7 @@ uint32_t dure_vulkan_matmul_gpu_constants(const dure_device *device, const dure_
                                           uint32_t constants[DURE_MATMUL_GPU_CONSTANTS]) {
   uint32_t at = 15;
   constants[at++] = problem->is_bfloat16 ? 1 : problem->is_16_bit ? 2 : 0;
-  constants[at++] = chunk;
+  constants[at++] = chunk < problem->K ? chunk : UINT32_MAX;  // uncut sums of all lengths share a pipeline
   constants[at++] = problem->a_in_lines;
   constants[at++] = problem->b_in_lines;
   constants[at++] = invocations(device, gpu);
