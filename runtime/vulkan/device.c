@@ -195,6 +195,37 @@ static dure_status backend_list(dure_device_info **infos, size_t *count, char **
 
 // ---- opening ----
 
+enum { MOST_EXTENSIONS = 8 };
+
+// The device extensions behind the features that are enabled.
+static uint32_t list_extensions(const dure_vulkan_caps *caps, const char *extensions[MOST_EXTENSIONS]) {
+  static const struct {
+    uint64_t features;  // any of them
+    const char *name;
+  } rows[] = {
+      {1ull << DURE_VULKAN_SUBGROUP_SIZE_CONTROL, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME},
+      {1ull << DURE_VULKAN_MEMORY_BUDGET, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME},
+      {1ull << DURE_VULKAN_COOPERATIVE_MATRIX | 1ull << DURE_VULKAN_BFLOAT16_MATRIX,
+       VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME},
+      {1ull << DURE_VULKAN_BFLOAT16_MATRIX, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME},
+      {1ull << DURE_VULKAN_DEVICE_FAULT, VK_EXT_DEVICE_FAULT_EXTENSION_NAME},
+  };
+  uint32_t count = 0;
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]) && count < MOST_EXTENSIONS; i++) {
+    if ((caps->features & rows[i].features) != 0) extensions[count++] = rows[i].name;
+  }
+  return count;
+}
+
+static dure_status open_queue(vulkan_device *device, uint32_t family, VkQueue *out_queue, VkCommandPool *out_pool) {
+  device->api.GetDeviceQueue(device->handle, family, 0, out_queue);
+  VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                  .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                  .queueFamilyIndex = family};
+  VULKAN_TRY(device, device->api.CreateCommandPool(device->handle, &pool, NULL, out_pool), "creating a command pool");
+  return NULL;
+}
+
 static dure_status create_device(vulkan_device *device) {
   const dure_vulkan_caps *caps = &device->plan.caps;
 #define HAS(identifier) (dure_vulkan_caps_has(caps, DURE_VULKAN_##identifier) ? VK_TRUE : VK_FALSE)
@@ -231,15 +262,9 @@ static dure_status create_device(vulkan_device *device) {
                                                      .shaderFloat64 = HAS(FP64),
                                                      .shaderInt16 = HAS(INT16),
                                                      .shaderInt64 = HAS(INT64)}};
-  const char *extensions[8];
-  uint32_t extension_count = 0;
-  if (HAS(SUBGROUP_SIZE_CONTROL)) extensions[extension_count++] = VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME;
-  if (HAS(MEMORY_BUDGET)) extensions[extension_count++] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME;
-  if (has_matrix) extensions[extension_count++] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME;
-  if (HAS(BFLOAT16_MATRIX)) extensions[extension_count++] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME;
-  if (HAS(DEVICE_FAULT)) extensions[extension_count++] = VK_EXT_DEVICE_FAULT_EXTENSION_NAME;
   const bool has_transfer_queue = HAS(TRANSFER_QUEUE);
 #undef HAS
+  const char *extensions[MOST_EXTENSIONS];
   float priority = 1.0f;
   const uint32_t families[2] = {device->capabilities.queue_family, device->capabilities.transfer_family};
   VkDeviceQueueCreateInfo queues[2];
@@ -253,23 +278,13 @@ static dure_status create_device(vulkan_device *device) {
                              .pNext = &features,
                              .queueCreateInfoCount = has_transfer_queue ? 2 : 1,
                              .pQueueCreateInfos = queues,
-                             .enabledExtensionCount = extension_count,
+                             .enabledExtensionCount = list_extensions(caps, extensions),
                              .ppEnabledExtensionNames = extensions};
   VULKAN_TRY(device, device->api.CreateDevice(device->physical, &info, NULL, &device->handle), "opening '%s'",
              device->head.info.name);
   DURE_TRY(vulkan_load_device(&device->api, device->handle));
-  device->api.GetDeviceQueue(device->handle, device->capabilities.queue_family, 0, &device->queue);
-  VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-                                  .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
-                                  .queueFamilyIndex = device->capabilities.queue_family};
-  VULKAN_TRY(device, device->api.CreateCommandPool(device->handle, &pool, NULL, &device->command_pool),
-             "creating a command pool");
-  if (has_transfer_queue) {
-    device->api.GetDeviceQueue(device->handle, device->capabilities.transfer_family, 0, &device->transfer_queue);
-    pool.queueFamilyIndex = device->capabilities.transfer_family;
-    VULKAN_TRY(device, device->api.CreateCommandPool(device->handle, &pool, NULL, &device->transfer_pool),
-               "creating a command pool");
-  }
+  DURE_TRY(open_queue(device, families[0], &device->queue, &device->command_pool));
+  if (has_transfer_queue) DURE_TRY(open_queue(device, families[1], &device->transfer_queue, &device->transfer_pool));
   return vulkan_pipelines_open(device);
 }
 
