@@ -102,6 +102,18 @@ dure_status dure_expand_layer_norm_parameters(const dure_op_call *call, const du
                                               dure_expand_sink sink, void *context) {
   return expand_rows(call, limits, "rrvvss", sink, context);
 }
+dure_status dure_expand_rms_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context) {
+  return expand_rows(call, limits, "r-rv", sink, context);
+}
+dure_status dure_expand_rms_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                          void *context) {
+  return expand_rows(call, limits, "rr-vr", sink, context);
+}
+dure_status dure_expand_rms_norm_parameters(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                            void *context) {
+  return expand_rows(call, limits, "rrvs", sink, context);
+}
 dure_status dure_expand_cross_entropy(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                       void *context) {
   return expand_rows(call, limits, "rvvv", sink, context);
@@ -150,6 +162,78 @@ dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *li
   for (uint32_t i = 0; i < row->operand_count; i++)
     roles[i] = dure_operand_count(&call->operands[i]) == largest ? 'v' : '-';
   return expand_rows(call, limits, roles, sink, context);
+}
+
+// ---- calls over evenly spaced rows -----------------------------------------------------------------------------
+
+// The operand's leading dimensions as one, `kept` trailing ones as they are.
+static void flatten_leading(dure_operand *operand, uint32_t kept) {
+  if (operand->rank <= kept) return;
+  const uint32_t last = operand->rank - kept - 1;  // of the leading ones, whose stride is that of all
+  uint64_t rows = 1;
+  for (uint32_t i = 0; i <= last; i++) rows *= operand->shape[i];
+  const uint64_t stride = operand->stride[last];
+  for (uint32_t i = 0; i < kept; i++) {
+    operand->shape[i + 1] = operand->shape[last + 1 + i];
+    operand->stride[i + 1] = operand->stride[last + 1 + i];
+  }
+  operand->shape[0] = rows;
+  operand->stride[0] = stride;
+  operand->rank = kept + 1;
+}
+
+// gate and up, y or dy, dgate and dup: rows of all of them.
+dure_status dure_expand_gated_activation(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                         void *context) {
+  const uint32_t count = dure_op_get(call->op)->operand_count;
+  const uint64_t rows = dure_operand_rows(&call->operands[0]);
+  uint64_t parts = parts_for_work(call, limits);
+  for (uint32_t i = 0; i < count; i++) parts = max_of(parts, parts_for_binding(&call->operands[i], rows, limits));
+  if (parts <= 1 || rows <= 1) return sink(context, call);
+  const uint64_t size = max_of(1, part_size(rows, parts));
+  for (uint64_t first = 0; first < rows; first += size) {
+    dure_op_call part = *call;
+    for (uint32_t i = 0; i < count; i++) {
+      dure_operand *operand = &part.operands[i];
+      if (dure_operand_is_contiguous(operand)) {  // perhaps under another shape
+        uint64_t flat[2] = {rows, dure_operand_count(operand) / rows};
+        dure_operand_set_shape(operand, 2, flat);
+      }
+      flatten_leading(operand, 1);
+      cut_axis(operand, 0, first, rows - first < size ? rows - first : size);
+    }
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
+// x, positions and y by positions of all sequences together; the table stays whole.
+dure_status dure_expand_rotary(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                               void *context) {
+  enum { X, POSITIONS, TABLE, Y };
+  const uint64_t *shape = call->operands[X].shape;
+  const uint64_t rows = shape[0] * shape[1];
+  uint64_t parts = parts_for_work(call, limits);
+  parts = max_of(parts, parts_for_binding(&call->operands[X], rows, limits));
+  parts = max_of(parts, parts_for_binding(&call->operands[Y], rows, limits));
+  if (parts <= 1 || rows <= 1) return sink(context, call);
+  const uint64_t size = max_of(1, part_size(rows, parts));
+  for (uint64_t first = 0; first < rows; first += size) {
+    const uint64_t count = rows - first < size ? rows - first : size;
+    dure_op_call part = *call;
+    dure_operand_set_shape(&part.operands[POSITIONS], 1, &rows);
+    cut_axis(&part.operands[POSITIONS], 0, first, count);
+    const uint32_t cut[] = {X, Y};
+    for (uint32_t i = 0; i < 2; i++) {
+      dure_operand *operand = &part.operands[cut[i]];
+      if (operand->rank != 4) dure_operand_set_shape(operand, 4, shape);
+      operand->shape[0] = 1;
+      operand->shape[1] = rows;
+      cut_axis(operand, 1, first, count);
+    }
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
 }
 
 // ---- embedding -------------------------------------------------------------------------------------------------

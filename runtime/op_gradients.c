@@ -174,6 +174,75 @@ dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program
   return NULL;
 }
 
+// ---- root mean square norm, rotation ---------------------------------------------------------------------------
+
+dure_status dure_gradient_rms_norm(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { X, WEIGHT, Y, RECIPROCAL_RMS };
+  dure_program *program = dure_gradient_program(gradient);
+  const dure_tensor *o = call->operands;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  if (dure_gradient_wants(gradient, o[WEIGHT])) {
+    dure_gradient_slot slot = dure_gradient_open(gradient, o[WEIGHT], true);
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[X], o[RECIPROCAL_RMS], slot.tensor};
+    dure_program_call(program, DURE_OP_rms_norm_parameters, operands, NULL, slot.accumulate ? 1u << 3 : 0);
+    dure_gradient_close(gradient, &slot);
+  }
+  if (dure_gradient_wants(gradient, o[X])) {
+    dure_gradient_slot slot = dure_gradient_open(gradient, o[X], true);
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[X], o[WEIGHT], o[RECIPROCAL_RMS], slot.tensor};
+    dure_program_call(program, DURE_OP_rms_norm_gradient, operands, &call->attributes, slot.accumulate ? 1u << 4 : 0);
+    dure_gradient_close(gradient, &slot);
+  }
+  return NULL;
+}
+
+dure_status dure_gradient_rotary(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { X, POSITIONS, TABLE, Y };
+  const dure_tensor *o = call->operands;
+  if (!dure_gradient_wants(gradient, o[X])) return NULL;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  dure_gradient_slot slot = dure_gradient_open(gradient, o[X], false);
+  dure_op_attributes attributes = call->attributes;
+  attributes.rotary.is_inverse = !attributes.rotary.is_inverse;
+  dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[POSITIONS], o[TABLE], slot.tensor};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_rotary, operands, &attributes, 0);
+  dure_gradient_close(gradient, &slot);
+  return NULL;
+}
+
+// ---- products --------------------------------------------------------------------------------------------------
+
+dure_status dure_gradient_multiply(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { A, B, Y };
+  const dure_tensor *o = call->operands;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  for (uint32_t i = A; i <= B; i++) {
+    if (!dure_gradient_wants(gradient, o[i])) continue;
+    dure_gradient_slot slot = dure_gradient_open(gradient, o[i], true);
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dy, o[i == A ? B : A], slot.tensor};
+    dure_program_call(dure_gradient_program(gradient), DURE_OP_multiply, operands, NULL, slot.accumulate ? 1u << Y : 0);
+    dure_gradient_close(gradient, &slot);
+  }
+  return NULL;
+}
+
+// Where only one of the two is wanted the other goes to a temporary.
+dure_status dure_gradient_gated_activation(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { GATE, UP, Y };
+  const dure_tensor *o = call->operands;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  dure_gradient_slot slots[2] = {{{0}, false, {0}}};
+  for (uint32_t i = GATE; i <= UP; i++) {
+    if (dure_gradient_wants(gradient, o[i])) slots[i] = dure_gradient_open(gradient, o[i], false);
+  }
+  dure_tensor operands[DURE_MAX_OPERANDS] = {o[GATE], o[UP], dy, slots[GATE].tensor, slots[UP].tensor};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_gated_activation_gradient, operands, &call->attributes, 0);
+  for (uint32_t i = GATE; i <= UP; i++) {
+    if (slots[i].tensor.index != 0) dure_gradient_close(gradient, &slots[i]);
+  }
+  return NULL;
+}
+
 // ---- attention -------------------------------------------------------------------------------------------------
 
 dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call) {

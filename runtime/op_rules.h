@@ -19,6 +19,12 @@ dure_status dure_shape_matmul(dure_op_call *call);
 dure_status dure_shape_layer_norm(dure_op_call *call);
 dure_status dure_shape_layer_norm_gradient(dure_op_call *call);
 dure_status dure_shape_layer_norm_parameters(dure_op_call *call);
+dure_status dure_shape_rms_norm(dure_op_call *call);
+dure_status dure_shape_rms_norm_gradient(dure_op_call *call);
+dure_status dure_shape_rms_norm_parameters(dure_op_call *call);
+dure_status dure_shape_gated_activation(dure_op_call *call);
+dure_status dure_shape_gated_activation_gradient(dure_op_call *call);
+dure_status dure_shape_rotary(dure_op_call *call);
 dure_status dure_shape_attention(dure_op_call *call);
 dure_status dure_shape_attention_gradient(dure_op_call *call);
 dure_status dure_shape_cache_append(dure_op_call *call);
@@ -55,6 +61,16 @@ dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_
                                            void *context);
 dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                void *context);
+dure_status dure_expand_rms_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context);
+dure_status dure_expand_rms_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                          void *context);
+dure_status dure_expand_rms_norm_parameters(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                            void *context);
+dure_status dure_expand_gated_activation(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                         void *context);
+dure_status dure_expand_rotary(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                               void *context);
 dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                    void *context);
 dure_status dure_expand_layer_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
@@ -77,6 +93,10 @@ dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_r
 dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_rms_norm(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_multiply(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_gated_activation(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_rotary(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call);

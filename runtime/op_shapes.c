@@ -201,6 +201,75 @@ dure_status dure_shape_layer_norm_parameters(dure_op_call *call) {
   return NULL;
 }
 
+// ---- root mean square norm -------------------------------------------------------------------------------------
+
+dure_status dure_shape_rms_norm(dure_op_call *call) {
+  enum { X, WEIGHT, Y, RECIPROCAL_RMS };
+  DURE_TRY(expect_count(call, WEIGHT, last_dimension(&call->operands[X])));
+  output_like(call, Y, X);
+  output_vector(call, RECIPROCAL_RMS, dure_operand_rows(&call->operands[X]));
+  return NULL;
+}
+
+dure_status dure_shape_rms_norm_gradient(dure_op_call *call) {
+  enum { DY, X, WEIGHT, RECIPROCAL_RMS, DX };
+  DURE_TRY(expect_count(call, DY, dure_operand_count(&call->operands[X])));
+  DURE_TRY(expect_count(call, WEIGHT, last_dimension(&call->operands[X])));
+  DURE_TRY(expect_count(call, RECIPROCAL_RMS, dure_operand_rows(&call->operands[X])));
+  output_like(call, DX, X);
+  return NULL;
+}
+
+dure_status dure_shape_rms_norm_parameters(dure_op_call *call) {
+  enum { DY, X, RECIPROCAL_RMS, DWEIGHT };
+  DURE_TRY(expect_count(call, DY, dure_operand_count(&call->operands[X])));
+  DURE_TRY(expect_count(call, RECIPROCAL_RMS, dure_operand_rows(&call->operands[X])));
+  output_vector(call, DWEIGHT, last_dimension(&call->operands[X]));
+  return NULL;
+}
+
+// ---- gated activation ------------------------------------------------------------------------------------------
+
+// Rows of a strided operand lie at equal distances, whatever dimensions count them.
+static dure_status check_even_rows(const dure_op_call *call, uint32_t index) {
+  const dure_operand *operand = &call->operands[index];
+  if (!dure_operand_is_present(operand)) return NULL;
+  for (uint32_t i = 0; i + 2 < operand->rank; i++) {
+    if (operand->shape[i] == 1 || operand->stride[i] == operand->shape[i + 1] * operand->stride[i + 1]) continue;
+    return dure_fail(DURE_INVALID_ARGUMENT, "the rows of operand '%s' are not evenly spaced",
+                     dure_op_get(call->op)->operands[index].name);
+  }
+  return NULL;
+}
+
+static dure_status check_gate_and_up(const dure_op_call *call) {
+  enum { GATE, UP };
+  DURE_TRY(expect_count(call, UP, dure_operand_count(&call->operands[GATE])));
+  if (last_dimension(&call->operands[GATE]) != last_dimension(&call->operands[UP])) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "the rows of 'gate' and 'up' have %llu and %llu elements, expected as many",
+                     (unsigned long long)last_dimension(&call->operands[GATE]),
+                     (unsigned long long)last_dimension(&call->operands[UP]));
+  }
+  DURE_TRY(check_even_rows(call, GATE));
+  return check_even_rows(call, UP);
+}
+
+dure_status dure_shape_gated_activation(dure_op_call *call) {
+  enum { GATE, UP, Y };
+  DURE_TRY(check_gate_and_up(call));
+  output_like(call, Y, GATE);
+  return NULL;
+}
+
+dure_status dure_shape_gated_activation_gradient(dure_op_call *call) {
+  enum { GATE, UP, DY, DGATE, DUP };
+  DURE_TRY(check_gate_and_up(call));
+  DURE_TRY(expect_count(call, DY, dure_operand_count(&call->operands[GATE])));
+  output_like(call, DGATE, GATE);
+  output_like(call, DUP, UP);
+  return NULL;
+}
+
 // ---- attention -------------------------------------------------------------------------------------------------
 
 static dure_status check_evenly_spaced(const dure_op_call *call, uint32_t index) {
@@ -270,6 +339,23 @@ dure_status dure_shape_attention_gradient(dure_op_call *call) {
   output_like(call, DQ, Q);
   output_like(call, DK, K);
   output_like(call, DV, V);
+  return NULL;
+}
+
+dure_status dure_shape_rotary(dure_op_call *call) {
+  enum { X, POSITIONS, TABLE, Y };
+  DURE_TRY(expect_rank(call, X, 4));
+  DURE_TRY(check_evenly_spaced(call, X));
+  const uint64_t *shape = call->operands[X].shape;
+  const uint32_t width = call->attributes.rotary.width;
+  DURE_TRY(expect_count(call, POSITIONS, shape[0] * shape[1]));
+  DURE_TRY(expect_rank(call, TABLE, 2));
+  DURE_TRY(expect_dimension(call, TABLE, 1, width));
+  if (width == 0 || width % 2 != 0 || width > shape[3]) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "a rotated width of %u, expected an even number of at most %llu", width,
+                     (unsigned long long)shape[3]);
+  }
+  output_like(call, Y, X);
   return NULL;
 }
 

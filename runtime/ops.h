@@ -33,8 +33,8 @@ typedef struct dure_fill_attributes {
   float value;
 } dure_fill_attributes;
 
-// copy: y = x, from one float type to another if need be.   add: y = a + b (y may be the same memory as a or b).
-// Any shape.
+// copy: y = x, from one float type to another if need be.   add: y = a + b.   multiply: y = a * b.   Any shape; y of
+// add and multiply may be the same memory as a or b.
 
 // embedding: y[r, :] = table[indices[r], :].
 //   table [V, C], indices [R] (any rank, flattened), y [R.., C]
@@ -46,7 +46,7 @@ typedef struct dure_embedding_attributes {
   uint32_t first_row, row_count;
 } dure_embedding_attributes;
 
-// activation: y = f(x); activation_gradient: dx = f'(x) * dy.
+// activation: y = f(x); activation_gradient: dx = f'(x) * dy. y may be the same memory as x, dx as dy.
 //   gelu_tanh, gelu_erf: Hendrycks and Gimpel 2016, section 2
 typedef enum dure_activation {
   DURE_ACTIVATION_GELU_TANH,
@@ -57,6 +57,23 @@ typedef enum dure_activation {
 typedef struct dure_activation_attributes {
   dure_activation kind;
 } dure_activation_attributes;
+
+// gated_activation (Shazeer 2020, section 2: SwiGLU, GeGLU): y = f(gate) * up, f as in activation.
+//   gate, up [.., C] strided (halves of a fused projection), their rows evenly spaced; y [.., C]
+// gated_activation_gradient: dgate = f'(gate) * up * dy, dup = f(gate) * dy, strided like gate and up. Each of the two
+//   may be the same memory as gate, up or dy (not both the same).
+
+// rotary (Su et al. 2021, section 3.4): in each head the first `width` elements are rotated pair by pair, the others
+// copied: (x_1, x_2) becomes (x_1 cos - x_2 sin, x_1 sin + x_2 cos).
+//   x, y [B, T, H, D] strided as attention's q; y may be exactly x's memory; positions [B, T];
+//   cosines_sines [P, width]: of each position the cosines of the width / 2 frequencies, then their sines
+//   pairs: (i, i + width / 2), or (2 i, 2 i + 1) when is_interleaved, i < width / 2
+//   is_inverse: by the opposite angles, which undoes it and is its gradient.
+//   A position >= P makes its rotated elements NaN, so that the finite check finds it.
+typedef struct dure_rotary_attributes {
+  uint32_t width;
+  bool is_interleaved, is_inverse;
+} dure_rotary_attributes;
 
 // matmul: t = op(a) op(b) + bias, op = transpose of the last two dimensions when asked; then the epilogue:
 //   saved = t, and t = saved as it was rounded     (when given; absent it is not made)
@@ -91,10 +108,19 @@ typedef struct dure_matmul_attributes {
 // dimension,
 //   reciprocal_deviation = 1 / sqrt(variance + epsilon).  x, y [.., C]; weight, bias [C]; mean, reciprocal_deviation
 //   [R]
-// layer_norm_gradient: dx given dy.   layer_norm_parameters: dweight, dbias [C], summed over rows.
+// layer_norm_gradient: dx given dy; dx may be the same memory as dy.
+// layer_norm_parameters: dweight, dbias [C], summed over rows.
 typedef struct dure_layer_norm_attributes {
   float epsilon;
 } dure_layer_norm_attributes;
+
+// rms_norm (Zhang and Sennrich 2019, eq. 4): y = x * reciprocal_rms * (weight_offset + weight) over the last dimension,
+//   reciprocal_rms = 1 / sqrt(mean of x^2 + epsilon).  x, y [.., C]; weight [C] (absent: y = x * reciprocal_rms);
+//   reciprocal_rms [R]; weight_offset: 0, or 1 where weights are stored as what they differ from 1 by (Gemma)
+// rms_norm_gradient: dx given dy; dx may be the same memory as dy.   rms_norm_parameters: dweight [C], summed over rows.
+typedef struct dure_rms_norm_attributes {
+  float epsilon, weight_offset;
+} dure_rms_norm_attributes;
 
 // attention: causal softmax(score) v without a [T, T] matrix in memory (Dao et al. 2022, algorithm 1).
 //   q, y [B, T, H, D]; k, v [B, T, G, D], H a multiple of G (query head h reads key head h / (H / G));
@@ -219,6 +245,8 @@ typedef union dure_op_attributes {
   dure_embedding_attributes embedding;
   dure_matmul_attributes matmul;
   dure_layer_norm_attributes layer_norm;
+  dure_rms_norm_attributes rms_norm;
+  dure_rotary_attributes rotary;
   dure_activation_attributes activation;
   dure_attention_attributes attention;
   dure_gradient_clip_attributes gradient_clip;

@@ -318,6 +318,35 @@ dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor we
   return operands[3];
 }
 
+dure_tensor dure_rms_norm(dure_program *program, dure_tensor x, dure_tensor weight, float epsilon,
+                          float weight_offset) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x, weight};
+  dure_op_attributes attributes = {.rms_norm = {epsilon, weight_offset}};
+  dure_program_call(program, DURE_OP_rms_norm, operands, &attributes, 0);
+  return operands[2];
+}
+
+dure_tensor dure_multiply(dure_program *program, dure_tensor a, dure_tensor b) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {a, b};
+  dure_program_call(program, DURE_OP_multiply, operands, NULL, 0);
+  return operands[2];
+}
+
+dure_tensor dure_gated_activation(dure_program *program, dure_tensor gate, dure_tensor up, dure_activation kind) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {gate, up};
+  dure_op_attributes attributes = {.activation = {kind}};
+  dure_program_call(program, DURE_OP_gated_activation, operands, &attributes, 0);
+  return operands[2];
+}
+
+dure_tensor dure_rotary(dure_program *program, dure_tensor x, dure_tensor positions, dure_tensor table,
+                        const dure_rotary_attributes *attributes) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x, positions, table};
+  dure_op_attributes all = {.rotary = *attributes};
+  dure_program_call(program, DURE_OP_rotary, operands, &all, 0);
+  return operands[3];
+}
+
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {x};
   dure_op_attributes attributes = {.activation = {kind}};

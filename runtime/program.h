@@ -90,7 +90,13 @@ typedef struct dure_matmul_options {
 } dure_matmul_options;
 dure_tensor dure_matmul_with(dure_program *program, dure_tensor a, dure_tensor b, const dure_matmul_options *options);
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon);
+dure_tensor dure_rms_norm(dure_program *program, dure_tensor x, dure_tensor weight, float epsilon, float weight_offset);
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);
+dure_tensor dure_multiply(dure_program *program, dure_tensor a, dure_tensor b);
+dure_tensor dure_gated_activation(dure_program *program, dure_tensor gate, dure_tensor up, dure_activation kind);
+// `table`: the op's cosines_sines.
+dure_tensor dure_rotary(dure_program *program, dure_tensor x, dure_tensor positions, dure_tensor table,
+                        const dure_rotary_attributes *attributes);
 dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
                            uint32_t window);
 // The options of attention and attention_cached that few models have; all zero: none.

@@ -135,6 +135,29 @@ void dure_cases_add(dure_case_list *list) {
   for (uint32_t i = 0; i < 3; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_UNIFORM, 2, -1);
 }
 
+void dure_cases_multiply(dure_case_list *list) {
+  for (size_t i = 0; i < count_count; i++) add_binary(list, DURE_OP_multiply, "", counts[i], i % 2 == 1);
+  for (uint32_t same = 0; same < 2; same++) {  // y over a, y over b
+    dure_case *c = add_binary(list, DURE_OP_multiply, "", 1031, false);
+    dure_case_rename(c, same == 0 ? "y=a" : "y=b");
+    dure_case_share(c, 2, same, 0);
+  }
+  dure_case *c = add_binary(list, DURE_OP_multiply, "", 515, true);
+  dure_case_rename(c, "shifted");
+  for (uint32_t i = 0; i < 3; i++) dure_case_shift(&c->operands[i], i + 1);
+  c = add_binary(list, DURE_OP_multiply, "", 300, true);
+  dure_case_rename(c, "special");
+  for (uint32_t i = 0; i < 3; i++) {
+    dure_case_sprinkle(&c->operands[i], (double)NAN, 4);
+    dure_case_sprinkle(&c->operands[i], (double)INFINITY, 10);
+    dure_case_sprinkle(&c->operands[i], 0, 10);
+  }
+  dure_case_restricted(list, add_binary(list, DURE_OP_multiply, "", 20001, false));
+  if (!list->full) return;
+  c = add_binary(list, DURE_OP_multiply, "", HUGE_COUNT, false);
+  for (uint32_t i = 0; i < 3; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_UNIFORM, 2, -1);
+}
+
 // ---- activations: 16 roundings for the exponential, the quotient and the products around them -------------------
 
 static const char *const kinds[] = {"gelu_tanh/", "gelu_erf/", "relu/", "silu/"};
@@ -173,6 +196,9 @@ void dure_cases_activation(dure_case_list *list) {
     dure_case *c = add_activation(list, kind, 257);
     dure_case_rename(c, "extreme");
     dure_case_list_values(&c->operands[0], 16, extremes);
+    c = add_activation(list, kind, 1031);
+    dure_case_rename(c, "y=x");
+    dure_case_share(c, 1, 0, 0);
     c = add_activation(list, kind, 129);
     dure_case_rename(c, "special");
     dure_case_sprinkle(&c->operands[0], (double)NAN, 5);
@@ -195,6 +221,9 @@ void dure_cases_activation_gradient(dure_case_list *list) {
     dure_case *c = add_activation_gradient(list, kind, 257, false);
     dure_case_rename(c, "extreme");
     dure_case_list_values(&c->operands[0], 16, extremes);
+    c = add_activation_gradient(list, kind, 1031, kind % 2 == 1);
+    dure_case_rename(c, "dx=dy");
+    dure_case_share(c, 2, 1, 0);
     c = add_activation_gradient(list, kind, 129, true);
     dure_case_rename(c, "special");
     dure_case_sprinkle(&c->operands[2], (double)INFINITY, 5);

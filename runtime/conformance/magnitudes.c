@@ -131,6 +131,59 @@ static void activation_gradient_magnitudes(const dure_case *c, const dure_op_cal
   }
 }
 
+// dx = reciprocal_rms * (g - n * average(g n)), every term taken absolute
+static void rms_norm_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                         double *magnitudes) {
+  const dure_operand *dy = &before->operands[0], *x = &before->operands[1], *weight = &before->operands[2];
+  const double offset = (double)c->attributes.rms_norm.weight_offset;
+  uint64_t C = dure_reference_width(x), R = dure_operand_rows(x);
+  for (uint64_t r = 0; r < R; r++) {
+    double reciprocal = fabs(dure_reference_get(&before->operands[3], r)), average = 0;
+    for (uint64_t i = r * C; i < (r + 1) * C; i++) {
+      double factor = fabs(get_or(weight, i % C, 1 - offset)) + offset, n = fabs(dure_reference_get(x, i)) * reciprocal;
+      average += fabs(dure_reference_get(dy, i)) * factor * n / (double)C;
+    }
+    for (uint64_t i = r * C; i < (r + 1) * C; i++) {
+      double factor = fabs(get_or(weight, i % C, 1 - offset)) + offset, n = fabs(dure_reference_get(x, i)) * reciprocal;
+      magnitudes[i] = reciprocal * (fabs(dure_reference_get(dy, i)) * factor + n * average);
+      if (dure_reference_accumulates(before, output))
+        magnitudes[i] += fabs(dure_reference_get(&before->operands[4], i));
+    }
+  }
+}
+
+// gate up -> y: as activation's y, times up.   gate up dy -> dgate dup: as activation_gradient's, times up; as y's.
+static void gated_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  const bool is_gradient = c->op == DURE_OP_gated_activation_gradient;
+  uint64_t count = dure_operand_count(&before->operands[0]);
+  for (uint64_t i = 0; i < count; i++) {
+    double gate = fabs(dure_reference_get(&before->operands[0], i));
+    double up = fabs(dure_reference_get(&before->operands[1], i));
+    double dy = is_gradient ? fabs(dure_reference_get(&before->operands[2], i)) : 1;
+    // Beyond 16 all slopes are 0 or 1 with no cancellation left.
+    magnitudes[i] = output == 3 ? dy * up * (1 + fmin(gate, 16)) : output == 4 ? dy * gate : up * gate;
+  }
+}
+
+// Both products of the pair that an element belongs to.
+static void rotary_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  (void)output;
+  const dure_rotary_attributes *a = &c->attributes.rotary;
+  const dure_operand *x = &before->operands[0], *table = &before->operands[2];
+  const uint64_t D = x->shape[3], H = x->shape[2], half = a->width / 2, count = dure_operand_count(x);
+  for (uint64_t i = 0; i < count; i++) {
+    const uint64_t d = i % D, first = i - d;
+    magnitudes[i] = fabs(dure_reference_get(x, i));
+    uint32_t position = dure_reference_get_u32(&before->operands[1], i / (D * H));
+    if (d >= a->width || position >= table->shape[0]) continue;
+    const uint64_t k = a->is_interleaved ? d / 2 : d % half;
+    const uint64_t other = a->is_interleaved ? d ^ 1u : d < half ? d + half : d - half;
+    magnitudes[i] *= fabs(dure_reference_get(table, position * a->width + k));
+    magnitudes[i] +=
+        fabs(dure_reference_get(x, first + other) * dure_reference_get(table, position * a->width + half + k));
+  }
+}
+
 // Exponentials are of logit - maximum: relative errors of the sum become absolute errors of its logarithm.
 static void cross_entropy_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
                                      double *magnitudes) {
@@ -218,6 +271,10 @@ typedef void (*magnitude_rule)(const dure_case *c, const dure_op_call *before, u
 static const magnitude_rule rules[DURE_OP_COUNT] = {
     [DURE_OP_layer_norm] = layer_norm_magnitudes,
     [DURE_OP_layer_norm_gradient] = layer_norm_gradient_magnitudes,
+    [DURE_OP_rms_norm_gradient] = rms_norm_gradient_magnitudes,
+    [DURE_OP_gated_activation] = gated_magnitudes,
+    [DURE_OP_gated_activation_gradient] = gated_magnitudes,
+    [DURE_OP_rotary] = rotary_magnitudes,
     [DURE_OP_activation] = activation_magnitudes,
     [DURE_OP_activation_gradient] = activation_gradient_magnitudes,
     [DURE_OP_attention] = dure_attention_magnitudes,

@@ -1,4 +1,4 @@
-// fill, copy, add, activation and its gradient: one element in, one element out.
+// fill, copy, add, multiply, activations and their gradients: one element in, one element out.
 #include <math.h>
 
 #include "runtime/reference/reference.h"
@@ -42,6 +42,20 @@ dure_status dure_reference_add(const dure_op_call *call) {
     dure_reference_load(b, first, count, others);
     for (uint64_t i = 0; i < count; i++) sums[i] += others[i];
     dure_reference_store(y, first, count, sums, dure_reference_accumulates(call, 2));
+  }
+  return NULL;
+}
+
+dure_status dure_reference_multiply(const dure_op_call *call) {
+  const dure_operand *a = &call->operands[0], *b = &call->operands[1], *y = &call->operands[2];
+  uint64_t element_count = dure_operand_count(y);
+  for (uint64_t first = 0; first < element_count; first += CHUNK) {
+    uint64_t count = chunk_at(first, element_count);
+    double products[CHUNK], others[CHUNK];
+    dure_reference_load(a, first, count, products);
+    dure_reference_load(b, first, count, others);
+    for (uint64_t i = 0; i < count; i++) products[i] *= others[i];
+    dure_reference_store(y, first, count, products, dure_reference_accumulates(call, 2));
   }
   return NULL;
 }
@@ -115,6 +129,45 @@ dure_status dure_reference_activation_gradient(const dure_op_call *call) {
     dure_reference_load(dy, first, count, gradients);
     for (uint64_t i = 0; i < count; i++) gradients[i] *= slope(values[i]);
     dure_reference_store(dx, first, count, gradients, dure_reference_accumulates(call, 2));
+  }
+  return NULL;
+}
+
+// ---- gated activations ------------------------------------------------------------------------------------------
+
+dure_status dure_reference_gated_activation(const dure_op_call *call) {
+  const dure_operand *gate = &call->operands[0], *up = &call->operands[1], *y = &call->operands[2];
+  scalar_function f = activations[call->attributes.activation.kind].value;
+  uint64_t element_count = dure_operand_count(y);
+  for (uint64_t first = 0; first < element_count; first += CHUNK) {
+    uint64_t count = chunk_at(first, element_count);
+    double values[CHUNK], factors[CHUNK];
+    dure_reference_load(gate, first, count, values);
+    dure_reference_load(up, first, count, factors);
+    for (uint64_t i = 0; i < count; i++) values[i] = f(values[i]) * factors[i];
+    dure_reference_store(y, first, count, values, false);
+  }
+  return NULL;
+}
+
+dure_status dure_reference_gated_activation_gradient(const dure_op_call *call) {
+  const dure_operand *gate = &call->operands[0], *up = &call->operands[1], *dy = &call->operands[2];
+  scalar_function f = activations[call->attributes.activation.kind].value;
+  scalar_function slope = activations[call->attributes.activation.kind].slope;
+  uint64_t element_count = dure_operand_count(dy);
+  for (uint64_t first = 0; first < element_count; first += CHUNK) {
+    uint64_t count = chunk_at(first, element_count);
+    double gates[CHUNK], ups[CHUNK], gradients[CHUNK];
+    dure_reference_load(gate, first, count, gates);
+    dure_reference_load(up, first, count, ups);
+    dure_reference_load(dy, first, count, gradients);
+    for (uint64_t i = 0; i < count; i++) {
+      double g = gates[i];
+      gates[i] = slope(g) * ups[i] * gradients[i];
+      ups[i] = f(g) * gradients[i];
+    }
+    dure_reference_store(&call->operands[3], first, count, gates, false);
+    dure_reference_store(&call->operands[4], first, count, ups, false);
   }
   return NULL;
 }

@@ -1,4 +1,5 @@
-// Layer normalisation (Ba et al. 2016, section 3) and its two gradients.
+// Layer normalisation (Ba et al. 2016, section 3), that by the root mean square (Zhang and Sennrich 2019, eq. 4), and
+// their gradients.
 #include <math.h>
 #include <stdlib.h>
 
@@ -84,6 +85,79 @@ dure_status dure_reference_layer_norm_parameters(const dure_op_call *call) {
   }
   dure_reference_store(&call->operands[4], 0, C, dweight, dure_reference_accumulates(call, 4));
   dure_reference_store(&call->operands[5], 0, C, dbias, dure_reference_accumulates(call, 5));
+  free(scratch);
+  return NULL;
+}
+
+// ---- root mean square -------------------------------------------------------------------------------------------
+
+// What x * reciprocal_rms is multiplied by.
+static void load_factor(const dure_op_call *call, const dure_operand *weight, uint64_t C, double *out_factor) {
+  double offset = (double)call->attributes.rms_norm.weight_offset;
+  load_or_fill(weight, C, 1 - offset, out_factor);
+  for (uint64_t c = 0; c < C; c++) out_factor[c] += offset;
+}
+
+// y = x * reciprocal_rms * (weight_offset + weight)
+dure_status dure_reference_rms_norm(const dure_op_call *call) {
+  const dure_operand *x = &call->operands[0], *y = &call->operands[2];
+  uint64_t C = dure_reference_width(x), R = dure_operand_rows(x);
+  double *scratch = NULL;
+  DURE_TRY(dure_reference_scratch(2 * C, &scratch));
+  double *factor = scratch, *values = scratch + C;
+  load_factor(call, &call->operands[1], C, factor);
+  for (uint64_t r = 0; r < R; r++) {
+    dure_reference_load(x, r * C, C, values);
+    double mean_square = 0;
+    for (uint64_t c = 0; c < C; c++) mean_square += values[c] * values[c];
+    double reciprocal_rms = 1 / sqrt(mean_square / (double)C + (double)call->attributes.rms_norm.epsilon);
+    for (uint64_t c = 0; c < C; c++) values[c] = values[c] * reciprocal_rms * factor[c];
+    dure_reference_store(y, r * C, C, values, false);
+    dure_reference_put(&call->operands[3], r, reciprocal_rms, false);
+  }
+  free(scratch);
+  return NULL;
+}
+
+// With n = x * reciprocal_rms and g = dy * (weight_offset + weight): dx = reciprocal_rms * (g - n * average(g * n))
+dure_status dure_reference_rms_norm_gradient(const dure_op_call *call) {
+  const dure_operand *dy = &call->operands[0], *x = &call->operands[1], *dx = &call->operands[4];
+  uint64_t C = dure_reference_width(x), R = dure_operand_rows(x);
+  double *scratch = NULL;
+  DURE_TRY(dure_reference_scratch(3 * C, &scratch));
+  double *factor = scratch, *n = scratch + C, *g = scratch + 2 * C;
+  load_factor(call, &call->operands[2], C, factor);
+  for (uint64_t r = 0; r < R; r++) {
+    double reciprocal_rms = dure_reference_get(&call->operands[3], r), average = 0;
+    dure_reference_load(x, r * C, C, n);
+    dure_reference_load(dy, r * C, C, g);
+    for (uint64_t c = 0; c < C; c++) {
+      n[c] *= reciprocal_rms;
+      g[c] *= factor[c];
+      average += g[c] * n[c] / (double)C;
+    }
+    for (uint64_t c = 0; c < C; c++) g[c] = reciprocal_rms * (g[c] - n[c] * average);
+    dure_reference_store(dx, r * C, C, g, dure_reference_accumulates(call, 4));
+  }
+  free(scratch);
+  return NULL;
+}
+
+// dweight = sum over rows of dy * x * reciprocal_rms
+dure_status dure_reference_rms_norm_parameters(const dure_op_call *call) {
+  const dure_operand *dy = &call->operands[0], *x = &call->operands[1];
+  uint64_t C = dure_reference_width(x), R = dure_operand_rows(x);
+  double *scratch = NULL;
+  DURE_TRY(dure_reference_scratch(3 * C, &scratch));
+  double *dweight = scratch, *values = scratch + C, *gradients = scratch + 2 * C;
+  for (uint64_t c = 0; c < C; c++) dweight[c] = 0;
+  for (uint64_t r = 0; r < R; r++) {
+    double reciprocal_rms = dure_reference_get(&call->operands[2], r);
+    dure_reference_load(x, r * C, C, values);
+    dure_reference_load(dy, r * C, C, gradients);
+    for (uint64_t c = 0; c < C; c++) dweight[c] += gradients[c] * (values[c] * reciprocal_rms);
+  }
+  dure_reference_store(&call->operands[3], 0, C, dweight, dure_reference_accumulates(call, 3));
   free(scratch);
   return NULL;
 }

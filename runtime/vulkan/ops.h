@@ -12,8 +12,14 @@
 extern const dure_backend_op dure_vulkan_op_fill;
 extern const dure_backend_op dure_vulkan_op_copy;
 extern const dure_backend_op dure_vulkan_op_add;
+extern const dure_backend_op dure_vulkan_op_multiply;
 extern const dure_backend_op dure_vulkan_op_activation;
 extern const dure_backend_op dure_vulkan_op_activation_gradient;
+
+// ops_gated.c
+extern const dure_backend_op dure_vulkan_op_gated_activation;
+extern const dure_backend_op dure_vulkan_op_gated_activation_gradient;
+extern const dure_backend_op dure_vulkan_op_rotary;
 
 // ops_embedding.c
 extern const dure_backend_op dure_vulkan_op_embedding;
@@ -28,6 +34,9 @@ extern const dure_backend_op dure_vulkan_op_square_sum;
 extern const dure_backend_op dure_vulkan_op_layer_norm;
 extern const dure_backend_op dure_vulkan_op_layer_norm_gradient;
 extern const dure_backend_op dure_vulkan_op_layer_norm_parameters;
+extern const dure_backend_op dure_vulkan_op_rms_norm;
+extern const dure_backend_op dure_vulkan_op_rms_norm_gradient;
+extern const dure_backend_op dure_vulkan_op_rms_norm_parameters;
 
 // ops_loss.c
 extern const dure_backend_op dure_vulkan_op_cross_entropy;

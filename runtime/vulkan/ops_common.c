@@ -17,10 +17,8 @@ static uint32_t bind_bytes(dure_vulkan_dispatch *dispatch, const dure_operand *o
                            dure_access access) {
   const uint64_t alignment = dispatch->device->info.limits.offset_alignment;
   const uint64_t before = offset & (alignment - 1);
-  dispatch->bindings[dispatch->binding_count++] = (dure_binding){.buffer = operand->buffer,
-                                                                 .offset = offset - before,
-                                                                 .size = (size + before + 3) / 4 * 4,
-                                                                 .access = access};
+  dispatch->bindings[dispatch->binding_count++] = (dure_binding){
+      .buffer = operand->buffer, .offset = offset - before, .size = (size + before + 3) / 4 * 4, .access = access};
   return (uint32_t)before;
 }
 

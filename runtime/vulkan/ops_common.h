@@ -18,9 +18,9 @@ typedef struct dure_vulkan_dispatch {
 } dure_vulkan_dispatch;
 
 void dure_vulkan_dispatch_begin(dure_vulkan_dispatch *dispatch, dure_device *device, dure_recording *recording);
-// The next binding: the operand's bytes, from an aligned byte at or before its first to the end of its last 4-byte word.
-// Returns element 0's place in the binding, in elements of the operand's type (of bytes: in words). An absent operand
-// takes the first binding's range again (shaders that declare it never touch it then).
+// The next binding: the operand's bytes, from an aligned byte at or before its first to the end of its last 4-byte
+// word. Returns element 0's place in the binding, in elements of the operand's type (of bytes: in words). An absent
+// operand takes the first binding's range again (shaders that declare it never touch it then).
 uint32_t dure_vulkan_bind(dure_vulkan_dispatch *dispatch, const dure_operand *operand, dure_access access);
 // The same for `count` elements from element `first` of a contiguous operand.
 uint32_t dure_vulkan_bind_elements(dure_vulkan_dispatch *dispatch, const dure_operand *operand, uint64_t first,

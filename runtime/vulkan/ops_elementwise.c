@@ -1,4 +1,4 @@
-// fill, copy, add, activation, activation_gradient. (adamw, elementwise too, is in ops_optimizer.c.)
+// fill, copy, add, multiply, activation, activation_gradient. (adamw, elementwise too, is in ops_optimizer.c.)
 #include <string.h>
 
 #include "runtime/vulkan/ops.h"
@@ -17,7 +17,7 @@ typedef struct elementwise_push {
 } elementwise_push;
 
 // lavapipe: a workgroup costs as much as some hundred loads, so each takes 2048 floats.
-static uint32_t steps_of(const dure_device *device) { return dure_vulkan_is_software(device) ? 64 : 1; }
+uint32_t dure_vulkan_element_steps(const dure_device *device) { return dure_vulkan_is_software(device) ? 64 : 1; }
 
 // Elements [first, first + count) by loads of `width` elements; both are multiples of it.
 static dure_status record_range(dure_device *device, dure_recording *recording, const dure_vulkan_elementwise *op,
@@ -34,7 +34,8 @@ static dure_status record_range(dure_device *device, dure_recording *recording, 
       push.offset[i] = dure_vulkan_bind_elements(&dispatch, operand, first, count, op->operands[i].access) / width;
     }
   }
-  uint32_t constants[2 + DURE_VULKAN_ELEMENTWISE_CONSTANTS] = {dure_vulkan_group_size(device, 256), steps_of(device)};
+  uint32_t constants[2 + DURE_VULKAN_ELEMENTWISE_CONSTANTS] = {dure_vulkan_group_size(device, 256),
+                                                               dure_vulkan_element_steps(device)};
   for (uint32_t i = 0; i < op->constant_count; i++) constants[2 + i] = op->constants[i];
   const uint64_t groups = dure_vulkan_ceil_divide(push.count, (uint64_t)constants[0] * constants[1]);
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width(op->kernel, width).text, constants,
@@ -110,10 +111,12 @@ static dure_status record_copy(dure_device *device, dure_recording *recording, c
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(y));
 }
 
-static dure_status record_add(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+// y = a + b, a * b
+static dure_status record_binary(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                 const char *kernel) {
   const dure_operand *a = &call->operands[0], *y = &call->operands[2];
   const dure_vulkan_elementwise op = {
-      .kernel = "add",
+      .kernel = kernel,
       .operands = {{.operand = a, .access = DURE_READ},
                    {.operand = &call->operands[1], .access = DURE_READ},
                    {.operand = y, .access = dure_vulkan_accumulates(call, 2) ? DURE_READ_WRITE : DURE_WRITE}},
@@ -124,14 +127,22 @@ static dure_status record_add(dure_device *device, dure_recording *recording, co
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(y));
 }
 
+static dure_status record_add(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  return record_binary(device, recording, call, "add");
+}
+
+static dure_status record_multiply(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  return record_binary(device, recording, call, "multiply");
+}
+
 static dure_status record_activation(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   const dure_operand *y = &call->operands[1];
   const dure_vulkan_elementwise op = {
       .kernel = "activation",
       .operands = {{.operand = &call->operands[0], .access = DURE_READ}, {.operand = y, .access = DURE_WRITE}},
       .operand_count = 2,
-      .constants = {(uint32_t)call->attributes.activation.kind},
-      .constant_count = 1,
+      .constants = {(uint32_t)call->attributes.activation.kind, dure_vulkan_type(y)},
+      .constant_count = 2,
   };
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(y));
 }
@@ -145,8 +156,8 @@ static dure_status record_activation_gradient(dure_device *device, dure_recordin
                    {.operand = &call->operands[1], .access = DURE_READ},
                    {.operand = dx, .access = dure_vulkan_accumulates(call, 2) ? DURE_READ_WRITE : DURE_WRITE}},
       .operand_count = 3,
-      .constants = {(uint32_t)call->attributes.activation.kind, dure_vulkan_accumulates(call, 2)},
-      .constant_count = 2,
+      .constants = {(uint32_t)call->attributes.activation.kind, dure_vulkan_accumulates(call, 2), dure_vulkan_type(dx)},
+      .constant_count = 3,
   };
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(dx));
 }
@@ -154,5 +165,6 @@ static dure_status record_activation_gradient(dure_device *device, dure_recordin
 const dure_backend_op dure_vulkan_op_fill = {.record = record_fill, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_copy = {.record = record_copy, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_add = {.record = record_add, .takes_16_bit = true};
-const dure_backend_op dure_vulkan_op_activation = {.record = record_activation};
-const dure_backend_op dure_vulkan_op_activation_gradient = {.record = record_activation_gradient};
+const dure_backend_op dure_vulkan_op_multiply = {.record = record_multiply, .takes_16_bit = true};
+const dure_backend_op dure_vulkan_op_activation = {.record = record_activation, .takes_16_bit = true};
+const dure_backend_op dure_vulkan_op_activation_gradient = {.record = record_activation_gradient, .takes_16_bit = true};

@@ -20,6 +20,8 @@ typedef struct dure_vulkan_elementwise {
   float parameter[4];
 } dure_vulkan_elementwise;
 
+// How many elements an invocation takes (constant `steps` of shaders/lib/elements.glsl).
+uint32_t dure_vulkan_element_steps(const dure_device *device);
 // Records the op over `count` elements.
 DURE_MUST_CHECK dure_status dure_vulkan_record_elementwise(dure_device *device, dure_recording *recording,
                                                            const dure_vulkan_elementwise *op, uint64_t count);

@@ -8,7 +8,8 @@ dure_status dure_vulkan_record_sum_rows(dure_device *device, dure_recording *rec
                                         uint64_t rows, uint64_t columns, dure_vulkan_slabs slabs, const dure_operand *y,
                                         bool accumulate) {
   const uint32_t width = dure_vulkan_width((const dure_operand *const[]){x, y}, 2, columns);
-  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_columns_each(device), accumulate};
+  const uint32_t constants[] = {dure_vulkan_group_size(device, 64), dure_vulkan_columns_each(device), accumulate,
+                                dure_vulkan_type(x), dure_vulkan_type(y)};
   struct {
     uint32_t rows, columns, rows_per_slab, column_blocks, x_offset, y_offset;
   } push = {
@@ -19,10 +20,10 @@ dure_status dure_vulkan_record_sum_rows(dure_device *device, dure_recording *rec
   };
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  push.x_offset = dure_vulkan_bind_words(&dispatch, x, 0, rows * columns, DURE_READ) / width;
+  push.x_offset = dure_vulkan_bind_elements(&dispatch, x, 0, rows * columns, DURE_READ) / width;
   const dure_access access = accumulate ? DURE_READ_WRITE : DURE_WRITE;
-  push.y_offset = dure_vulkan_bind_words(&dispatch, y, 0, slabs.count * columns, access) / width;
-  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("sum_rows", width).text, constants, 3, &push,
+  push.y_offset = dure_vulkan_bind_elements(&dispatch, y, 0, slabs.count * columns, access) / width;
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("sum_rows", width).text, constants, 5, &push,
                                   sizeof(push), (uint64_t)push.column_blocks * slabs.count);
 }
 
@@ -105,6 +106,7 @@ static dure_status record_square_sum(dure_device *device, dure_recording *record
   return record_sum_of(device, recording, call, true);
 }
 
-const dure_backend_op dure_vulkan_op_sum_rows = {.record = record_sum_rows, .workspace_bytes = sum_rows_workspace};
+const dure_backend_op dure_vulkan_op_sum_rows = {
+    .record = record_sum_rows, .workspace_bytes = sum_rows_workspace, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_sum = {.record = record_sum, .workspace_bytes = sum_workspace};
 const dure_backend_op dure_vulkan_op_square_sum = {.record = record_square_sum, .workspace_bytes = sum_workspace};

@@ -71,6 +71,47 @@ static dure_tensor build_gelu_erf(problem_build *b) { return build_activation(b,
 static dure_tensor build_relu(problem_build *b) { return build_activation(b, DURE_ACTIVATION_RELU); }
 static dure_tensor build_silu(problem_build *b) { return build_activation(b, DURE_ACTIVATION_SILU); }
 
+static dure_tensor build_multiply(problem_build *b) {
+  return problem_weigh(b, dure_multiply(b->program, b->inputs[0], b->inputs[1]));
+}
+static dure_tensor build_square(problem_build *b) {
+  return problem_weigh(b, dure_multiply(b->program, b->inputs[0], b->inputs[0]));
+}
+
+static dure_tensor build_rms_norm(problem_build *b) {
+  return problem_weigh(b, dure_rms_norm(b->program, b->inputs[0], b->inputs[1], 1e-5f, 0));
+}
+static dure_tensor build_rms_norm_offset(problem_build *b) {
+  return problem_weigh(b, dure_rms_norm(b->program, b->inputs[0], b->inputs[1], 1e-5f, 1));
+}
+static dure_tensor build_rms_norm_plain(problem_build *b) {
+  return problem_weigh(b, dure_rms_norm(b->program, b->inputs[0], DURE_ABSENT, 1e-5f, 0));
+}
+
+static dure_tensor build_gated(problem_build *b, dure_activation kind) {
+  return problem_weigh(b, dure_gated_activation(b->program, b->inputs[0], b->inputs[1], kind));
+}
+static dure_tensor build_gated_silu(problem_build *b) { return build_gated(b, DURE_ACTIVATION_SILU); }
+static dure_tensor build_gated_gelu(problem_build *b) { return build_gated(b, DURE_ACTIVATION_GELU_TANH); }
+static dure_tensor build_gated_relu(problem_build *b) { return build_gated(b, DURE_ACTIVATION_RELU); }
+
+// gate and up as the halves of one projection [3, 2 x 4]
+static dure_tensor build_gated_fused(problem_build *b) {
+  dure_tensor fused = dure_matmul(b->program, b->inputs[0], b->inputs[1], DURE_ABSENT, false, false);
+  dure_tensor gate = dure_tensor_view(b->program, fused, 2, (uint64_t[]){3, 4}, (uint64_t[]){8, 1}, 0);
+  dure_tensor up = dure_tensor_view(b->program, fused, 2, (uint64_t[]){3, 4}, (uint64_t[]){8, 1}, 4);
+  return problem_weigh(b, dure_gated_activation(b->program, gate, up, DURE_ACTIVATION_SILU));
+}
+
+static dure_tensor build_rotary(problem_build *b, bool is_interleaved, bool is_inverse) {
+  const dure_rotary_attributes attributes = {4, is_interleaved, is_inverse};
+  dure_tensor y = dure_rotary(b->program, b->inputs[0], b->inputs[1], b->inputs[2], &attributes);
+  return problem_weigh(b, y);
+}
+static dure_tensor build_rotary_halves(problem_build *b) { return build_rotary(b, false, false); }
+static dure_tensor build_rotary_interleaved(problem_build *b) { return build_rotary(b, true, false); }
+static dure_tensor build_rotary_inverse(problem_build *b) { return build_rotary(b, false, true); }
+
 static dure_tensor build_attention(problem_build *b) {
   return problem_weigh(b, dure_attention(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0.6f, 0));
 }
@@ -226,6 +267,39 @@ static const problem problems[] = {
     {"activation gelu_erf", DURE_OP_activation, {WIDE_VALUES("x", 2, 4, 9)}, build_gelu_erf},
     {"activation relu", DURE_OP_activation, {AROUND_ZERO("x", 2, 4, 9)}, build_relu},
     {"activation silu", DURE_OP_activation, {WIDE_VALUES("x", 2, 4, 9)}, build_silu},
+    {"multiply", DURE_OP_multiply, {VALUES("a", 2, 3, 5), VALUES("b", 2, 3, 5)}, build_multiply},
+    {"multiply of a tensor with itself", DURE_OP_multiply, {VALUES("a", 2, 3, 5)}, build_square},
+    {"rms_norm", DURE_OP_rms_norm, {VALUES("x", 2, 4, 7), VALUES("w", 1, 7)}, build_rms_norm},
+    {"rms_norm with an offset", DURE_OP_rms_norm, {VALUES("x", 3, 2, 2, 6), VALUES("w", 1, 6)}, build_rms_norm_offset},
+    {"rms_norm without weights", DURE_OP_rms_norm, {VALUES("x", 2, 4, 7)}, build_rms_norm_plain},
+    {"gated_activation silu",
+     DURE_OP_gated_activation,
+     {WIDE_VALUES("gate", 2, 3, 5), VALUES("up", 2, 3, 5)},
+     build_gated_silu},
+    {"gated_activation gelu_tanh",
+     DURE_OP_gated_activation,
+     {WIDE_VALUES("gate", 2, 3, 5), VALUES("up", 2, 3, 5)},
+     build_gated_gelu},
+    {"gated_activation relu",
+     DURE_OP_gated_activation,
+     {{.label = "gate", .rank = 2, .shape = {3, 5}, .away_from_zero = true}, VALUES("up", 2, 3, 5)},
+     build_gated_relu},
+    {"gated_activation of a fused projection",
+     DURE_OP_gated_activation,
+     {VALUES("x", 2, 3, 6), VALUES("w", 2, 6, 8)},
+     build_gated_fused},
+    {"rotary",
+     DURE_OP_rotary,
+     {VALUES("x", 4, 2, 3, 2, 6), INDICES(5, "positions", 2, 2, 3), CONSTANTS("table", 2, 5, 4)},
+     build_rotary_halves},
+    {"rotary interleaved",
+     DURE_OP_rotary,
+     {VALUES("x", 4, 2, 3, 2, 6), INDICES(5, "positions", 2, 2, 3), CONSTANTS("table", 2, 5, 4)},
+     build_rotary_interleaved},
+    {"rotary inverse",
+     DURE_OP_rotary,
+     {VALUES("x", 4, 2, 3, 2, 6), INDICES(5, "positions", 2, 2, 3), CONSTANTS("table", 2, 5, 4)},
+     build_rotary_inverse},
     {"attention",
      DURE_OP_attention,
      {VALUES("q", 4, 2, 5, 2, 3), VALUES("k", 4, 2, 5, 2, 3), VALUES("v", 4, 2, 5, 2, 3)},
