@@ -28,7 +28,10 @@ static bool ends_in_kept_activation(const dure_gradient *gradient, const dure_pr
 static bool is_cheap_to_repeat(const dure_gradient *gradient, const dure_program_call_record *call) {
   switch (call->op) {
     case DURE_OP_layer_norm:
-    case DURE_OP_activation: return true;
+    case DURE_OP_rms_norm:
+    case DURE_OP_rotary:
+    case DURE_OP_activation:
+    case DURE_OP_gated_activation: return true;
     case DURE_OP_matmul: return ends_in_kept_activation(gradient, call);
     default: return false;
   }
