@@ -41,6 +41,10 @@ static dure_status write_state(const dure_trainer_state *state, const char *dire
   json_object_set_new(json, "driver", json_string(state->driver));
   json_object_set_new(json, "build", json_string(state->build));
   json_object_set_new(json, "dtype", json_string(state->dtype));
+  json_object_set_new(json, "choice", json_string(state->choice));
+  json_object_set_new(json, "loss_scale", json_real(state->scaling.scale));
+  json_object_set_new(json, "loss_scale_good_steps", json_integer((json_int_t)state->scaling.good_steps));
+  json_object_set_new(json, "skipped_steps", json_integer((json_int_t)state->scaling.skipped));
   json_object_set_new(json, "data_hash", hash_to_json(state->data_hash));
   json_object_set_new(json, "tokenizer_hash", hash_to_json(state->tokenizer_hash));
   json_object_set_new(json, "options", dure_train_options_to_json(&state->options));
@@ -92,6 +96,11 @@ static dure_status parse_state(const char *path, const json_t *json, dure_traine
   read_text(json, "driver", state->driver, sizeof(state->driver));
   read_text(json, "build", state->build, sizeof(state->build));
   read_text(json, "dtype", state->dtype, sizeof(state->dtype));
+  read_text(json, "choice", state->choice, sizeof(state->choice));
+  const double scale = json_number_value(json_object_get(json, "loss_scale"));
+  state->scaling.scale = scale >= 1 && scale <= 0x1p24 ? scale : 0;
+  (void)read_count(json, "loss_scale_good_steps", &state->scaling.good_steps);
+  (void)read_count(json, "skipped_steps", &state->scaling.skipped);
   state->data_hash = read_hash(json, "data_hash");
   state->tokenizer_hash = read_hash(json, "tokenizer_hash");
   return dure_train_options_from_json(&state->options, path, json_object_get(json, "options"));

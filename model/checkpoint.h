@@ -1,7 +1,10 @@
 // Checkpoints: RUN/checkpoints/step-00001000/, a model directory with the training state beside it.
 //
 //   config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
-//   optimizer.safetensors   for every parameter NAME: NAME.first_moment and NAME.second_moment, f32
+//   optimizer.safetensors   for every parameter NAME: NAME.first_moment and NAME.second_moment, in f32, bf16, or in u8
+//                           with pool.N.first_scales and pool.N.second_scales for the layout's pools
+//   (model.safetensors has the f32 masters of 16-bit weights, which are those rounded; 16-bit weights without masters
+//   as they are. config.json's dtype says which.)
 //   trainer.json            the rest of the state (dure_trainer_state)
 //
 // Saving writes everything into RUN/checkpoints/.step-00001000.part, syncing each file, syncs that directory, renames
@@ -22,7 +25,9 @@ typedef struct dure_trainer_state {
   double seconds;    // spent training
   char device[32], device_name[256], driver[256];
   char build[128];
-  char dtype[16];
+  char dtype[16];    // trained in
+  char choice[256];  // dure_training_choice's description
+  dure_loss_scaling scaling;
   uint64_t data_hash, tokenizer_hash;
   dure_train_options options;
 } dure_trainer_state;

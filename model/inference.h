@@ -10,8 +10,9 @@
 typedef struct dure_scorer dure_scorer;
 
 // For batches of B windows of T tokens (at most the model's context). The model must outlive it.
+// fuses_loss: the logits of a large vocabulary are made in chunks and never stored whole.
 DURE_MUST_CHECK dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context,
-                                               dure_scorer **out_scorer);
+                                               bool fuses_loss, dure_scorer **out_scorer);
 void dure_scorer_destroy(dure_scorer *scorer);  // NULL is fine
 // Its program alone, for planning: parameters of `dtype` are its only external tensors that compile() needs places for.
 typedef struct dure_scorer_tensors {
@@ -19,7 +20,7 @@ typedef struct dure_scorer_tensors {
   dure_tensor tokens, positions, labels, losses;  // [B, T] u32; losses [B T] f32
 } dure_scorer_tensors;
 DURE_MUST_CHECK dure_status dure_scorer_record(const dure_model_config *config, const dure_parameter_layout *layout,
-                                               dure_dtype dtype, uint32_t batch_size, uint32_t context,
+                                               dure_dtype dtype, uint32_t batch_size, uint32_t context, bool fuses_loss,
                                                dure_program *program, dure_scorer_tensors *out_tensors);
 // The loss of each label in nats (0 for DURE_IGNORE_LABEL); waits.
 //   tokens, labels  [B, T] u32      out_losses  [B, T]

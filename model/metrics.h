@@ -6,7 +6,8 @@
 //   grad_norm          global gradient norm before clipping
 //   tokens             labels trained on since the run began, this step included
 //   tokens_per_second, flops_per_second, seconds    of this step
-//   device_memory_bytes  allocated on the device
+//   device_memory_bytes  taken on the device, at most so far
+//   loss_scale, skipped_steps  only of f16: the factor of the step's losses, and steps so far that an overflow has cost
 //   eval_loss, bits_per_byte   only in lines of steps after which the held-out split was evaluated
 #ifndef DURE_MODEL_METRICS_H_
 #define DURE_MODEL_METRICS_H_
@@ -22,6 +23,8 @@ typedef struct dure_metrics_row {
   uint64_t tokens;
   double tokens_per_second, flops_per_second, seconds;
   uint64_t device_memory_bytes;
+  double loss_scale;  // 0: losses are not scaled
+  uint64_t skipped_steps;
   bool has_evaluation;
   double evaluation_loss, bits_per_byte;  // bits_per_byte is 0 when the bytes are unknown
 } dure_metrics_row;

@@ -87,7 +87,7 @@ dure_status dure_perplexity(dure_model *model, dure_token_reader reader, void *r
   if (batch.tokens == NULL || batch.labels == NULL || batch.losses == NULL) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "no memory for a batch of %zu tokens", count);
   }
-  if (status == NULL) status = dure_scorer_create(model, chosen.batch_size, chosen.context, &scorer);
+  if (status == NULL) status = dure_scorer_create(model, chosen.batch_size, chosen.context, false, &scorer);
   if (status == NULL) status = score_all(scorer, reader, reader_context, token_count, &chosen, &batch, out_result);
   dure_scorer_destroy(scorer);
   free(batch.tokens);

@@ -73,7 +73,7 @@ void dure_run_files_close(dure_run_files *files) {
 }
 
 static dure_status append_to_board(dure_run_files *files, const dure_metrics_row *row) {
-  dure_scalar scalars[8] = {
+  dure_scalar scalars[10] = {
       {"train/loss", row->loss},
       {"train/grad_norm", row->gradient_norm},
       {"train/lr", row->learning_rate},
@@ -82,6 +82,10 @@ static dure_status append_to_board(dure_run_files *files, const dure_metrics_row
       {"memory/device_bytes", (double)row->device_memory_bytes},
   };
   size_t count = 6;
+  if (row->loss_scale > 0) {
+    scalars[count++] = (dure_scalar){"train/loss_scale", row->loss_scale};
+    scalars[count++] = (dure_scalar){"train/skipped_steps", (double)row->skipped_steps};
+  }
   if (row->has_evaluation) scalars[count++] = (dure_scalar){"held_out/loss", row->evaluation_loss};
   if (row->has_evaluation && row->bits_per_byte > 0)
     scalars[count++] = (dure_scalar){"held_out/bits_per_byte", row->bits_per_byte};

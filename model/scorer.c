@@ -45,7 +45,7 @@ static dure_status write_positions(dure_model *model, dure_executable *executabl
 }
 
 dure_status dure_scorer_record(const dure_model_config *config, const dure_parameter_layout *layout, dure_dtype dtype,
-                               uint32_t batch_size, uint32_t context, dure_program *program,
+                               uint32_t batch_size, uint32_t context, bool fuses_loss, dure_program *program,
                                dure_scorer_tensors *out_tensors) {
   dure_program *p = program;
   const uint64_t shape[2] = {batch_size, context}, count = (uint64_t)batch_size * context;
@@ -57,6 +57,7 @@ dure_status dure_scorer_record(const dure_model_config *config, const dure_param
   };
   dure_decoder decoder;
   DURE_TRY(dure_decoder_create(p, config, layout, dtype, &decoder));
+  decoder.fuses_loss = fuses_loss;
   dure_tensor loss = dure_decoder_loss(&decoder, out_tensors->tokens, out_tensors->positions, out_tensors->labels);
   dure_tensor copy[DURE_MAX_OPERANDS] = {loss, out_tensors->losses};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
@@ -64,11 +65,12 @@ dure_status dure_scorer_record(const dure_model_config *config, const dure_param
   return dure_program_check(p);
 }
 
-static dure_status compile_scorer(dure_scorer *scorer, dure_program *program, uint32_t batch_size, uint32_t context) {
+static dure_status compile_scorer(dure_scorer *scorer, dure_program *program, uint32_t batch_size, uint32_t context,
+                                  bool fuses_loss) {
   dure_model *model = scorer->model;
   dure_scorer_tensors *tensors = &scorer->tensors;
   dure_status status = dure_scorer_record(&model->config, &model->layout, dure_model_dtype(model), batch_size, context,
-                                          program, tensors);
+                                          fuses_loss, program, tensors);
   if (status == NULL) status = compile(model, "evaluate", program, tensors->pools, &scorer->executable);
   free(tensors->pools);
   tensors->pools = NULL;
@@ -76,7 +78,8 @@ static dure_status compile_scorer(dure_scorer *scorer, dure_program *program, ui
   return write_positions(model, scorer->executable, tensors->positions, scorer->count, context);
 }
 
-dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context, dure_scorer **out_scorer) {
+dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context, bool fuses_loss,
+                               dure_scorer **out_scorer) {
   *out_scorer = NULL;
   DURE_TRY(check_sizes(model, batch_size, context));
   dure_scorer *scorer = calloc(1, sizeof(*scorer));
@@ -87,7 +90,7 @@ dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t 
   } else {
     scorer->model = model;
     scorer->count = (uint64_t)batch_size * context;
-    status = compile_scorer(scorer, program, batch_size, context);
+    status = compile_scorer(scorer, program, batch_size, context, fuses_loss);
   }
   dure_program_destroy(program);
   if (status != NULL) {

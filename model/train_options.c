@@ -255,18 +255,34 @@ static dure_status check_word(const char *name, const char *text, const char *co
   return dure_fail(DURE_INVALID_ARGUMENT, "--%s must be one of %s; found '%.40s'", name, list, text);
 }
 
+// "block", or with a number of blocks behind it, "block:4".
+static dure_status check_recompute(const char *text) {
+  static const char *const words[] = {"auto", "none", "activations", "block", NULL}, *const nothing[] = {NULL};
+  char word[32];
+  const char *colon = strchr(text, ':');
+  if (colon == NULL) return check_word("recompute", text, words, nothing);
+  int64_t blocks = 0;
+  const bool is_count = parse_integer(colon + 1, &blocks) && blocks > 0;
+  snprintf(word, sizeof(word), "%.*s", (int)(colon - text), text);
+  if (is_count && (strcmp(word, "block") == 0 || strcmp(word, "activations") == 0)) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "--recompute expects a number of layers as in block:4; found '%.40s'", text);
+}
+
 static dure_status check_words(const dure_train_options *o) {
-  static const char *const none[] = {"none", NULL}, *const nothing[] = {NULL}, *const switches[] = {"on", "off", NULL};
-  static const char *const dtypes[] = {"auto", "f32", NULL}, *const later_dtypes[] = {"bf16", "f16", NULL};
-  static const char *const later_recompute[] = {"auto", "block", "blocks", "layer", "layers", "full", "all", NULL};
-  static const char *const later_offload[] = {"auto", "optimizer", "activations", "parameters", "all", NULL};
+  static const char *const nothing[] = {NULL}, *const switches[] = {"on", "off", NULL};
+  static const char *const dtypes[] = {"auto", "f32", "bf16", "f16", NULL};
+  static const char *const states[] = {"f32", "bf16", "8bit", NULL};
+  static const char *const offloads[] = {"auto", "none", "optimizer", NULL};
+  static const char *const later_offloads[] = {"activations", "parameters", "all", NULL};
   const char *schedules[DURE_SCHEDULE_COUNT + 1] = {NULL};
   for (int i = 0; i < DURE_SCHEDULE_COUNT; i++) schedules[i] = dure_schedule_name((dure_schedule_kind)i);
   DURE_TRY(check_word("schedule", o->schedule, schedules, nothing));
   DURE_TRY(check_word("shuffle", o->shuffle, switches, nothing));
-  DURE_TRY(check_word("dtype", o->dtype, dtypes, later_dtypes));
-  DURE_TRY(check_word("recompute", o->recompute, none, later_recompute));
-  return check_word("offload", o->offload, none, later_offload);
+  DURE_TRY(check_word("dtype", o->dtype, dtypes, nothing));
+  DURE_TRY(check_word("masters", o->masters, switches, nothing));
+  DURE_TRY(check_word("optimizer-states", o->optimizer_states, states, nothing));
+  DURE_TRY(check_recompute(o->recompute));
+  return check_word("offload", o->offload, offloads, later_offloads);
 }
 
 dure_status dure_train_options_check(const dure_train_options *options) {

@@ -13,6 +13,7 @@
 #include "model/run_files.h"
 #include "model/schedule.h"
 #include "model/training.h"
+#include "model/training_choice.h"
 #include "runtime/os.h"
 
 typedef struct trainer {
@@ -29,18 +30,20 @@ typedef struct trainer {
   dure_scorer *scorer;  // NULL when nothing is held out or never evaluated
   dure_run_files *files;
   dure_schedule schedule;
-  dure_trainer_state state;  // of the last step collected
-  dure_training_options shape;
-  uint64_t steps, last_step;  // of the schedule; where this call stops
-  uint64_t submitted;         // steps
-  uint32_t ahead;             // steps that stay in flight while the next is submitted
-  uint32_t *tokens, *labels;  // [accumulate, B, T]
-  int lock;                   // on the run's directory
-  bool made_run;              // that directory
-  uint64_t saved_step;        // of the last checkpoint saved or found; UINT64_MAX: none
-  uint64_t clock;             // when the last step ended
-  double smoothed_seconds;    // a step
-  uint32_t timed_steps;       // that it is made of, at most 10
+  dure_trainer_state state;   // of the last step collected
+  dure_trainer_state before;  // as the checkpoint has it; all zero: from the beginning
+  dure_training_choice choice;
+  dure_training_options shape;  // the choice's
+  uint64_t steps, last_step;    // of the schedule; where this call stops
+  uint64_t submitted;           // steps
+  uint32_t ahead;               // steps that stay in flight while the next is submitted
+  uint32_t *tokens, *labels;    // [accumulate, B, T]
+  int lock;                     // on the run's directory
+  bool made_run;                // that directory
+  uint64_t saved_step;          // of the last checkpoint saved or found; UINT64_MAX: none
+  uint64_t clock;               // when the last step ended
+  double smoothed_seconds;      // a step
+  uint32_t timed_steps;         // that it is made of, at most 10
 } trainer;
 
 static void say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
@@ -79,8 +82,7 @@ static dure_status open_data(trainer *t) {
 
 static dure_status open_device(trainer *t) {
   DURE_TRY(dure_device_open(t->options->device, &t->device));
-  const dure_limits no_limits = {0};
-  if (t->options->device_memory > 0) dure_device_restrict(t->device, &no_limits, t->options->device_memory);
+  if (t->options->device_memory > 0) dure_device_restrict(t->device, NULL, t->options->device_memory);
   DURE_TRY(dure_stream_create(t->device, &t->stream));
   const dure_device_info *info = dure_device_get_info(t->device);
   // Devices made of this machine's own cores run while they are given work (lavapipe's vkQueueSubmit does): nothing is
@@ -114,14 +116,30 @@ static void compare_tokenizers(const trainer *t, const char *model_directory) {
   free(path);
 }
 
+// What to compute in, and what to recompute or offload so that it fits. A run goes on in the type that it began in,
+// unless another one is asked for.
+static dure_status choose_training(trainer *t, const char *checkpoint) {
+  const char *path = checkpoint != NULL ? checkpoint : t->options->model;
+  static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
+  dure_dtype dtype = DURE_DTYPE_NONE;
+  for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+    dtype = strcmp(t->before.dtype, dure_dtype_name(types[i])) == 0 ? types[i] : dtype;
+  DURE_TRY(dure_checkpoint_advise(dure_training_choose(t->options, path, dtype, t->device, &t->choice), checkpoint));
+  t->shape = t->choice.options;
+  say(t, "training in %s; about %.0f MiB of device memory", t->choice.description,
+      (double)t->choice.planned / 1048576.0);
+  return NULL;
+}
+
 static dure_status open_model(trainer *t, const char *checkpoint) {
   const char *path = checkpoint != NULL ? checkpoint : t->options->model;
+  const dure_model_options kept = dure_training_model_options(&t->shape, t->device);
   bool goes_on = checkpoint != NULL || (!t->options->from_scratch && dure_model_has_weights(path));
   if (goes_on) {
-    DURE_TRY(dure_checkpoint_advise(dure_model_open(path, t->device, t->stream, &t->model), checkpoint));
+    DURE_TRY(dure_checkpoint_advise(dure_model_open_as(path, &kept, t->device, t->stream, &t->model), checkpoint));
     compare_tokenizers(t, path);
   } else {
-    DURE_TRY(dure_model_create(path, (uint64_t)t->options->seed, t->device, t->stream, &t->model));
+    DURE_TRY(dure_model_create_as(path, (uint64_t)t->options->seed, &kept, t->device, t->stream, &t->model));
   }
   dure_model_config *config = &t->model->config;
   uint32_t vocabulary = dure_dataset_vocabulary_size(t->dataset);
@@ -160,13 +178,6 @@ static void choose_steps(trainer *t) {
 
 static dure_status prepare_shape(trainer *t) {
   const dure_train_options *o = t->options;
-  uint32_t context_length = t->model->config.context_length;
-  t->shape = (dure_training_options){
-      .batch_size = (uint32_t)o->batch_size,
-      .context = o->context > 0 ? (uint32_t)o->context : context_length,
-      .accumulate = (uint32_t)o->accumulate,
-      .adamw = {o->beta1, o->beta2, o->epsilon, o->weight_decay, o->clip},
-  };
   bool shuffle = strcmp(o->shuffle, "on") == 0;
   DURE_TRY(dure_loader_create(t->dataset, DURE_SPLIT_TRAIN, t->shape.context, (uint64_t)o->seed, shuffle,
                               &t->training_loader));
@@ -185,8 +196,11 @@ static dure_status prepare_shape(trainer *t) {
 static dure_status prepare_training(trainer *t, const char *checkpoint) {
   DURE_TRY(dure_training_create(t->model, &t->shape, &t->training));
   if (checkpoint != NULL) DURE_TRY(dure_checkpoint_load_moments(checkpoint, t->model, t->training));
+  if (dure_training_scales_loss(&t->shape) && t->state.scaling.scale > 0)
+    DURE_TRY(dure_training_set_scaling(t->training, &t->state.scaling));
+  t->state.scaling = dure_training_get_scaling(t->training);
   if (t->options->eval_every > 0 && dure_loader_samples_per_epoch(t->held_out_loader) > 0) {
-    DURE_TRY(dure_scorer_create(t->model, t->shape.batch_size, t->shape.context, &t->scorer));
+    DURE_TRY(dure_scorer_create(t->model, t->shape.batch_size, t->shape.context, t->shape.fuses_loss, &t->scorer));
   }
   dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_TRAIN);
   uint64_t step_tokens = samples_per_step(t) * t->shape.context;
@@ -204,7 +218,9 @@ static void fill_identity(const trainer *t, dure_trainer_state *state) {
   snprintf(state->device_name, sizeof(state->device_name), "%s", info->name);
   snprintf(state->driver, sizeof(state->driver), "%s", info->driver);
   snprintf(state->build, sizeof(state->build), "dure %s, compiler %.60s", DURE_VERSION, __VERSION__);
-  snprintf(state->dtype, sizeof(state->dtype), "f32");
+  snprintf(state->dtype, sizeof(state->dtype), "%s",
+           dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_PARAMETERS)));
+  snprintf(state->choice, sizeof(state->choice), "%s", t->choice.description);
   state->data_hash = dure_dataset_hash(t->dataset);
   state->tokenizer_hash = dure_dataset_tokenizer_hash(t->dataset);
 }
@@ -221,6 +237,8 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
   say_difference(t, "the driver", before->driver, now->driver, rounding);
   say_difference(t, "the build", before->build, now->build, rounding);
   say_difference(t, "the dtype", before->dtype, now->dtype, "the run is another one from here on");
+  if (before->choice[0] != '\0' && strcmp(before->dtype, now->dtype) == 0)
+    say_difference(t, "the training", before->choice, now->choice, rounding);
   if (before->tokenizer_hash != now->tokenizer_hash) {
     say(t, "the tokenizer of '%s' is not the one that this run began with: its tokens mean something else",
         t->options->data);
@@ -231,9 +249,9 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
   size_t count;
   const dure_train_option_row *rows = dure_train_option_rows(&count);
   for (size_t i = 0; i < count; i++) {
-    static const char *const harmless[] = {"model",         "data",       "out",         "device",
-                                           "device-memory", "stop-after", "eval-every",  "eval-tokens",
-                                           "save-every",    "keep",       "from-scratch"};
+    static const char *const harmless[] = {"model",        "data",       "out",         "device",     "device-memory",
+                                           "stop-after",   "eval-every", "eval-tokens", "save-every", "keep",
+                                           "from-scratch", "recompute",  "offload"};
     bool matters = true;
     for (size_t k = 0; k < sizeof(harmless) / sizeof(harmless[0]); k++)
       matters = matters && strcmp(rows[i].name, harmless[k]) != 0;
@@ -269,27 +287,32 @@ static dure_status find_start(trainer *t, bool resume, char **out_checkpoint) {
   return NULL;
 }
 
-static dure_status load_state(trainer *t, const char *checkpoint) {
+static dure_status read_state(trainer *t, const char *checkpoint) {
+  if (checkpoint == NULL) return NULL;
+  DURE_TRY(dure_checkpoint_read_state(checkpoint, &t->before));
+  say(t, "resuming from %s", checkpoint);
+  return NULL;
+}
+
+// What this run is, going on from where `before` stopped.
+static void set_state(trainer *t, const char *checkpoint) {
   dure_trainer_state now = {0};
   fill_identity(t, &now);
   if (checkpoint != NULL) {
-    dure_trainer_state before;
-    DURE_TRY(dure_checkpoint_read_state(checkpoint, &before));
-    say(t, "resuming from %s", checkpoint);
-    say_differences(t, &before, &now);
-    now.step = before.step;
-    now.samples = before.samples;
-    now.tokens = before.tokens;
-    now.seconds = before.seconds;
-    t->saved_step = before.step;
-    dure_trainer_state_clear(&before);
+    const dure_trainer_state *before = &t->before;
+    say_differences(t, before, &now);
+    now.step = before->step;
+    now.samples = before->samples;
+    now.tokens = before->tokens;
+    now.seconds = before->seconds;
+    now.scaling = before->scaling;
+    t->saved_step = before->step;
     snprintf(t->result->checkpoint, sizeof(t->result->checkpoint), "%s", checkpoint);
   }
   now.options = *t->options;
   t->state = now;
   t->submitted = now.step;
   t->result->step = now.step;
-  return NULL;
 }
 
 static dure_status prepare(trainer *t, bool resume) {
@@ -298,7 +321,9 @@ static dure_status prepare(trainer *t, bool resume) {
   if (status == NULL) status = claim_run(t);
   if (status == NULL) status = find_start(t, resume, &checkpoint);
   if (status == NULL) status = open_device(t);
-  if (status == NULL) status = load_state(t, checkpoint);
+  if (status == NULL) status = read_state(t, checkpoint);
+  if (status == NULL) status = choose_training(t, checkpoint);
+  if (status == NULL) set_state(t, checkpoint);
   if (status == NULL) status = open_model(t, checkpoint);
   if (status == NULL) status = prepare_shape(t);
   if (status == NULL) status = prepare_training(t, checkpoint);
@@ -317,6 +342,7 @@ static void release(trainer *t) {
   dure_loader_destroy(t->training_loader);
   dure_loader_destroy(t->held_out_loader);
   dure_dataset_close(t->dataset);
+  dure_trainer_state_clear(&t->before);
   free(t->end_of_text);
   free(t->tokens);
   free(t->labels);
@@ -477,6 +503,11 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
   t->state.samples += samples_per_step(t);
   t->state.tokens += step_tokens;
   t->state.seconds += seconds;
+  const double loss_scale = dure_training_scales_loss(&t->shape) ? t->state.scaling.scale : 0;  // of this step
+  if (result->scaling.skipped > t->state.scaling.skipped)
+    say(t, "step %" PRIu64 ": gradients overflowed f16 and changed nothing; losses are scaled by %g from now on",
+        t->state.step, result->scaling.scale);
+  t->state.scaling = result->scaling;
   dure_metrics_row row = {
       .step = t->state.step,
       .loss = result->loss,
@@ -486,7 +517,9 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
       .tokens_per_second = (double)step_tokens / seconds,
       .flops_per_second = dure_training_flops(t->training) / seconds,
       .seconds = seconds,
-      .device_memory_bytes = used,
+      .device_memory_bytes = peak,
+      .loss_scale = loss_scale,
+      .skipped_steps = result->scaling.skipped,
   };
   t->result->step = row.step;
   t->result->loss = row.loss;

@@ -79,7 +79,7 @@ static dure_status add_evaluation(const dure_plan_request *request, dure_trainin
   dure_program_memory memory = {0};
   dure_status status =
       dure_scorer_record(request->config, request->layout, dure_training_set_dtype(options, DURE_TRAINING_PARAMETERS),
-                         options->batch_size, options->context, program, &tensors);
+                         options->batch_size, options->context, options->fuses_loss, program, &tensors);
   if (status == NULL) status = dure_program_measure(program, request->device, &memory);
   free(tensors.pools);
   dure_program_destroy(program);
@@ -182,14 +182,15 @@ static dure_status read_dtype(dure_training_options *options, const char *dtype)
 dure_status dure_plan_request_fill(const dure_train_options *options, const dure_model_config *config,
                                    const dure_parameter_layout *layout, dure_device *device,
                                    dure_plan_request *out_request) {
-  const dure_device_kind kind = dure_device_get_info(device)->kind;
+  const dure_device_info *info = dure_device_get_info(device);
+  const bool is_software = info->kind == DURE_DEVICE_CPU || info->kind == DURE_DEVICE_REFERENCE;
   *out_request = (dure_plan_request){
       .config = config,
       .layout = layout,
       .device = device,
       .rates = dure_device_get_rates(device),
       .host_bandwidth = DURE_PLAN_HOST_BANDWIDTH,
-      .shares_host_memory = kind == DURE_DEVICE_CPU || kind == DURE_DEVICE_REFERENCE,
+      .shares_host_memory = is_software && info->profile[0] == '\0',
       .evaluates = options->eval_every > 0,
       .budget = options->device_memory,
       .options = {.batch_size = (uint32_t)options->batch_size,
@@ -219,8 +220,7 @@ static bool are_same(const dure_training_options *a, const dure_training_options
          a->offloads_optimizer == b->offloads_optimizer;
 }
 
-// Measures one choice and keeps it; the index of one that has been tried
-// already is found again.
+// Measures one choice and keeps it; the index of one that has been tried already is found again.
 static dure_status try_options(search *s, const dure_training_options *options, size_t *out_index) {
   dure_training_plan *plan = s->plan;
   for (*out_index = 0; *out_index < plan->tried_count; ++*out_index) {
@@ -240,8 +240,7 @@ static dure_status try_options(search *s, const dure_training_options *options, 
 
 static bool fits(const search *s, size_t index) { return s->plan->tried[index].device_total <= s->limit; }
 
-// Takes `index` for the chosen one when it fits and is faster than what was
-// chosen before.
+// Takes `index` for the chosen one when it fits and is faster than what was chosen before.
 static void offer(search *s, size_t index) {
   if (!fits(s, index)) return;
   dure_training_plan *plan = s->plan;
@@ -258,8 +257,7 @@ static dure_status try_recompute(search *s, dure_training_options options, dure_
   return NULL;
 }
 
-// The fewest blocks with which it fits: more blocks take less memory and more
-// time.
+// The fewest blocks with which it fits: more blocks take less memory and more time.
 static dure_status search_blocks(search *s, const dure_training_options *options, dure_recompute recompute) {
   uint32_t too_few = 0, enough = s->request->config->layer_count;
   size_t index;
@@ -307,8 +305,7 @@ static bool can_shrink_gradients(const dure_plan_request *request) {
              dure_dtype_size(dure_training_set_dtype(o, DURE_TRAINING_GRADIENTS));
 }
 
-// Each of `count` ways to store gradients and states, until the end: the
-// fastest that fits is chosen.
+// Each of `count` ways to store gradients and states, until the end: the fastest that fits is chosen.
 static dure_status search_storage(search *s, const dure_training_options *ways, size_t count) {
   for (size_t i = 0; i < count; i++) DURE_TRY(search_loss(s, &ways[i]));
   return NULL;
@@ -397,41 +394,4 @@ void dure_training_choice_describe(const dure_training_options *options, uint32_
            : moment == DURE_DTYPE_BF16 ? ", bf16 moments"
                                        : "",
            options->offloads_optimizer ? ", optimizer on the host" : "");
-}
-
-// ---- resolving ---------------------------------------------------------------------------------------------------
-
-static dure_status fail_to_fit(const dure_plan_request *request, const dure_training_plan *plan) {
-  const dure_training_footprint *least = &plan->tried[plan->smallest];
-  char choice[160];
-  dure_training_choice_describe(&least->options, request->config->layer_count, choice, sizeof(choice));
-  return dure_fail(DURE_OUT_OF_MEMORY,
-                   "training needs at least %.1f MiB of device memory (%s), but there are only %.1f MiB; use a smaller "
-                   "--batch-size or --context, or another --dtype ('dure plan' shows what takes how much)",
-                   (double)least->device_total * 0x1p-20, choice, (double)request->budget * 0x1p-20);
-}
-
-static dure_status resolve_open(dure_plan_request *request, dure_training_options *out_options) {
-  uint64_t used = 0, peak = 0, available = 0;
-  DURE_TRY(dure_device_memory(request->device, &used, &peak, &available));
-  if (request->budget == 0 || available < request->budget) request->budget = available;
-  dure_training_plan plan;
-  DURE_TRY(dure_training_plan_make(request, &plan));
-  *out_options = plan.tried[plan.chosen].options;
-  dure_status status = plan.fits ? NULL : fail_to_fit(request, &plan);
-  dure_training_plan_clear(&plan);
-  return status;
-}
-
-dure_status dure_training_options_resolve(const dure_train_options *options, const dure_model_config *config,
-                                          const dure_parameter_layout *layout, dure_device *device,
-                                          dure_training_options *out_options, char *out_choice, size_t choice_size) {
-  memset(out_options, 0, sizeof(*out_options));
-  out_choice[0] = '\0';
-  dure_plan_request request;
-  DURE_TRY(dure_plan_request_fill(options, config, layout, device, &request));
-  *out_options = request.options;
-  if (request.may_recompute || request.may_offload) DURE_TRY(resolve_open(&request, out_options));
-  dure_training_choice_describe(out_options, config->layer_count, out_choice, choice_size);
-  return NULL;
 }

@@ -1,21 +1,16 @@
-// Planning a training run: what memory it takes and how long a step would be,
-// without weights and without taking any memory; and the choice of the cheapest
-// way to train within a budget of device memory.
+// Planning a training run: what memory it takes and how long a step would be, without weights and without taking any
+// memory; and the choice of the cheapest way to train within a budget of device memory.
 //
-// What can be chosen, besides what was asked for: how much of the forward pass
-// is computed again in the backward pass, whether the loss is computed in
-// chunks without its logits ("fused"), the type of gradients and of the
-// optimizer's states, and whether the optimizer lies on the host. Choices that
-// train the same way are compared by predicted time (runtime/estimate.h); those
-// that round more are considered only when the others do not fit:
-//   1. recomputation, fused loss               results are those of training
-//   without, up to the loss's rounding
+// What can be chosen, besides what was asked for: how much of the forward pass is computed again in the backward pass,
+// whether the loss is computed in chunks without its logits ("fused"), the type of gradients and of the optimizer's
+// states, and whether the optimizer lies on the host. Choices that train the same way are compared by predicted time
+// (runtime/estimate.h); those that round more are considered only when the others do not fit:
+//   1. recomputation, fused loss               results are those of training without, up to the loss's rounding
 //   2. and gradients in the 16-bit type        only without accumulation
 //   3. and the optimizer on the host, or 8-bit moments
 //
-// Choosing aims at seven eighths of the budget: drivers, kernels, the rounding
-// of allocations and a desktop take the rest. When nothing is that small, what
-// is below the whole budget is taken, and said to be tight.
+// Choosing aims at seven eighths of the budget: drivers, kernels, the rounding of allocations and a desktop take the
+// rest. When nothing is that small, what is below the whole budget is taken, and said to be tight.
 #ifndef DURE_MODEL_TRAINING_PLAN_H_
 #define DURE_MODEL_TRAINING_PLAN_H_
 
@@ -28,13 +23,10 @@ typedef enum dure_plan_class {
   DURE_PLAN_MASTERS,  // f32 copies of 16-bit parameters
   DURE_PLAN_GRADIENTS,
   DURE_PLAN_OPTIMIZER,    // moments
-  DURE_PLAN_ACTIVATIONS,  // what the step's programs keep and pass on; placed by
-                          // lifetime, so less than their sum
-  DURE_PLAN_WORKSPACE,    // what the largest kernel wants besides, as far as it
-                          // does not fit between activations
+  DURE_PLAN_ACTIVATIONS,  // what the step's programs keep and pass on; placed by lifetime, so less than their sum
+  DURE_PLAN_WORKSPACE,    // what the largest kernel wants besides, in the same arena
   DURE_PLAN_EVALUATION,   // of the held-out loss
-  DURE_PLAN_FIXED,        // tokens, labels, small values, the ring that transfers go
-                          // through
+  DURE_PLAN_FIXED,        // tokens, labels, small values, and what the backend takes beyond its buffers
   DURE_PLAN_CLASS_COUNT,
 } dure_plan_class;
 const char *dure_plan_class_name(dure_plan_class kind);
@@ -71,19 +63,16 @@ typedef struct dure_plan_request {
 typedef struct dure_training_plan {
   dure_training_footprint *tried;  // in the order in which they were
   size_t tried_count;
-  size_t chosen;    // index of the cheapest that fits, or of the smallest when
-                    // none does
+  size_t chosen;    // index of the fastest that fits, or of the smallest when none does
   size_t smallest;  // index of the one that takes least device memory
   bool fits;        // the chosen one, in the whole budget
   uint64_t aim;     // seven eighths of the budget; 0: no limit
 } dure_training_plan;
 
-// Fills a request from the options of `dure train`: the shape of a step,
-// --dtype, --recompute (auto, none, activations, block; a number of blocks may
-// follow: block:12), --offload (auto, none, optimizer), whether it evaluates,
-// --device-memory as the budget, and the device's rates. The config, layout and
-// device are borrowed. DURE_INVALID_ARGUMENT for words that mean nothing and
-// sizes that the model does not have.
+// Fills a request from the options of `dure train`: the shape of a step, --dtype, --recompute (auto, none, activations,
+// block; a number of blocks may follow: block:12), --offload (auto, none, optimizer), whether it evaluates,
+// --device-memory as the budget, and the device's rates. The config, layout and device are borrowed.
+// DURE_INVALID_ARGUMENT for words that mean nothing and sizes that the model does not have.
 DURE_MUST_CHECK dure_status dure_plan_request_fill(const dure_train_options *options, const dure_model_config *config,
                                                    const dure_parameter_layout *layout, dure_device *device,
                                                    dure_plan_request *out_request);
@@ -100,18 +89,7 @@ void dure_training_plan_clear(dure_training_plan *plan);
 void dure_training_choice_describe(const dure_training_options *options, uint32_t layer_count, char *out_text,
                                    size_t size);
 
-// For a run: the options of training with every `auto` resolved for what the device has left (or --device-memory), and
-// how it will be trained, described as above. The device holds nothing of the run yet. DURE_OUT_OF_MEMORY says the
-// least that would do. Words that leave nothing open are taken as they are; then too little memory shows when it is
-// taken.
-DURE_MUST_CHECK dure_status dure_training_options_resolve(const dure_train_options *options,
-                                                          const dure_model_config *config,
-                                                          const dure_parameter_layout *layout, dure_device *device,
-                                                          dure_training_options *out_options, char *out_choice,
-                                                          size_t choice_size);
-
-// What a host moves when nothing else is known: AdamW on the cores of a desktop
-// with two channels of memory, bytes/s.
+// What a host moves when nothing else is known: AdamW on the cores of a desktop with two channels of memory, bytes/s.
 #define DURE_PLAN_HOST_BANDWIDTH 20e9
 
 #endif  // DURE_MODEL_TRAINING_PLAN_H_

@@ -128,10 +128,14 @@ static const struct {
   dure_code code;
   const char *part;
 } refusals[] = {
-    {"dtype", "bf16", DURE_UNSUPPORTED, "--dtype bf16 is not supported yet"},
-    {"dtype", "f33", DURE_INVALID_ARGUMENT, "auto, f32"},
-    {"recompute", "layer", DURE_UNSUPPORTED, "--recompute none"},
-    {"offload", "optimizer", DURE_UNSUPPORTED, "--offload none"},
+    {"dtype", "f33", DURE_INVALID_ARGUMENT, "auto, f32, bf16, f16"},
+    {"recompute", "layer", DURE_INVALID_ARGUMENT, "auto, none, activations, block"},
+    {"recompute", "block:0", DURE_INVALID_ARGUMENT, "block:4"},
+    {"recompute", "none:2", DURE_INVALID_ARGUMENT, "block:4"},
+    {"offload", "activations", DURE_UNSUPPORTED, "--offload auto"},
+    {"offload", "optimiser", DURE_INVALID_ARGUMENT, "auto, none, optimizer"},
+    {"optimizer-states", "f16", DURE_INVALID_ARGUMENT, "f32, bf16, 8bit"},
+    {"masters", "no", DURE_INVALID_ARGUMENT, "on, off"},
     {"dropout", "0.1", DURE_UNSUPPORTED, "without dropout"},
     {"schedule", "cosin", DURE_INVALID_ARGUMENT, "cosine, linear, constant, wsd"},
     {"shuffle", "maybe", DURE_INVALID_ARGUMENT, "on, off"},

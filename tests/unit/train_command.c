@@ -50,13 +50,16 @@ START_TEST(mistakes_have_their_exit_status_and_reason) {
   expect("train --out run --steps x", 2, "whole number");
   expect("train --out run --beta1 2", 2, "--beta1");
   expect("train --out run --schedule cos", 2, "cosine");
-  expect("train --out run --dtype bf16", 3, "not supported yet");
+  expect("train --out run --dtype bf8", 2, "bf16");
+  expect("train --out run --offload all", 3, "not supported yet");
   expect("train --out run --recipe none.yaml", 1, "none.yaml");
   expect("train --out run --data none", 1, "none");
   expect("train --out run --model none.json", 1, "none.json");
   expect("echo 'stepz: 3' > r.yaml; train --out run --recipe r.yaml", 2, "did you mean 'steps'");
   expect("train --out run --device-memory 100KiB", 1, "only");
-  expect("train --out run --device-memory 4MiB --batch-size 64", 1, "the largest activations are");
+  expect("train --out run --device-memory 4MiB --batch-size 64", 1, "training needs at least");
+  expect("train --out run --device-memory 4MiB --batch-size 64 --recompute none --offload none", 1,
+         "the largest activations are");
   expect("\"$DURE\" train --help", 0, "example");
 }
 END_TEST

@@ -1,0 +1,25 @@
+// From the options of `dure train` to those of a training on a device: the type to compute in, and what is recomputed,
+// offloaded or stored smaller so that it fits (training_plan.h).
+#ifndef DURE_MODEL_TRAINING_CHOICE_H_
+#define DURE_MODEL_TRAINING_CHOICE_H_
+
+#include "model/train_options.h"
+#include "model/training_programs.h"
+
+// What --dtype auto means on a device, and why in a clause: "its matrix units multiply bf16".
+void dure_training_dtype_for(const dure_device_info *info, dure_dtype *out_dtype, char *out_why, size_t why_size);
+
+typedef struct dure_training_choice {
+  dure_training_options options;
+  uint64_t planned;       // bytes of device memory
+  char description[256];  // "f32; nothing recomputed"
+} dure_training_choice;
+
+// `config_path` as for dure_model_config_read. `dtype` is what auto means; NONE: what the device says. Without
+// --device-memory, what the device has left is the budget. Nothing is allocated on the device.
+// DURE_OUT_OF_MEMORY says the least that would do, when the options leave a choice and none fits.
+DURE_MUST_CHECK dure_status dure_training_choose(const dure_train_options *options, const char *config_path,
+                                                 dure_dtype dtype, dure_device *device,
+                                                 dure_training_choice *out_choice);
+
+#endif  // DURE_MODEL_TRAINING_CHOICE_H_
