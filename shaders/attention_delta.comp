@@ -2,24 +2,21 @@
 // [B, T, H, D], contiguous; WIDTH 4 needs D and both offsets to be multiples of 4. One row an invocation: the queries
 // [first_row, first_row + rows) of each sequence.
 //
-// 2 D FLOP and 8 D bytes a row.
+// 2 D FLOP and 2 D elements a row.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "grid.glsl"
+#include "value.glsl"
 
 layout(local_size_x_id = 0) in;
+layout(constant_id = 1) const uint TYPE = 0;
 layout(push_constant) uniform Push {
   uint count, T, H, D;  // count: B * rows * H
   uint first_row, rows;
   uint y_offset, dy_offset, delta_offset;
 };
-#if WIDTH == 4
-#define VALUE vec4
-#else
-#define VALUE float
-#endif
-layout(set = 0, binding = 0) readonly buffer Y { VALUE y[]; };
-layout(set = 0, binding = 1) readonly buffer DY { VALUE dy[]; };
+READ_TENSOR(0, y, TYPE)
+READ_TENSOR(1, dy, TYPE)
 layout(set = 0, binding = 2) buffer Delta { float delta[]; };
 
 void main() {
@@ -28,10 +25,6 @@ void main() {
   const uint h = i % H, t = first_row + i / H % rows, b = i / (H * rows), row = ((b * T + t) * H + h) * D;
   const uint of_y = (y_offset + row) / WIDTH, of_dy = (dy_offset + row) / WIDTH;
   VALUE products = VALUE(0);
-  for (uint d = 0; d < D / WIDTH; d++) products = fma(y[of_y + d], dy[of_dy + d], products);
-#if WIDTH == 4
-  delta[delta_offset + (b * H + h) * T + t] = (products.x + products.y) + (products.z + products.w);
-#else
-  delta[delta_offset + (b * H + h) * T + t] = products;
-#endif
+  for (uint d = 0; d < D / WIDTH; d++) products = fma(load_y(of_y + d), load_dy(of_dy + d), products);
+  delta[delta_offset + (b * H + h) * T + t] = value_sum(products);
 }

@@ -42,11 +42,18 @@ enum { MOST_HEAD_SIZE = 256 };
 // Measured at B, T, H = 4, 256, 6 (docs/kernels-vulkan.md). `rows`: 8 lanes, each with the QUERIES or OWN of
 // shaders/variants/attention.txt; of the plain kernels 4.
 static const dure_vulkan_attention_tier tiers[] = {
-    {"texel", true, false, true, 32, {32, 32, 32, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, true, 64, {32, 16, 16, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, true, 96, {16, 16, 8, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, true, 128, {16, 8, 8, 1}, {8, 8, 8, 4}},
-    {"plain", true, true, false, 0, {4, 4, 4, 4}, {1024, 576, 576, 1024}},
+    // name, software, gpu, takes_types, wants_quads, head_size, rows, turns
+    {"texel", true, false, false, true, 32, {32, 32, 32, 1}, {8, 8, 8, 4}},
+    {"texel", true, false, false, true, 64, {32, 16, 16, 1}, {8, 8, 8, 4}},
+    {"texel", true, false, false, true, 96, {16, 16, 8, 1}, {8, 8, 8, 4}},
+    {"texel", true, false, false, true, 128, {16, 8, 8, 1}, {8, 8, 8, 4}},
+    {"tile", false, true, true, false, 64, {64, 64, 64, 0}, {200, 350, 450, 0}},
+    {"tile", false, true, true, false, 128, {64, 64, 64, 0}, {350, 600, 750, 0}},
+    {"tile", false, true, true, false, 256, {64, 64, 64, 0}, {650, 1150, 1400, 0}},
+    {"tile_small", false, true, true, false, 64, {32, 32, 32, 0}, {350, 600, 750, 0}},
+    {"tile_small", false, true, true, false, 128, {32, 32, 32, 0}, {600, 1000, 1200, 0}},
+    {"tile_small", false, true, true, false, 256, {32, 32, 32, 0}, {1100, 1900, 2200, 0}},
+    {"plain", true, true, false, false, 0, {4, 4, 4, 4}, {1024, 576, 576, 1024}},
 };
 enum { TIER_COUNT = sizeof(tiers) / sizeof(tiers[0]) };
 

@@ -36,9 +36,10 @@ typedef enum dure_vulkan_attention_pass {
 // for one.
 typedef struct dure_vulkan_attention_tier {
   const char *name;
-  bool software, gpu;                            // where it is taken unasked
-  bool wants_quads;                              // f32 only, and rows must begin at 16 bytes
-  uint32_t head_size;                            // 0: any
+  bool software, gpu;  // where it is taken unasked
+  bool takes_types;    // 16-bit operands, any strides and alignment (the constants `type` and `in_fours`)
+  bool wants_quads;    // f32 only, and rows must begin at 16 bytes
+  uint32_t head_size;  // 0: any
   uint32_t rows[DURE_VULKAN_ATTENTION_PASSES];   // queries or keys of a workgroup; 0: no kernel of this pass
   uint32_t turns[DURE_VULKAN_ATTENTION_PASSES];  // of all loops of one invocation, for 64 rows of the other side
 } dure_vulkan_attention_tier;
@@ -61,7 +62,7 @@ DURE_MUST_CHECK dure_status dure_vulkan_attention_check_loops(const dure_device 
 
 // The specialisation constants of shaders/lib/attention.glsl and attention_cached.glsl.
 typedef struct dure_vulkan_attention_constants {
-  uint32_t has_documents, has_slopes, has_soft_cap, type;
+  uint32_t has_documents, has_slopes, has_soft_cap, type, in_fours;
 } dure_vulkan_attention_constants;
 // Adds the pass over tiles of rows, heads and sequences.
 DURE_MUST_CHECK dure_status dure_vulkan_attention_run(const dure_vulkan_dispatch *dispatch, const char *kernel,

@@ -7,6 +7,11 @@ enum { Q, K, V, DOCUMENT_STARTS, SLOPES };  // of both ops
 enum { Y = SLOPES + 1, LOG_SUM_EXP };
 enum { GRADIENT_Y = SLOPES + 1, GRADIENT_LOG_SUM_EXP, GRADIENT_DY, GRADIENT_DQ, GRADIENT_DK, GRADIENT_DV };
 
+// The operands whose rows of D elements the kernels move.
+static const uint32_t forward_rows_mask = 1u << Q | 1u << K | 1u << V | 1u << Y;
+static const uint32_t gradient_rows_mask = 1u << Q | 1u << K | 1u << V | 1u << GRADIENT_Y | 1u << GRADIENT_DY |
+                                           1u << GRADIENT_DQ | 1u << GRADIENT_DK | 1u << GRADIENT_DV;
+
 // The push constants of shaders/lib/attention.glsl.
 typedef struct attention_push {
   uint32_t T, H, G, D, window;
@@ -38,8 +43,15 @@ static attention_push describe(const dure_op_call *call) {
   return push;
 }
 
-static dure_vulkan_attention_constants constants_of(const dure_op_call *call) {
-  return (dure_vulkan_attention_constants){.has_documents = dure_operand_is_present(&call->operands[DOCUMENT_STARTS]),
+// `mask`: the operands whose rows the kernels move.
+static dure_vulkan_attention_constants constants_of(const dure_op_call *call, uint32_t mask) {
+  bool in_fours = true;
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    in_fours = in_fours && ((mask >> i & 1) == 0 || dure_vulkan_rows_width(&call->operands[i]) == 4);
+  }
+  return (dure_vulkan_attention_constants){.type = dure_vulkan_type(&call->operands[Q]),
+                                           .in_fours = in_fours,
+                                           .has_documents = dure_operand_is_present(&call->operands[DOCUMENT_STARTS]),
                                            .has_slopes = dure_operand_is_present(&call->operands[SLOPES]),
                                            .has_soft_cap = call->attributes.attention.soft_cap > 0};
 }
@@ -81,10 +93,6 @@ typedef struct attention_plan {
   dure_vulkan_packing packing;
 } attention_plan;
 
-static const uint32_t forward_rows_mask = 1u << Q | 1u << K | 1u << V | 1u << Y;
-static const uint32_t gradient_rows_mask = 1u << Q | 1u << K | 1u << V | 1u << GRADIENT_Y | 1u << GRADIENT_DY |
-                                           1u << GRADIENT_DQ | 1u << GRADIENT_DK | 1u << GRADIENT_DV;
-
 static bool all_in_quads(const dure_device *device, const dure_op_call *call, uint32_t mask) {
   for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
     if ((mask >> i & 1) != 0 && !dure_vulkan_is_in_quads(device, &call->operands[i])) return false;
@@ -101,6 +109,7 @@ static attention_plan plan_call(const dure_device *device, const dure_op_call *c
   const uint64_t D = q->shape[3];
   attention_plan plan = {.tier = dure_vulkan_attention_choose(device, D, pass)};
   const bool is_f32 = q->dtype == DURE_DTYPE_F32;
+  if (plan.tier->takes_types) return plan;
   if (plan.tier->wants_quads && (!is_f32 || D != plan.tier->head_size || !all_in_quads(device, call, mask))) {
     plan.packing = dure_vulkan_pack_plan(call, mask, plan.tier->head_size);
     const uint64_t texels = dure_vulkan_device_caps(device)->max_texel_elements;
@@ -134,7 +143,7 @@ static dure_status record_forward(dure_device *device, dure_recording *recording
   push.slopes_offset = dure_vulkan_bind(&dispatch, &operands[SLOPES], DURE_READ);
   push.out_offset = bind_rows(&dispatch, &y, rows, DURE_WRITE);
   push.log_sum_exp_offset = dure_vulkan_bind(&dispatch, &operands[LOG_SUM_EXP], DURE_WRITE);
-  const dure_vulkan_attention_constants constants = constants_of(call);
+  const dure_vulkan_attention_constants constants = constants_of(call, forward_rows_mask);
   const dure_vulkan_attention_pass pass = DURE_VULKAN_ATTENTION_FORWARD;
   DURE_TRY(dure_vulkan_attention_check_loops(device, tier, pass, keys.end - keys.begin, push.D));
   return dure_vulkan_attention_run(&dispatch, dure_vulkan_attention_kernel(tier, pass).text, &constants, &push,
@@ -183,10 +192,10 @@ static dure_status record_delta(dure_device *device, dure_recording *recording, 
   push.y_offset = bind_rows(&dispatch, &y, rows, DURE_READ);
   push.dy_offset = bind_rows(&dispatch, &dy, rows, DURE_READ);
   push.delta_offset = dure_vulkan_bind(&dispatch, &call->workspace, DURE_WRITE);
-  const uint32_t width = dure_vulkan_width((const dure_operand *const[]){&y, &dy}, 2, shape[3]);
-  const uint32_t group_size = dure_vulkan_group_size(device, 64);
-  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("attention_delta", width).text, &group_size, 1,
-                                  &push, sizeof(push), dure_vulkan_ceil_divide(push.count, group_size));
+  const uint32_t width = dure_vulkan_rows_width(&y) == 4 && dure_vulkan_rows_width(&dy) == 4 ? 4 : 1;
+  const uint32_t constants[2] = {dure_vulkan_group_size(device, 64), dure_vulkan_type(&y)};
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("attention_delta", width).text, constants, 2,
+                                  &push, sizeof(push), dure_vulkan_ceil_divide(push.count, constants[0]));
 }
 
 static void bind_gradient_inputs(dure_vulkan_dispatch *dispatch, const dure_op_call *call, dure_vulkan_rows queries,
@@ -211,7 +220,7 @@ static dure_status record_gradient_of_q(const dure_op_call *call, attention_push
   dure_vulkan_attention_strides(dq, &push.out_t, &push.out_h);
   bind_gradient_inputs(dispatch, call, rows, keys, &push);
   push.out_offset = bind_rows(dispatch, dq, rows, DURE_WRITE);
-  const dure_vulkan_attention_constants constants = constants_of(call);
+  const dure_vulkan_attention_constants constants = constants_of(call, gradient_rows_mask);
   DURE_TRY(dure_vulkan_attention_check_loops(dispatch->device, tier, pass, keys.end - keys.begin, push.D));
   return dure_vulkan_attention_run(dispatch, dure_vulkan_attention_kernel(tier, pass).text, &constants, &push,
                                    sizeof(push), rows.end - rows.begin, tier->rows[pass], push.H, dq->shape[0]);
@@ -227,7 +236,7 @@ static dure_status record_gradient_of_k_v(const dure_op_call *call, attention_pu
   bind_gradient_inputs(dispatch, call, queries, rows, &push);
   push.out_offset = bind_rows(dispatch, dk, rows, DURE_WRITE);
   push.second_offset = bind_rows(dispatch, dv, rows, DURE_WRITE);
-  const dure_vulkan_attention_constants constants = constants_of(call);
+  const dure_vulkan_attention_constants constants = constants_of(call, gradient_rows_mask);
   const uint64_t others = (queries.end - queries.begin) * (push.H / push.G);
   DURE_TRY(dure_vulkan_attention_check_loops(dispatch->device, tier, pass, others, push.D));
   return dure_vulkan_attention_run(dispatch, dure_vulkan_attention_kernel(tier, pass).text, &constants, &push,
