@@ -368,6 +368,14 @@ static void flatten_rows(dure_operand *operand) {
   operand->rank = 2;
 }
 
+// As parts_for_binding, for an operand of which a kernel may work on a copy in f32.
+static uint64_t parts_for_copy(const dure_operand *operand, uint64_t units, const dure_limits *limits) {
+  dure_operand copy = *operand;
+  if (dure_operand_is_present(operand) && dure_dtype_size(operand->dtype) < dure_dtype_size(DURE_DTYPE_F32))
+    copy.dtype = DURE_DTYPE_F32;
+  return parts_for_binding(&copy, units, limits);
+}
+
 static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                        void *context) {
   uint64_t batch = call->operands[MATMUL_A].shape[0], parts = parts_for_work(call, limits);
@@ -379,7 +387,7 @@ static dure_status expand_matmul_batch(const dure_op_call *call, const dure_limi
       uint64_t shape[3] = {batch, 1, dure_operand_count(operand) / batch};
       dure_operand_set_shape(operand, 3, shape);
     }
-    parts = max_of(parts, parts_for_binding(operand, batch, limits));
+    parts = max_of(parts, parts_for_copy(operand, batch, limits));
   }
   uint64_t size = max_of(1, batch / parts);
   for (uint64_t first = 0; first < batch; first += size) {
@@ -409,9 +417,9 @@ static matmul_cuts choose_matmul_cuts(const dure_op_call *call, const dure_limit
   uint64_t k_parts = max_of(
       1, ceil_divide(cuts.k, limits->max_loop_iterations >= UINT64_MAX / 4 ? cuts.k : limits->max_loop_iterations * 4));
   *(transpose_a ? &k_parts : &m_parts) =
-      max_of(transpose_a ? k_parts : m_parts, parts_for_binding(a, a->shape[0], limits));
+      max_of(transpose_a ? k_parts : m_parts, parts_for_copy(a, a->shape[0], limits));
   *(transpose_b ? &n_parts : &k_parts) =
-      max_of(transpose_b ? n_parts : k_parts, parts_for_binding(b, b->shape[0], limits));
+      max_of(transpose_b ? n_parts : k_parts, parts_for_copy(b, b->shape[0], limits));
   cuts.k_size = max_of(1, part_size(cuts.k, k_parts));
 
   uint64_t work_parts = ceil_divide(parts_for_work(call, limits), ceil_divide(cuts.k, cuts.k_size));

@@ -1,4 +1,4 @@
-// matmul for anything: any size, stride, offset and transposition, element by element. The yardstick and the fallback.
+// matmul for anything: any type, size, stride, offset and transposition, element by element. The yardstick and the fallback.
 //
 // One invocation computes ROWS x COLUMNS of c in registers, a workgroup of 8 x 8 invocations a tile of (8 ROWS) x (8 COLUMNS);
 // neighbouring invocations own neighbouring columns. Of each k, ROWS values of a and COLUMNS of b are read.
@@ -14,8 +14,8 @@
 #define WIDTH 8
 #define HEIGHT 8
 layout(local_size_x = WIDTH, local_size_y = HEIGHT) in;
-layout(set = 0, binding = 0) readonly buffer A { float a[]; };
-layout(set = 0, binding = 1) readonly buffer B { float b[]; };
+READ_TENSOR(0, a, A_TYPE)
+READ_TENSOR(1, b, B_TYPE)
 shared float stage[ROWS * COLUMNS * WIDTH * HEIGHT];  // each invocation only reads what it wrote
 
 void main() {
@@ -45,9 +45,9 @@ void main() {
 #define OUTER(k)                                                                                     \
   {                                                                                                  \
     float left[ROWS];                                                                                \
-    UNROLL for (int i = 0; i < ROWS; i++) left[i] = a[a_at[i] + (k) * a_k];                          \
+    UNROLL for (int i = 0; i < ROWS; i++) left[i] = load_a_element(a_at[i] + (k) * a_k);                          \
     UNROLL for (int j = 0; j < COLUMNS; j++) {                                                       \
-      const float right = b[b_at[j] + (k) * b_k];                                                    \
+      const float right = load_b_element(b_at[j] + (k) * b_k);                                                    \
       UNROLL for (int i = 0; i < ROWS; i++) sum[i][j] = fma(left[i], right, sum[i][j]);              \
     }                                                                                                \
   }
@@ -60,9 +60,9 @@ void main() {
   }
   for (uint k = K4; k < K; k++) OUTER(k)
 
-  if (!HAS_EPILOGUE) {
+  if (!HAS_EPILOGUE && is_f32(C_TYPE)) {
     UNROLL for (int i = 0; i < ROWS; i++)
-      UNROLL for (int j = 0; j < COLUMNS; j++) store(row0 + i, column0 + j * WIDTH, sum[i][j]);
+      UNROLL for (int j = 0; j < COLUMNS; j++) put(row0 + i, column0 + j * WIDTH, sum[i][j]);
     return;
   }
   const uint me = gl_LocalInvocationIndex;

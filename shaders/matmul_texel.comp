@@ -9,8 +9,8 @@
 // round by shuffles; every lane fetches its own columns of b. Fetches, not arithmetic, are dear on llvmpipe: a tile needs
 // ROWS / 8 + COLUMNS fetches of 4 floats for 4 * ROWS * COLUMNS multiply-adds a lane. 16 floats of k are a cache line.
 //
-// Needs: rows of a and b that begin at multiples of 4 elements; the dimensions that lie contiguous in a and b multiples
-// of 4. A_STORAGE: a comes from a storage buffer instead and may lie anyhow. has_tail: K is no multiple of 16.
+// Needs: rows of a and b that begin at multiples of 4 elements and are, or are padded with zeros to, multiples of 4
+// long. A_STORAGE: a comes from a storage buffer instead and may lie anyhow. has_tail: K is no multiple of 16.
 //
 // 2 K FLOP an output; K (1 / (8 COLUMNS) + 1 / ROWS) * 4 + 4 bytes an output. Rates: docs/kernels-vulkan.md.
 #version 450
@@ -23,7 +23,7 @@
 #define STEP 16
 layout(local_size_x = LANES) in;
 layout(constant_id = 0) const bool has_tail = false;
-layout(constant_id = 1) const bool is_staged = false;  // adds to c, or c does not take stores of 4
+layout(constant_id = 1) const bool is_staged = false;  // more than stores of 4 floats each
 shared vec4 stage[ROWS * COLUMNS / 4 * LANES];  // each lane only reads what it wrote: an array to index at run time
 
 #ifdef A_STORAGE
@@ -133,7 +133,7 @@ void main() {
     UNROLL for (int j = 0; j < COLUMNS / 4; j++) {
       if (column0 + j * (4 * LANES) + lane * 4 < N) {
         UNROLL for (int i = 0; i < ROWS; i++)
-          if (row0 + i < M) c_wide[(c0 + i * c_stride) / 4 + j * LANES] = SUM4(i, j);
+          if (row0 + i < M) c_fours[(c0 + i * c_stride) / 4 + j * LANES] = floatBitsToUint(SUM4(i, j));
       }
     }
     return;

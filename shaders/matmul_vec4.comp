@@ -11,7 +11,7 @@
 // make up for the swizzles many times over. Its allocator keeps nothing in registers across statements: the sum of one
 // output over 4 values of k is one statement.
 //
-// Needs: rows of a and b that begin at multiples of 4 elements; the dimensions that lie contiguous in a and b multiples of 4.
+// Needs: rows of a and b that begin at multiples of 4 elements and are, or are padded with zeros to, multiples of 4 long.
 // 2 K FLOP an output; 4 K (1 / ROWS + 1 / (4 QUADS)) + 4 bytes an output. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -64,7 +64,12 @@ void main() {
   UNROLL for (int j = 0; j < QUADS; j++) b_at[j] = b0 + min(column0 + j * (4 * WIDTH), (N - 1) / 4 * 4) / 4;
 #endif
 
-  for (uint k = 0; k < K / 4; k++) {  // in fours
+#ifdef TRANSPOSE_B
+  const uint K4 = (K + 3) / 4;  // rows of a and b end in zeros where K is no multiple of 4
+#else
+  const uint K4 = K / 4;
+#endif
+  for (uint k = 0; k < K4; k++) {  // in fours
     vec4 left[ROWS];                  // 4 values of k of each row
 #ifdef TRANSPOSE_A
     vec4 part[4];
@@ -105,25 +110,30 @@ void main() {
       }
     }
   }
-#if defined(TRANSPOSE_A) && !defined(TRANSPOSE_B)
-  for (uint k = K / 4 * 4; k < K; k++) {  // K is a multiple of 4 when a or b is contiguous along it
+#ifndef TRANSPOSE_B
+  KEEP_LOOP for (uint k = K / 4 * 4; k < K; k++) {
+    float left[ROWS];
+#ifdef TRANSPOSE_A
+    UNROLL for (int i = 0; i < ROWS; i++) left[i] = a[a_at[i / 4] + k * (a_stride / 4)][i % 4];
+#else
+    UNROLL for (int i = 0; i < ROWS; i++) left[i] = a[a0 + min(row0 + i, M - 1) * (a_stride / 4) + k / 4][k % 4];
+#endif
     UNROLL for (int j = 0; j < QUADS; j++) {
       const vec4 right = b[b_at[j] + k * (b_stride / 4)];
-      UNROLL for (int i = 0; i < ROWS; i++) sum[i][j] = fma(vec4(a[a_at[i / 4] + k * (a_stride / 4)][i % 4]), right, sum[i][j]);
+      UNROLL for (int i = 0; i < ROWS; i++) sum[i][j] = fma(vec4(left[i]), right, sum[i][j]);
     }
   }
 #endif
 
-  if (!is_staged && !HAS_EPILOGUE) {
+  if (!is_staged && PLAIN_STORE) {
     UNROLL for (int i = 0; i < ROWS; i++)
-      UNROLL for (int j = 0; j < QUADS; j++) store4(row0 + i, column0 + j * (4 * WIDTH), sum[i][j]);
+      UNROLL for (int j = 0; j < QUADS; j++) put4(row0 + i, column0 + j * (4 * WIDTH), sum[i][j]);
     return;
   }
   // Unrolled stores with all their conditions take llvmpipe ten seconds to compile: a loop over what was put aside instead.
   const uint me = gl_LocalInvocationIndex;
   UNROLL for (int i = 0; i < ROWS; i++)
     UNROLL for (int j = 0; j < QUADS; j++) stage[(i * QUADS + j) * (WIDTH * HEIGHT) + me] = sum[i][j];
-  KEEP_LOOP for (int i = 0; i < ROWS; i++)
-    KEEP_LOOP for (int j = 0; j < QUADS; j++)
-      store4(row0 + i, column0 + j * (4 * WIDTH), stage[(i * QUADS + j) * (WIDTH * HEIGHT) + me]);
+  KEEP_LOOP for (int e = 0; e < ROWS * QUADS; e++)
+    store4(row0 + e / QUADS, column0 + e % QUADS * (4 * WIDTH), stage[e * (WIDTH * HEIGHT) + me]);
 }

@@ -90,6 +90,7 @@ static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem 
     return dure_vulkan_matrix_units_allowed(caps, &reason) &&
            dure_vulkan_matmul_is_trusted((dure_device *)device, variant, problem);
   }
+  if (problem->is_16_bit && variant != &variants[PLAIN]) return false;
   if ((variant->flags & DURE_MATMUL_A_IN_QUADS) && !problem->a_in_quads) return false;
   if ((variant->flags & DURE_MATMUL_B_IN_QUADS) && !problem->b_in_quads) return false;
   if ((variant->flags & DURE_MATMUL_A_TEXELS) && !fits_texels(caps, problem->a_bytes)) return false;

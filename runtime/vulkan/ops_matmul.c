@@ -1,6 +1,7 @@
 // matmul: describes the call as strides and sizes, lets matmul_table.c choose the kernel, records it.
 #include <string.h>
 
+#include "runtime/vulkan/matmul_pack.h"
 #include "runtime/vulkan/matmul_table.h"
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
@@ -33,6 +34,7 @@ typedef struct matmul_constants {
   uint32_t has_tail;   // K is no multiple of the variant's step
   uint32_t is_staged;  // more than stores of 4
   uint32_t epilogue;   // the bits of shaders/lib/matmul.glsl
+  uint32_t a_type, b_type, storage_type, c_type;
 } matmul_constants;
 enum {
   ACTIVATES = 1,
@@ -58,7 +60,7 @@ static uint32_t batch_stride(const dure_operand *operand, uint64_t rows, uint64_
 }
 
 static bool in_quads(const dure_operand *operand, uint64_t width, uint32_t stride, uint32_t batch) {
-  return operand->offset % 16 == 0 && width % 4 == 0 && stride % 4 == 0 && batch % 4 == 0;
+  return dure_vulkan_is_aligned(operand) && width % 4 == 0 && stride % 4 == 0 && batch % 4 == 0;
 }
 
 static bool in_lines(const dure_operand *operand, uint64_t width, uint32_t stride, uint32_t batch) {
@@ -66,8 +68,9 @@ static bool in_lines(const dure_operand *operand, uint64_t width, uint32_t strid
   return operand->offset % 16 == 0 && width % each == 0 && stride % each == 0 && batch % each == 0;
 }
 
-static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
-  const dure_operand *a = &call->operands[A], *b = &call->operands[B];
+// inputs: what kernels read, the call's a and b or copies whose rows may be longer (matmul_pack.h).
+static dure_vulkan_matmul_problem describe(const dure_op_call *call, const dure_operand *inputs) {
+  const dure_operand *a = &inputs[A], *b = &inputs[B];
   const bool is_batched = b->rank == 3;
   dure_vulkan_matmul_problem p = {
       .batch = is_batched ? (uint32_t)b->shape[0] : 1,
@@ -75,25 +78,26 @@ static dure_vulkan_matmul_problem describe(const dure_op_call *call) {
       .transpose_b = call->attributes.matmul.transpose_b,
       .a_bytes = dure_operand_span(a),
       .b_bytes = dure_operand_span(b),
-      .is_16_bit = dure_dtype_size(a->dtype) == 2,
+      .is_16_bit = dure_dtype_size(a->dtype) == 2 || dure_dtype_size(b->dtype) == 2,
       .is_bfloat16 = a->dtype == DURE_DTYPE_BF16,
   };
-  const uint64_t b_rows = b->shape[b->rank - 2], b_width = b->shape[b->rank - 1];
-  const uint64_t a_width = a->shape[a->rank - 1];
+  const uint64_t b_rows = b->shape[b->rank - 2], b_width = call->operands[B].shape[b->rank - 1];
+  const uint64_t a_width = call->operands[A].shape[a->rank - 1];
+  const uint64_t b_line = b->shape[b->rank - 1], a_line = a->shape[a->rank - 1];
   const uint64_t a_rows = dure_operand_rows(a) / (is_batched ? p.batch : 1);
   p.N = (uint32_t)(p.transpose_b ? b_rows : b_width);
   p.K = (uint32_t)(p.transpose_b ? b_width : b_rows);
   p.M = (uint32_t)(p.transpose_a ? a_width : a_rows);
-  p.a_stride = row_stride(a, a_width);
-  p.b_stride = row_stride(b, b_width);
+  p.a_stride = row_stride(a, a_line);
+  p.b_stride = row_stride(b, b_line);
   if (is_batched) {
-    p.a_batch = batch_stride(a, a_rows, a_width);
-    p.b_batch = batch_stride(b, b_rows, b_width);
+    p.a_batch = batch_stride(a, a_rows, a_line);
+    p.b_batch = batch_stride(b, b_rows, b_line);
   }
-  p.a_in_quads = in_quads(a, a_width, p.a_stride, p.a_batch);
-  p.b_in_quads = in_quads(b, b_width, p.b_stride, p.b_batch);
-  p.a_in_lines = in_lines(a, a_width, p.a_stride, p.a_batch);
-  p.b_in_lines = in_lines(b, b_width, p.b_stride, p.b_batch);
+  p.a_in_quads = in_quads(a, a_line, p.a_stride, p.a_batch);
+  p.b_in_quads = in_quads(b, b_line, p.b_stride, p.b_batch);
+  p.a_in_lines = in_lines(a, a_line, p.a_stride, p.a_batch);
+  p.b_in_lines = in_lines(b, b_line, p.b_stride, p.b_batch);
   p.c_in_quads = true;
   const uint32_t results[] = {RESIDUAL, PREACTIVATION, C, SAVED};
   for (size_t i = 0; i < sizeof(results) / sizeof(results[0]); i++) {
@@ -119,29 +123,24 @@ static uint32_t epilogue_bits(const dure_op_call *call, const dure_vulkan_matmul
   return bits;
 }
 
-// `step`: of the variant (matmul_table.h), 0 when it takes all K alike.
-static matmul_constants constants_of(const dure_op_call *call, const dure_vulkan_matmul_problem *p, uint32_t step) {
-  const uint32_t epilogue = epilogue_bits(call, p);
-  return (matmul_constants){
-      .has_tail = step > 0 && p->K % step != 0, .is_staged = step > 0 && epilogue != WIDE_STORE, .epilogue = epilogue};
-}
-
-// The bindings in the order of shaders/variants/matmul.txt, and the operands' places in them.
-static void bind_operands(dure_vulkan_dispatch *dispatch, const dure_op_call *call, matmul_push *push) {
-  const dure_operand *o = call->operands;
-  const bool reads_c = dure_vulkan_accumulates(call, C) || call->attributes.matmul.continues != DURE_CONTINUES_NOTHING;
-  push->a_offset = dure_vulkan_bind(dispatch, &o[A], DURE_READ);
-  push->b_offset = dure_vulkan_bind(dispatch, &o[B], DURE_READ);
-  push->bias_offset = dure_vulkan_bind(dispatch, &o[BIAS], DURE_READ);
-  push->c_offset = dure_vulkan_bind(dispatch, &o[C], reads_c ? DURE_READ_WRITE : DURE_WRITE);
-  const dure_binding c = dispatch->bindings[dispatch->binding_count - 1];
-  push->residual_offset = dure_vulkan_bind(dispatch, &o[RESIDUAL], DURE_READ);
-  push->preactivation_offset = dure_vulkan_bind(dispatch, &o[PREACTIVATION], DURE_READ);
-  if (dure_operand_is_present(&o[SAVED])) {
-    push->saved_offset = dure_vulkan_bind(dispatch, &o[SAVED], reads_c ? DURE_READ_WRITE : DURE_WRITE);
-  } else {
-    dispatch->bindings[dispatch->binding_count++] = c;  // a binding that may be written, as the shader declares it
-  }
+// The bindings in the order of shaders/variants/matmul.txt, and the operands' places in them. For absent operands c's
+// binding is repeated: it may be written, as shaders declare `saved`.
+static void bind_operands(dure_vulkan_dispatch *dispatch, const dure_op_call *call, const dure_operand *inputs,
+                          matmul_push *push) {
+  const dure_operand *o = call->operands, *c = &o[C];
+  const bool continues = call->attributes.matmul.continues != DURE_CONTINUES_NOTHING;
+  const dure_access access = dure_vulkan_accumulates(call, C) || continues ? DURE_READ_WRITE : DURE_WRITE;
+  const dure_operand *bias = dure_operand_is_present(&o[BIAS]) ? &o[BIAS] : c;
+  const dure_operand *residual = dure_operand_is_present(&o[RESIDUAL]) ? &o[RESIDUAL] : c;
+  const dure_operand *preactivation = dure_operand_is_present(&o[PREACTIVATION]) ? &o[PREACTIVATION] : c;
+  const dure_operand *saved = dure_operand_is_present(&o[SAVED]) ? &o[SAVED] : c;
+  push->a_offset = dure_vulkan_bind(dispatch, &inputs[A], DURE_READ);
+  push->b_offset = dure_vulkan_bind(dispatch, &inputs[B], DURE_READ);
+  push->bias_offset = dure_vulkan_bind(dispatch, bias, DURE_READ);
+  push->c_offset = dure_vulkan_bind(dispatch, c, access);
+  push->residual_offset = dure_vulkan_bind(dispatch, residual, DURE_READ);
+  push->preactivation_offset = dure_vulkan_bind(dispatch, preactivation, DURE_READ);
+  push->saved_offset = dure_vulkan_bind(dispatch, saved, saved == c || !continues ? access : DURE_READ_WRITE);
 }
 
 enum { MOST_GROUPS = 65535 };
@@ -167,12 +166,25 @@ static matmul_push push_of(const dure_op_call *call, const dure_vulkan_matmul_pr
                        .flags = dure_operand_is_present(&o[BIAS]) ? HAS_BIAS : 0};
 }
 
+static matmul_constants constants_of(const dure_op_call *call, const dure_operand *inputs,
+                                     const dure_vulkan_matmul_problem *p, uint32_t step) {
+  const uint32_t epilogue = epilogue_bits(call, p);
+  return (matmul_constants){
+      .has_tail = step > 0 && p->K % step != 0,
+      .is_staged = step > 0 && (epilogue != WIDE_STORE || call->operands[C].dtype != DURE_DTYPE_F32),
+      .epilogue = epilogue,
+      .a_type = dure_vulkan_type(&inputs[A]),
+      .b_type = dure_vulkan_type(&inputs[B]),
+      .storage_type = dure_vulkan_type(&call->operands[A]),
+      .c_type = dure_vulkan_type(&call->operands[C])};
+}
+
 // `count` matrices of c, each of `chunk` values of k.
 static dure_status record_products(dure_device *device, dure_recording *recording, const dure_op_call *call,
-                                   const dure_vulkan_matmul_variant *variant, const dure_vulkan_matmul_problem *p,
-                                   uint32_t chunk, uint32_t count) {
+                                   const dure_operand *inputs, const dure_vulkan_matmul_variant *variant,
+                                   const dure_vulkan_matmul_problem *p, uint32_t chunk, uint32_t count) {
   uint32_t constants[DURE_MATMUL_GPU_CONSTANTS] = {0}, constant_count = sizeof(matmul_constants) / sizeof(uint32_t);
-  const matmul_constants common = constants_of(call, p, variant->step);
+  const matmul_constants common = constants_of(call, inputs, p, variant->step);
   memcpy(constants, &common, sizeof(common));
   if (variant->gpu != NULL) {
     constant_count = dure_vulkan_matmul_gpu_constants(device, variant->gpu, p, chunk, constants);
@@ -185,7 +197,7 @@ static dure_status record_products(dure_device *device, dure_recording *recordin
   matmul_push push = push_of(call, p);
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  bind_operands(&dispatch, call, &push);
+  bind_operands(&dispatch, call, inputs, &push);
   const uint64_t x = dure_vulkan_ceil_divide(p->N, variant->tile_columns),
                  y = dure_vulkan_ceil_divide(p->M, variant->tile_rows);
   if (x > MOST_GROUPS || y > MOST_GROUPS) {
@@ -234,8 +246,8 @@ static dure_status record_chunks(dure_device *device, dure_recording *recording,
   products.operands[A] = call->operands[A];
   products.operands[B] = call->operands[B];
   products.operands[C] = partial_sums(call, p, count);
-  const dure_vulkan_matmul_problem without_epilogue = describe(&products);
-  DURE_TRY(record_products(device, recording, &products, variant, &without_epilogue, chunk, count));
+  const dure_vulkan_matmul_problem without_epilogue = describe(&products, products.operands);
+  DURE_TRY(record_products(device, recording, &products, products.operands, variant, &without_epilogue, chunk, count));
 
   dure_op_call sum = *call;
   sum.operands[A] = sum.operands[B] = products.operands[C];
@@ -243,11 +255,12 @@ static dure_status record_chunks(dure_device *device, dure_recording *recording,
   of_sum.K = chunks;
   of_sum.a_stride = of_sum.b_stride = p->N;
   of_sum.a_batch = of_sum.b_batch = p->M * p->N;
-  const matmul_constants constants = constants_of(call, p, 0);
+  matmul_constants constants = constants_of(&sum, sum.operands, p, 0);
+  constants.storage_type = dure_vulkan_type(&call->operands[A]);
   matmul_push push = push_of(&sum, &of_sum);
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  bind_operands(&dispatch, &sum, &push);
+  bind_operands(&dispatch, &sum, sum.operands, &push);
   dure_kernel *kernel = NULL;
   DURE_TRY(
       dure_kernel_get(device, "matmul_sum_chunks", &constants.has_tail, sizeof(constants) / sizeof(uint32_t), &kernel));
@@ -267,26 +280,37 @@ static uint64_t chunks_bytes(const dure_vulkan_matmul_variant *variant, const du
 
 // ---- the op ------------------------------------------------------------------------------------------------------
 
+static dure_status record_variant(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                  const dure_operand *inputs, const dure_vulkan_matmul_problem *p,
+                                  const dure_vulkan_matmul_variant *variant) {
+  const uint64_t bytes = chunks_bytes(variant, p);
+  if (bytes > 0 && has_workspace(call, bytes)) {
+    return record_chunks(device, recording, call, variant, p, chunk_of(variant, p));
+  }
+  return record_products(device, recording, call, inputs, variant, p, p->K, p->batch);
+}
+
 dure_status dure_vulkan_matmul_record(dure_device *device, dure_recording *recording, const dure_op_call *call,
                                       const dure_vulkan_matmul_variant *variant) {
-  const dure_vulkan_matmul_problem p = describe(call);
-  const uint64_t bytes = chunks_bytes(variant, &p);
-  if (bytes > 0 && has_workspace(call, bytes)) {
-    return record_chunks(device, recording, call, variant, &p, chunk_of(variant, &p));
-  }
-  return record_products(device, recording, call, variant, &p, p.K, p.batch);
+  const dure_vulkan_matmul_problem p = describe(call, call->operands);
+  return record_variant(device, recording, call, call->operands, &p, variant);
 }
 
 static dure_status record_matmul(dure_device *device, dure_recording *recording, const dure_op_call *call) {
-  const dure_vulkan_matmul_problem p = describe(call);
+  dure_operand inputs[2];
+  DURE_TRY(dure_vulkan_matmul_pack(device, recording, call, inputs));
+  const dure_vulkan_matmul_problem p = describe(call, inputs);
   if (p.M == 0 || p.N == 0 || p.batch == 0) return NULL;
-  return dure_vulkan_matmul_record(device, recording, call, dure_vulkan_matmul_choose(device, &p));
+  return record_variant(device, recording, call, inputs, &p, dure_vulkan_matmul_choose(device, &p));
 }
 
 static uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
-  const dure_vulkan_matmul_problem p = describe(call);
+  const uint64_t pack_bytes = dure_vulkan_matmul_pack_bytes(device, call);  // software drivers; chunks are for others
+  if (pack_bytes > 0) return pack_bytes;
+  const dure_vulkan_matmul_problem p = describe(call, call->operands);
   if (p.M == 0 || p.N == 0 || p.batch == 0) return 0;
   return chunks_bytes(dure_vulkan_matmul_choose(device, &p), &p);
 }
 
-const dure_backend_op dure_vulkan_op_matmul = {.record = record_matmul, .workspace_bytes = matmul_workspace};
+const dure_backend_op dure_vulkan_op_matmul = {
+    .record = record_matmul, .workspace_bytes = matmul_workspace, .takes_16_bit = true};
