@@ -10,11 +10,12 @@
 #include "grid.glsl"
 #include "math.glsl"
 #include "row.glsl"
+#include "value.glsl"
 #include "workgroup.glsl"
 
 layout(constant_id = 2) const bool is_aligned = false;
-layout(set = 0, binding = 0) readonly buffer Logits { float logits[]; };   // [rows, vocabulary]
-layout(set = 0, binding = 0) readonly buffer Logits4 { vec4 logits4[]; };
+layout(constant_id = 3) const uint storage = F32;
+READ_TENSOR(0, logits, storage)                                            // [rows, vocabulary]
 layout(set = 0, binding = 1) readonly buffer Labels { uint labels[]; };    // [rows]
 layout(set = 0, binding = 2) buffer Loss { float loss[]; };                // [rows]
 layout(set = 0, binding = 3) buffer LogSumExp { float log_sum_exp[]; };    // [rows]
@@ -47,23 +48,25 @@ void main() {
 
   uint i = row.body_begin + lane;
   for (; i + 3 * lanes < row.body_end; i += 4 * lanes) {
-    const vec4 a = logits4[i], b = logits4[i + lanes], c = logits4[i + 2 * lanes], d = logits4[i + 3 * lanes];
+    const vec4 a = load_logits_four(i), b = load_logits_four(i + lanes), c = load_logits_four(i + 2 * lanes), d = load_logits_four(i + 3 * lanes);
     raise_maximum(max(max(a, b), max(c, d)));
     sum += (exponential(a - maximum) + exponential(b - maximum)) + (exponential(c - maximum) + exponential(d - maximum));
   }
   for (; i < row.body_end; i += lanes) {
-    const vec4 a = logits4[i];
+    const vec4 a = load_logits_four(i);
     raise_maximum(a);
     sum += exponential(a - maximum);
   }
   if (!is_aligned) {
     for (uint j = row.begin + lane; j < row.head_end; j += lanes) {
-      raise_maximum(vec4(logits[j]));
-      sum.x += exponential(logits[j] - maximum);
+      const float value = load_logits_element(j);
+      raise_maximum(vec4(value));
+      sum.x += exponential(value - maximum);
     }
     for (uint j = row.tail_begin + lane; j < row.end; j += lanes) {
-      raise_maximum(vec4(logits[j]));
-      sum.x += exponential(logits[j] - maximum);
+      const float value = load_logits_element(j);
+      raise_maximum(vec4(value));
+      sum.x += exponential(value - maximum);
     }
   }
 
@@ -74,7 +77,7 @@ void main() {
     const float total = row_sum == 0.0 ? not_a_number() : row_maximum + logarithm(row_sum);
     const uint label = labels[labels_offset + r];
     float value = 0.0;
-    if (label < vocabulary) value = total - logits[row.begin + label];
+    if (label < vocabulary) value = total - load_logits_element(row.begin + label);
     else if (label != IGNORE_LABEL) value = not_a_number();
     log_sum_exp[log_sum_exp_offset + r] = total;
     loss[loss_offset + r] = value;

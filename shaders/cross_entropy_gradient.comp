@@ -5,14 +5,15 @@
 #include "grid.glsl"
 #include "math.glsl"
 #include "row.glsl"
+#include "value.glsl"
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const bool is_aligned = false;
 layout(set = 0, binding = 0) readonly buffer Labels { uint labels[]; };             // [rows]
 layout(set = 0, binding = 1) readonly buffer LogSumExp { float log_sum_exp[]; };    // [rows]
 layout(set = 0, binding = 2) readonly buffer Dloss { float dloss[]; };              // [1]
-layout(set = 0, binding = 3) buffer Logits { float logits[]; };                     // [rows, vocabulary]
-layout(set = 0, binding = 3) buffer Logits4 { vec4 logits4[]; };                    // the same; no element by both views
+layout(constant_id = 2) const uint storage = F32;
+WRITE_TENSOR(3, logits, storage)  // [rows, vocabulary]; no element as a four and alone
 layout(push_constant) uniform Push {
   uint rows, vocabulary;
   uint labels_offset, log_sum_exp_offset, dloss_offset, logits_offset;
@@ -34,22 +35,22 @@ void main() {
   const float scale = dloss[dloss_offset];
 
   if (label == IGNORE_LABEL) {
-    for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) logits4[i] = vec4(0.0);
-    for (uint j = row.begin + lane; j < row.head_end; j += lanes) logits[j] = 0.0;
-    for (uint j = row.tail_begin + lane; j < row.end; j += lanes) logits[j] = 0.0;
+    for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) store_logits_four(i, vec4(0.0));
+    for (uint j = row.begin + lane; j < row.head_end; j += lanes) store_logits_element(j, 0.0);
+    for (uint j = row.tail_begin + lane; j < row.end; j += lanes) store_logits_element(j, 0.0);
     return;
   }
   const uint target = label < vocabulary ? row.begin + label : 0xffffffffu;  // the label's place in the binding
   for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
     const vec4 here = vec4(equal(uvec4(i * 4) + uvec4(0, 1, 2, 3), uvec4(target)));
-    logits4[i] = gradient(logits4[i], total, here, scale);
+    store_logits_four(i, gradient(load_logits_four(i), total, here, scale));
   }
   if (!is_aligned) {
     for (uint j = row.begin + lane; j < row.head_end; j += lanes) {
-      logits[j] = gradient(vec4(logits[j]), total, vec4(j == target), scale).x;
+      store_logits_element(j, gradient(vec4(load_logits_element(j)), total, vec4(j == target), scale).x);
     }
     for (uint j = row.tail_begin + lane; j < row.end; j += lanes) {
-      logits[j] = gradient(vec4(logits[j]), total, vec4(j == target), scale).x;
+      store_logits_element(j, gradient(vec4(load_logits_element(j)), total, vec4(j == target), scale).x);
     }
   }
 }

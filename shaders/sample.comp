@@ -18,10 +18,11 @@
 #include "math.glsl"
 #include "random.glsl"
 #include "row.glsl"
+#include "value.glsl"
 #include "workgroup.glsl"
 
-layout(set = 0, binding = 0) readonly buffer Logits { float logits[]; };       // [rows, vocabulary]
-layout(set = 0, binding = 0) readonly buffer Logits4 { vec4 logits4[]; };
+layout(constant_id = 2) const uint storage = F32;
+READ_TENSOR(0, logits, storage)                                                // [rows, vocabulary]
 layout(set = 0, binding = 1) readonly buffer Settings { float settings[]; };   // DURE_SAMPLE_...
 layout(set = 0, binding = 2) readonly buffer Random { uint random[]; };        // seed low, seed high, step, stream
 layout(set = 0, binding = 3) buffer Token { uint token[]; };                   // [rows]
@@ -59,7 +60,8 @@ vec4 load_end(out bvec4 outside, out uint place) {
   const uvec4 places = uvec4(place) + uvec4(0, 1, 2, 3);
   outside = greaterThanEqual(places, uvec4(end));
   const uvec4 safe = min(places, uvec4(row.end - 1));
-  return vec4(logits[safe.x], logits[safe.y], logits[safe.z], logits[safe.w]);
+  return vec4(load_logits_element(safe.x), load_logits_element(safe.y), load_logits_element(safe.z),
+              load_logits_element(safe.w));
 }
 
 // Of the keys from `floor_key` on: how many, and which mass, are at least each of seven candidates (prefix + 1..7 << shift)?
@@ -89,7 +91,7 @@ Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
   tally.low_count = tally.high_count = uvec4(0u);
   tally.low_mass = tally.high_mass = vec4(0.0);
   for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
-    const vec4 values = logits4[i];
+    const vec4 values = load_logits_four(i);
     const uvec4 key = keys(values);
     tally_values(tally, mix(key, uvec4(0u), lessThan(key, uvec4(floor_key))), by_mass ? mass(values) : values, by_mass);
   }
@@ -111,7 +113,7 @@ Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
 float mass_from(uint floor_key) {
   vec4 sum = vec4(0.0);
   for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
-    const vec4 values = logits4[i];
+    const vec4 values = load_logits_four(i);
     sum += mix(mass(values), vec4(0.0), lessThan(keys(values), uvec4(floor_key)));
   }
   bvec4 outside;
@@ -145,7 +147,7 @@ uint threshold(float wanted, uint floor_key, bool by_mass) {
 
 uint largest_key() {
   uvec4 largest = uvec4(0u);
-  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) largest = max(largest, keys(logits4[i]));
+  for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) largest = max(largest, keys(load_logits_four(i)));
   bvec4 outside;
   uint place;
   const vec4 values = load_end(outside, place);
@@ -162,7 +164,7 @@ uint first_match(uvec4 key, uint wanted, uint place) {
 uint first_of(uint wanted) {
   uint first = row.end - 1;
   for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
-    first = min(first, first_match(keys(logits4[i]), wanted, 4 * i));
+    first = min(first, first_match(keys(load_logits_four(i)), wanted, 4 * i));
   }
   bvec4 outside;
   uint place;
@@ -178,7 +180,7 @@ uint pick(uint floor_key, float u) {
   float own = 0.0;
   uint last_kept = 0u;
   for (uint v = begin; v < end; v++) {
-    const float value = logits[row.begin + v];
+    const float value = load_logits_element(row.begin + v);
     if (keys(vec4(value)).x < floor_key) continue;
     own += mass(value);
     last_kept = v;
@@ -195,7 +197,7 @@ uint pick(uint floor_key, float u) {
   uint choice = last_kept;
   float running = before;
   for (uint v = begin; v < end; v++) {
-    const float value = logits[row.begin + v];
+    const float value = load_logits_element(row.begin + v);
     if (keys(vec4(value)).x < floor_key) continue;
     running += mass(value);
     if (running > u * total) {

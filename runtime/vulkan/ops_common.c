@@ -82,6 +82,12 @@ uint32_t dure_vulkan_type(const dure_operand *operand) {
   return operand->dtype == DURE_DTYPE_BF16 ? 1 : operand->dtype == DURE_DTYPE_F16 ? 2 : 0;
 }
 
+bool dure_vulkan_reads_texels(const dure_device *device, const dure_operand *operand) {
+  const uint64_t texels = dure_vulkan_device_caps(device)->max_texel_elements;
+  return dure_vulkan_is_software(device) && operand->dtype == DURE_DTYPE_F32 && operand->offset % 16 == 0 &&
+         dure_operand_span(operand) / 16 + device->info.limits.offset_alignment / 16 < texels;
+}
+
 bool dure_vulkan_is_software(const dure_device *device) {
   const char *forced = getenv("DURE_VULKAN_GROUPS");
   if (forced != NULL && strcmp(forced, "gpu") == 0) return false;

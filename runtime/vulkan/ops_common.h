@@ -42,6 +42,9 @@ uint32_t dure_vulkan_width(const dure_operand *const *operands, size_t count, ui
 // A float operand's type as shaders/lib/value.glsl numbers it, for its specialisation constant: f32 (or absent) 0, bf16
 // 1, f16 2.
 uint32_t dure_vulkan_type(const dure_operand *operand);
+// Whether a kernel that only reads this f32 operand does better with it as a texel buffer, and may have it so: on
+// software drivers, where texels are read 16 bytes a lane by vector loads and storage buffers by a loop over the lanes.
+bool dure_vulkan_reads_texels(const dure_device *device, const dure_operand *operand);
 // Whether a kernel's workgroups are run as vectors of CPU threads: there one subgroup a workgroup and few workgroups
 // are best, on a GPU many invocations.
 bool dure_vulkan_is_software(const dure_device *device);

@@ -24,9 +24,10 @@ static dure_status record_cross_entropy(dure_device *device, dure_recording *rec
   push.loss_offset = dure_vulkan_bind(&dispatch, &call->operands[2], DURE_WRITE);
   push.log_sum_exp_offset = dure_vulkan_bind(&dispatch, &call->operands[3], DURE_WRITE);
   const uint32_t group_size = row_group_size(device, push.vocabulary);
-  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size), is_aligned(logits)};
+  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size), is_aligned(logits),
+                                dure_vulkan_type(logits)};
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "cross_entropy", 1).text,
-                                  constants, 3, &push, sizeof(push), push.rows);
+                                  constants, 4, &push, sizeof(push), push.rows);
 }
 
 static dure_status record_cross_entropy_gradient(dure_device *device, dure_recording *recording,
@@ -41,9 +42,10 @@ static dure_status record_cross_entropy_gradient(dure_device *device, dure_recor
   push.log_sum_exp_offset = dure_vulkan_bind(&dispatch, &call->operands[1], DURE_READ);
   push.dloss_offset = dure_vulkan_bind(&dispatch, &call->operands[2], DURE_READ);
   push.logits_offset = dure_vulkan_bind(&dispatch, logits, DURE_READ_WRITE);
-  const uint32_t constants[] = {row_group_size(device, push.vocabulary), is_aligned(logits)};
-  return dure_vulkan_dispatch_run(&dispatch, "cross_entropy_gradient", constants, 2, &push, sizeof(push), push.rows);
+  const uint32_t constants[] = {row_group_size(device, push.vocabulary), is_aligned(logits), dure_vulkan_type(logits)};
+  return dure_vulkan_dispatch_run(&dispatch, "cross_entropy_gradient", constants, 3, &push, sizeof(push), push.rows);
 }
 
-const dure_backend_op dure_vulkan_op_cross_entropy = {.record = record_cross_entropy};
-const dure_backend_op dure_vulkan_op_cross_entropy_gradient = {.record = record_cross_entropy_gradient};
+const dure_backend_op dure_vulkan_op_cross_entropy = {.record = record_cross_entropy, .takes_16_bit = true};
+const dure_backend_op dure_vulkan_op_cross_entropy_gradient = {.record = record_cross_entropy_gradient,
+                                                               .takes_16_bit = true};

@@ -98,6 +98,39 @@ static dure_status record_adamw_range(dure_device *device, dure_recording *recor
                                   ADAMW_CONSTANTS, &push, sizeof(push), groups);
 }
 
+// shaders/adamw_texel.comp: f32 throughout, in whole fours.
+static bool may_use_texels(const dure_device *device, const dure_op_call *call) {
+  if (!dure_vulkan_device_has_kernel(device, "adamw_texel") || dure_operand_is_present(&call->operands[MASTER]))
+    return false;
+  const uint32_t read[] = {GRADIENT, PARAMETER, FIRST_MOMENT, SECOND_MOMENT};
+  for (uint32_t i = 0; i < 4; i++) {
+    if (!dure_vulkan_reads_texels(device, &call->operands[read[i]])) return false;
+  }
+  return true;
+}
+
+static dure_status record_adamw_texel(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                      uint64_t count) {
+  const dure_operand *operands = call->operands;
+  adamw_push push = adamw_push_of(call, 0, count);
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.gradient_offset = dure_vulkan_bind_elements(&dispatch, &operands[GRADIENT], 0, count, DURE_READ);
+  push.step_offset = dure_vulkan_bind(&dispatch, &operands[STEP], DURE_READ);
+  push.state_offset = dure_vulkan_bind(&dispatch, &operands[STATE], DURE_READ);
+  push.random_offset = dure_vulkan_bind(&dispatch, &operands[STATE], DURE_READ);
+  push.parameter_offset = dure_vulkan_bind_elements(&dispatch, &operands[PARAMETER], 0, count, DURE_READ_WRITE);
+  push.first_offset = dure_vulkan_bind_elements(&dispatch, &operands[FIRST_MOMENT], 0, count, DURE_READ_WRITE);
+  push.second_offset = dure_vulkan_bind_elements(&dispatch, &operands[SECOND_MOMENT], 0, count, DURE_READ_WRITE);
+  dure_vulkan_bind_elements(&dispatch, &operands[PARAMETER], 0, count, DURE_READ);
+  dure_vulkan_bind_elements(&dispatch, &operands[FIRST_MOMENT], 0, count, DURE_READ);
+  dure_vulkan_bind_elements(&dispatch, &operands[SECOND_MOMENT], 0, count, DURE_READ);
+  uint32_t constants[ADAMW_CONSTANTS] = {dure_vulkan_group_size(device, 256), 64};
+  adamw_constants(call, constants);
+  const uint64_t groups = dure_vulkan_ceil_divide(count / 4, (uint64_t)constants[0] * constants[1]);
+  return dure_vulkan_dispatch_run(&dispatch, "adamw_texel", constants, ADAMW_CONSTANTS, &push, sizeof(push), groups);
+}
+
 // 8-bit moments: whole blocks a workgroup.
 static dure_status record_adamw_blocks(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   for (uint32_t i = FIRST_MOMENT; i <= SECOND_MOMENT; i++) {
@@ -129,7 +162,11 @@ static dure_status record_adamw(dure_device *device, dure_recording *recording, 
   if (operands[FIRST_MOMENT].dtype == DURE_DTYPE_U8 || operands[SECOND_MOMENT].dtype == DURE_DTYPE_U8)
     return record_adamw_blocks(device, recording, call);
   const uint64_t count = dure_operand_count(&operands[GRADIENT]), wide = is_aligned(call) ? count / 4 * 4 : 0;
-  DURE_TRY(record_adamw_range(device, recording, call, 0, wide, 4));
+  if (may_use_texels(device, call)) {
+    DURE_TRY(record_adamw_texel(device, recording, call, wide));
+  } else {
+    DURE_TRY(record_adamw_range(device, recording, call, 0, wide, 4));
+  }
   return record_adamw_range(device, recording, call, wide, count - wide, 1);
 }
 

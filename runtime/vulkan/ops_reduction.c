@@ -78,11 +78,17 @@ static dure_status record_sum_stage(dure_device *device, dure_recording *recordi
   } push = {.count = (uint32_t)element_count, .count_per_group = (uint32_t)parts.each};
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  push.x_offset = dure_vulkan_bind_words(&dispatch, x, 0, element_count, DURE_READ);
-  push.y_offset = dure_vulkan_bind_words(&dispatch, y, 0, parts.count, accumulate ? DURE_READ_WRITE : DURE_WRITE);
+  push.x_offset = dure_vulkan_bind_elements(&dispatch, x, 0, element_count, DURE_READ);
+  push.y_offset = dure_vulkan_bind_elements(&dispatch, y, 0, parts.count, accumulate ? DURE_READ_WRITE : DURE_WRITE);
+  const bool is_texel = dure_vulkan_reads_texels(device, x) && dure_vulkan_device_has_kernel(device, "sum_texel");
   const uint32_t group_size = dure_vulkan_group_size(device, 256);
-  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size), is_square, accumulate};
-  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "sum", 1).text, constants, 4,
+  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size), is_square, accumulate,
+                                dure_vulkan_type(x)};
+  if (is_texel) {
+    dure_vulkan_bind_elements(&dispatch, x, 0, element_count, DURE_READ);
+    return dure_vulkan_dispatch_run(&dispatch, "sum_texel", constants, 5, &push, sizeof(push), parts.count);
+  }
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "sum", 1).text, constants, 5,
                                   &push, sizeof(push), parts.count);
 }
 
@@ -108,5 +114,7 @@ static dure_status record_square_sum(dure_device *device, dure_recording *record
 
 const dure_backend_op dure_vulkan_op_sum_rows = {
     .record = record_sum_rows, .workspace_bytes = sum_rows_workspace, .takes_16_bit = true};
-const dure_backend_op dure_vulkan_op_sum = {.record = record_sum, .workspace_bytes = sum_workspace};
-const dure_backend_op dure_vulkan_op_square_sum = {.record = record_square_sum, .workspace_bytes = sum_workspace};
+const dure_backend_op dure_vulkan_op_sum = {
+    .record = record_sum, .workspace_bytes = sum_workspace, .takes_16_bit = true};
+const dure_backend_op dure_vulkan_op_square_sum = {
+    .record = record_square_sum, .workspace_bytes = sum_workspace, .takes_16_bit = true};

@@ -25,9 +25,10 @@ static dure_status record_sample(dure_device *device, dure_recording *recording,
   push.random_offset = dure_vulkan_bind(&dispatch, &call->operands[2], DURE_READ);
   push.token_offset = dure_vulkan_bind(&dispatch, &call->operands[3], DURE_WRITE);
   const uint32_t group_size = sample_group_size(device);
-  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size)};
-  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "sample", 1).text, constants, 2,
+  const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size),
+                                dure_vulkan_type(logits)};
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "sample", 1).text, constants, 3,
                                   &push, sizeof(push), push.rows);
 }
 
-const dure_backend_op dure_vulkan_op_sample = {.record = record_sample};
+const dure_backend_op dure_vulkan_op_sample = {.record = record_sample, .takes_16_bit = true};
