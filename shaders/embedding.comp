@@ -9,9 +9,10 @@
 
 layout(local_size_x_id = 0) in;
 layout(constant_id = 1) const bool accumulate = false;
-layout(set = 0, binding = 0) readonly buffer Table { VALUE table[]; };      // [table_rows, columns]
+layout(constant_id = 2) const uint storage = F32;
+READ_TENSOR(0, table, storage)                                              // [table_rows, columns]
 layout(set = 0, binding = 1) readonly buffer Indices { uint indices[]; };   // [rows]
-layout(set = 0, binding = 2) buffer Y { VALUE y[]; };                       // [rows, columns]
+WRITE_TENSOR(2, y, storage)                                                 // [rows, columns]
 layout(push_constant) uniform Push {
   uint rows, columns;         // columns in VALUEs
   uint first_row, table_rows; // this part of the table
@@ -30,8 +31,8 @@ void main() {
   const uint target = y_offset + r * columns;
   for (uint c = gl_LocalInvocationIndex; c < columns; c += gl_WorkGroupSize.x) {
     VALUE value = VALUE(not_a_number());
-    if (is_here) value = table[source + c];
-    if (accumulate) value += y[target + c];
-    y[target + c] = value;
+    if (is_here) value = load_table(source + c);
+    if (accumulate) value += load_y(target + c);
+    store_y(target + c, value);
   }
 }

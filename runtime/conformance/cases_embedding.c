@@ -76,6 +76,10 @@ void dure_cases_embedding_gradient(dure_case_list *list) {
   dure_case *c = add_gradient(list, 65, 33, 200, false);
   dure_case_rename(c, "one_index");
   dure_case_indices(&c->operands[0], 1);
+  c = add_gradient(list, 70000, 9, 1500, false);
+  dure_case_rename(c, "three_indices");  // most of the text
+  dure_case_list_values(&c->operands[0], 3, (const double[]){7, 69999, 4096});
+  dure_case_sprinkle(&c->operands[0], 33, 20);
   c = add_gradient(list, 200, 33, 200, true);
   dure_case_rename(c, "every_index_once");
   c->operands[0].generator = DURE_GENERATE_PERMUTED;
