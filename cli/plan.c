@@ -7,7 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "model/training_plan.h"
+#include "model/training_choice.h"
 #include "runtime/os.h"
 
 enum { max_options = 64 };
@@ -94,12 +94,8 @@ static void print_speed(const planned *p, const dure_training_footprint *f) {
   const dure_training_options *o = &f->options;
   const double tokens = (double)o->batch_size * o->context * o->accumulate;
   const double *seconds = f->device_time.seconds;
-  printf(
-      "\npredicted: %.3g s a step, %.4g tokens/s (products %.3g s, "
-      "attention %.3g s, the rest %.3g s",
-      f->seconds, tokens / f->seconds, seconds[DURE_TIME_MATMUL], seconds[DURE_TIME_ATTENTION],
-      seconds[DURE_TIME_OTHER]);
-  printf(")\n");
+  printf("\npredicted: %.3g s a step, %.4g tokens/s (products %.3g s, attention %.3g s, the rest %.3g s)\n", f->seconds,
+         tokens / f->seconds, seconds[DURE_TIME_MATMUL], seconds[DURE_TIME_ATTENTION], seconds[DURE_TIME_OTHER]);
   if (o->offloads_optimizer) {
     printf("of which AdamW on the host %.3g s, at an assumed %.3g GB/s of its memory", f->host_seconds,
            p->request.host_bandwidth / 1e9);
@@ -120,20 +116,15 @@ static void print_verdict(const planned *p) {
   if (p->request.budget == 0) {
     printf("\nneeds %s: %s\n", describe_bytes(chosen->device_total, bytes), choice);
   } else if (!plan->fits) {
-    printf(
-        "\nDOES NOT FIT: the least is %s (%s). Give --device-memory that "
-        "much, or a smaller --batch-size or "
-        "--context",
-        describe_bytes(chosen->device_total, bytes), choice);
+    printf("\nDOES NOT FIT: the least is %s (%s).\n", describe_bytes(chosen->device_total, bytes), choice);
+    printf("Give --device-memory that much, or a smaller --batch-size or --context");
     if (p->request.options.dtype == DURE_DTYPE_F32) printf(", or --dtype bf16");
     printf("\n");
   } else {
     printf("\nfits: %s\n", choice);
     if (chosen->device_total > plan->aim) {
-      printf(
-          "tight: more than %s, seven eighths of the budget; leave the "
-          "device to this program alone\n",
-          describe_bytes(plan->aim, aim));
+      printf("tight: more than %s, seven eighths of the budget; leave the device to this program alone\n",
+             describe_bytes(plan->aim, aim));
     }
   }
 }
@@ -198,7 +189,7 @@ static dure_status prepare(const arguments *a, planned *p) {
   DURE_TRY(dure_parameter_layout_create(&p->config, &p->layout));
   DURE_TRY(dure_device_open(a->options.device, &p->device));
   dure_device_restrict(p->device, NULL, a->options.device_memory);
-  DURE_TRY(dure_plan_request_fill(&a->options, &p->config, &p->layout, p->device, &p->request));
+  DURE_TRY(dure_training_choice_request(&a->options, &p->config, &p->layout, p->device, DURE_DTYPE_NONE, &p->request));
   p->is_other_card = a->rates != NULL;
   if (a->rates != NULL) DURE_TRY(use_rates_of(a->rates, &p->request));
   DURE_TRY(choose_budget(a, p));
@@ -237,9 +228,8 @@ static const char example[] =
     "--device-memory 8GiB --rates rtx4060";
 
 static bool is_planned_for(const char *name) {
-  static const char *const names[] = {"model",      "device",  "device-memory", "batch-size", "context",
-                                      "accumulate", "dtype",   "recompute",     "offload",    "eval-every",
-                                      "states",     "moments", "gradients",     "fused-loss"};
+  static const char *const names[] = {"model", "device",  "device-memory",    "batch-size", "context", "accumulate",
+                                      "dtype", "masters", "optimizer-states", "recompute",  "offload", "eval-every"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     if (strcmp(name, names[i]) == 0) return true;
   }
@@ -265,11 +255,9 @@ static int parse(arguments *a, int argc, char **argv) {
 
 // A recipe's options, then the command line's over them.
 static int gather(arguments *a, int argc, char **argv) {
-  a->options.recompute = a->options.offload = "auto";
   int code = parse(a, argc, argv);
   if (code >= 0 || a->recipe == NULL) return code;
   dure_train_options_default(&a->options);
-  a->options.recompute = a->options.offload = "auto";
   dure_status status = dure_train_options_read_recipe(&a->options, a->recipe);
   if (status != NULL) return command_finish("plan", status);
   return parse(a, argc, argv);
@@ -280,8 +268,6 @@ static dure_status check(const dure_train_options *options) {
   dure_train_options run = *options;
   if (run.data == NULL) run.data = "DATA";
   if (run.out == NULL) run.out = "RUN";
-  run.dtype = "auto";  // dure_plan_request_fill reads these
-  run.recompute = run.offload = "none";
   return dure_train_options_check(&run);
 }
 

@@ -271,7 +271,7 @@ static dure_status check_recompute(const char *text) {
 static dure_status check_words(const dure_train_options *o) {
   static const char *const nothing[] = {NULL}, *const switches[] = {"on", "off", NULL};
   static const char *const dtypes[] = {"auto", "f32", "bf16", "f16", NULL};
-  static const char *const states[] = {"f32", "bf16", "8bit", NULL};
+  static const char *const states[] = {"f32", "bf16", "8bit", "auto", NULL};
   static const char *const offloads[] = {"auto", "none", "optimizer", NULL};
   static const char *const later_offloads[] = {"activations", "parameters", "all", NULL};
   const char *schedules[DURE_SCHEDULE_COUNT + 1] = {NULL};

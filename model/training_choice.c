@@ -35,9 +35,9 @@ static dure_dtype word_to_dtype(const char *word) {
   return strcmp(word, "8bit") == 0 ? DURE_DTYPE_U8 : DURE_DTYPE_NONE;
 }
 
-static dure_status fill_request(const dure_train_options *options, const dure_model_config *config,
-                                const dure_parameter_layout *layout, dure_device *device, dure_dtype dtype,
-                                dure_plan_request *out_request) {
+dure_status dure_training_choice_request(const dure_train_options *options, const dure_model_config *config,
+                                         const dure_parameter_layout *layout, dure_device *device, dure_dtype dtype,
+                                         dure_plan_request *out_request) {
   dure_train_options resolved = *options;
   if (strcmp(options->dtype, "auto") == 0) {
     char why[128];
@@ -45,6 +45,7 @@ static dure_status fill_request(const dure_train_options *options, const dure_mo
     resolved.dtype = dure_dtype_name(dtype);
   }
   DURE_TRY(dure_plan_request_fill(&resolved, config, layout, device, out_request));
+  out_request->may_shrink_moments = strcmp(options->optimizer_states, "auto") == 0;
   out_request->options.moment_dtype = word_to_dtype(options->optimizer_states);
   out_request->options.has_master = out_request->options.has_master && strcmp(options->masters, "on") == 0;
   out_request->options.seed = (uint64_t)options->seed;
@@ -69,7 +70,7 @@ static dure_status choose(const dure_train_options *options, const dure_model_co
                           dure_training_choice *choice) {
   dure_plan_request request;
   dure_training_plan plan;
-  DURE_TRY(fill_request(options, config, layout, device, dtype, &request));
+  DURE_TRY(dure_training_choice_request(options, config, layout, device, dtype, &request));
   DURE_TRY(dure_training_plan_make(&request, &plan));
   choice->options = plan.tried[plan.chosen].options;
   choice->planned = plan.tried[plan.chosen].device_total;

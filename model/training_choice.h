@@ -4,10 +4,17 @@
 #define DURE_MODEL_TRAINING_CHOICE_H_
 
 #include "model/train_options.h"
-#include "model/training_programs.h"
+#include "model/training_plan.h"
 
 // What --dtype auto means on a device, and why in a clause: "its matrix units multiply bf16".
 void dure_training_dtype_for(const dure_device_info *info, dure_dtype *out_dtype, char *out_why, size_t why_size);
+
+// The request for a plan (training_plan.h) of a run: every option that matters to it. `dtype` is what auto means; NONE:
+// what the device says. Without --device-memory, what the device has left is the budget, and never more than that.
+DURE_MUST_CHECK dure_status dure_training_choice_request(const dure_train_options *options,
+                                                         const dure_model_config *config,
+                                                         const dure_parameter_layout *layout, dure_device *device,
+                                                         dure_dtype dtype, dure_plan_request *out_request);
 
 typedef struct dure_training_choice {
   dure_training_options options;

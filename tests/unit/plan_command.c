@@ -34,6 +34,7 @@ START_TEST(what_fits_is_shown_by_class_with_its_speed) {
   expect(SMALL "--device-memory 24GiB", 0, "gradients         474.7 MiB");
   expect(SMALL "--device-memory 24GiB --rates rtx4060", 0, "rtx4060, predicted from published figures");
   expect(SMALL "--device-memory 4GiB", 0, "<- chosen");
+  expect(SMALL "--device-memory 2GiB --offload none --dtype bf16 --optimizer-states auto", 0, "8-bit moments");
   expect(SMALL "--rates 'RTX 4060'", 0, "needs ");
   expect("--recipe gpt2-small.yaml --device-memory 8GiB", 0, "4 x 1024 tokens, 128 times");
   expect("--help", 0, "example:");
@@ -51,8 +52,8 @@ START_TEST(mistakes_have_their_exit_status_and_reason) {
   expect("", 2, "--model is missing");
   expect(SMALL "--batch-sise 2", 2, "'--batch-size'");
   expect(SMALL "--batch-size 0", 2, "--batch-size must be from 1");
-  expect(SMALL "--recompute some", 1, "auto, none, activations, block");
-  expect(SMALL "--offload all", 1, "auto, none, optimizer");
+  expect(SMALL "--recompute some", 2, "auto, none, activations, block");
+  expect(SMALL "--offload some", 2, "auto, none, optimizer");
   expect(SMALL "--rates rtx9999", 1, "rx7600");
   expect("--model gpt2-small.json --context 4096", 1, "use --context 1024");
   expect("--model none.json", 1, "none.json");
