@@ -172,6 +172,14 @@ static dure_status test_product(dure_device *device, const dure_vulkan_matmul_va
   return status;
 }
 
+dure_status dure_vulkan_matmul_test(dure_device *device, const dure_vulkan_matmul_variant *variant,
+                                    const dure_vulkan_matmul_problem *problem) {
+  const dure_vulkan_matmul_gpu *gpu = variant->gpu;
+  // Whole groups of 16 bytes, then sizes that are multiples of nothing; both pass the tile and need several steps.
+  DURE_TRY(test_product(device, variant, problem, gpu->tile_m + 8, gpu->tile_n + 8, 3 * gpu->tile_k + 8));
+  return test_product(device, variant, problem, gpu->tile_m + 3, gpu->tile_n + 5, 2 * gpu->tile_k + 3);
+}
+
 // ---- verdicts ----------------------------------------------------------------------------------------------------
 
 bool dure_vulkan_matmul_is_trusted(dure_device *device, const dure_vulkan_matmul_variant *variant,
@@ -183,11 +191,7 @@ bool dure_vulkan_matmul_is_trusted(dure_device *device, const dure_vulkan_matmul
   if (bit >= 64) return false;
   if (!(trust->tested >> bit & 1)) {
     trust->tested |= 1ull << bit;
-    // Whole groups of 16 bytes, then sizes that are multiples of nothing; both pass the tile and need several steps.
-    dure_status status = test_product(device, variant, problem, gpu->tile_m + 8, gpu->tile_n + 8, 3 * gpu->tile_k + 8);
-    if (status == NULL) {
-      status = test_product(device, variant, problem, gpu->tile_m + 3, gpu->tile_n + 5, 2 * gpu->tile_k + 3);
-    }
+    dure_status status = dure_vulkan_matmul_test(device, variant, problem);
     char name[64];
     dure_vulkan_matmul_kernel_name(variant, problem, name);
     if (status == NULL) {

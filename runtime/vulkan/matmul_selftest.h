@@ -13,6 +13,11 @@ bool dure_vulkan_matrix_units_allowed(const dure_vulkan_caps *caps, const char *
 // there are none.
 void dure_vulkan_matrix_units_describe(const dure_vulkan_caps *caps, char *out_text, size_t size);
 
+// Two products of 16-bit matrices, with odd sizes and whole groups of 16 bytes, by a variant for GPUs that fits the
+// problem's types and transpositions. Fails with DURE_UNSUPPORTED, naming the first wrong element.
+DURE_MUST_CHECK dure_status dure_vulkan_matmul_test(dure_device *device, const dure_vulkan_matmul_variant *variant,
+                                                    const dure_vulkan_matmul_problem *problem);
+
 // Whether the variant's kernel for the problem's types and transpositions has multiplied rightly: tried once in the
 // device's life, on a stream of its own, then remembered. A failure is logged and the caller takes another variant.
 // Products of f16 or bf16 are compared with the host's in double: each sum must be within 1e-5 of the sum of its terms'

@@ -64,19 +64,18 @@ static const struct choice {
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 1,          VEC4_16X128},  // a tile of 64 rows would compute 63 for nothing
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 7.8 / 8.5 / 7.5
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, VEC4},         // 6.3 / 5.2 / 5.9
-    // GPUs: by arithmetic, not measured yet. Tiles no larger than fill the result; f32 never goes through matrix units.
-    {DURE_VULKAN_DRIVER_OTHER,        1, 32,         COOPERATIVE_32},
-    {DURE_VULKAN_DRIVER_OTHER,        1, 32,         SIMT_32},
-    {DURE_VULKAN_DRIVER_OTHER,       33, 256,        COOPERATIVE_64},
-    {DURE_VULKAN_DRIVER_OTHER,       33, 256,        SIMT_64},
-    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, COOPERATIVE_128},
-    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, COOPERATIVE_128K16},  // 32 KiB of shared memory
-    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, COOPERATIVE_64},
-    {DURE_VULKAN_DRIVER_OTHER,      257, UINT32_MAX, SIMT_128},
-    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, SIMT_64},
-    {DURE_VULKAN_DRIVER_OTHER,        1, UINT32_MAX, SIMT_32},
 };
 // clang-format on
+
+// GPUs, whatever their driver, by arithmetic, not measured yet: the largest tile of which the result has enough to fill
+// a small GPU (24 multiprocessors), matrix units before others; f32 never goes through matrix units.
+static const struct gpu_choice {
+  uint32_t variant;
+  uint32_t least_groups;
+} gpu_choices[] = {
+    {COOPERATIVE_128, 64}, {COOPERATIVE_128K16, 64},  // 32 KiB of shared memory
+    {COOPERATIVE_64, 32},  {COOPERATIVE_32, 1},      {SIMT_128, 64}, {SIMT_64, 32}, {SIMT_32, 1},
+};
 
 static bool fits_texels(const dure_vulkan_caps *caps, uint64_t bytes) { return bytes / 16 <= caps->max_texel_elements; }
 
@@ -115,6 +114,23 @@ static const dure_vulkan_matmul_variant *find_runnable(const dure_device *device
   return NULL;
 }
 
+static uint64_t group_count(const dure_vulkan_matmul_problem *p, const dure_vulkan_matmul_variant *variant) {
+  const uint64_t rows = (p->M + variant->tile_rows - 1) / variant->tile_rows;
+  const uint64_t columns = (p->N + variant->tile_columns - 1) / variant->tile_columns;
+  const uint32_t chunk = dure_vulkan_matmul_chunk(p->M, p->N, p->K, p->batch);
+  return rows * columns * p->batch * (chunk < p->K ? (p->K + chunk - 1) / chunk : 1);
+}
+
+static const dure_vulkan_matmul_variant *choose_for_gpu(const dure_device *device,
+                                                        const dure_vulkan_matmul_problem *problem) {
+  for (size_t i = 0; i < sizeof(gpu_choices) / sizeof(gpu_choices[0]); i++) {
+    const dure_vulkan_matmul_variant *variant = &variants[gpu_choices[i].variant];
+    if (group_count(problem, variant) < gpu_choices[i].least_groups) continue;
+    if (can_run(device, problem, variant)) return variant;
+  }
+  return &variants[PLAIN];
+}
+
 const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *device,
                                                             const dure_vulkan_matmul_problem *problem) {
   const char *forced = getenv("DURE_VULKAN_MATMUL");
@@ -125,9 +141,9 @@ const dure_vulkan_matmul_variant *dure_vulkan_matmul_choose(const dure_device *d
   const char *tuned = dure_vulkan_tuned_matmul(device, problem, problem->is_16_bit);
   const dure_vulkan_matmul_variant *measured = tuned != NULL ? find_runnable(device, problem, tuned) : NULL;
   if (measured != NULL) return measured;
-  dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
+  const dure_vulkan_driver driver = dure_vulkan_device_caps(device)->driver;
   const bool is_software = driver == DURE_VULKAN_DRIVER_LLVMPIPE || driver == DURE_VULKAN_DRIVER_SWIFTSHADER;
-  if (!is_software) driver = DURE_VULKAN_DRIVER_OTHER;  // one row for all GPUs
+  if (!is_software) return choose_for_gpu(device, problem);
   for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
     const struct choice *choice = &choices[i];
     if (choice->driver != driver) continue;

@@ -84,7 +84,29 @@ static uint32_t test_device(dure_device *device) {
   return tested;
 }
 
-START_TEST(kernels_of_matrix_units_multiply_rightly_wherever_they_run) {
+// Without matrix units: each tile with two of the orientations and types.
+static void test_register_tiles(dure_device *device) {
+  for (size_t i = 0;; i++) {
+    const dure_vulkan_matmul_variant *variant = dure_vulkan_matmul_variant_at(i);
+    if (variant == NULL) break;
+    if (variant->gpu == NULL || variant->gpu->has_matrix_units) continue;
+    for (int turn = 0; turn < 2; turn++) {
+      const bool is_odd = (i + (size_t)turn) % 2 != 0;
+      const dure_vulkan_matmul_problem problem = {.M = 512,
+                                                  .N = 512,
+                                                  .K = 512,
+                                                  .batch = 1,
+                                                  .transpose_a = turn != 0,
+                                                  .transpose_b = is_odd,
+                                                  .is_16_bit = true,
+                                                  .is_bfloat16 = is_odd};
+      if (!dure_vulkan_matmul_gpu_fits(device, variant->gpu, &problem)) continue;
+      succeed(dure_status_prefix(dure_vulkan_matmul_test(device, variant, &problem), "%s", variant->name));
+    }
+  }
+}
+
+START_TEST(kernels_for_gpus_multiply_rightly_wherever_they_run) {
   dure_device_info *infos = NULL;
   size_t count = 0;
   succeed(dure_devices_list(&infos, &count, NULL));
@@ -93,6 +115,7 @@ START_TEST(kernels_of_matrix_units_multiply_rightly_wherever_they_run) {
     dure_device *device = NULL;
     succeed(dure_device_open(infos[i].identifier, &device));
     printf("%s (%s): %u kernels tested\n", infos[i].identifier, infos[i].name, test_device(device));
+    test_register_tiles(device);
     dure_device_close(device);
   }
   free(infos);
@@ -104,7 +127,7 @@ int main(void) {
   TCase *tests = tcase_create("matrix_units");
   tcase_add_test(tests, matrix_units_known_as_broken_or_unknown_are_not_tried);
   tcase_add_test(tests, long_sums_of_few_tiles_are_cut_by_their_shape);
-  tcase_add_test(tests, kernels_of_matrix_units_multiply_rightly_wherever_they_run);
+  tcase_add_test(tests, kernels_for_gpus_multiply_rightly_wherever_they_run);
   suite_add_tcase(suite, tests);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
