@@ -1,6 +1,6 @@
 // loss[r] = log_sum_exp[r] - logits[r, labels[r]] in nats. One workgroup a row; each invocation keeps a running maximum
 // and a sum relative to it over 16 logits at a time (one rescaling for 16 exponentials), so the row is read once.
-// Bytes: 4 a logit; about 18 FLOP. Measured on lavapipe with two cores: 6.0 GB/s ([512, 8192]).
+// Bytes: 4 a logit; about 18 FLOP. Measured on lavapipe with two cores: 10.8 GB/s ([64, 151642]).
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #ifdef SUBGROUP
@@ -19,6 +19,12 @@ READ_TENSOR(0, logits, storage)                                            // [r
 layout(set = 0, binding = 1) readonly buffer Labels { uint labels[]; };    // [rows]
 layout(set = 0, binding = 2) buffer Loss { float loss[]; };                // [rows]
 layout(set = 0, binding = 3) buffer LogSumExp { float log_sum_exp[]; };    // [rows]
+#ifdef TEXEL
+layout(set = 0, binding = 4) uniform textureBuffer logits_texels;          // the same as f32: for software drivers
+vec4 load_four(uint i) { return texelFetch(logits_texels, int(i)); }
+#else
+vec4 load_four(uint i) { return load_logits_four(i); }
+#endif
 layout(push_constant) uniform Push {
   uint rows, vocabulary;
   uint logits_offset, labels_offset, loss_offset, log_sum_exp_offset;
@@ -48,12 +54,12 @@ void main() {
 
   uint i = row.body_begin + lane;
   for (; i + 3 * lanes < row.body_end; i += 4 * lanes) {
-    const vec4 a = load_logits_four(i), b = load_logits_four(i + lanes), c = load_logits_four(i + 2 * lanes), d = load_logits_four(i + 3 * lanes);
+    const vec4 a = load_four(i), b = load_four(i + lanes), c = load_four(i + 2 * lanes), d = load_four(i + 3 * lanes);
     raise_maximum(max(max(a, b), max(c, d)));
     sum += (exponential(a - maximum) + exponential(b - maximum)) + (exponential(c - maximum) + exponential(d - maximum));
   }
   for (; i < row.body_end; i += lanes) {
-    const vec4 a = load_logits_four(i);
+    const vec4 a = load_four(i);
     raise_maximum(a);
     sum += exponential(a - maximum);
   }

@@ -1,5 +1,5 @@
 // y[group] = the sum of x, or of x * x, over the group's `count_per_group` elements (or y += for a single group). Several
-// groups' sums are summed by a second dispatch of this kernel, whose x they are. Bytes: 4 an f32 element; 1 FLOP (2).
+// groups' sums are summed by a second dispatch of this kernel, whose x they are. Bytes: 4 an f32 element; 1 FLOP (2). Measured on lavapipe with two cores: 34 GB/s as texels (16 Mi elements), 11.8 else.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #ifdef SUBGROUP

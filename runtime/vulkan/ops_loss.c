@@ -26,6 +26,10 @@ static dure_status record_cross_entropy(dure_device *device, dure_recording *rec
   const uint32_t group_size = row_group_size(device, push.vocabulary);
   const uint32_t constants[] = {group_size, dure_vulkan_is_single_subgroup(device, group_size), is_aligned(logits),
                                 dure_vulkan_type(logits)};
+  if (dure_vulkan_reads_texels(device, logits) && dure_vulkan_device_has_kernel(device, "cross_entropy_texel")) {
+    dure_vulkan_bind(&dispatch, logits, DURE_READ);
+    return dure_vulkan_dispatch_run(&dispatch, "cross_entropy_texel", constants, 4, &push, sizeof(push), push.rows);
+  }
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_with_reduction(device, "cross_entropy", 1).text,
                                   constants, 4, &push, sizeof(push), push.rows);
 }
@@ -43,6 +47,12 @@ static dure_status record_cross_entropy_gradient(dure_device *device, dure_recor
   push.dloss_offset = dure_vulkan_bind(&dispatch, &call->operands[2], DURE_READ);
   push.logits_offset = dure_vulkan_bind(&dispatch, logits, DURE_READ_WRITE);
   const uint32_t constants[] = {row_group_size(device, push.vocabulary), is_aligned(logits), dure_vulkan_type(logits)};
+  if (dure_vulkan_reads_texels(device, logits) &&
+      dure_vulkan_device_has_kernel(device, "cross_entropy_gradient_texel")) {
+    dure_vulkan_bind(&dispatch, logits, DURE_READ);
+    return dure_vulkan_dispatch_run(&dispatch, "cross_entropy_gradient_texel", constants, 3, &push, sizeof(push),
+                                    push.rows);
+  }
   return dure_vulkan_dispatch_run(&dispatch, "cross_entropy_gradient", constants, 3, &push, sizeof(push), push.rows);
 }
 
