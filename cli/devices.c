@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "model/training_choice.h"
 #include "runtime/hal.h"
 
 static const char *kind_name(dure_device_kind kind) {
@@ -86,6 +87,15 @@ static void print_rates(const dure_device_info *info) {
          rates.source);
 }
 
+// What `dure train --dtype auto` means here.
+static void print_training_dtype(const dure_device_info *info) {
+  dure_dtype dtype;
+  char why[128];
+  if (!info->usable) return;
+  dure_training_dtype_for(info, &dtype, why, sizeof(why));
+  printf("  %-10s%s: %s\n", "trains in", dure_dtype_name(dtype), why);
+}
+
 static void print_device(const dure_device_info *info, bool is_automatic) {
   printf("%s  %s (%s)%s\n", info->identifier, info->name, kind_name(info->kind),
          is_automatic ? "  <- used unless --device says otherwise" : "");
@@ -107,6 +117,7 @@ static void print_device(const dure_device_info *info, bool is_automatic) {
     printf(", dispatches of %.3g GFLOP", info->limits.max_dispatch_flops / 1e9);
   printf("\n");
   print_lines("choices", info->reason);
+  print_training_dtype(info);
   print_rates(info);
   print_features(info, DURE_FEATURE_ENABLED, "on");
   print_features(info, DURE_FEATURE_UNUSED, "unused");
@@ -155,10 +166,14 @@ static json_t *features_json(const dure_device_info *info) {
 }
 
 static json_t *device_json(const dure_device_info *info) {
-  return json_pack("{s:s, s:s, s:s*, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:o, s:o}", "identifier", info->identifier,
-                   "backend", info->backend, "profile", info->profile[0] != '\0' ? info->profile : NULL, "name",
-                   info->name, "driver", info->driver, "kind", kind_name(info->kind), "usable", (int)info->usable,
-                   "reason", info->reason, "memory_bytes", integer(info->memory_bytes), "memory_budget_bytes",
+  dure_dtype dtype;
+  char why[128];
+  dure_training_dtype_for(info, &dtype, why, sizeof(why));
+  return json_pack("{s:s, s:s, s:s, s:s, s:s*, s:s, s:s, s:s, s:b, s:s, s:I, s:I, s:o, s:o}", "training_dtype",
+                   dure_dtype_name(dtype), "training_dtype_reason", why, "identifier", info->identifier, "backend",
+                   info->backend, "profile", info->profile[0] != '\0' ? info->profile : NULL, "name", info->name,
+                   "driver", info->driver, "kind", kind_name(info->kind), "usable", (int)info->usable, "reason",
+                   info->reason, "memory_bytes", integer(info->memory_bytes), "memory_budget_bytes",
                    integer(info->memory_budget_bytes), "limits", limits_json(&info->limits), "features",
                    features_json(info));
 }

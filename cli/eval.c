@@ -15,7 +15,7 @@
 #include "runtime/os.h"
 
 typedef struct eval_options {
-  const char *device, *text, *data;
+  const char *device, *dtype, *text, *data;
   int64_t batch_size, context, stride;
   bool as_json;
 } eval_options;
@@ -118,7 +118,7 @@ static dure_status check_options(const eval_options *options) {
 
 static dure_status evaluate(const eval_options *options, const char *directory) {
   opened_model opened;
-  DURE_TRY(opened_model_create(options->device, directory, true, &opened));
+  DURE_TRY(opened_model_create(options->device, options->dtype, directory, true, &opened));
   eval_source source;
   memset(&source, 0, sizeof(source));
   // Tokenizers without an end-of-text token: the first token is predicted from id 0, one arbitrary choice among equals.
@@ -143,7 +143,7 @@ static dure_status evaluate(const eval_options *options, const char *directory) 
 }
 
 int command_eval(int argc, char **argv) {
-  eval_options options = {.device = "auto"};
+  eval_options options = {.device = "auto", .dtype = "auto"};
   const option_row rows[] = {
       {"text", OPTION_TEXT, &options.text, "FILE", "score a text file"},
       {"data", OPTION_TEXT, &options.data, "DIR", "score the held-out part of a packed dataset"},
@@ -152,6 +152,7 @@ int command_eval(int argc, char **argv) {
        "tokens a window moves on; smaller: more context for each token (T)"},
       {"batch-size", OPTION_INTEGER, &options.batch_size, "B", "windows at once (4)"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
+      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "the result as one JSON object"},
   };
   const command_usage usage = {

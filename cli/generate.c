@@ -9,7 +9,7 @@
 #include "runtime/os.h"
 
 typedef struct generate_options {
-  const char *device, *prompt, *prompt_file;
+  const char *device, *dtype, *prompt, *prompt_file;
   int64_t max_tokens, top_k, seed;
   double temperature, top_p;
   bool echo, as_json, stops_at_end;
@@ -172,7 +172,7 @@ static dure_status generate(const generate_options *options, const char *directo
   const char *prompt = file_text != NULL ? file_text : options->prompt != NULL ? options->prompt : "";
   opened_model opened;
   generation g = {.finish_reason = "length"};
-  dure_status status = opened_model_create(options->device, directory, true, &opened);
+  dure_status status = opened_model_create(options->device, options->dtype, directory, true, &opened);
   if (status == NULL) {
     status = encode_prompt(&opened, prompt, length, &g);
     if (status == NULL && options->echo && !options->as_json) fwrite(prompt, 1, length, stdout);
@@ -201,6 +201,7 @@ int command_generate(int argc, char **argv) {
        "stop at the end-of-text token (--no-stop-at-end: go on)"},
       {"echo", OPTION_FLAG, &options.echo, NULL, "print the prompt before the continuation"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
+      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "one JSON object instead of streamed text"},
   };
   const command_usage usage = {

@@ -9,7 +9,7 @@
 #include "runtime/os.h"
 
 typedef struct logits_options {
-  const char *device, *tokens, *tokens_file, *output;
+  const char *device, *dtype, *tokens, *tokens_file, *output;
   bool decode, as_json;
 } logits_options;
 
@@ -66,7 +66,7 @@ static dure_status check_options(const logits_options *options) {
 
 static dure_status run(const logits_options *options, const char *directory) {
   opened_model opened;
-  DURE_TRY(opened_model_create(options->device, directory, false, &opened));
+  DURE_TRY(opened_model_create(options->device, options->dtype, directory, false, &opened));
   dure_ids ids = {0};
   float *logits = NULL;
   uint64_t columns = opened.model->config.vocabulary_size;
@@ -91,13 +91,14 @@ static dure_status run(const logits_options *options, const char *directory) {
 }
 
 int command_logits(int argc, char **argv) {
-  logits_options options = {.device = "auto"};
+  logits_options options = {.device = "auto", .dtype = "auto"};
   const option_row rows[] = {
       {"tokens", OPTION_TEXT, &options.tokens, "\"1 2 3\"", "token ids"},
       {"tokens-file", OPTION_TEXT, &options.tokens_file, "FILE", "token ids from a file, separated by white space"},
       {"o", OPTION_TEXT, &options.output, "FILE", "safetensors file with 'logits', f32 [tokens, vocabulary]"},
       {"decode", OPTION_FLAG, &options.decode, NULL, "token by token through the KV cache, as generation does"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
+      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "print the likeliest next tokens as JSON"},
   };
   const command_usage usage = {

@@ -7,7 +7,8 @@
 
 #include "runtime/os.h"
 
-static dure_status open_all(const char *device, const char *directory, bool with_tokenizer, opened_model *opened) {
+static dure_status open_all(const char *device, const char *dtype, const char *directory, bool with_tokenizer,
+                            opened_model *opened) {
   // Files first: a mistyped path should not wait for a driver.
   if (!dure_os_is_directory(directory)) {
     return dure_fail(DURE_NOT_FOUND, "no model at '%s': expected a directory with config.json and model.safetensors",
@@ -16,7 +17,9 @@ static dure_status open_all(const char *device, const char *directory, bool with
   if (with_tokenizer) DURE_TRY(dure_tokenizer_open(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));
-  DURE_TRY(dure_model_open(directory, opened->device, opened->stream, &opened->model));
+  dure_model_options kept = {.dtype = DURE_DTYPE_F32};
+  DURE_TRY(dure_model_choose_dtype(dtype, opened->device, directory, &kept.dtype));
+  DURE_TRY(dure_model_open_as(directory, &kept, opened->device, opened->stream, &opened->model));
   uint32_t rows = opened->model->config.vocabulary_size;
   if (with_tokenizer && dure_tokenizer_vocabulary_size(opened->tokenizer) > rows) {
     return dure_fail(DURE_CORRUPT,
@@ -26,10 +29,10 @@ static dure_status open_all(const char *device, const char *directory, bool with
   return NULL;
 }
 
-dure_status opened_model_create(const char *device, const char *directory, bool with_tokenizer,
+dure_status opened_model_create(const char *device, const char *dtype, const char *directory, bool with_tokenizer,
                                 opened_model *out_opened) {
   memset(out_opened, 0, sizeof(*out_opened));
-  dure_status status = open_all(device, directory, with_tokenizer, out_opened);
+  dure_status status = open_all(device, dtype, directory, with_tokenizer, out_opened);
   if (status != NULL) opened_model_close(out_opened);
   return status;
 }

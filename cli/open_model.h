@@ -12,9 +12,10 @@ typedef struct opened_model {
   dure_tokenizer *tokenizer;  // NULL when it was not asked for
 } opened_model;
 
-// Opens the device named like --device, then the model directory. On failure everything is closed again.
-DURE_MUST_CHECK dure_status opened_model_create(const char *device, const char *directory, bool with_tokenizer,
-                                                opened_model *out_opened);
+// Opens the device named like --device, then the model directory, its weights in the type named like --dtype
+// (dure_model_choose_dtype). On failure everything is closed again.
+DURE_MUST_CHECK dure_status opened_model_create(const char *device, const char *dtype, const char *directory,
+                                                bool with_tokenizer, opened_model *out_opened);
 void opened_model_close(opened_model *opened);
 
 // Reads "1 2 3" (from the option, or from a file when `path` is not NULL) into ids below `vocabulary_size`.

@@ -48,6 +48,11 @@ dure_dtype dure_model_dtype(const dure_model *model);  // of weights and activat
 // The type in which the weights of a directory are stored (that of most elements); NONE when they cannot be read.
 dure_dtype dure_model_file_dtype(const char *directory);
 
+// What --dtype means for running a model: "f32", "bf16", "f16", or "auto" (or NULL): f32 on a processor's cores, else
+// the type of the file. DURE_INVALID_ARGUMENT for other words.
+DURE_MUST_CHECK dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,
+                                                    dure_dtype *out_dtype);
+
 // Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists: the masters
 // where there are some, else the weights in their own type.
 DURE_MUST_CHECK dure_status dure_model_save(const dure_model *model, const char *directory);

@@ -95,8 +95,9 @@ static dure_status write_values(dure_training *training, dure_training_value val
 
 // Devices made of this machine's own cores: what the host reads need not be copied.
 static bool shares_host_memory(const dure_device *device) {
-  const dure_device_kind kind = dure_device_get_info(device)->kind;
-  return kind == DURE_DEVICE_CPU || kind == DURE_DEVICE_REFERENCE;
+  const dure_device_info *info = dure_device_get_info(device);
+  const bool is_software = info->kind == DURE_DEVICE_CPU || info->kind == DURE_DEVICE_REFERENCE;
+  return is_software && info->profile[0] == '\0';  // another device's memory would be out of reach
 }
 
 static dure_parameter_home device_home(const dure_training_options *options, const dure_device *device) {
