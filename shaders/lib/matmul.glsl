@@ -32,7 +32,7 @@ layout(constant_id = 6) const uint C_TYPE = 0;
 #define ACTIVATES ((epilogue & 1u) != 0)           // t = f(t)
 #define ACTIVATES_BACKWARD ((epilogue & 2u) != 0)  // t = t * f'(preactivation)
 #define ADDS_RESIDUAL ((epilogue & 4u) != 0)
-#define SAVES ((epilogue & 8u) != 0)         // saved = t, before all that
+#define SAVES ((epilogue & 8u) != 0)         // saved = t, before all that; t is then what was saved
 #define CONTINUES_C ((epilogue & 16u) != 0)  // t begins with what c holds
 #define CONTINUES_SAVED ((epilogue & 32u) != 0)
 #define ACCUMULATES ((epilogue & 64u) != 0)
@@ -95,7 +95,10 @@ void store4(uint row, uint column, vec4 t) {
   if (row >= M || column >= N) return;
   if (CONTINUES_C) t += c_quad(row, column);
   if (CONTINUES_SAVED) t += saved_quad(row, column);
-  if (SAVES) put_saved_quad(row, column, t);
+  if (SAVES) {  // what follows is of the sum as it was saved: computed again from there it is the same
+    put_saved_quad(row, column, t);
+    t = as_stored(STORAGE_TYPE, t);
+  }
   if (ACTIVATES) t = activation_value(ACTIVATION, t);
   if (ACTIVATES_BACKWARD) t = activation_backward(ACTIVATION, preactivation_quad(row, column), t);
   if (ADDS_RESIDUAL) t += residual_quad(row, column);
@@ -107,7 +110,10 @@ void store(uint row, uint column, float t) {
   if (row >= M || column >= N) return;
   if (CONTINUES_C) t += load_c_element(PLACE(c));
   if (CONTINUES_SAVED) t += load_saved_element(PLACE(saved));
-  if (SAVES) store_saved_element(PLACE(saved), t);
+  if (SAVES) {
+    store_saved_element(PLACE(saved), t);
+    t = as_stored(STORAGE_TYPE, vec4(t)).x;
+  }
   if (ACTIVATES) t = activation_value(ACTIVATION, t);
   if (ACTIVATES_BACKWARD) t = activation_backward(ACTIVATION, load_preactivation_element(PLACE(preactivation)), t);
   if (ADDS_RESIDUAL) t += load_residual_element(PLACE(residual));

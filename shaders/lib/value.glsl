@@ -68,6 +68,13 @@ uvec2 narrow(uint type, vec4 value) {
   return bits.xz | bits.yw << 16;
 }
 
+// What a load finds after a store.
+vec4 as_stored(uint type, vec4 value) {
+  vec4 found = value;
+  if (!is_f32(type)) found = widen(type, narrow(type, value));
+  return found;
+}
+
 // ---- tensors ----
 
 #define TENSOR_WORDS(BINDING, NAME, ACCESS)                                                             \
