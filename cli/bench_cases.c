@@ -104,6 +104,47 @@ static void add_norms(dure_case_list *list, uint64_t R, uint64_t C) {
   for (uint32_t i = 4; i < 6; i++) dure_case_tensor(c, i, 1, &C);
 }
 
+static void add_rms_norms(dure_case_list *list, uint64_t R, uint64_t C) {
+  dure_case *c = dure_case_add(list, DURE_OP_rms_norm, "rows=%llu,c=%llu", (number)R, (number)C);
+  c->attributes.rms_norm.epsilon = 1e-6f;
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(R, C));
+  dure_case_tensor(c, 1, 1, &C);
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(R, C));
+  dure_case_tensor(c, 3, 1, &R);
+
+  c = dure_case_add(list, DURE_OP_rms_norm_gradient, "rows=%llu,c=%llu", (number)R, (number)C);
+  for (uint32_t i = 0; i < 2; i++) dure_case_tensor(c, i, 2, DURE_SHAPE(R, C));
+  dure_case_tensor(c, 2, 1, &C);
+  dure_case_tensor(c, 3, 1, &R);
+  dure_case_tensor(c, 4, 2, DURE_SHAPE(R, C));
+
+  c = dure_case_add(list, DURE_OP_rms_norm_parameters, "rows=%llu,c=%llu", (number)R, (number)C);
+  for (uint32_t i = 0; i < 2; i++) dure_case_tensor(c, i, 2, DURE_SHAPE(R, C));
+  dure_case_tensor(c, 2, 1, &R);
+  dure_case_tensor(c, 3, 1, &C);
+}
+
+// gate and up as the halves of one projection
+static void add_gated(dure_case_list *list, uint64_t R, uint64_t C) {
+  for (dure_op op = DURE_OP_gated_activation; op <= DURE_OP_gated_activation_gradient; op = (dure_op)(op + 1)) {
+    dure_case *c = dure_case_add(list, op, "rows=%llu,c=%llu", (number)R, (number)C);
+    c->attributes.activation.kind = DURE_ACTIVATION_SILU;
+    for (uint32_t i = 0; i < dure_op_get(op)->operand_count; i++) dure_case_tensor(c, i, 2, DURE_SHAPE(R, C));
+    dure_case_widen(&c->operands[0], C);
+    dure_case_share(c, 1, 0, C);
+  }
+}
+
+static void add_rotary(dure_case_list *list, uint64_t B, uint64_t T, uint64_t H, uint64_t D) {
+  dure_case *c =
+      dure_case_add(list, DURE_OP_rotary, "b=%llu,t=%llu,h=%llu,d=%llu", (number)B, (number)T, (number)H, (number)D);
+  c->attributes.rotary.width = (uint32_t)D;
+  dure_case_tensor(c, 0, 4, DURE_SHAPE(B, T, H, D));
+  dure_case_indices(dure_case_tensor(c, 1, 2, DURE_SHAPE(B, T)), T);
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(T, D));
+  dure_case_tensor(c, 3, 4, DURE_SHAPE(B, T, H, D));
+}
+
 static void add_losses(dure_case_list *list, uint64_t R, uint64_t V) {
   dure_case *c = dure_case_add(list, DURE_OP_cross_entropy, "rows=%llu,v=%llu", (number)R, (number)V);
   dure_case_tensor(c, 0, 2, DURE_SHAPE(R, V));
@@ -160,9 +201,14 @@ static void add_training(dure_case_list *list, uint64_t scale) {
   add_elementwise(list, DURE_OP_fill, 1, elements);
   add_elementwise(list, DURE_OP_copy, 2, elements);
   add_elementwise(list, DURE_OP_add, 3, elements);
+  add_elementwise(list, DURE_OP_multiply, 3, elements);
   add_embeddings(list, 8192, 384, rows);
   add_reductions(list, rows, 1536);
   add_norms(list, rows, 384);
+  add_norms(list, rows, 768);
+  add_rms_norms(list, rows, 768);
+  add_gated(list, rows, 2048);
+  add_rotary(list, 4, 256 / scale, 12, 64);
   add_elementwise(list, DURE_OP_activation, 2, rows * 1536);
   add_elementwise(list, DURE_OP_activation_gradient, 3, rows * 1536);
   add_attention(list, DURE_OP_attention, 4, 256 / scale, 6, 64);
