@@ -117,7 +117,8 @@ typedef struct dure_layer_norm_attributes {
 // rms_norm (Zhang and Sennrich 2019, eq. 4): y = x * reciprocal_rms * (weight_offset + weight) over the last dimension,
 //   reciprocal_rms = 1 / sqrt(mean of x^2 + epsilon).  x, y [.., C]; weight [C] (absent: y = x * reciprocal_rms);
 //   reciprocal_rms [R]; weight_offset: 0, or 1 where weights are stored as what they differ from 1 by (Gemma)
-// rms_norm_gradient: dx given dy; dx may be the same memory as dy.   rms_norm_parameters: dweight [C], summed over rows.
+// rms_norm_gradient: dx given dy; dx may be the same memory as dy.   rms_norm_parameters: dweight [C], summed over
+// rows.
 typedef struct dure_rms_norm_attributes {
   float epsilon, weight_offset;
 } dure_rms_norm_attributes;
