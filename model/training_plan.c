@@ -376,6 +376,8 @@ static void describe_recompute(const dure_training_options *options, uint32_t la
     snprintf(out_text, size, "nothing recomputed");
   } else if (options->recompute_blocks >= layer_count) {
     snprintf(out_text, size, is_activations ? "activations recomputed" : "all blocks recomputed");
+  } else if (options->recompute_blocks == 1) {
+    snprintf(out_text, size, "%sblock 1 of %u recomputed", is_activations ? "activations of " : "", layer_count);
   } else {
     snprintf(out_text, size, "%sblocks 1 to %u of %u recomputed", is_activations ? "activations of " : "",
              options->recompute_blocks, layer_count);

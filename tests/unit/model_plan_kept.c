@@ -1,6 +1,6 @@
 // What was planned is what training takes: peaks of device memory are measured, and losses compared bit by bit between
 // ways of training that promise the same. On a Vulkan device where there is one, else on the reference device.
-// DURE_FULL=1: also a model of 124 M parameters within 0.8 GiB, for 20 steps, twice (a quarter of an hour on two idle
+// DURE_FULL=1: also a model of 124 M parameters within 0.8 GiB, for 20 steps, twice (half an hour on two idle
 // cores).
 #include <check.h>
 #include <stdio.h>
