@@ -86,16 +86,18 @@ static const dure_case_operand *damaged_operand(const dure_case *c, dure_conform
   return NULL;
 }
 
-static void damage_value(const dure_case *c, dure_conformance_damage damage, dure_case_data *actual) {
+// false: the case has nothing that could be damaged so (every input is written over in place).
+static bool damage_value(const dure_case *c, dure_conformance_damage damage, dure_case_data *actual) {
   const dure_case_operand *operand = damaged_operand(c, damage);
-  if (operand == NULL) return;
+  if (operand == NULL) return false;
   uint32_t *element = &actual->bases[operand->base][dure_case_place(operand, dure_case_count(operand) / 2)];
   float value;
   memcpy(&value, element, sizeof(value));
-  if (damage == DURE_CONFORMANCE_WRONG_VALUE) value = isfinite(value) ? value + 8 * (1 + fabsf(value)) : 1;
+  if (damage == DURE_CONFORMANCE_WRONG_VALUE) value = !isfinite(value) ? 1 : value > 0 ? -3e38f : 3e38f;
   if (damage == DURE_CONFORMANCE_FALSE_NAN) value = isfinite(value) ? NAN : 1;
   memcpy(element, &value, sizeof(value));
   if (damage == DURE_CONFORMANCE_TOUCHED_INPUT || damage == DURE_CONFORMANCE_NOT_REPEATABLE) *element ^= 1u;
+  return true;
 }
 
 // Overwrites the four bytes before the first operand, which belong to a sentinel.
@@ -167,11 +169,17 @@ static void compare_runs(const dure_case *c, const case_memory *memory, dure_con
 }
 
 static void judge(suite *s, const dure_case *c, case_memory *memory, dure_conformance_result *result) {
+  bool is_damaged = true;
   if (s->options->damage == DURE_CONFORMANCE_NOT_REPEATABLE) {
-    damage_value(c, s->options->damage, &memory->second);
+    is_damaged = damage_value(c, s->options->damage, &memory->second);
   } else if (s->options->damage != DURE_CONFORMANCE_INTACT && s->options->damage != DURE_CONFORMANCE_BROKEN_GUARD) {
-    damage_value(c, s->options->damage, &memory->first);
+    is_damaged = damage_value(c, s->options->damage, &memory->first);
     damage_value(c, s->options->damage, &memory->second);
+  }
+  if (!is_damaged) {
+    result->outcome = DURE_CONFORMANCE_SKIPPED;
+    snprintf(result->message, sizeof(result->message), "nothing in this case can be damaged so");
+    return;
   }
   dure_comparison comparison;
   dure_status status = dure_case_compare(c, &memory->initial, &memory->expected, &memory->first, &comparison);
