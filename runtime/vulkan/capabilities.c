@@ -160,7 +160,8 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
       {DURE_VULKAN_INT64, features.features.shaderInt64},
       {DURE_VULKAN_STORAGE16, vulkan11.storageBuffer16BitAccess},
       {DURE_VULKAN_STORAGE8, vulkan12.storageBuffer8BitAccess},
-      {DURE_VULKAN_MEMORY_MODEL, vulkan12.vulkanMemoryModel},
+      // Atomics of kernels that know nothing of the model are of device scope, which it then must allow.
+      {DURE_VULKAN_MEMORY_MODEL, vulkan12.vulkanMemoryModel && vulkan12.vulkanMemoryModelDeviceScope},
       {DURE_VULKAN_DEVICE_ADDRESS, vulkan12.bufferDeviceAddress},
       {DURE_VULKAN_MEMORY_BUDGET, has_extension(extensions, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME)},
       {DURE_VULKAN_DEVICE_FAULT, fault.deviceFault && api->GetDeviceFaultInfoEXT != NULL},

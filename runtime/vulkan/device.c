@@ -252,7 +252,8 @@ static dure_status create_device(vulkan_device *device) {
                                                .shaderFloat16 = HAS(FP16),
                                                .shaderInt8 = HAS(INT8),
                                                .storageBuffer8BitAccess = HAS(STORAGE8),
-                                               .vulkanMemoryModel = HAS(MEMORY_MODEL)};
+                                               .vulkanMemoryModel = HAS(MEMORY_MODEL),
+                                               .vulkanMemoryModelDeviceScope = HAS(MEMORY_MODEL)};
   VkPhysicalDeviceVulkan11Features vulkan11 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES,
                                                .pNext = &vulkan12,
                                                .storageBuffer16BitAccess = HAS(STORAGE16)};

@@ -157,8 +157,7 @@ static void check_peak(const dure_training_footprint *planned, const outcome *fo
 
 static void check_losses(const shape *s, const outcome *a, const outcome *b) {
   for (uint32_t i = 0; i < s->steps; i++)
-    ck_assert_msg(memcmp(&a->losses[i], &b->losses[i], sizeof(double)) == 0, "step %u: loss %.9g, then %.9g", i + 1,
-                  a->losses[i], b->losses[i]);
+    ck_assert_msg(a->losses[i] == b->losses[i], "step %u: loss %.9g, then %.9g", i + 1, a->losses[i], b->losses[i]);
 }
 
 START_TEST(every_way_of_recomputing_gives_the_same_bits_within_its_plan) {

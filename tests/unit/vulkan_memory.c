@@ -221,7 +221,7 @@ START_TEST(arenas_of_several_buffers_and_tensors_of_several_bindings_compute_the
   ck_assert_uint_eq(buffers, 1);
   run_layers(_i, &(dure_limits){.max_allocation_bytes = 1100 << 10}, apart, &buffers);
   ck_assert_uint_gt(buffers, 1);
-  ck_assert_int_eq(memcmp(whole, apart, sizeof(whole)), 0);  // where tensors lie changes no bit
+  ck_assert_mem_eq(whole, apart, sizeof(whole));  // where tensors lie changes no bit
 
   run_layers(_i, &(dure_limits){.max_allocation_bytes = 1100 << 10, .max_binding_bytes = 100 << 10}, apart, &buffers);
   for (size_t i = 0; i < ROWS * WIDTH; i++)
