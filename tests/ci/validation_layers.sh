@@ -34,7 +34,7 @@ run_validated() {
   [ "${DURE_FULL:-0}" != 1 ] || DURE_TEST_EVERY=1
   export VK_LAYER_SETTINGS_PATH=$folder/$name VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
   export DURE_VULKAN_EXACT_BINDINGS=1
-  for test in "$DURE_BUILD_DIR"/tests/test_conformance_*; do
+  for test in "$DURE_BUILD_DIR"/tests/test_conformance_every_device; do
     rm -f "$folder/$name/log"
     "$test" >"$folder/output" 2>&1 || { tail -n 40 "$folder/output"; exit 1; }
     grep -qE 'Validation Layer Active|Current Validation Enabled' "$folder/$name/log" 2>/dev/null || {
