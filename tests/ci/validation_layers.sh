@@ -27,24 +27,22 @@ count_messages() {
     grep -cvE 'createinstance-status-message|CURRENT-VALIDATION-ENABLED|cache-file-error|Validation Information: \[ WARNING-cache' || true
 }
 
-# run_validated NAME PART: every test of the suite with the layer of NAME's settings.
+# run_validated NAME PART: the suite with the layer of NAME's settings.
 run_validated() {
-  local name=$1 test messages
+  local name=$1 test=$DURE_BUILD_DIR/tests/test_conformance_every_device messages
   export DURE_TEST_EVERY=3 DURE_TEST_PART=$2
   [ "${DURE_FULL:-0}" != 1 ] || DURE_TEST_EVERY=1
   export VK_LAYER_SETTINGS_PATH=$folder/$name VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
   export DURE_VULKAN_EXACT_BINDINGS=1
-  for test in "$DURE_BUILD_DIR"/tests/test_conformance_every_device; do
-    rm -f "$folder/$name/log"
-    "$test" >"$folder/output" 2>&1 || { tail -n 40 "$folder/output"; exit 1; }
-    grep -qE 'Validation Layer Active|Current Validation Enabled' "$folder/$name/log" 2>/dev/null || {
-      echo "the validation layer ($name) was not loaded into $(basename "$test")"
-      exit 1
-    }
-    messages=$(count_messages "$folder/$name")
-    echo "$(basename "$test") under the $name layer: $messages messages"
-    if [ "$messages" != 0 ]; then head -c 6000 "$folder/$name/log"; exit 1; fi
-  done
+  rm -f "$folder/$name/log"
+  "$test" >"$folder/output" 2>&1 || { tail -n 40 "$folder/output"; exit 1; }
+  grep -qE 'Validation Layer Active|Current Validation Enabled' "$folder/$name/log" 2>/dev/null || {
+    echo "the validation layer ($name) was not loaded into $(basename "$test")"
+    exit 1
+  }
+  messages=$(count_messages "$folder/$name")
+  echo "$(basename "$test") under the $name layer: $messages messages"
+  if [ "$messages" != 0 ]; then head -c 6000 "$folder/$name/log"; exit 1; fi
 }
 
 ls "$DURE_BUILD_DIR"/tests/test_conformance_* >/dev/null 2>&1 || { echo "no conformance tests in $DURE_BUILD_DIR"; exit 1; }
