@@ -113,14 +113,13 @@ static void mark_dependencies(dure_gradient *gradient, dure_tensor loss, uint32_
 }
 
 static void note_reader(root_state *root, uint32_t call, uint32_t block) {
-  root->read_count++;
-  if (root->reader_count > 0 && root->last_reader == call) return;  // read twice by one call
-  if (root->reader_count == 0) root->first_block = root->last_block = block;
+  const bool is_first = root->read_count++ == 0;
+  if (root->last_reader == call) return;  // read twice by one call
+  if (is_first) root->first_block = root->last_block = block;
   if (block < root->first_block) root->first_block = block;
   if (block > root->last_block) root->last_block = block;
   root->reader_before_last = root->last_reader;
   root->last_reader = call;
-  root->reader_count++;
 }
 
 // Which calls of the forward pass write and read each root.

@@ -42,7 +42,7 @@ static bool is_read_within_its_block(const dure_gradient *gradient, const root_s
   uint32_t block = gradient->program->calls[root->producer].block;
   if (block == 0 || block > gradient->options.recompute_blocks) return false;
   // What no forward call reads is there for the backward pass alone (a norm's statistics).
-  return root->reader_count == 0 || (root->first_block == block && root->last_block == block);
+  return root->read_count == 0 || (root->first_block == block && root->last_block == block);
 }
 
 void gradient_choose_dropped(dure_gradient *gradient) {
