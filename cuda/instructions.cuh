@@ -1,0 +1,108 @@
+// The GPU's own instructions that CUDA C++ has no words for, one function each, as the PTX ISA describes them. The
+// emulation has the same functions in plain C++ (emulation/instructions.h), so that kernels written with them are
+// tested without a GPU.
+//
+// Fragments of a warp's product D[16, 8] += A[16, 16] B[16, 8] (PTX ISA, "Matrix Fragments for mma.m16n8k16"), with
+// group = lane / 4 and pair = lane % 4; each 32-bit register holds two 16-bit values, the lower index in the lower
+// half:
+//   a[0]: row group,     columns 2 pair + {0, 1}        b[0]: rows 2 pair + {0, 1},     column group
+//   a[1]: row group + 8, columns 2 pair + {0, 1}        b[1]: rows 2 pair + {0, 1} + 8, column group
+//   a[2]: row group,     columns 2 pair + {0, 1} + 8    d[0], d[1]: row group,     columns 2 pair + {0, 1}
+//   a[3]: row group + 8, columns 2 pair + {0, 1} + 8    d[2], d[3]: row group + 8, columns 2 pair + {0, 1}
+#ifndef DURE_CUDA_INSTRUCTIONS_CUH_
+#define DURE_CUDA_INSTRUCTIONS_CUH_
+
+#include "cuda/numbers.cuh"
+
+#ifdef DURE_CUDA_EMULATION
+#include "cuda/emulation/instructions.h"
+#else
+
+// d += a b in f32, T bfloat16 (sm_80 and later) or float16 (sm_75: as two products of depth 8).
+template <typename T>
+__device__ __forceinline__ void matrix_multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+template <>
+__device__ __forceinline__ void matrix_multiply<bfloat16>(float (&d)[4], const uint32_t (&a)[4],
+                                                          const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+  __trap();  // sm_75 has none; nothing chooses such a kernel there
+#endif
+}
+
+template <>
+__device__ __forceinline__ void matrix_multiply<float16>(float (&d)[4], const uint32_t (&a)[4],
+                                                         const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+#pragma unroll
+  for (int half = 0; half < 2; half++) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(b[half]));
+  }
+#endif
+}
+
+// Four 8 x 8 matrices of 16-bit values from shared memory: lane i gives the address of row i % 8 of matrix i / 8 (16
+// bytes, aligned). r[m]: row lane / 4, columns 2 (lane % 4) + {0, 1} of matrix m.
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *row) {
+  const uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+// The same, each matrix transposed: r[m]: rows 2 (lane % 4) + {0, 1}, column lane / 4 of matrix m as stored.
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], const void *row) {
+  const uint32_t address = (uint32_t)__cvta_generic_to_shared(row);
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+// 16 bytes from global to shared memory (both aligned to 16), behind the thread's back; zeros where !is_valid (the
+// global address is then not touched). sm_75 copies at once.
+__device__ __forceinline__ void copy_async(void *shared, const void *global, bool is_valid) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+               "l"(global), "r"(is_valid ? 16 : 0)
+               : "memory");
+#else
+  *static_cast<uint4 *>(shared) = is_valid ? *static_cast<const uint4 *>(global) : make_uint4(0, 0, 0, 0);
+#endif
+}
+// Closes the group of the copies so far; waits until at most `Pending` of this thread's groups are unfinished.
+__device__ __forceinline__ void copy_async_commit() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int Pending>
+__device__ __forceinline__ void copy_async_wait() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+#endif
+}
+
+#endif  // DURE_CUDA_EMULATION
+
+// Two floats as a register of two 16-bit values, `low` in the lower half.
+template <typename T>
+__device__ __forceinline__ uint32_t pack_two(float low, float high) {
+  return (uint32_t)from_float<T>(low).bits | (uint32_t)from_float<T>(high).bits << 16;
+}
+
+#endif  // DURE_CUDA_INSTRUCTIONS_CUH_
