@@ -99,10 +99,4 @@ __device__ __forceinline__ void copy_async_wait() {
 
 #endif  // DURE_CUDA_EMULATION
 
-// Two floats as a register of two 16-bit values, `low` in the lower half.
-template <typename T>
-__device__ __forceinline__ uint32_t pack_two(float low, float high) {
-  return (uint32_t)from_float<T>(low).bits | (uint32_t)from_float<T>(high).bits << 16;
-}
-
 #endif  // DURE_CUDA_INSTRUCTIONS_CUH_

@@ -37,9 +37,15 @@ __device__ __forceinline__ float from_float<float>(float x) {
 }
 template <>
 __device__ __forceinline__ bfloat16 from_float<bfloat16>(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  bfloat16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
   const uint32_t bits = __float_as_uint(x);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return bfloat16{(uint16_t)(bits >> 16 | 0x40u)};  // NaN stays NaN
   return bfloat16{(uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16)};
+#endif
 }
 template <>
 __device__ __forceinline__ float16 from_float<float16>(float x) {
@@ -52,21 +58,53 @@ __device__ __forceinline__ float16 from_float<float16>(float x) {
 #endif
 }
 
+// Two values as a register of two 16-bit ones, `low` in the lower half; and back.
+template <typename T>
+__device__ __forceinline__ uint32_t pack_two(float low, float high) {
+  return (uint32_t)from_float<T>(low).bits | (uint32_t)from_float<T>(high).bits << 16;
+}
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+template <>
+__device__ __forceinline__ uint32_t pack_two<bfloat16>(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+template <>
+__device__ __forceinline__ uint32_t pack_two<float16>(float low, float high) {
+  uint32_t pair;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+}
+#endif
+template <typename T>
+__device__ __forceinline__ void unpack_two(uint32_t pair, float &low, float &high) {
+  low = to_float(T{(uint16_t)pair});
+  high = to_float(T{(uint16_t)(pair >> 16)});
+}
+template <>
+__device__ __forceinline__ void unpack_two<bfloat16>(uint32_t pair, float &low, float &high) {
+  low = __uint_as_float(pair << 16);
+  high = __uint_as_float(pair & 0xffff0000u);
+}
+
 // Four elements at once: 16 bytes of f32, 8 of the others; the address is a multiple of that.
 __device__ __forceinline__ float4 load_four(const float *p) { return *reinterpret_cast<const float4 *>(p); }
 template <typename T>
 __device__ __forceinline__ float4 load_four(const T *p) {
-  const uint2 pair = *reinterpret_cast<const uint2 *>(p);
-  return make_float4(to_float(T{(uint16_t)pair.x}), to_float(T{(uint16_t)(pair.x >> 16)}),
-                     to_float(T{(uint16_t)pair.y}), to_float(T{(uint16_t)(pair.y >> 16)}));
+  const uint2 pairs = *reinterpret_cast<const uint2 *>(p);
+  float4 x;
+  unpack_two<T>(pairs.x, x.x, x.y);
+  unpack_two<T>(pairs.y, x.z, x.w);
+  return x;
 }
 __device__ __forceinline__ void store_four(float *p, float4 x) { *reinterpret_cast<float4 *>(p) = x; }
 template <typename T>
 __device__ __forceinline__ void store_four(T *p, float4 x) {
-  uint2 pair;
-  pair.x = (uint32_t)from_float<T>(x.x).bits | (uint32_t)from_float<T>(x.y).bits << 16;
-  pair.y = (uint32_t)from_float<T>(x.z).bits | (uint32_t)from_float<T>(x.w).bits << 16;
-  *reinterpret_cast<uint2 *>(p) = pair;
+  uint2 pairs;
+  pairs.x = pack_two<T>(x.x, x.y);
+  pairs.y = pack_two<T>(x.z, x.w);
+  *reinterpret_cast<uint2 *>(p) = pairs;
 }
 
 // A pointer to elements of a type known only when the kernel runs: operands marked `:any` in ops.def. The branch is the

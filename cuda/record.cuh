@@ -101,20 +101,21 @@ static inline bool cuda_takes_fours(const dure_operand *const *operands, size_t 
   return true;
 }
 
-// Runs `statement` with T as the storage type of `dtype` (float, bfloat16, float16): for choosing a kernel's template.
-#define CUDA_WITH_STORAGE(dtype, T, statement)                                                            \
+// Runs the statement that follows with T as the storage type of `dtype` (float, bfloat16, float16): for choosing a
+// kernel's template.
+#define CUDA_WITH_STORAGE(dtype, T, ...)                                                                  \
   switch (dtype) {                                                                                        \
     case DURE_DTYPE_F32: {                                                                                \
       using T = float;                                                                                    \
-      statement;                                                                                          \
+      __VA_ARGS__;                                                                                        \
     } break;                                                                                              \
     case DURE_DTYPE_BF16: {                                                                               \
       using T = bfloat16;                                                                                 \
-      statement;                                                                                          \
+      __VA_ARGS__;                                                                                        \
     } break;                                                                                              \
     case DURE_DTYPE_F16: {                                                                                \
       using T = float16;                                                                                  \
-      statement;                                                                                          \
+      __VA_ARGS__;                                                                                        \
     } break;                                                                                              \
     default: return dure_fail(DURE_INTERNAL, "no CUDA kernel for storage in %s", dure_dtype_name(dtype)); \
   }
