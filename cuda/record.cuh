@@ -37,9 +37,11 @@ template <typename Arguments>
 dure_status cuda_enqueue_launch(cuda_device *device, cudaStream_t stream, const void *bytes) {
   const auto *launch = static_cast<const cuda_launch_record<Arguments> *>(bytes);
 #ifdef DURE_CUDA_EMULATION
-  emulation_launch(launch->grid, launch->block, launch->shared_bytes, [launch] { launch->kernel(launch->arguments); });
-  (void)stream;
-  return cuda_check(device, cudaSuccess, "launching a kernel");
+  const cuda_launch_record<Arguments> kept = *launch;
+  return cuda_check(
+      device,
+      emulation_launch(stream, kept.grid, kept.block, kept.shared_bytes, [kept] { kept.kernel(kept.arguments); }),
+      "launching a kernel");
 #else
   void *pointers[] = {const_cast<Arguments *>(&launch->arguments)};
   return cuda_check(device,
