@@ -113,7 +113,8 @@ static dure_status check_options(const eval_options *options) {
       options->stride < 0 || options->stride > (1 << 24)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--batch-size, --context and --stride must be at least 1");
   }
-  return NULL;
+  dure_dtype dtype;
+  return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
 static dure_status evaluate(const eval_options *options, const char *directory) {

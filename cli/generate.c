@@ -161,7 +161,8 @@ static dure_status check_options(const generate_options *options) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--top-k must be at least 0 (0: no limit)");
   if (!(options->top_p > 0 && options->top_p <= 1))
     return dure_fail(DURE_INVALID_ARGUMENT, "--top-p must be above 0 and at most 1");
-  return NULL;
+  dure_dtype dtype;
+  return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
 static dure_status generate(const generate_options *options, const char *directory) {

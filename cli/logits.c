@@ -61,7 +61,8 @@ static dure_status check_options(const logits_options *options) {
   if ((options->tokens == NULL) == (options->tokens_file == NULL)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "give the token ids by --tokens \"1 2 3\" or --tokens-file FILE");
   }
-  return NULL;
+  dure_dtype dtype;
+  return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
 static dure_status run(const logits_options *options, const char *directory) {

@@ -40,6 +40,7 @@ static dure_status write_state(const dure_trainer_state *state, const char *dire
   json_object_set_new(json, "device_name", json_string(state->device_name));
   json_object_set_new(json, "driver", json_string(state->driver));
   json_object_set_new(json, "build", json_string(state->build));
+  json_object_set_new(json, "kernels", json_string(state->kernels));
   json_object_set_new(json, "dtype", json_string(state->dtype));
   json_object_set_new(json, "choice", json_string(state->choice));
   json_object_set_new(json, "loss_scale", json_real(state->scaling.scale));
@@ -95,6 +96,7 @@ static dure_status parse_state(const char *path, const json_t *json, dure_traine
   read_text(json, "device_name", state->device_name, sizeof(state->device_name));
   read_text(json, "driver", state->driver, sizeof(state->driver));
   read_text(json, "build", state->build, sizeof(state->build));
+  read_text(json, "kernels", state->kernels, sizeof(state->kernels));
   read_text(json, "dtype", state->dtype, sizeof(state->dtype));
   read_text(json, "choice", state->choice, sizeof(state->choice));
   const double scale = json_number_value(json_object_get(json, "loss_scale"));

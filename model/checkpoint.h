@@ -25,6 +25,7 @@ typedef struct dure_trainer_state {
   double seconds;    // spent training
   char device[32], device_name[256], driver[256];
   char build[128];
+  char kernels[96];  // dure_device_info.kernels
   char dtype[16];    // trained in
   char choice[256];  // dure_training_choice's description
   dure_loss_scaling scaling;

@@ -164,23 +164,29 @@ dure_dtype dure_model_file_dtype(const char *directory) {
   return most;
 }
 
+dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype) {
+  static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
+  *out_dtype = DURE_DTYPE_NONE;
+  if (word == NULL || strcmp(word, "auto") == 0) return NULL;
+  for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+    if (strcmp(word, dure_dtype_name(types[i])) == 0) *out_dtype = types[i];
+  }
+  if (*out_dtype != DURE_DTYPE_NONE) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "--dtype must be one of auto, f32, bf16, f16; found '%.40s'", word);
+}
+
 dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,
                                     dure_dtype *out_dtype) {
-  static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
-  *out_dtype = DURE_DTYPE_F32;
-  if (word == NULL || strcmp(word, "auto") == 0) {
+  DURE_TRY(dure_model_parse_dtype(word, out_dtype));
+  if (*out_dtype == DURE_DTYPE_NONE) {
+    *out_dtype = DURE_DTYPE_F32;
     const dure_device_kind kind = dure_device_get_info(device)->kind;
     if (kind == DURE_DEVICE_CPU || kind == DURE_DEVICE_REFERENCE) return NULL;
     const dure_dtype stored = dure_model_file_dtype(directory);
     if (stored == DURE_DTYPE_BF16 || stored == DURE_DTYPE_F16) *out_dtype = stored;
     return NULL;
   }
-  for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-    if (strcmp(word, dure_dtype_name(types[i])) != 0) continue;
-    *out_dtype = types[i];
-    return NULL;
-  }
-  return dure_fail(DURE_INVALID_ARGUMENT, "--dtype must be one of auto, f32, bf16, f16; found '%.40s'", word);
+  return NULL;
 }
 
 // Takes the reference to `json`.

@@ -48,6 +48,8 @@ dure_dtype dure_model_dtype(const dure_model *model);  // of weights and activat
 // The type in which the weights of a directory are stored (that of most elements); NONE when they cannot be read.
 dure_dtype dure_model_file_dtype(const char *directory);
 
+// The words that --dtype takes for running a model; NONE for "auto" or NULL. DURE_INVALID_ARGUMENT for others.
+DURE_MUST_CHECK dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype);
 // What --dtype means for running a model: "f32", "bf16", "f16", or "auto" (or NULL): f32 on a processor's cores, else
 // the type of the file. DURE_INVALID_ARGUMENT for other words.
 DURE_MUST_CHECK dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,

@@ -218,6 +218,7 @@ static void fill_identity(const trainer *t, dure_trainer_state *state) {
   snprintf(state->device_name, sizeof(state->device_name), "%s", info->name);
   snprintf(state->driver, sizeof(state->driver), "%s", info->driver);
   snprintf(state->build, sizeof(state->build), "dure %s, compiler %.60s", DURE_VERSION, __VERSION__);
+  snprintf(state->kernels, sizeof(state->kernels), "%s", info->kernels);
   snprintf(state->dtype, sizeof(state->dtype), "%s",
            dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_PARAMETERS)));
   snprintf(state->choice, sizeof(state->choice), "%s", t->choice.description);
@@ -236,6 +237,8 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
   say_difference(t, "the device", before->device_name, now->device_name, rounding);
   say_difference(t, "the driver", before->driver, now->driver, rounding);
   say_difference(t, "the build", before->build, now->build, rounding);
+  if (strcmp(before->device_name, now->device_name) == 0)
+    say_difference(t, "the choice of kernels", before->kernels, now->kernels, rounding);
   say_difference(t, "the dtype", before->dtype, now->dtype, "the run is another one from here on");
   if (before->choice[0] != '\0' && strcmp(before->dtype, now->dtype) == 0)
     say_difference(t, "the training", before->choice, now->choice, rounding);

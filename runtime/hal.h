@@ -79,6 +79,7 @@ typedef struct dure_device_info {
   uint64_t memory_budget_bytes;  // of which this process may use about so much now
   bool usable;                   // can be opened by this build
   char reason[512];              // why it is not usable; or what was chosen for it and why, one fact a line
+  char kernels[96];              // what decides which kernels run, where something does: switches, tuning
   char profile[32];              // whose limits are imposed on it ("rtx4060"); "" for its own
   dure_limits limits;
   dure_device_rates rates;  // measured ones; zero: dure_device_info_rates has the shipped ones

@@ -126,6 +126,13 @@ static void describe_choices(const vulkan_candidate *candidate, char *text, size
   if (units[0] != '\0') snprintf(text + length, size - length, "\n%s", units);
 }
 
+// What decides which kernels run, beside the build and the driver.
+static void describe_kernels(const vulkan_plan *plan, const vulkan_tuning *tuning, dure_device_info *info) {
+  char tuned[64];
+  vulkan_tuning_describe(tuning, tuned, sizeof(tuned));
+  snprintf(info->kernels, sizeof(info->kernels), "features 0x%" PRIx64 ", %s", plan->caps.features, tuned);
+}
+
 static void fill_info(const vulkan_candidate *candidate, const vulkan_tuning *tuning, uint32_t index,
                       dure_device_info *info) {
   const vulkan_capabilities *c = &candidate->capabilities;
@@ -148,6 +155,7 @@ static void fill_info(const vulkan_candidate *candidate, const vulkan_tuning *tu
   info->limits = plan->limits;
   snprintf(info->reason, sizeof(info->reason), "%s", plan->reason);
   if (plan->usable) describe_choices(candidate, info->reason, sizeof(info->reason));
+  describe_kernels(plan, tuning, info);
   if (plan->profile == NULL) info->rates = tuning->rates;  // a profile's rates are not this device's
   for (int i = 0; i < DURE_VULKAN_FEATURE_COUNT && i < DURE_FEATURES_MAX; i++) {
     info->features[info->feature_count++] = (dure_device_feature){

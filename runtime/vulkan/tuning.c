@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "runtime/log.h"
 #include "runtime/os.h"
@@ -73,6 +74,19 @@ dure_status vulkan_tuning_set(vulkan_tuning *tuning, const char *shape_class, co
   }
   tuning->rows[place] = row;
   return NULL;
+}
+
+void vulkan_tuning_describe(const vulkan_tuning *tuning, char *out_text, size_t size) {
+  if (tuning->count == 0) {
+    snprintf(out_text, size, "untuned");
+    return;
+  }
+  uint64_t hash = 0;
+  for (size_t i = 0; i < tuning->count; i++) {
+    hash = XXH64(tuning->rows[i].shape_class, strlen(tuning->rows[i].shape_class), hash);
+    hash = XXH64(tuning->rows[i].variant, strlen(tuning->rows[i].variant), hash);
+  }
+  snprintf(out_text, size, "%zu classes tuned (%016" PRIx64 ")", tuning->count, hash);
 }
 
 const char *vulkan_tuning_find(const vulkan_tuning *tuning, const char *shape_class) {

@@ -43,6 +43,8 @@ DURE_MUST_CHECK dure_status vulkan_tuning_format(const vulkan_tuning *tuning, co
                                                  char **out_text);
 DURE_MUST_CHECK dure_status vulkan_tuning_set(vulkan_tuning *tuning, const char *shape_class, const char *variant,
                                               double speedup);
+// "untuned", or how many classes are and a hash of what was chosen for them: equal texts choose equal kernels.
+void vulkan_tuning_describe(const vulkan_tuning *tuning, char *out_text, size_t size);
 const char *vulkan_tuning_find(const vulkan_tuning *tuning, const char *shape_class);  // the variant, or NULL
 void vulkan_tuning_release(vulkan_tuning *tuning);
 

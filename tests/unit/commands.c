@@ -39,6 +39,7 @@ static void expect(const char *command, int status, const char *part) {
 START_TEST(options_without_meaning_are_wrong_usage) {
   expect("\"$DURE\" generate \"$MODEL\" $ON --max-tokens 0", 2, "--max-tokens");
   expect("\"$DURE\" generate \"$MODEL\" $ON --top-p 2", 2, "--top-p");
+  expect("\"$DURE\" generate \"$MODEL\" $ON --prompt a --dtype f64", 2, "--dtype must be one of auto, f32, bf16, f16");
   expect("\"$DURE\" generate \"$MODEL\" $ON --prompt a --prompt-file b", 2, "one of them");
   expect("\"$DURE\" eval \"$MODEL\" $ON", 2, "--text FILE");
   expect("\"$DURE\" logits \"$MODEL\" $ON --tokens 1", 2, "-o FILE");
