@@ -1,0 +1,249 @@
+// matmul: describes the call as strides and sizes, chooses the kernel, records it.
+//
+// Kernels, by the names that DURE_CUDA_MATMUL takes (tests and measurements; where one cannot run the call, the choice
+// is as without it):
+//   simt64, simt128   tiles without matrix units: every type, stride and alignment
+#include <cstdlib>
+#include <cstring>
+
+#include "cuda/kernels/matmul.cuh"
+#include "cuda/kernels/matmul_simt.cuh"
+#include "cuda/kernels/matmul_sum_chunks.cuh"
+#include "cuda/record.cuh"
+
+extern "C" {
+#include "cuda/ops.h"
+}
+
+namespace {
+
+enum { A, B, BIAS, RESIDUAL, PREACTIVATION, C, SAVED };
+
+// ---- the call as strides and sizes -------------------------------------------------------------------------------
+
+// Distance of rows of `width` elements. Contiguous operands may have come under another shape with the same elements.
+uint64_t row_stride(const dure_operand *operand, uint64_t width) {
+  if (operand->rank < 2 || dure_operand_is_contiguous(operand)) return width;
+  return operand->stride[operand->rank - 2];
+}
+
+uint64_t batch_stride(const dure_operand *operand, uint64_t rows, uint64_t width) {
+  if (operand->rank < 3 || dure_operand_is_contiguous(operand)) return rows * width;
+  return operand->stride[operand->rank - 3];
+}
+
+// Whether the rows begin at multiples of `count` elements.
+bool in_groups(const dure_operand *operand, uint64_t stride, uint64_t batch, uint64_t count) {
+  return operand->offset % (count * dure_dtype_size(operand->dtype)) == 0 && stride % count == 0 && batch % count == 0;
+}
+
+struct problem {
+  uint32_t batch;
+  dure_dtype storage;
+  matmul_arguments arguments;  // chunk: K; no `partial`
+};
+
+uint32_t epilogue_flags(const dure_op_call *call) {
+  const dure_matmul_attributes *attributes = &call->attributes.matmul;
+  uint32_t flags = 0;
+  if (attributes->continues == DURE_CONTINUES_C) flags |= MATMUL_CONTINUES_C;
+  if (attributes->continues == DURE_CONTINUES_SAVED) flags |= MATMUL_CONTINUES_SAVED;
+  if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION) flags |= MATMUL_ACTIVATES;
+  if (attributes->epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT) flags |= MATMUL_ACTIVATES_BACKWARD;
+  if (cuda_accumulates(call, C)) flags |= MATMUL_ACCUMULATES;
+  if (attributes->transpose_a) flags |= MATMUL_TRANSPOSES_A;
+  if (attributes->transpose_b) flags |= MATMUL_TRANSPOSES_B;
+  return flags;
+}
+
+// Addresses, and all about the [M, N] operands.
+void resolve(const dure_op_call *call, matmul_arguments *o) {
+  const dure_operand *operands = call->operands;
+  struct {
+    uint32_t operand;
+    uint64_t *stride, *batch;
+  } const results[] = {{RESIDUAL, &o->residual_stride, &o->residual_batch},
+                       {PREACTIVATION, &o->preactivation_stride, &o->preactivation_batch},
+                       {C, &o->c_stride, &o->c_batch},
+                       {SAVED, &o->saved_stride, &o->saved_batch}};
+  bool is_wide = o->N % 4 == 0;
+  for (const auto &result : results) {
+    const dure_operand *operand = &operands[result.operand];
+    if (!dure_operand_is_present(operand)) continue;
+    *result.stride = row_stride(operand, o->N);
+    *result.batch = batch_stride(operand, o->M, o->N);
+    is_wide = is_wide && in_groups(operand, *result.stride, *result.batch, 4);
+  }
+  if (is_wide) o->flags |= MATMUL_WIDE_STORE;
+  o->a = cuda_address<void>(&operands[A]);
+  o->b = cuda_address<void>(&operands[B]);
+  o->bias = cuda_address<void>(&operands[BIAS]);
+  o->residual = cuda_address<void>(&operands[RESIDUAL]);
+  o->preactivation = cuda_address<void>(&operands[PREACTIVATION]);
+  o->saved = cuda_address<void>(&operands[SAVED]);
+  o->c = any_pointer{cuda_address<void>(&operands[C]), operands[C].dtype};
+}
+
+// All that needs no memory to be there.
+problem describe(const dure_op_call *call) {
+  const dure_operand *a = &call->operands[A], *b = &call->operands[B];
+  const bool is_batched = b->rank == 3, transpose_a = call->attributes.matmul.transpose_a;
+  const bool transpose_b = call->attributes.matmul.transpose_b;
+  problem p = {};
+  matmul_arguments *o = &p.arguments;
+  p.batch = is_batched ? (uint32_t)b->shape[0] : 1;
+  p.storage = a->dtype;
+  const uint64_t b_rows = b->shape[b->rank - 2], b_width = b->shape[b->rank - 1], a_width = a->shape[a->rank - 1];
+  const uint64_t a_rows = p.batch > 0 ? dure_operand_rows(a) / p.batch : 0;
+  o->N = (uint32_t)(transpose_b ? b_rows : b_width);
+  o->K = (uint32_t)(transpose_b ? b_width : b_rows);
+  o->M = (uint32_t)(transpose_a ? a_width : a_rows);
+  o->chunk = o->K > 0 ? o->K : 1;
+  o->activation = call->attributes.matmul.activation;
+  o->flags = epilogue_flags(call);
+  o->a_stride = row_stride(a, a_width);
+  o->b_stride = row_stride(b, b_width);
+  if (is_batched) {
+    o->a_batch = batch_stride(a, a_rows, a_width);
+    o->b_batch = batch_stride(b, b_rows, b_width);
+  }
+  const uint64_t line = 16 / dure_dtype_size(a->dtype);
+  if (in_groups(a, o->a_stride, o->a_batch, 4)) o->flags |= MATMUL_A_IN_FOURS;
+  if (in_groups(b, o->b_stride, o->b_batch, 4)) o->flags |= MATMUL_B_IN_FOURS;
+  if (in_groups(a, o->a_stride, o->a_batch, line)) o->flags |= MATMUL_A_IN_LINES;
+  if (in_groups(b, o->b_stride, o->b_batch, line)) o->flags |= MATMUL_B_IN_LINES;
+  return p;
+}
+
+// ---- kernels -----------------------------------------------------------------------------------------------------
+
+typedef void (*matmul_kernel)(matmul_arguments);
+
+// A kernel that makes a tile of c in each block.
+struct variant {
+  const char *name;
+  uint32_t tile_rows, tile_columns, threads;
+  matmul_kernel of_f32, of_bf16, of_f16;  // null: none for that type
+};
+
+const variant variants[] = {
+    {"simt64", 64, 64, MATMUL_SIMT_THREADS, matmul_simt_kernel<float, 1>, matmul_simt_kernel<bfloat16, 1>,
+     matmul_simt_kernel<float16, 1>},
+    {"simt128", 128, 128, MATMUL_SIMT_THREADS, matmul_simt_kernel<float, 2>, matmul_simt_kernel<bfloat16, 2>,
+     matmul_simt_kernel<float16, 2>},
+};
+enum { SIMT_64, SIMT_128, VARIANT_COUNT };
+
+matmul_kernel kernel_of(const variant *v, dure_dtype storage) {
+  return storage == DURE_DTYPE_F32 ? v->of_f32 : storage == DURE_DTYPE_BF16 ? v->of_bf16 : v->of_f16;
+}
+
+uint64_t tiles_of(const problem *p, const variant *v) {
+  return cuda_ceil_divide(p->arguments.M, v->tile_rows) * cuda_ceil_divide(p->arguments.N, v->tile_columns);
+}
+
+const variant *choose(dure_device *device, const problem *p) {
+  const char *name = getenv("DURE_CUDA_MATMUL");
+  for (uint32_t i = 0; name != nullptr && i < VARIANT_COUNT; i++) {
+    if (strcmp(variants[i].name, name) == 0 && kernel_of(&variants[i], p->storage) != nullptr) return &variants[i];
+  }
+  const uint64_t large = tiles_of(p, &variants[SIMT_128]) * p->batch;
+  return &variants[large >= dure_cuda_device_caps(device)->multiprocessor_count ? SIMT_128 : SIMT_64];
+}
+
+// ---- sums in chunks of k -----------------------------------------------------------------------------------------
+
+// A result of few tiles leaves most of a GPU idle however long the sums are: weight gradients of small models, one of
+// the low-rank products, a vocabulary's share. Counted in 64 x 64, whatever runs: the sums then depend on the shape
+// alone.
+enum { TILE = 64, TILES_ENOUGH = 264, CHUNK_LEAST = 512, CHUNKS_MOST = 32 };
+
+uint32_t chunk_of(const problem *p) {
+  const uint32_t K = p->arguments.K;
+  const uint64_t tiles = cuda_ceil_divide(p->arguments.M, TILE) * cuda_ceil_divide(p->arguments.N, TILE) * p->batch;
+  if (tiles == 0 || tiles >= TILES_ENOUGH / 2 || K < 2 * CHUNK_LEAST) return p->arguments.chunk;
+  uint64_t chunks = TILES_ENOUGH / tiles;
+  if (chunks > CHUNKS_MOST) chunks = CHUNKS_MOST;
+  const uint64_t chunk = cuda_ceil_divide(cuda_ceil_divide(K, chunks), TILE) * TILE;
+  return chunk < CHUNK_LEAST ? (uint32_t)CHUNK_LEAST : (uint32_t)chunk;
+}
+
+uint64_t chunks_bytes(const problem *p) {
+  const uint32_t chunk = chunk_of(p);
+  if (chunk >= p->arguments.K) return 0;
+  return cuda_ceil_divide(p->arguments.K, chunk) * p->batch * p->arguments.M * p->arguments.N * sizeof(float);
+}
+
+bool has_workspace(const dure_op_call *call, uint64_t bytes) {
+  return dure_operand_is_present(&call->workspace) && call->workspace.offset % 16 == 0 &&
+         dure_operand_span(&call->workspace) >= bytes;
+}
+
+template <typename T>
+dure_status record_sum(dure_recording *recording, const matmul_arguments *arguments, uint32_t batch) {
+  const uint64_t fours = cuda_ceil_divide(arguments->N, 4) * arguments->M;
+  const dim3 grid((unsigned)cuda_ceil_divide(fours, 256), batch);
+  return cuda_record(recording, matmul_sum_chunks_kernel<T>, grid, 256, 0, *arguments);
+}
+
+// ---- recording ---------------------------------------------------------------------------------------------------
+
+enum { BATCHES_MOST = 32768 / CHUNKS_MOST };  // of one launch
+
+// Moves the arguments on by `count` matrices.
+void skip_batches(problem *p, uint32_t count) {
+  matmul_arguments *o = &p->arguments;
+  const uint64_t size = dure_dtype_size(p->storage);
+  const auto advance = [count](const void *address, uint64_t bytes) {
+    return address == nullptr ? nullptr : const_cast<char *>(static_cast<const char *>(address)) + count * bytes;
+  };
+  o->a = advance(o->a, o->a_batch * size);
+  o->b = advance(o->b, o->b_batch * size);
+  o->residual = advance(o->residual, o->residual_batch * size);
+  o->preactivation = advance(o->preactivation, o->preactivation_batch * size);
+  o->saved = advance(o->saved, o->saved_batch * size);
+  o->c.address = advance(o->c.address, o->c_batch * dure_dtype_size(o->c.dtype));
+  p->batch -= count;
+}
+
+// At most BATCHES_MOST batches.
+dure_status record_own(dure_recording *recording, const dure_op_call *call, const variant *v, const problem *p) {
+  matmul_arguments arguments = p->arguments;
+  const uint64_t bytes = chunks_bytes(p);
+  uint32_t chunks = 1;
+  if (bytes > 0 && has_workspace(call, bytes)) {
+    arguments.chunk = chunk_of(p);
+    arguments.partial = cuda_address<float>(&call->workspace);
+    chunks = (uint32_t)cuda_ceil_divide(arguments.K, arguments.chunk);
+  }
+  const dim3 grid((unsigned)tiles_of(p, v), p->batch * chunks);
+  DURE_TRY(cuda_record(recording, kernel_of(v, p->storage), grid, v->threads, 0, arguments));
+  if (chunks == 1) return nullptr;
+  CUDA_WITH_STORAGE(p->storage, T, return record_sum<T>(recording, &arguments, p->batch));
+  return nullptr;
+}
+
+dure_status record_matmul(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  problem p = describe(call);
+  if (p.arguments.M == 0 || p.arguments.N == 0) return nullptr;
+  resolve(call, &p.arguments);
+  const variant *v = choose(device, &p);
+  while (p.batch > 0) {
+    problem part = p;
+    if (part.batch > BATCHES_MOST) part.batch = BATCHES_MOST;
+    DURE_TRY(record_own(recording, call, v, &part));
+    skip_batches(&p, part.batch);
+  }
+  return nullptr;
+}
+
+uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
+  (void)device;
+  const problem p = describe(call);
+  if (p.arguments.M == 0 || p.arguments.N == 0 || p.batch == 0) return 0;
+  return chunks_bytes(&p);
+}
+
+}  // namespace
+
+extern "C" const dure_backend_op dure_cuda_op_matmul = {record_matmul, matmul_workspace, true};
