@@ -8,8 +8,9 @@
 
 #include "runtime/log.h"
 
-// In the order of preference of `auto`. A backend is added by one row.
-static const dure_backend *const backends[] = {&dure_backend_vulkan, &dure_backend_reference};
+// In the order of preference of `auto` among devices of one kind: an NVIDIA card is driven by CUDA where it can be. A
+// backend is added by one row.
+static const dure_backend *const backends[] = {&dure_backend_cuda, &dure_backend_vulkan, &dure_backend_reference};
 enum { backend_count = sizeof(backends) / sizeof(backends[0]) };
 
 // ---- devices ---------------------------------------------------------------------------------------------------

@@ -308,6 +308,7 @@ typedef struct dure_backend {
 } dure_backend;
 
 extern const dure_backend dure_backend_reference;
+extern const dure_backend dure_backend_cuda;  // through its plugin (runtime/cuda_plugin.h)
 extern const dure_backend dure_backend_vulkan;
 
 #endif  // DURE_RUNTIME_HAL_H_

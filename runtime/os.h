@@ -29,6 +29,7 @@ void dure_os_occupy_standard_files(void);
 // ---- shared libraries ----
 // NULL when the library cannot be opened. The handle is never closed by most callers: drivers dislike it.
 void *dure_os_library_open(const char *name);
+const char *dure_os_library_error(void);  // why the last library could not be opened; until the next call
 void *dure_os_library_symbol(void *library, const char *name);
 void dure_os_library_close(void *library);
 

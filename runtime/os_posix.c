@@ -155,6 +155,10 @@ void dure_os_occupy_standard_files(void) {
 // ---- shared libraries ----
 
 void *dure_os_library_open(const char *name) { return dlopen(name, RTLD_NOW | RTLD_LOCAL); }
+const char *dure_os_library_error(void) {
+  const char *reason = dlerror();
+  return reason != NULL ? reason : "unknown reason";
+}
 void *dure_os_library_symbol(void *library, const char *name) { return dlsym(library, name); }
 void dure_os_library_close(void *library) {
   if (library != NULL) dlclose(library);

@@ -7,11 +7,12 @@
 
 struct dure_status_payload {
   dure_code code;
+  bool is_permanent;  // never freed; plugins have one of their own, so that its address says nothing
   char *message;
 };
 
-// Returned when there is no memory left to describe a failure; never freed.
-static struct dure_status_payload out_of_memory_status = {DURE_OUT_OF_MEMORY, "out of host memory"};
+// Returned when there is no memory left to describe a failure.
+static struct dure_status_payload out_of_memory_status = {DURE_OUT_OF_MEMORY, true, "out of host memory"};
 
 dure_status dure_fail_v(dure_code code, const char *format, va_list arguments) {
   va_list measured;
@@ -30,6 +31,7 @@ dure_status dure_fail_v(dure_code code, const char *format, va_list arguments) {
   message[0] = '\0';
   vsnprintf(message, (size_t)length + 1, format, arguments);
   status->code = code;
+  status->is_permanent = false;
   status->message = message;
   return status;
 }
@@ -51,7 +53,7 @@ dure_status dure_fail_errno(const char *format, ...) {
   va_start(arguments, format);
   dure_status status = dure_fail_v(code, format, arguments);
   va_end(arguments);
-  if (status == &out_of_memory_status) return status;
+  if (status->is_permanent) return status;
 
   const char *reason = strerror(error);
   const char *advice = error == ENOSPC || error == EDQUOT ? "; make room or write elsewhere" : "";
@@ -65,12 +67,12 @@ dure_status dure_fail_errno(const char *format, ...) {
 }
 
 dure_status dure_status_prefix(dure_status status, const char *format, ...) {
-  if (status == NULL || status == &out_of_memory_status) return status;
+  if (status == NULL || status->is_permanent) return status;
   va_list arguments;
   va_start(arguments, format);
   dure_status prefix = dure_fail_v(status->code, format, arguments);
   va_end(arguments);
-  if (prefix == &out_of_memory_status) return status;
+  if (prefix->is_permanent) return status;
 
   size_t size = strlen(prefix->message) + strlen(status->message) + 3;
   char *message = malloc(size);
@@ -105,7 +107,7 @@ const char *dure_code_name(dure_code code) {
 }
 
 void dure_status_free(dure_status status) {
-  if (status == NULL || status == &out_of_memory_status) return;
+  if (status == NULL || status->is_permanent) return;
   free(status->message);
   free(status);
 }
