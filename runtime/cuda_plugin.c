@@ -12,10 +12,11 @@ static const char file_name[] = "libdure_cuda.so";
 // ---- agreement ----
 
 static dure_status disagree(const char *path, const char *what, uint64_t theirs, uint64_t ours) {
-  return dure_fail(DURE_UNSUPPORTED,
-                   "the CUDA plugin '%s' is of another build of Dure: its %s is %llu, this program's %llu; rebuild both "
-                   "together (cmake --build)",
-                   path, what, (unsigned long long)theirs, (unsigned long long)ours);
+  return dure_fail(
+      DURE_UNSUPPORTED,
+      "the CUDA plugin '%s' is of another build of Dure: its %s is %llu, this program's %llu; rebuild both "
+      "together (cmake --build)",
+      path, what, (unsigned long long)theirs, (unsigned long long)ours);
 }
 
 static dure_status check_layout(const char *path, const dure_cuda_plugin *plugin) {
