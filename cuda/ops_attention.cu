@@ -1,0 +1,101 @@
+// attention and attention_gradient: which kernels run a call. The cache's ops: ops_attention_cached.cu.
+//
+//   16-bit operands whose rows begin at multiples of 16 bytes, on tensor cores: kernels/attention_matrix*.cuh
+//   everything else: kernels/attention_tile.cuh, attention_gradient_tile.cuh
+#include "cuda/attention_call.cuh"
+#include "cuda/kernels/attention_delta.cuh"
+#include "cuda/kernels/attention_gradient_tile.cuh"
+#include "cuda/kernels/attention_tile.cuh"
+extern "C" {
+#include "cuda/ops.h"
+}
+
+static const uint32_t LARGEST_HEAD = 256;
+
+static dure_status check_head(const dure_op_call *call) {
+  const uint64_t D = call->operands[ATTENTION_Q].shape[3];
+  if (D <= LARGEST_HEAD) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "attention heads have %llu elements; the CUDA kernels take at most %u",
+                   (unsigned long long)D, LARGEST_HEAD);
+}
+
+static bool is_empty(const dure_op_call *call) {
+  return dure_operand_count(&call->operands[ATTENTION_Q]) == 0 ||
+         attention_end_row(call) <= call->attributes.attention.first_row;
+}
+
+// ---- on the plain units ------------------------------------------------------------------------------------------
+
+typedef void (*attention_kernel)(attention_arguments);
+
+template <typename T, int HEAD>
+static attention_kernel tile_kernel_of_head(attention_pass pass) {
+  if (pass == ATTENTION_FORWARD) return attention_tile_kernel<T, HEAD>;
+  return pass == ATTENTION_GRADIENT_Q ? attention_gradient_q_tile_kernel<T, HEAD>
+                                      : attention_gradient_k_v_tile_kernel<T, HEAD>;
+}
+
+template <typename T>
+static attention_kernel tile_kernel(attention_pass pass, uint32_t D) {
+  if (D <= 64) return tile_kernel_of_head<T, 64>(pass);
+  return D <= 128 ? tile_kernel_of_head<T, 128>(pass) : tile_kernel_of_head<T, 256>(pass);
+}
+
+static dure_status record_tiles(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                attention_pass pass) {
+  const attention_arguments a =
+      attention_arguments_of_pass(call, pass, TILE_ROWS, dure_cuda_device_caps(device)->l2_bytes);
+  attention_kernel kernel = nullptr;
+  CUDA_WITH_STORAGE(call->operands[ATTENTION_Q].dtype, T, kernel = tile_kernel<T>(pass, a.D))
+  return cuda_record(recording, kernel, attention_grid(a), TILE_THREADS, 0, a);
+}
+
+// ---- forward -----------------------------------------------------------------------------------------------------
+
+static dure_status record_attention(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  DURE_TRY(check_head(call));
+  if (is_empty(call)) return NULL;
+  return record_tiles(device, recording, call, ATTENTION_FORWARD);
+}
+
+// ---- gradient ----------------------------------------------------------------------------------------------------
+
+// The workspace is delta [B, H, T].
+static uint64_t attention_gradient_workspace(dure_device *device, const dure_op_call *call) {
+  (void)device;
+  const uint64_t *shape = call->operands[ATTENTION_Q].shape;
+  return 4 * shape[0] * shape[1] * shape[2];
+}
+
+// Of the rows that the other passes read: those covered, and the later ones that see these.
+static dure_status record_delta(dure_recording *recording, const dure_op_call *call) {
+  const attention_arguments all = attention_arguments_of(call);
+  const uint64_t past = (uint64_t)all.end_row - 1 + all.window;
+  attention_delta_arguments a = {};
+  a.y = cuda_address<void>(&call->operands[ATTENTION_Y]);
+  a.dy = all.dy;
+  a.delta = all.delta;
+  a.T = all.T;
+  a.H = all.H;
+  a.D = all.D;
+  a.first_row = all.first_row;
+  a.rows = (all.window > 0 && past < all.T ? (uint32_t)past : all.T) - all.first_row;
+  a.count = (uint64_t)all.B * a.rows * all.H;
+  a.in_fours = all.in_fours;
+  CUDA_WITH_STORAGE(call->operands[ATTENTION_Q].dtype, T,
+                    return cuda_record(recording, attention_delta_kernel<T>, cuda_grid(a.count, DELTA_ROWS),
+                                       DELTA_THREADS, 0, a))
+}
+
+static dure_status record_attention_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  DURE_TRY(check_head(call));
+  if (is_empty(call)) return NULL;
+  DURE_TRY(record_delta(recording, call));
+  DURE_TRY(record_tiles(device, recording, call, ATTENTION_GRADIENT_Q));
+  return record_tiles(device, recording, call, ATTENTION_GRADIENT_K_V);
+}
+
+extern "C" {
+const dure_backend_op dure_cuda_op_attention = {record_attention, nullptr, true};
+const dure_backend_op dure_cuda_op_attention_gradient = {record_attention_gradient, attention_gradient_workspace, true};
+}
