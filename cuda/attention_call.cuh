@@ -1,5 +1,5 @@
-// From a call of attention or attention_gradient to the arguments of its kernels (kernels/attention_common.cuh), and how
-// they are launched.
+// From a call of attention or attention_gradient to the arguments of its kernels (kernels/attention_common.cuh), and
+// how they are launched.
 #ifndef DURE_CUDA_ATTENTION_CALL_CUH_
 #define DURE_CUDA_ATTENTION_CALL_CUH_
 
@@ -103,7 +103,8 @@ static inline attention_arguments attention_arguments_of_pass(const dure_op_call
   }
   a.heads = pass == ATTENTION_GRADIENT_K_V ? a.G : a.H;
   a.tiles = (uint32_t)cuda_ceil_divide(a.end_row - a.first_row, rows);
-  // Half of the cache for what all blocks of a head read: two operands of a head, or of all heads that share a key head.
+  // Half of the cache for what all blocks of a head read: two operands of a head, or of all heads that share a key
+  // head.
   const uint64_t head_bytes = 2 * (uint64_t)a.T * a.D * dure_dtype_size(operands[ATTENTION_Q].dtype);
   const uint64_t read_bytes = pass == ATTENTION_GRADIENT_K_V ? head_bytes * (a.H / a.G) : head_bytes;
   const uint64_t each = pass == ATTENTION_GRADIENT_K_V ? 1 : a.H / a.G;  // heads that read the same

@@ -82,9 +82,9 @@ static dure_status record_delta(dure_recording *recording, const dure_op_call *c
   a.rows = (all.window > 0 && past < all.T ? (uint32_t)past : all.T) - all.first_row;
   a.count = (uint64_t)all.B * a.rows * all.H;
   a.in_fours = all.in_fours;
-  CUDA_WITH_STORAGE(call->operands[ATTENTION_Q].dtype, T,
-                    return cuda_record(recording, attention_delta_kernel<T>, cuda_grid(a.count, DELTA_ROWS),
-                                       DELTA_THREADS, 0, a))
+  CUDA_WITH_STORAGE(
+      call->operands[ATTENTION_Q].dtype, T,
+      return cuda_record(recording, attention_delta_kernel<T>, cuda_grid(a.count, DELTA_ROWS), DELTA_THREADS, 0, a))
 }
 
 static dure_status record_attention_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call) {

@@ -1,5 +1,5 @@
-// What all kernels of attention share: their arguments (made by ops_attention.cu), which block does what, who sees whom,
-// and scores. B, T, H, G, D as in runtime/ops.h; the counterpart of shaders/lib/attention.glsl.
+// What all kernels of attention share: their arguments (made by ops_attention.cu), which block does what, who sees
+// whom, and scores. B, T, H, G, D as in runtime/ops.h; the counterpart of shaders/lib/attention.glsl.
 //
 // Element (b, t, h, d) of an operand x lies at x + (b * T + t) * x_t + h * x_h + d; y and dy are contiguous;
 // log_sum_exp and delta are [B, H, T]. The outputs are those of the pass: y; or dq; or dk and, second, dv.

@@ -21,9 +21,9 @@ enum {
   TILE_ROWS = 64,
   TILE_THREADS = 256,
   TILE_LANES = 16,
-  TILE_EACH = 4,                       // rows of a group, and others of a lane
-  TILE_COLUMNS = 32,                   // of the head, staged at a time for the first product
-  TILE_STRIDE = TILE_ROWS + 4,         // between rows of 64 in shared memory: other banks, and still whole fours
+  TILE_EACH = 4,                // rows of a group, and others of a lane
+  TILE_COLUMNS = 32,            // of the head, staged at a time for the first product
+  TILE_STRIDE = TILE_ROWS + 4,  // between rows of 64 in shared memory: other banks, and still whole fours
   TILE_STAGE = 2 * TILE_COLUMNS * TILE_STRIDE,
   TILE_WEIGHTS = TILE_ROWS * TILE_STRIDE,
 };
@@ -141,7 +141,8 @@ __device__ __forceinline__ void tile_clear(float (&sums)[4][HEAD / 64][4]) {
 #pragma unroll
   for (int r = 0; r < 4; r++) {
 #pragma unroll
-    for (int part = 0; part < HEAD / 64; part++) sums[r][part][0] = sums[r][part][1] = sums[r][part][2] = sums[r][part][3] = 0;
+    for (int part = 0; part < HEAD / 64; part++)
+      sums[r][part][0] = sums[r][part][1] = sums[r][part][2] = sums[r][part][3] = 0;
   }
 }
 
