@@ -97,6 +97,13 @@ __device__ __forceinline__ void copy_async_wait() {
 #endif
 }
 
+// 2^x to 2 units in the last place; 0 for -infinity and where the result would be subnormal.
+__device__ __forceinline__ float exp2_approximate(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 #endif  // DURE_CUDA_EMULATION
 
 #endif  // DURE_CUDA_INSTRUCTIONS_CUH_

@@ -70,4 +70,9 @@ void copy_async_wait() {
   emulation_copy_wait(Pending);
 }
 
+inline float exp2_approximate(float x) {
+  const float y = std::exp2(x);
+  return y < 1.17549435e-38f ? 0 : y;
+}
+
 #endif  // DURE_CUDA_EMULATION_INSTRUCTIONS_H_
