@@ -59,10 +59,11 @@ static const char *advice_for(cudaError_t error) {
 dure_status cuda_check(cuda_device *device, cudaError_t error, const char *what) {
   if (error == cudaSuccess) return NULL;
   (void)cudaGetLastError();  // else the next call that looks would meet it again
-  const char *identifier = device != NULL ? device->head.info.identifier : "CUDA";
-  const char *name = cudaGetErrorName(error), *text = cudaGetErrorString(error);
-  if (device == NULL || !is_fatal(error))
-    return dure_fail(code_of(error), "%s on %s failed (%s: %s%s)", what, identifier, name, text, advice_for(error));
+  const char *name = cudaGetErrorName(error), *text = cudaGetErrorString(error), *advice = advice_for(error);
+  if (device == NULL) return dure_fail(code_of(error), "%s failed (%s: %s%s)", what, name, text, advice);
+  const char *identifier = device->head.info.identifier;
+  if (!is_fatal(error))
+    return dure_fail(code_of(error), "%s on %s failed (%s: %s%s)", what, identifier, name, text, advice);
   device->is_lost = true;
   return dure_fail(
       DURE_DEVICE_LOST,

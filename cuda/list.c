@@ -32,13 +32,12 @@ static bool choose(dure_device_info *info, int feature, bool is_possible) {
   return row->state == DURE_FEATURE_ENABLED;
 }
 
-static void choose_features(const struct cudaDeviceProp *properties, dure_device_info *info, dure_cuda_caps *caps) {
+static void choose_features(dure_device_info *info, dure_cuda_caps *caps) {
   info->feature_count = FEATURE_COUNT;
   caps->uses_matrix_units = choose(info, MATRIX_UNITS, caps->compute_capability >= 80);
   caps->uses_wide_matrix_units = choose(info, WGMMA, caps->compute_capability == 90 && !caps->is_emulated);
   caps->uses_graphs = choose(info, GRAPHS, true);
   caps->uses_cublaslt = choose(info, CUBLASLT, !caps->is_emulated);
-  (void)properties;
 }
 
 static int attribute(int ordinal, enum cudaDeviceAttr which) {
@@ -126,7 +125,7 @@ dure_status cuda_describe(int ordinal, dure_device_info *info, dure_cuda_caps *c
     (void)cuda_management_free_memory(&properties, &info->memory_budget_bytes);
   }
   choose_limits(ordinal, &properties, caps->is_emulated, &info->limits);
-  choose_features(&properties, info, caps);
+  choose_features(info, caps);
   describe_choices(&properties, caps, info);
   return NULL;
 }
