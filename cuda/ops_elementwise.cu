@@ -1,4 +1,6 @@
-// fill, copy, add, multiply: one element from one.
+// fill, copy, add, multiply, activation, activation_gradient: one element in, one element out.
+#include "cuda/kernels/activation.cuh"
+#include "cuda/kernels/activation_gradient.cuh"
 #include "cuda/kernels/add.cuh"
 #include "cuda/kernels/copy.cuh"
 #include "cuda/kernels/fill.cuh"
@@ -63,7 +65,35 @@ static dure_status record_multiply(dure_device *device, dure_recording *recordin
   return NULL;
 }
 
+static dure_status record_activation(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  (void)device;
+  const dure_operand *x = &call->operands[0], *y = &call->operands[1];
+  const dure_operand *const operands[] = {x, y};
+  CUDA_WITH_STORAGE(x->dtype, T, {
+    const activation_elements<T> elements = {cuda_address<T>(x), cuda_address<T>(y), call->attributes.activation.kind};
+    return elements_record<activation_elements<T>, sizeof(T) == 2>(recording, elements, dure_operand_count(y),
+                                                                   elements_run(operands, 2));
+  });
+  return NULL;
+}
+
+static dure_status record_activation_gradient(dure_device *device, dure_recording *recording,
+                                              const dure_op_call *call) {
+  (void)device;
+  const dure_operand *x = &call->operands[0], *dy = &call->operands[1], *dx = &call->operands[2];
+  const dure_operand *const operands[] = {x, dy, dx};
+  CUDA_WITH_STORAGE(x->dtype, T, {
+    const activation_gradient_elements<T> elements = {cuda_address<T>(x), cuda_address<T>(dy), cuda_address<T>(dx),
+                                                      call->attributes.activation.kind, cuda_accumulates(call, 2)};
+    return elements_record<activation_gradient_elements<T>, sizeof(T) == 2>(recording, elements, dure_operand_count(dx),
+                                                                            elements_run(operands, 3));
+  });
+  return NULL;
+}
+
 const dure_backend_op dure_cuda_op_fill = {record_fill, NULL, true};
 const dure_backend_op dure_cuda_op_copy = {record_copy, NULL, true};
 const dure_backend_op dure_cuda_op_add = {record_add, NULL, true};
 const dure_backend_op dure_cuda_op_multiply = {record_multiply, NULL, true};
+const dure_backend_op dure_cuda_op_activation = {record_activation, NULL, true};
+const dure_backend_op dure_cuda_op_activation_gradient = {record_activation_gradient, NULL, true};

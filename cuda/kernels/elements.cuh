@@ -59,6 +59,13 @@ static inline uint32_t elements_run(const dure_operand *const *operands, size_t 
   return run;
 }
 
+// The same for rows of `columns` elements, which runs must not cross.
+static inline uint32_t elements_run_of_rows(const dure_operand *const *operands, size_t count, uint64_t columns) {
+  uint32_t run = elements_run(operands, count);
+  while (columns % run != 0) run = run == 8 ? 4 : 1;
+  return run;
+}
+
 // Records the walk over `count` elements in runs of `run`. Only where `has_eights` (all operands have 16 bits) are
 // there kernels for runs of 8.
 template <typename Elements, bool has_eights>
