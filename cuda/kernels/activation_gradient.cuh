@@ -3,7 +3,8 @@
 #ifndef DURE_CUDA_KERNELS_ACTIVATION_GRADIENT_CUH_
 #define DURE_CUDA_KERNELS_ACTIVATION_GRADIENT_CUH_
 
-#include "cuda/kernels/activation.cuh"
+#include "cuda/activation.cuh"
+#include "cuda/kernels/elements.cuh"
 
 template <typename T>
 struct activation_gradient_elements {
@@ -28,7 +29,7 @@ struct activation_gradient_elements {
     value_and_slope parts[N];
     unpack(k.x, values);
     unpack(k.dy, gradients);
-    activate_all<sizeof(T) == 2>(kind, values, parts);
+    activate<sizeof(T) == 2>(kind, values, parts);
 #pragma unroll
     for (int e = 0; e < N; e++) gradients[e] *= parts[e].slope;
     if (accumulate) {

@@ -3,8 +3,9 @@
 #ifndef DURE_CUDA_KERNELS_GATED_ACTIVATION_CUH_
 #define DURE_CUDA_KERNELS_GATED_ACTIVATION_CUH_
 
-#include "cuda/kernels/activation.cuh"
+#include "cuda/activation.cuh"
 #include "cuda/kernels/divider.cuh"
+#include "cuda/kernels/elements.cuh"
 
 template <typename T>
 struct gated_activation_elements {
@@ -30,7 +31,7 @@ struct gated_activation_elements {
     value_and_slope parts[N];
     unpack(k.gate, values);
     unpack(k.up, factors);
-    activate_all<sizeof(T) == 2>(kind, values, parts);
+    activate<sizeof(T) == 2>(kind, values, parts);
 #pragma unroll
     for (int e = 0; e < N; e++) values[e] = parts[e].value * factors[e];
     store_floats<N>(y + i, values);

@@ -3,8 +3,9 @@
 #ifndef DURE_CUDA_KERNELS_GATED_ACTIVATION_GRADIENT_CUH_
 #define DURE_CUDA_KERNELS_GATED_ACTIVATION_GRADIENT_CUH_
 
-#include "cuda/kernels/activation.cuh"
+#include "cuda/activation.cuh"
 #include "cuda/kernels/divider.cuh"
+#include "cuda/kernels/elements.cuh"
 
 template <typename T>
 struct gated_activation_gradient_elements {
@@ -33,7 +34,7 @@ struct gated_activation_gradient_elements {
     unpack(k.gate, gates);
     unpack(k.up, ups);
     unpack(k.dy, gradients);
-    activate_all<sizeof(T) == 2>(kind, gates, parts);
+    activate<sizeof(T) == 2>(kind, gates, parts);
 #pragma unroll
     for (int e = 0; e < N; e++) {
       gates[e] = parts[e].slope * ups[e] * gradients[e];
