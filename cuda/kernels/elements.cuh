@@ -25,7 +25,7 @@ template <typename Elements, int N>
 __global__ void __launch_bounds__(ELEMENTS_THREADS) elements_kernel(elements_arguments<Elements> a) {
   constexpr uint32_t stride = ELEMENTS_THREADS * N;
   const uint64_t first = (uint64_t)blockIdx.x * (ELEMENTS_STEPS * stride) + threadIdx.x * N;
-  typename Elements::template kept<N> kept[ELEMENTS_STEPS];
+  typename Elements::template kept<N> kept[ELEMENTS_STEPS] = {};
 #pragma unroll
   for (int s = 0; s < ELEMENTS_STEPS; s++) {
     const uint64_t i = first + s * stride;
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(ELEMENTS_THREADS) elements_kernel(elements_arg
       a.elements.finish(i, kept[s]);
     } else if (N > 1) {
       for (uint64_t j = i; j < a.count; j++) {
-        typename Elements::template kept<1> one;
+        typename Elements::template kept<1> one = {};
         a.elements.load(j, one);
         a.elements.finish(j, one);
       }
