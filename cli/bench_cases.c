@@ -14,6 +14,22 @@ static void add_matmul(dure_case_list *list, bool transpose_a, bool transpose_b,
   dure_case_tensor(c, 5, 2, DURE_SHAPE(m, n));
 }
 
+static void add_matmul_q8(dure_case_list *list, uint64_t m, uint64_t n, uint64_t k) {
+  dure_case *c = dure_case_add(list, DURE_OP_matmul_q8, "m=%llu,n=%llu,k=%llu", (number)m, (number)n, (number)k);
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(m, k));
+  dure_case_tensor(c, 1, 2, DURE_SHAPE(m, k / DURE_QUANTIZED_BLOCK));
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(n, k));
+  dure_case_tensor(c, 3, 2, DURE_SHAPE(n, k / DURE_QUANTIZED_BLOCK));
+  dure_case_tensor(c, 5, 2, DURE_SHAPE(m, n));
+}
+
+static void add_quantize_rows(dure_case_list *list, uint64_t m, uint64_t k) {
+  dure_case *c = dure_case_add(list, DURE_OP_quantize_rows, "rows=%llu,k=%llu", (number)m, (number)k);
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(m, k));
+  dure_case_tensor(c, 1, 2, DURE_SHAPE(m, k));
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(m, k / DURE_QUANTIZED_BLOCK));
+}
+
 // `count` elements in each of the first `operands` operands.
 static void add_elementwise(dure_case_list *list, dure_op op, uint32_t operands, uint64_t count) {
   dure_case *c = dure_case_add(list, op, "n=%llu", (number)count);
@@ -36,6 +52,15 @@ static void add_matmuls(dure_case_list *list, uint64_t scale) {
   add_matmul(list, false, true, rows, 8192, 384);
   add_matmul(list, false, false, 1, 2048, 2048);  // decoding
   add_matmul(list, false, true, 1, 2048, 2048);
+}
+
+static void add_quantized(dure_case_list *list, uint64_t scale) {
+  add_quantize_rows(list, 1024 / scale, 1024);
+  add_quantize_rows(list, 1, 2048);
+  add_matmul_q8(list, 1024 / scale, 1024, 1024);
+  add_matmul_q8(list, 256, 3072 / scale, 768);
+  add_matmul_q8(list, 1, 2048, 2048);  // decoding
+  add_matmul_q8(list, 8, 2048, 2048);
 }
 
 static void add_attention(dure_case_list *list, dure_op op, uint64_t B, uint64_t T, uint64_t H, uint64_t D) {
@@ -198,6 +223,7 @@ static void add_cubes(dure_case_list *list, uint64_t size) {
 static void add_training(dure_case_list *list, uint64_t scale) {
   uint64_t elements = (1u << 22) / scale, rows = 1024 / scale;
   add_matmuls(list, scale);
+  add_quantized(list, scale);
   add_elementwise(list, DURE_OP_fill, 1, elements);
   add_elementwise(list, DURE_OP_copy, 2, elements);
   add_elementwise(list, DURE_OP_add, 3, elements);

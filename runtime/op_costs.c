@@ -56,6 +56,12 @@ dure_cost dure_cost_matmul(const dure_op_call *call) {
   return (dure_cost){2.0 * (double)dure_operand_count(&call->operands[C]) * (double)k, operand_bytes(call)};
 }
 
+dure_cost dure_cost_matmul_q8(const dure_op_call *call) {
+  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
+  const double m = (double)dure_operand_rows(&call->operands[A]);
+  return (dure_cost){2.0 * m * (double)dure_operand_count(&call->operands[B]), operand_bytes(call)};
+}
+
 // Pairs of query and key positions that a causal head of T positions looks at.
 static double causal_pairs(uint64_t length, uint32_t window) {
   double t = (double)length, w = (double)window;

@@ -539,6 +539,50 @@ dure_status dure_expand_matmul(const dure_op_call *call, const dure_limits *limi
   return NULL;
 }
 
+// ---- 8-bit integers in blocks ------------------------------------------------------------------------------------
+
+dure_status dure_expand_quantize_rows(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context) {
+  return expand_rows(call, limits, "rrr", sink, context);
+}
+
+// Cut by rows of a and by rows of b, which are columns of c; K stays whole.
+dure_status dure_expand_matmul_q8(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                  void *context) {
+  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
+  const uint64_t m = dure_operand_rows(&call->operands[A]), n = call->operands[B].shape[0];
+  const uint64_t m_most = max_of(1, m / CUT_GRAIN), n_most = max_of(1, n / CUT_GRAIN);
+  uint64_t m_parts = parts_for_binding(&call->operands[C], m, limits), n_parts = 1;
+  for (uint32_t i = A; i <= A_SCALES; i++) m_parts = max_of(m_parts, parts_for_binding(&call->operands[i], m, limits));
+  for (uint32_t i = B; i <= BIAS; i++) n_parts = max_of(n_parts, parts_for_binding(&call->operands[i], n, limits));
+  uint64_t work_parts = parts_for_work(call, limits);
+  m_parts = max_of(m_parts, work_parts < m_most ? work_parts : m_most);
+  const uint64_t m_size = max_of(1, part_size(m, m_parts));
+  const uint64_t wanted = ceil_divide(work_parts, ceil_divide(m, m_size));
+  n_parts = max_of(n_parts, wanted < n_most ? wanted : n_most);
+  const uint64_t n_size = max_of(1, part_size(n, n_parts));
+  const uint64_t k = call->operands[B].shape[1], blocks = k / DURE_QUANTIZED_BLOCK;
+  dure_op_call flat = *call;
+  dure_operand_set_shape(&flat.operands[A], 2, (const uint64_t[]){m, k});
+  dure_operand_set_shape(&flat.operands[A_SCALES], 2, (const uint64_t[]){m, blocks});
+  dure_operand_set_shape(&flat.operands[B_SCALES], 2, (const uint64_t[]){n, blocks});
+  if (dure_operand_is_present(&flat.operands[BIAS])) dure_operand_set_shape(&flat.operands[BIAS], 1, &n);
+  dure_operand_set_shape(&flat.operands[C], 2, (const uint64_t[]){m, n});
+  for (uint64_t i = 0; i < m; i += m_size) {
+    for (uint64_t j = 0; j < n; j += n_size) {
+      const uint64_t rows = m - i < m_size ? m - i : m_size, columns = n - j < n_size ? n - j : n_size;
+      dure_op_call part = flat;
+      for (uint32_t o = A; o <= A_SCALES; o++) cut_axis(&part.operands[o], 0, i, rows);
+      for (uint32_t o = B; o <= B_SCALES; o++) cut_axis(&part.operands[o], 0, j, columns);
+      if (dure_operand_is_present(&part.operands[BIAS])) cut_axis(&part.operands[BIAS], 0, j, columns);
+      cut_axis(&part.operands[C], 0, i, rows);
+      cut_axis(&part.operands[C], 1, j, columns);
+      DURE_TRY(sink(context, &part));
+    }
+  }
+  return NULL;
+}
+
 // ---- linear and cross-entropy -----------------------------------------------------------------------------------
 
 uint64_t dure_linear_cross_entropy_chunk(uint64_t rows) {

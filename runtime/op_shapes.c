@@ -166,6 +166,52 @@ dure_status dure_shape_matmul(dure_op_call *call) {
   return check_epilogue(call);
 }
 
+// ---- 8-bit integers in blocks ----------------------------------------------------------------------------------
+
+static dure_status check_blocks(const dure_op_call *call, uint32_t index) {
+  const dure_operand *operand = &call->operands[index];
+  const char *name = dure_op_get(call->op)->operands[index].name;
+  if (operand->rank == 0 || last_dimension(operand) % DURE_QUANTIZED_BLOCK != 0) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "the rows of operand '%s' have %llu elements, expected whole blocks of %d",
+                     name, (unsigned long long)last_dimension(operand), DURE_QUANTIZED_BLOCK);
+  }
+  if (operand->dtype == DURE_DTYPE_U8 && operand->offset % 16 != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand '%s' does not begin at a multiple of 16 bytes", name);
+  return NULL;
+}
+
+dure_status dure_shape_quantize_rows(dure_op_call *call) {
+  enum { X, Q, SCALES };
+  DURE_TRY(check_blocks(call, X));
+  const dure_operand *x = &call->operands[X];
+  output_like(call, Q, X);
+  uint64_t shape[DURE_MAX_RANK];
+  memcpy(shape, x->shape, sizeof(shape));
+  shape[x->rank - 1] /= DURE_QUANTIZED_BLOCK;
+  dure_operand_set_shape(&call->operands[SCALES], x->rank, shape);
+  return NULL;
+}
+
+dure_status dure_shape_matmul_q8(dure_op_call *call) {
+  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
+  DURE_TRY(check_blocks(call, A));
+  DURE_TRY(check_blocks(call, B));
+  DURE_TRY(expect_rank(call, B, 2));
+  const dure_operand *a = &call->operands[A], *b = &call->operands[B];
+  if (last_dimension(a) != b->shape[1]) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "the inner dimensions disagree: %llu in 'a', %llu in 'b'",
+                     (unsigned long long)last_dimension(a), (unsigned long long)b->shape[1]);
+  }
+  DURE_TRY(expect_count(call, A_SCALES, dure_operand_count(a) / DURE_QUANTIZED_BLOCK));
+  DURE_TRY(expect_count(call, B_SCALES, dure_operand_count(b) / DURE_QUANTIZED_BLOCK));
+  DURE_TRY(expect_count(call, BIAS, b->shape[0]));
+  uint64_t shape[DURE_MAX_RANK];
+  memcpy(shape, a->shape, sizeof(shape));
+  shape[a->rank - 1] = b->shape[0];
+  dure_operand_set_shape(&call->operands[C], a->rank, shape);
+  return NULL;
+}
+
 // ---- layer norm ------------------------------------------------------------------------------------------------
 
 dure_status dure_shape_layer_norm(dure_op_call *call) {

@@ -95,6 +95,7 @@ static void parse_operand(const char *word, size_t length, bool is_output, dure_
   if (colon != NULL) {
     size_t type_length = length - (size_t)(colon - word) - 1;
     if (type_is(colon + 1, type_length, "u32")) rule->dtype = DURE_DTYPE_U32;
+    if (type_is(colon + 1, type_length, "u8")) rule->dtype = DURE_DTYPE_U8;
     rule->is_statistic = type_is(colon + 1, type_length, "f32");
     rule->may_be_blocks = type_is(colon + 1, type_length, "any8");
     rule->is_any_float = rule->may_be_blocks || type_is(colon + 1, type_length, "any");

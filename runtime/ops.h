@@ -102,6 +102,22 @@ typedef struct dure_matmul_attributes {
   dure_activation activation;
 } dure_matmul_attributes;
 
+// quantize_rows: 8-bit integers in blocks of DURE_QUANTIZED_BLOCK along the last dimension, a scale each.
+//   x [.., K], K a multiple of the block; q [.., K] signed integers, -127 .. 127; scales [.., K / 32]
+//   In f32, every operation rounded, in this order, with m the block's largest |x|:
+//     scale = m * (1 / 127)      1 / 127 as f32 has it: 0x1.020408p-7
+//     q = x * (127 / m)          rounded to the nearest integer, halves to even
+//   A block with m < 2^-100 is all zero, its scale 0; one with NaN or an infinity in it gets the scale NaN and q = 0.
+//   The integers are the reference's except where the quotient is within its rounding error of a half: devices divide
+//   in different ways. The scales are the same to the bit.
+// matmul_q8: c = a b^T + bias of two operands in such blocks, or c += (the integers may be any, -128 as well).
+//   a [.., K] and a_scales [.., K / 32] (M rows); b [N, K] and b_scales [N, K / 32]; bias [N]; c [.., N]
+//   c[m, n] = sum over blocks i of a_scales[m, i] * b_scales[n, i] * (the dot product of 32 integers) + bias[n]
+//   The dot products are exact; the sum over blocks is in f32. q operands begin at multiples of 16 bytes. c's type is
+//   the call's: bias is of it too.
+// With float activations: quantize_rows and then matmul_q8 (dure_quantized_matmul of program.h).
+enum { DURE_QUANTIZED_BLOCK = 32 };
+
 // sum_rows: y[n] = sum over m of x[m, n]; x [.., N].   sum: y[0] = sum of all x.   square_sum: y[0] = sum of all x * x.
 
 // layer_norm (Ba et al. 2016, section 3): y = (x - mean) * reciprocal_deviation * weight + bias over the last
@@ -296,7 +312,7 @@ typedef struct dure_operand_rule {
   bool is_statistic;   // f32, or f64 in an f64 call
   bool is_any_float;   // a float type of its own
   bool may_be_blocks;  // ... or u8 with a scale for each block
-  dure_dtype dtype;    // U32; NONE: a float, by the flags above, or else of the call's storage type
+  dure_dtype dtype;    // U32, U8; NONE: a float, by the flags above, or else of the call's storage type
 } dure_operand_rule;
 
 typedef struct dure_cost {

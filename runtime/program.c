@@ -311,6 +311,27 @@ dure_tensor dure_matmul_with(dure_program *program, dure_tensor a, dure_tensor b
   return operands[5];
 }
 
+dure_quantized dure_quantize_rows(dure_program *program, dure_tensor x) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x};
+  dure_program_call(program, DURE_OP_quantize_rows, operands, NULL, 0);
+  return (dure_quantized){.q = operands[1], .scales = operands[2]};
+}
+
+dure_tensor dure_quantized_matmul(dure_program *program, dure_quantized x, dure_quantized weight, dure_tensor bias,
+                                  dure_dtype dtype) {
+  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x.q, x.scales, weight.q, weight.scales, bias};
+  const dure_operand a = program_operand(program, x.q), b = program_operand(program, weight.q);
+  if (a.rank > 0 && b.rank == 2) {  // else the call says what is wrong
+    uint64_t shape[DURE_MAX_RANK];
+    memcpy(shape, a.shape, sizeof(shape));
+    shape[a.rank - 1] = b.shape[0];
+    operands[C] = dure_tensor_temporary(program, "matmul_q8.c", dtype, a.rank, shape);
+  }
+  dure_program_call(program, DURE_OP_matmul_q8, operands, NULL, 0);
+  return operands[C];
+}
+
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {x, weight, bias};
   dure_op_attributes attributes = {.layer_norm = {epsilon}};

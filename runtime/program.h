@@ -89,6 +89,15 @@ typedef struct dure_matmul_options {
   dure_activation activation;
 } dure_matmul_options;
 dure_tensor dure_matmul_with(dure_program *program, dure_tensor a, dure_tensor b, const dure_matmul_options *options);
+// 8-bit rows and their scales (see quantize_rows in ops.h).
+typedef struct dure_quantized {
+  dure_tensor q, scales;
+} dure_quantized;
+dure_quantized dure_quantize_rows(dure_program *program, dure_tensor x);
+// c = x weight^T + bias of type `dtype`, the activations quantised once for all products that share them.
+//   x: dure_quantize_rows of [.., K]; weight: q [N, K], scales [N, K / 32]; bias [N] or absent
+dure_tensor dure_quantized_matmul(dure_program *program, dure_quantized x, dure_quantized weight, dure_tensor bias,
+                                  dure_dtype dtype);
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon);
 dure_tensor dure_rms_norm(dure_program *program, dure_tensor x, dure_tensor weight, float epsilon, float weight_offset);
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);

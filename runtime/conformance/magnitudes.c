@@ -231,6 +231,29 @@ static void gradient_clip_magnitudes(const dure_case *c, const dure_op_call *bef
   magnitudes[DURE_STATE_SCALE] = (clip > 0 && isfinite(clip) ? fmin(1, clip / (norm + 1e-6)) : 1) / loss_scale;
 }
 
+// Of the blocks' products as they are added; c counts when it is added to.
+static void matmul_q8_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
+  const dure_operand *o = before->operands;
+  const uint64_t M = dure_operand_rows(&o[A]), N = o[B].shape[0], K = o[B].shape[1], blocks = K / DURE_QUANTIZED_BLOCK;
+  const int8_t *a = (const int8_t *)o[A].buffer->mapped + o[A].offset;
+  const int8_t *b = (const int8_t *)o[B].buffer->mapped + o[B].offset;
+  for (uint64_t m = 0; m < M; m++) {
+    for (uint64_t n = 0; n < N; n++) {
+      double *magnitude = &magnitudes[m * N + n];
+      for (uint64_t i = 0; i < blocks; i++) {
+        int32_t dot = 0;
+        for (uint64_t k = i * DURE_QUANTIZED_BLOCK; k < (i + 1) * DURE_QUANTIZED_BLOCK; k++)
+          dot += a[m * K + k] * b[n * K + k];
+        *magnitude += fabs(dure_reference_get(&o[A_SCALES], m * blocks + i) *
+                           dure_reference_get(&o[B_SCALES], n * blocks + i) * dot);
+      }
+      if (dure_operand_is_present(&o[BIAS])) *magnitude += fabs(dure_reference_get(&o[BIAS], n));
+      if ((c->accumulate >> output & 1) != 0) *magnitude += fabs(dure_reference_get(&o[C], m * N + n));
+    }
+  }
+}
+
 static double moment_before(const dure_op_call *before, uint32_t moment, uint64_t index) {
   const dure_operand *operand = &before->operands[moment], *scales = &before->operands[moment + 2];
   if (operand->dtype != DURE_DTYPE_U8) return dure_reference_get(operand, index);
@@ -269,6 +292,7 @@ typedef void (*magnitude_rule)(const dure_case *c, const dure_op_call *before, u
 
 // Rows that are not named here: absolute values.
 static const magnitude_rule rules[DURE_OP_COUNT] = {
+    [DURE_OP_matmul_q8] = matmul_q8_magnitudes,
     [DURE_OP_layer_norm] = layer_norm_magnitudes,
     [DURE_OP_layer_norm_gradient] = layer_norm_gradient_magnitudes,
     [DURE_OP_rms_norm_gradient] = rms_norm_gradient_magnitudes,

@@ -90,7 +90,10 @@ static const dure_case_operand *damaged_operand(const dure_case *c, dure_conform
 static bool damage_value(const dure_case *c, dure_conformance_damage damage, dure_case_data *actual) {
   const dure_case_operand *operand = damaged_operand(c, damage);
   if (operand == NULL) return false;
-  uint32_t *element = &actual->bases[operand->base][dure_case_place(operand, dure_case_count(operand) / 2)];
+  const uint32_t index = (uint32_t)(operand - c->operands);
+  const uint64_t elements_a_word = dure_case_dtype(c, index) == DURE_DTYPE_U8 ? 4 : 1;
+  const uint64_t place = dure_case_place(operand, dure_case_count(operand) / 2);
+  uint32_t *element = &actual->bases[operand->base][place / elements_a_word];
   float value;
   memcpy(&value, element, sizeof(value));
   if (damage == DURE_CONFORMANCE_WRONG_VALUE) value = !isfinite(value) ? 1 : value > 0 ? -3e38f : 3e38f;

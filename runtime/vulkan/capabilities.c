@@ -139,10 +139,14 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
   VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16 = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
   VkPhysicalDeviceFaultFeaturesEXT fault = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT};
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES};
   void **next = &vulkan12.pNext;
   if (has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) *next = &sizes, next = &sizes.pNext;
   if (has_extension(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) *next = &matrix, next = &matrix.pNext;
   if (has_extension(extensions, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) *next = &bfloat16, next = &bfloat16.pNext;
+  if (has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
+    *next = &dot_product, next = &dot_product.pNext;
   if (has_extension(extensions, VK_EXT_DEVICE_FAULT_EXTENSION_NAME)) *next = &fault;
   api->GetPhysicalDeviceFeatures2(physical, &features);
 
@@ -167,7 +171,7 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
       {DURE_VULKAN_DEVICE_FAULT, fault.deviceFault && api->GetDeviceFaultInfoEXT != NULL},
       {DURE_VULKAN_PIPELINE_CACHE, true},
       {DURE_VULKAN_DEBUG_LABELS, api->CmdBeginDebugUtilsLabelEXT != NULL && api->CmdEndDebugUtilsLabelEXT != NULL},
-      {DURE_VULKAN_DOT_PRODUCT, has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME)},
+      {DURE_VULKAN_DOT_PRODUCT, dot_product.shaderIntegerDotProduct},
       {DURE_VULKAN_PUSH_DESCRIPTORS, has_extension(extensions, VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME)},
       {DURE_VULKAN_COOPERATIVE_MATRIX, matrix.cooperativeMatrix && lists_shape(c, false)},
       {DURE_VULKAN_BFLOAT16_MATRIX, matrix.cooperativeMatrix && bfloat16.shaderBFloat16Type &&

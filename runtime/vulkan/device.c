@@ -216,6 +216,7 @@ static uint32_t list_extensions(const dure_vulkan_caps *caps, const char *extens
       {1ull << DURE_VULKAN_COOPERATIVE_MATRIX | 1ull << DURE_VULKAN_BFLOAT16_MATRIX,
        VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME},
       {1ull << DURE_VULKAN_BFLOAT16_MATRIX, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME},
+      {1ull << DURE_VULKAN_DOT_PRODUCT, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME},
       {1ull << DURE_VULKAN_DEVICE_FAULT, VK_EXT_DEVICE_FAULT_EXTENSION_NAME},
   };
   uint32_t count = 0;
@@ -254,8 +255,12 @@ static dure_status create_device(vulkan_device *device) {
   VkPhysicalDeviceFaultFeaturesEXT fault = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT,
                                             .pNext = has_matrix ? &matrix : matrix.pNext,
                                             .deviceFault = VK_TRUE};
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,
+      .pNext = HAS(DEVICE_FAULT) ? &fault : fault.pNext,
+      .shaderIntegerDotProduct = VK_TRUE};
   VkPhysicalDeviceVulkan12Features vulkan12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                               .pNext = HAS(DEVICE_FAULT) ? &fault : fault.pNext,
+                                               .pNext = HAS(DOT_PRODUCT) ? &dot_product : dot_product.pNext,
                                                .timelineSemaphore = VK_TRUE,
                                                .shaderFloat16 = HAS(FP16),
                                                .shaderInt8 = HAS(INT8),

@@ -52,6 +52,10 @@ extern const dure_backend_op dure_vulkan_op_sample;
 // ops_matmul.c
 extern const dure_backend_op dure_vulkan_op_matmul;
 
+// ops_quantised.c
+extern const dure_backend_op dure_vulkan_op_quantize_rows;
+extern const dure_backend_op dure_vulkan_op_matmul_q8;
+
 // ops_attention.c
 extern const dure_backend_op dure_vulkan_op_attention;
 extern const dure_backend_op dure_vulkan_op_attention_gradient;

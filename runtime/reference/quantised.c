@@ -1,0 +1,73 @@
+// quantize_rows, matmul_q8.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/reference/reference.h"
+
+enum { BLOCK = DURE_QUANTIZED_BLOCK };
+
+static int8_t *integers(const dure_operand *operand) {
+  return (int8_t *)operand->buffer->mapped + operand->offset;  // contiguous
+}
+
+// In float, not double: the order of operations in ops.h is the definition.
+static float quantize_block(const double *x, int8_t *q) {
+  float largest = 0;
+  bool is_finite = true;
+  for (uint64_t i = 0; i < BLOCK; i++) {
+    const float magnitude = fabsf((float)x[i]);
+    is_finite = is_finite && isfinite(magnitude);
+    if (magnitude > largest) largest = magnitude;
+  }
+  memset(q, 0, BLOCK);
+  if (!is_finite) return NAN;
+  if (largest < 0x1p-100f) return 0;
+  const float inverse = 127.0f / largest;
+  for (uint64_t i = 0; i < BLOCK; i++) q[i] = (int8_t)rintf((float)x[i] * inverse);
+  return largest * 0x1.020408p-7f;
+}
+
+dure_status dure_reference_quantize_rows(const dure_op_call *call) {
+  enum { X, Q, SCALES };
+  const dure_operand *x = &call->operands[X], *scales = &call->operands[SCALES];
+  int8_t *q = integers(&call->operands[Q]);
+  const uint64_t count = dure_operand_count(x) / BLOCK;
+  for (uint64_t i = 0; i < count; i++) {
+    double values[BLOCK];
+    dure_reference_load(x, i * BLOCK, BLOCK, values);
+    dure_reference_put(scales, i, (double)quantize_block(values, q + i * BLOCK), false);
+  }
+  return NULL;
+}
+
+dure_status dure_reference_matmul_q8(const dure_op_call *call) {
+  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
+  const dure_operand *o = call->operands;
+  const uint64_t N = o[B].shape[0], K = o[B].shape[1], blocks = K / BLOCK, M = dure_operand_rows(&o[A]);
+  double *a_scales = NULL, *b_scales = NULL, *row = NULL;
+  dure_status status = NULL;
+  DURE_TRY_GOTO(status, dure_reference_scratch(blocks, &a_scales), done);
+  DURE_TRY_GOTO(status, dure_reference_scratch(N * blocks, &b_scales), done);
+  DURE_TRY_GOTO(status, dure_reference_scratch(N, &row), done);
+  dure_reference_load(&o[B_SCALES], 0, N * blocks, b_scales);
+  for (uint64_t m = 0; m < M; m++) {
+    dure_reference_load(&o[A_SCALES], m * blocks, blocks, a_scales);
+    for (uint64_t n = 0; n < N; n++) {
+      double sum = 0;
+      for (uint64_t i = 0; i < blocks; i++) {
+        const int8_t *a = integers(&o[A]) + m * K + i * BLOCK, *b = integers(&o[B]) + n * K + i * BLOCK;
+        int32_t dot = 0;
+        for (uint64_t k = 0; k < BLOCK; k++) dot += a[k] * b[k];
+        sum += a_scales[i] * b_scales[n * blocks + i] * dot;
+      }
+      row[n] = sum + (dure_operand_is_present(&o[BIAS]) ? dure_reference_get(&o[BIAS], n) : 0);
+    }
+    dure_reference_store(&o[C], m * N, N, row, dure_reference_accumulates(call, C));
+  }
+done:
+  free(a_scales);
+  free(b_scales);
+  free(row);
+  return status;
+}
