@@ -171,7 +171,7 @@ static dure_status run_cases(dure_device *device, dure_stream *stream, const ben
     if (i >= 2 && !is_chosen) continue;
     if (options->is_terminal) fprintf(stderr, "\r\033[K%s", list->cases[i].name);
     measurement m = {.name = list->cases[i].name, .op = op};
-    m.counts_flops = strcmp(op, "matmul") == 0 || strncmp(op, "attention", strlen("attention")) == 0;
+    m.counts_flops = strncmp(op, "matmul", strlen("matmul")) == 0 || strncmp(op, "attention", strlen("attention")) == 0;
     DURE_TRY(dure_status_prefix(measure(&list->cases[i], device, stream, options, &m, &is_device_time), "%s", m.name));
     raise_ceilings(&m, i == 0, &limit);
     if (is_chosen) rows[count++] = m;

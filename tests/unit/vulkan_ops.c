@@ -253,6 +253,8 @@ START_TEST(both_kinds_of_workgroups_conform) {
   static const char *const ops[] = {"add",
                                     "embedding",
                                     "embedding_gradient",
+                                    "quantize_rows",
+                                    "matmul_q8",
                                     "sum_rows",
                                     "sum",
                                     "layer_norm",
