@@ -3,10 +3,12 @@
 // Kernels, by the names that DURE_CUDA_MATMUL takes (tests and measurements; where one cannot run the call, the choice
 // is as without it):
 //   simt64, simt128   tiles without matrix units: every type, stride and alignment
+//   mma64, mma128     matrix units: bf16 (sm_80 and later) and f16, every stride and alignment
 #include <cstdlib>
 #include <cstring>
 
 #include "cuda/kernels/matmul.cuh"
+#include "cuda/kernels/matmul_mma.cuh"
 #include "cuda/kernels/matmul_simt.cuh"
 #include "cuda/kernels/matmul_sum_chunks.cuh"
 #include "cuda/record.cuh"
@@ -122,33 +124,58 @@ typedef void (*matmul_kernel)(matmul_arguments);
 // A kernel that makes a tile of c in each block.
 struct variant {
   const char *name;
-  uint32_t tile_rows, tile_columns, threads;
-  matmul_kernel of_f32, of_bf16, of_f16;  // null: none for that type
+  uint32_t tile, threads, shared_bytes;
+  bool uses_matrix_units;
+};
+enum { SIMT_64, SIMT_128, MMA_64, MMA_128, VARIANT_COUNT };
+const variant variants[VARIANT_COUNT] = {
+    {"simt64", 64, MATMUL_SIMT_THREADS, 0, false},
+    {"simt128", 128, MATMUL_SIMT_THREADS, 0, false},
+    {"mma64", 64, matmul_mma_threads(64), matmul_mma_shared_bytes(64), true},
+    {"mma128", 128, matmul_mma_threads(128), matmul_mma_shared_bytes(128), true},
 };
 
-const variant variants[] = {
-    {"simt64", 64, 64, MATMUL_SIMT_THREADS, matmul_simt_kernel<float, 1>, matmul_simt_kernel<bfloat16, 1>,
-     matmul_simt_kernel<float16, 1>},
-    {"simt128", 128, 128, MATMUL_SIMT_THREADS, matmul_simt_kernel<float, 2>, matmul_simt_kernel<bfloat16, 2>,
-     matmul_simt_kernel<float16, 2>},
-};
-enum { SIMT_64, SIMT_128, VARIANT_COUNT };
+template <typename T, int TILE>
+matmul_kernel mma_kernel(uint32_t flags) {
+  if ((flags & MATMUL_TRANSPOSES_A) == 0) {
+    return (flags & MATMUL_TRANSPOSES_B) == 0 ? matmul_mma_kernel<T, TILE, false, false>
+                                              : matmul_mma_kernel<T, TILE, false, true>;
+  }
+  return (flags & MATMUL_TRANSPOSES_B) == 0 ? matmul_mma_kernel<T, TILE, true, false>
+                                            : matmul_mma_kernel<T, TILE, true, true>;
+}
 
-matmul_kernel kernel_of(const variant *v, dure_dtype storage) {
-  return storage == DURE_DTYPE_F32 ? v->of_f32 : storage == DURE_DTYPE_BF16 ? v->of_bf16 : v->of_f16;
+matmul_kernel kernel_of(const variant *v, const problem *p) {
+  const uint32_t flags = p->arguments.flags;
+  if (v->uses_matrix_units && p->storage == DURE_DTYPE_BF16)
+    return v->tile == 64 ? mma_kernel<bfloat16, 64>(flags) : mma_kernel<bfloat16, 128>(flags);
+  if (v->uses_matrix_units) return v->tile == 64 ? mma_kernel<float16, 64>(flags) : mma_kernel<float16, 128>(flags);
+  switch (p->storage) {
+    case DURE_DTYPE_BF16: return v->tile == 64 ? matmul_simt_kernel<bfloat16, 1> : matmul_simt_kernel<bfloat16, 2>;
+    case DURE_DTYPE_F16: return v->tile == 64 ? matmul_simt_kernel<float16, 1> : matmul_simt_kernel<float16, 2>;
+    default: return v->tile == 64 ? matmul_simt_kernel<float, 1> : matmul_simt_kernel<float, 2>;
+  }
+}
+
+bool can_run(const variant *v, const dure_cuda_caps *caps, const problem *p) {
+  if (!v->uses_matrix_units) return true;
+  return caps->uses_matrix_units && p->storage != DURE_DTYPE_F32 &&
+         caps->compute_capability >= (p->storage == DURE_DTYPE_BF16 ? 80 : 75);
 }
 
 uint64_t tiles_of(const problem *p, const variant *v) {
-  return cuda_ceil_divide(p->arguments.M, v->tile_rows) * cuda_ceil_divide(p->arguments.N, v->tile_columns);
+  return cuda_ceil_divide(p->arguments.M, v->tile) * cuda_ceil_divide(p->arguments.N, v->tile);
 }
 
 const variant *choose(dure_device *device, const problem *p) {
+  const dure_cuda_caps *caps = dure_cuda_device_caps(device);
   const char *name = getenv("DURE_CUDA_MATMUL");
   for (uint32_t i = 0; name != nullptr && i < VARIANT_COUNT; i++) {
-    if (strcmp(variants[i].name, name) == 0 && kernel_of(&variants[i], p->storage) != nullptr) return &variants[i];
+    if (strcmp(variants[i].name, name) == 0 && can_run(&variants[i], caps, p)) return &variants[i];
   }
-  const uint64_t large = tiles_of(p, &variants[SIMT_128]) * p->batch;
-  return &variants[large >= dure_cuda_device_caps(device)->multiprocessor_count ? SIMT_128 : SIMT_64];
+  const uint32_t small = can_run(&variants[MMA_64], caps, p) ? MMA_64 : SIMT_64;
+  const uint64_t large = tiles_of(p, &variants[small + 1]) * p->batch;
+  return &variants[large >= caps->multiprocessor_count ? small + 1 : small];
 }
 
 // ---- sums in chunks of k -----------------------------------------------------------------------------------------
@@ -217,7 +244,7 @@ dure_status record_own(dure_recording *recording, const dure_op_call *call, cons
     chunks = (uint32_t)cuda_ceil_divide(arguments.K, arguments.chunk);
   }
   const dim3 grid((unsigned)tiles_of(p, v), p->batch * chunks);
-  DURE_TRY(cuda_record(recording, kernel_of(v, p->storage), grid, v->threads, 0, arguments));
+  DURE_TRY(cuda_record(recording, kernel_of(v, p), grid, v->threads, v->shared_bytes, arguments));
   if (chunks == 1) return nullptr;
   CUDA_WITH_STORAGE(p->storage, T, return record_sum<T>(recording, &arguments, p->batch));
   return nullptr;
