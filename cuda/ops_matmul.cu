@@ -2,6 +2,7 @@
 //
 // Kernels, by the names that DURE_CUDA_MATMUL takes (tests and measurements; where one cannot run the call, the choice
 // is as without it):
+//   vector            few rows: reads b once
 //   simt64, simt128   tiles without matrix units: every type, stride and alignment
 //   mma64, mma128     matrix units: bf16 (sm_80 and later) and f16, every stride and alignment
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include "cuda/kernels/matmul_mma.cuh"
 #include "cuda/kernels/matmul_simt.cuh"
 #include "cuda/kernels/matmul_sum_chunks.cuh"
+#include "cuda/kernels/matmul_vector.cuh"
 #include "cuda/record.cuh"
 
 extern "C" {
@@ -121,18 +123,21 @@ problem describe(const dure_op_call *call) {
 
 typedef void (*matmul_kernel)(matmul_arguments);
 
-// A kernel that makes a tile of c in each block.
+enum family { VECTOR, SIMT, MMA };
 struct variant {
   const char *name;
-  uint32_t tile, threads, shared_bytes;
-  bool uses_matrix_units;
+  family kind;
+  uint32_t tile;  // of SIMT and MMA: rows and columns
 };
-enum { SIMT_64, SIMT_128, MMA_64, MMA_128, VARIANT_COUNT };
+enum { VARIANT_VECTOR, SIMT_64, SIMT_128, MMA_64, MMA_128, VARIANT_COUNT };
 const variant variants[VARIANT_COUNT] = {
-    {"simt64", 64, MATMUL_SIMT_THREADS, 0, false},
-    {"simt128", 128, MATMUL_SIMT_THREADS, 0, false},
-    {"mma64", 64, matmul_mma_threads(64), matmul_mma_shared_bytes(64), true},
-    {"mma128", 128, matmul_mma_threads(128), matmul_mma_shared_bytes(128), true},
+    {"vector", VECTOR, 0}, {"simt64", SIMT, 64}, {"simt128", SIMT, 128}, {"mma64", MMA, 64}, {"mma128", MMA, 128},
+};
+
+// How a variant runs a call: the part of c that a block makes.
+struct launch {
+  matmul_kernel kernel;
+  uint32_t rows, columns, threads, shared_bytes;
 };
 
 template <typename T, int TILE>
@@ -145,27 +150,59 @@ matmul_kernel mma_kernel(uint32_t flags) {
                                             : matmul_mma_kernel<T, TILE, true, true>;
 }
 
-matmul_kernel kernel_of(const variant *v, const problem *p) {
+template <typename T, int ROWS>
+matmul_kernel vector_kernel(uint32_t flags) {
+  return (flags & MATMUL_TRANSPOSES_B) != 0 ? matmul_vector_kernel<T, ROWS, true>
+                                            : matmul_vector_kernel<T, ROWS, false>;
+}
+
+// T: the call's storage type. What T has no kernel for is not asked for (can_run).
+template <typename T>
+matmul_kernel mma_or_null(uint32_t tile, uint32_t flags) {
+  return tile == 64 ? mma_kernel<T, 64>(flags) : mma_kernel<T, 128>(flags);
+}
+template <>
+matmul_kernel mma_or_null<float>(uint32_t tile, uint32_t flags) {
+  (void)tile, (void)flags;
+  return nullptr;
+}
+
+template <typename T>
+launch launch_in(const variant *v, const problem *p) {
   const uint32_t flags = p->arguments.flags;
-  if (v->uses_matrix_units && p->storage == DURE_DTYPE_BF16)
-    return v->tile == 64 ? mma_kernel<bfloat16, 64>(flags) : mma_kernel<bfloat16, 128>(flags);
-  if (v->uses_matrix_units) return v->tile == 64 ? mma_kernel<float16, 64>(flags) : mma_kernel<float16, 128>(flags);
+  if (v->kind == MMA) {
+    const int tile = (int)v->tile;
+    return {mma_or_null<T>(v->tile, flags), v->tile, v->tile, matmul_mma_threads(tile), matmul_mma_shared_bytes(tile)};
+  }
+  if (v->kind == SIMT) {
+    return {v->tile == 64 ? matmul_simt_kernel<T, 1> : matmul_simt_kernel<T, 2>, v->tile, v->tile, MATMUL_SIMT_THREADS,
+            0};
+  }
+  const uint32_t rows = p->arguments.M == 1 ? 1 : 4;
+  return {rows == 1 ? vector_kernel<T, 1>(flags) : vector_kernel<T, 4>(flags), rows,
+          matmul_vector_columns((flags & MATMUL_TRANSPOSES_B) != 0, sizeof(T)), MATMUL_VECTOR_THREADS, 0};
+}
+
+launch launch_of(const variant *v, const problem *p) {
   switch (p->storage) {
-    case DURE_DTYPE_BF16: return v->tile == 64 ? matmul_simt_kernel<bfloat16, 1> : matmul_simt_kernel<bfloat16, 2>;
-    case DURE_DTYPE_F16: return v->tile == 64 ? matmul_simt_kernel<float16, 1> : matmul_simt_kernel<float16, 2>;
-    default: return v->tile == 64 ? matmul_simt_kernel<float, 1> : matmul_simt_kernel<float, 2>;
+    case DURE_DTYPE_BF16: return launch_in<bfloat16>(v, p);
+    case DURE_DTYPE_F16: return launch_in<float16>(v, p);
+    default: return launch_in<float>(v, p);
   }
 }
 
 bool can_run(const variant *v, const dure_cuda_caps *caps, const problem *p) {
-  if (!v->uses_matrix_units) return true;
+  if (v->kind != MMA) return true;
   return caps->uses_matrix_units && p->storage != DURE_DTYPE_F32 &&
-         caps->compute_capability >= (p->storage == DURE_DTYPE_BF16 ? 80 : 75);
+         caps->compute_capability >= (p->storage == DURE_DTYPE_BF16 ? 80u : 75u);
 }
 
-uint64_t tiles_of(const problem *p, const variant *v) {
-  return cuda_ceil_divide(p->arguments.M, v->tile) * cuda_ceil_divide(p->arguments.N, v->tile);
+uint64_t blocks_of(const problem *p, uint32_t rows, uint32_t columns) {
+  return cuda_ceil_divide(p->arguments.M, rows) * cuda_ceil_divide(p->arguments.N, columns) * p->batch;
 }
+
+// The kernel `vector` reads b once for every four rows; matrix units read it once for 64, but make few loads at a time.
+enum { VECTOR_ROWS = 8, VECTOR_ROWS_BEFORE_MMA = 4 };
 
 const variant *choose(dure_device *device, const problem *p) {
   const dure_cuda_caps *caps = dure_cuda_device_caps(device);
@@ -173,30 +210,33 @@ const variant *choose(dure_device *device, const problem *p) {
   for (uint32_t i = 0; name != nullptr && i < VARIANT_COUNT; i++) {
     if (strcmp(variants[i].name, name) == 0 && can_run(&variants[i], caps, p)) return &variants[i];
   }
-  const uint32_t small = can_run(&variants[MMA_64], caps, p) ? MMA_64 : SIMT_64;
-  const uint64_t large = tiles_of(p, &variants[small + 1]) * p->batch;
-  return &variants[large >= caps->multiprocessor_count ? small + 1 : small];
+  const bool has_mma = can_run(&variants[MMA_64], caps, p);
+  if (p->arguments.M <= (has_mma ? VECTOR_ROWS_BEFORE_MMA : VECTOR_ROWS)) return &variants[VARIANT_VECTOR];
+  const bool is_large = blocks_of(p, 128, 128) >= caps->multiprocessor_count;
+  if (has_mma) return &variants[is_large ? MMA_128 : MMA_64];
+  return &variants[is_large ? SIMT_128 : SIMT_64];
 }
 
 // ---- sums in chunks of k -----------------------------------------------------------------------------------------
 
 // A result of few tiles leaves most of a GPU idle however long the sums are: weight gradients of small models, one of
-// the low-rank products, a vocabulary's share. Counted in 64 x 64, whatever runs: the sums then depend on the shape
-// alone.
-enum { TILE = 64, TILES_ENOUGH = 264, CHUNK_LEAST = 512, CHUNKS_MOST = 32 };
+// the low-rank products, a vocabulary's share. Tiles are counted in 64 x 64, whatever makes them: the sums then depend
+// on the shape alone.
+enum { BLOCKS_ENOUGH = 264, CHUNK_LEAST = 512, CHUNKS_MOST = 32, CHUNK_GRAIN = 64 };
 
-uint32_t chunk_of(const problem *p) {
+uint32_t chunk_of(const variant *v, const problem *p) {
   const uint32_t K = p->arguments.K;
-  const uint64_t tiles = cuda_ceil_divide(p->arguments.M, TILE) * cuda_ceil_divide(p->arguments.N, TILE) * p->batch;
-  if (tiles == 0 || tiles >= TILES_ENOUGH / 2 || K < 2 * CHUNK_LEAST) return p->arguments.chunk;
-  uint64_t chunks = TILES_ENOUGH / tiles;
+  const launch of_vector = launch_of(v, p);
+  const uint64_t blocks = v->kind == VECTOR ? blocks_of(p, of_vector.rows, of_vector.columns) : blocks_of(p, 64, 64);
+  if (blocks == 0 || blocks >= BLOCKS_ENOUGH / 2 || K < 2 * CHUNK_LEAST) return p->arguments.chunk;
+  uint64_t chunks = BLOCKS_ENOUGH / blocks;
   if (chunks > CHUNKS_MOST) chunks = CHUNKS_MOST;
-  const uint64_t chunk = cuda_ceil_divide(cuda_ceil_divide(K, chunks), TILE) * TILE;
+  const uint64_t chunk = cuda_ceil_divide(cuda_ceil_divide(K, chunks), CHUNK_GRAIN) * CHUNK_GRAIN;
   return chunk < CHUNK_LEAST ? (uint32_t)CHUNK_LEAST : (uint32_t)chunk;
 }
 
-uint64_t chunks_bytes(const problem *p) {
-  const uint32_t chunk = chunk_of(p);
+uint64_t chunks_bytes(const variant *v, const problem *p) {
+  const uint32_t chunk = chunk_of(v, p);
   if (chunk >= p->arguments.K) return 0;
   return cuda_ceil_divide(p->arguments.K, chunk) * p->batch * p->arguments.M * p->arguments.N * sizeof(float);
 }
@@ -236,15 +276,17 @@ void skip_batches(problem *p, uint32_t count) {
 // At most BATCHES_MOST batches.
 dure_status record_own(dure_recording *recording, const dure_op_call *call, const variant *v, const problem *p) {
   matmul_arguments arguments = p->arguments;
-  const uint64_t bytes = chunks_bytes(p);
+  const uint64_t bytes = chunks_bytes(v, p);
   uint32_t chunks = 1;
   if (bytes > 0 && has_workspace(call, bytes)) {
-    arguments.chunk = chunk_of(p);
+    arguments.chunk = chunk_of(v, p);
     arguments.partial = cuda_address<float>(&call->workspace);
     chunks = (uint32_t)cuda_ceil_divide(arguments.K, arguments.chunk);
   }
-  const dim3 grid((unsigned)tiles_of(p, v), p->batch * chunks);
-  DURE_TRY(cuda_record(recording, kernel_of(v, p), grid, v->threads, v->shared_bytes, arguments));
+  const launch l = launch_of(v, p);
+  const dim3 grid((unsigned)(cuda_ceil_divide(arguments.M, l.rows) * cuda_ceil_divide(arguments.N, l.columns)),
+                  p->batch * chunks);
+  DURE_TRY(cuda_record(recording, l.kernel, grid, l.threads, l.shared_bytes, arguments));
   if (chunks == 1) return nullptr;
   CUDA_WITH_STORAGE(p->storage, T, return record_sum<T>(recording, &arguments, p->batch));
   return nullptr;
@@ -265,10 +307,9 @@ dure_status record_matmul(dure_device *device, dure_recording *recording, const 
 }
 
 uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
-  (void)device;
   const problem p = describe(call);
   if (p.arguments.M == 0 || p.arguments.N == 0 || p.batch == 0) return 0;
-  return chunks_bytes(&p);
+  return chunks_bytes(choose(device, &p), &p);
 }
 
 }  // namespace

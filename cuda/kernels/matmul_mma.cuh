@@ -29,6 +29,15 @@ enum { MATMUL_MMA_K = 32, MATMUL_MMA_STAGES = 3 };
 
 constexpr uint32_t matmul_mma_threads(int tile) { return (uint32_t)tile * 2; }
 constexpr uint32_t matmul_mma_shared_bytes(int tile) { return MATMUL_MMA_STAGES * 2 * tile * MATMUL_MMA_K * 2; }
+// Blocks a multiprocessor should hold at once, for which registers must suffice. The 64 KiB of shared memory of sm_75
+// hold one of 128 x 128.
+constexpr int matmul_mma_blocks(int tile) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  return tile == 128 ? 1 : 2;
+#else
+  return tile == 128 ? 2 : 4;
+#endif
+}
 
 // Where chunk `chunk` of a line (along k), or of a value of k, lies in a tile; elements.
 template <int TILE, bool ALONG_K>
@@ -162,7 +171,7 @@ __device__ __forceinline__ void matmul_mma_finish(const matmul_arguments &o, con
 }
 
 template <typename T, int TILE, bool TRANSPOSE_A, bool TRANSPOSE_B>
-__global__ void __launch_bounds__(TILE * 2, TILE == 128 ? 2 : 4) matmul_mma_kernel(matmul_arguments o) {
+__global__ void __launch_bounds__(TILE * 2, matmul_mma_blocks(TILE)) matmul_mma_kernel(matmul_arguments o) {
   enum { STAGES = MATMUL_MMA_STAGES, SIZE = TILE * MATMUL_MMA_K };
   CUDA_DYNAMIC_SHARED(T, tiles);  // [STAGES][a, b][SIZE]; then the sums
   const matmul_place place = matmul_place_of(o, TILE, TILE);

@@ -1,9 +1,9 @@
-// matmul of few rows (decoding tokens): c[m, n] = sum over k of op(a)[m, k] op(b)[k, n]. b is read once and nothing else
-// counts, so all is arranged for its loads: 16 bytes a thread, several on their way. The counterpart of
+// matmul of few rows (decoding tokens): c[m, n] = sum over k of op(a)[m, k] op(b)[k, n]. b is read once and nothing
+// else counts, so all is arranged for its loads: 16 bytes a thread, several on their way. The counterpart of
 // shaders/matmul_vector.comp.
 //
-// A block of 128 threads makes ROWS rows of a few columns; op(a) passes through shared memory as f32, A_SIZE values at a
-// time.
+// A block of 128 threads makes ROWS rows of a few columns; op(a) passes through shared memory as f32, A_SIZE values at
+// a time.
 //   b transposed, [N, K]: a warp reads two rows of b, its lanes 16 bytes of each after another; sums over the lanes.
 //   b [K, N]: 8 threads read 128 bytes of a row of b, 16 such groups every 16th row; sums over the groups, in order.
 //
