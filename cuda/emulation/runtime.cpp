@@ -1,5 +1,6 @@
 // Streams, events, graphs and memory of the emulation. A stream is a thread that does what is enqueued, one thing after
 // the other, so that the host runs ahead as it does of a GPU.
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -271,6 +272,13 @@ cudaError_t emulation_enqueue(cudaStream_t stream, std::function<void()> what) {
   });
 }
 
+// DURE_CUDA_EMULATION_FAULT=n: the n-th kernel of the process is stopped by the device, for tests of what follows.
+static bool is_to_fail() {
+  static std::atomic<int> launches;
+  const char *text = std::getenv("DURE_CUDA_EMULATION_FAULT");
+  return ++launches == (text != nullptr ? std::atoi(text) : 0);
+}
+
 cudaError_t emulation_launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared_bytes,
                              std::function<void()> body) {
   const uint64_t threads = (uint64_t)block.x * block.y * block.z;
@@ -279,9 +287,12 @@ cudaError_t emulation_launch(cudaStream_t stream, dim3 grid, dim3 block, size_t 
     return cudaErrorInvalidValue;
   return emulation_enqueue(stream, [=] {
     const char *fault = nullptr;
-    if (!emulation_run(
-            grid, block, shared_bytes,
-            [](const void *context) { (*static_cast<const std::function<void()> *>(context))(); }, &body, &fault))
+    if (is_to_fail()) {
+      report_fault("a fault asked for by DURE_CUDA_EMULATION_FAULT");
+    } else if (!emulation_run(
+                   grid, block, shared_bytes,
+                   [](const void *context) { (*static_cast<const std::function<void()> *>(context))(); }, &body,
+                   &fault))
       report_fault(fault);
   });
 }
