@@ -1,0 +1,27 @@
+// sample.
+#include "cuda/kernels/sample.cuh"
+#include "cuda/ops.h"
+#include "cuda/record.cuh"
+
+template <typename T>
+static dure_status record_typed(dure_recording *recording, const dure_op_call *call) {
+  const dure_operand *logits = &call->operands[0];
+  sample_arguments<T> arguments;
+  arguments.logits = cuda_address<const T>(logits);
+  arguments.settings = cuda_address<const float>(&call->operands[1]);
+  arguments.random = cuda_address<const uint32_t>(&call->operands[2]);
+  arguments.token = cuda_address<uint32_t>(&call->operands[3]);
+  arguments.vocabulary = cuda_last_dimension(logits);
+  arguments.candidates = call->attributes.sample.candidate_count;
+  if (arguments.candidates == 0) arguments.candidates = (uint32_t)arguments.vocabulary;
+  return cuda_record(recording, sample_kernel<T>, dim3((unsigned)dure_operand_rows(logits)), dim3(SAMPLE_THREADS), 0,
+                     arguments);
+}
+
+static dure_status record_sample(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  (void)device;
+  CUDA_WITH_STORAGE(call->operands[0].dtype, T, return record_typed<T>(recording, call));
+  return NULL;
+}
+
+const dure_backend_op dure_cuda_op_sample = {record_sample, NULL, true};
