@@ -14,8 +14,10 @@ static dure_status record_typed(dure_recording *recording, const dure_op_call *c
   arguments.vocabulary = cuda_last_dimension(logits);
   arguments.candidates = call->attributes.sample.candidate_count;
   if (arguments.candidates == 0) arguments.candidates = (uint32_t)arguments.vocabulary;
-  return cuda_record(recording, sample_kernel<T>, dim3((unsigned)dure_operand_rows(logits)), dim3(SAMPLE_THREADS), 0,
-                     arguments);
+  uint32_t warps = (arguments.candidates + 2 * WARP - 1) / (2 * WARP);  // two logits a thread at least
+  warps = warps < 2 ? 2 : warps > SAMPLE_WARPS ? SAMPLE_WARPS : warps;  // one could not narrow a choice
+  const dim3 threads(WARP * warps);
+  return cuda_record(recording, sample_kernel<T>, dim3((unsigned)dure_operand_rows(logits)), threads, 0, arguments);
 }
 
 static dure_status record_sample(dure_device *device, dure_recording *recording, const dure_op_call *call) {

@@ -29,16 +29,23 @@ struct sample_arguments {
   uint32_t candidates;  // of a row, from its first on
 };
 
-enum { SAMPLE_THREADS = 512, SAMPLE_WARPS = SAMPLE_THREADS / WARP };
+constexpr uint32_t SAMPLE_THREADS = 512;  // at most; fewer for short rows
+constexpr uint32_t SAMPLE_WARPS = SAMPLE_THREADS / WARP, SAMPLE_DIGITS = 8;
 
-// What a block works on, and shared memory for its reductions.
+struct sample_shared {
+  float sums[SAMPLE_WARPS];
+  uint32_t integers[SAMPLE_WARPS];
+  uint32_t counts[SAMPLE_DIGITS][SAMPLE_WARPS + 1];  // of each warp, then of all
+  float masses[SAMPLE_DIGITS][SAMPLE_WARPS + 1];
+};
+
+// What a block works on.
 template <typename T>
 struct sample_row {
   const T *logits;  // [count]
   uint32_t count;
   float maximum, temperature;
-  float *scratch;      // [SAMPLE_WARPS]
-  uint32_t *integers;  // [SAMPLE_WARPS]
+  sample_shared *shared;
 };
 
 // Keys order as the floats do; the two zeros are one, and NaN comes below everything, with key 0.
@@ -56,27 +63,15 @@ __device__ __forceinline__ float mass_of(const sample_row<T> &row, float value) 
   return expf((value - row.maximum) / row.temperature);
 }
 
-struct sum_of {
-  __device__ __forceinline__ uint32_t operator()(uint32_t a, uint32_t b) const { return a + b; }
-};
-struct largest_of {
-  __device__ __forceinline__ uint32_t operator()(uint32_t a, uint32_t b) const { return max(a, b); }
-};
-struct smallest_of {
-  __device__ __forceinline__ uint32_t operator()(uint32_t a, uint32_t b) const { return min(a, b); }
-};
-
-// Over the block; every thread gets the result.
-template <typename Combine>
-__device__ __forceinline__ uint32_t block_reduce(uint32_t x, uint32_t *scratch, Combine combine) {
+template <typename T>
+__device__ __forceinline__ uint32_t block_largest(const sample_row<T> &row, uint32_t x) {
 #pragma unroll
-  for (int offset = WARP / 2; offset > 0; offset /= 2) x = combine(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  for (int offset = WARP / 2; offset > 0; offset /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, offset));
   __syncthreads();
-  if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = x;
+  if (threadIdx.x % WARP == 0) row.shared->integers[threadIdx.x / WARP] = x;
   __syncthreads();
-  uint32_t result = scratch[0];
-  for (int i = 1; i < SAMPLE_WARPS; i++) result = combine(result, scratch[i]);
-  return result;
+  for (uint32_t i = 0; i < blockDim.x / WARP; i++) x = max(x, row.shared->integers[i]);
+  return x;
 }
 
 // ---- thresholds ----
@@ -85,40 +80,66 @@ __device__ __forceinline__ uint32_t block_reduce(uint32_t x, uint32_t *scratch, 
 template <typename T>
 __device__ float mass_from(const sample_row<T> &row, uint32_t floor_key) {
   float sum = 0;
-  for (uint32_t i = threadIdx.x; i < row.count; i += SAMPLE_THREADS) {
+  for (uint32_t i = threadIdx.x; i < row.count; i += blockDim.x) {
     const float value = to_float(row.logits[i]);
     const uint32_t key = key_of(value);
     if (key != 0 && key >= floor_key) sum += mass_of(row, value);
   }
-  return block_sum(sum, row.scratch);
+  return block_sum(sum, row.shared->sums);
+}
+
+// Adds up the tallies of all threads; every thread gets the result.
+template <typename T, bool ByMass>
+__device__ void block_tally(const sample_row<T> &row, uint32_t (&count)[SAMPLE_DIGITS], float (&mass)[SAMPLE_DIGITS]) {
+  sample_shared &shared = *row.shared;
+  const uint32_t warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
+#pragma unroll
+  for (uint32_t d = 0; d < SAMPLE_DIGITS; d++) {
+#pragma unroll
+    for (int offset = WARP / 2; offset > 0; offset /= 2) count[d] += __shfl_xor_sync(0xffffffffu, count[d], offset);
+    if (ByMass) mass[d] = warp_sum(mass[d]);
+    if (threadIdx.x % WARP == 0) shared.counts[d][warp] = count[d];
+    if (ByMass && threadIdx.x % WARP == 0) shared.masses[d][warp] = mass[d];
+  }
+  __syncthreads();
+  if (threadIdx.x < SAMPLE_DIGITS) {
+    uint32_t all = 0;
+    float all_mass = 0;
+    for (uint32_t i = 0; i < warps; i++) all += shared.counts[threadIdx.x][i];
+    for (uint32_t i = 0; i < warps && ByMass; i++) all_mass += shared.masses[threadIdx.x][i];
+    shared.counts[threadIdx.x][SAMPLE_WARPS] = all;
+    shared.masses[threadIdx.x][SAMPLE_WARPS] = all_mass;
+  }
+  __syncthreads();
+#pragma unroll
+  for (uint32_t d = 0; d < SAMPLE_DIGITS; d++) {
+    count[d] = shared.counts[d][SAMPLE_WARPS];
+    mass[d] = shared.masses[d][SAMPLE_WARPS];
+  }
 }
 
 // Of the keys from `floor_key` on: how many, and which mass, are at least each of eight candidates prefix + (0..7 <<
 // shift)?
 template <typename T, bool ByMass>
 __device__ void tally_row(const sample_row<T> &row, uint32_t prefix, uint32_t shift, uint32_t floor_key,
-                          uint32_t (&count)[8], float (&mass)[8]) {
+                          uint32_t (&count)[SAMPLE_DIGITS], float (&mass)[SAMPLE_DIGITS]) {
 #pragma unroll
-  for (int d = 0; d < 8; d++) count[d] = 0, mass[d] = 0;
+  for (uint32_t d = 0; d < SAMPLE_DIGITS; d++) count[d] = 0, mass[d] = 0;
   const uint32_t least = max(max(prefix, floor_key), 1u);  // key 0 counts for nothing
-  for (uint32_t i = threadIdx.x; i < row.count; i += SAMPLE_THREADS) {
+  for (uint32_t i = threadIdx.x; i < row.count; i += blockDim.x) {
     const float value = to_float(row.logits[i]);
     const uint32_t key = key_of(value);
     if (key < least) continue;
     const uint32_t digit = (key - prefix) >> shift;  // 8 and more: above all candidates
     const float own = ByMass ? mass_of(row, value) : 0;
 #pragma unroll
-    for (uint32_t d = 0; d < 8; d++) {
+    for (uint32_t d = 0; d < SAMPLE_DIGITS; d++) {
       if (digit < d) continue;
       count[d]++;
       if (ByMass) mass[d] += own;
     }
   }
-#pragma unroll
-  for (int d = 0; d < 8; d++) {
-    count[d] = block_reduce(count[d], row.integers, sum_of());
-    if (ByMass) mass[d] = block_sum(mass[d], row.scratch);
-  }
+  block_tally<T, ByMass>(row, count, mass);
 }
 
 // The largest key at or above which at least `wanted` (logits, or mass) is found among the keys from floor_key on; or a
@@ -127,18 +148,17 @@ template <typename T, bool ByMass>
 __device__ uint32_t threshold(const sample_row<T> &row, float wanted, uint32_t floor_key) {
   uint32_t prefix = 0;
   for (int shift = 30; shift >= 0; shift -= 3) {
-    uint32_t count[8], kept = 0, above = 0, digit = 0;
-    float mass[8];
+    uint32_t count[SAMPLE_DIGITS], digit = 0;
+    float mass[SAMPLE_DIGITS];
     tally_row<T, ByMass>(row, prefix, (uint32_t)shift, floor_key, count, mass);
     const uint32_t last = shift == 30 ? 3 : 7;  // the first digit has two bits
-    kept = count[0];
-    above = count[1];
+    uint32_t kept = count[0], above = count[1];
 #pragma unroll
-    for (uint32_t d = 1; d < 8; d++) {
+    for (uint32_t d = 1; d < SAMPLE_DIGITS; d++) {
       if (d > last || !((ByMass ? mass[d] : (float)count[d]) >= wanted)) continue;
       digit = d;
       kept = count[d];
-      above = d < 7 ? count[(d + 1) % 8] : 0;
+      above = d + 1 < SAMPLE_DIGITS ? count[(d + 1) % SAMPLE_DIGITS] : 0;
     }
     prefix += digit << shift;
     if (digit < last && kept - above <= 1) break;
@@ -151,30 +171,30 @@ __device__ uint32_t threshold(const sample_row<T> &row, float wanted, uint32_t f
 template <typename T>
 __device__ uint32_t largest_key(const sample_row<T> &row) {
   uint32_t largest = 0;
-  for (uint32_t i = threadIdx.x; i < row.count; i += SAMPLE_THREADS)
+  for (uint32_t i = threadIdx.x; i < row.count; i += blockDim.x)
     largest = max(largest, key_of(to_float(row.logits[i])));
-  return block_reduce(largest, row.integers, largest_of());
+  return block_largest(row, largest);
 }
 
 // The first candidate with this key.
 template <typename T>
 __device__ uint32_t first_of(const sample_row<T> &row, uint32_t key) {
-  uint32_t first = row.count - 1;
-  for (uint32_t i = threadIdx.x; i < row.count; i += SAMPLE_THREADS) {
-    if (key_of(to_float(row.logits[i])) == key) first = min(first, i);
+  uint32_t after = 0;  // how far before the end
+  for (uint32_t i = threadIdx.x; i < row.count; i += blockDim.x) {
+    if (key_of(to_float(row.logits[i])) == key) after = max(after, row.count - 1 - i);
   }
-  return block_reduce(first, row.integers, smallest_of());
+  return row.count - 1 - block_largest(row, after);
 }
 
 // The first index at which the running mass of the keys from `floor_key` on exceeds u times all of it; the last of them
-// where rounding leaves it just short of that.
+// where rounding leaves it just short of that. Needs two warps.
 template <typename T>
 __device__ uint32_t pick(const sample_row<T> &row, uint32_t floor_key, float u) {
-  const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+  const uint32_t warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
   uint32_t begin = 0, size = row.count;
   float before = 0, target = -1;
   while (size > 1) {
-    const uint32_t part = (size + SAMPLE_WARPS - 1) / SAMPLE_WARPS;
+    const uint32_t part = (size + warps - 1) / warps;
     const uint32_t part_begin = min(warp * part, size), part_end = min(part_begin + part, size);
     float sum = 0;
     for (uint32_t i = part_begin + lane; i < part_end; i += WARP) {
@@ -184,17 +204,17 @@ __device__ uint32_t pick(const sample_row<T> &row, uint32_t floor_key, float u) 
     }
     sum = warp_sum(sum);
     __syncthreads();
-    if (lane == 0) row.scratch[warp] = sum;
+    if (lane == 0) row.shared->sums[warp] = sum;
     __syncthreads();
     if (target < 0) {
       float total = 0;
-      for (int i = 0; i < SAMPLE_WARPS; i++) total += row.scratch[i];
+      for (uint32_t i = 0; i < warps; i++) total += row.shared->sums[i];
       target = u * total;
     }
     uint32_t chosen = 0;
     float running = before, before_chosen = before;
-    for (uint32_t i = 0; i < SAMPLE_WARPS; i++) {
-      const float mass = row.scratch[i];
+    for (uint32_t i = 0; i < warps; i++) {
+      const float mass = row.shared->sums[i];
       if (!(mass > 0)) continue;
       chosen = i;
       before_chosen = running;
@@ -210,11 +230,9 @@ __device__ uint32_t pick(const sample_row<T> &row, uint32_t floor_key, float u) 
 
 template <typename T>
 __global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(sample_arguments<T> a) {
-  __shared__ float scratch[SAMPLE_WARPS];
-  __shared__ uint32_t integers[SAMPLE_WARPS];
+  __shared__ sample_shared shared[1];
   const uint32_t r = blockIdx.x;
-  sample_row<T> row = {a.logits + r * a.vocabulary,         a.candidates, 0,
-                       a.settings[DURE_SAMPLE_TEMPERATURE], scratch,      integers};
+  sample_row<T> row = {a.logits + r * a.vocabulary, a.candidates, 0, a.settings[DURE_SAMPLE_TEMPERATURE], shared};
   const uint32_t largest = largest_key(row);
   uint32_t choice;
   if (!(row.temperature > 0)) {
