@@ -1,5 +1,6 @@
 // Cases of attention and attention_gradient. Reduction: positions and elements of a head together, since an output
-// element is a sum over positions of probabilities that are sums over the head; roundings: two exponentials.
+// element is a sum over positions of probabilities that are sums over the head; roundings: two exponentials. In 16-bit
+// types matrix units take probabilities and scores' gradients rounded once to the type.
 #include <math.h>
 #include <stdio.h>
 
@@ -49,6 +50,7 @@ static dure_case *add(dure_case_list *list, dure_op op, shape s) {
   }
   c->reduction = (double)(s.T * (s.H / s.G) + s.D);
   c->roundings = 16;
+  c->storage_roundings = 1;
   return c;
 }
 

@@ -11,13 +11,15 @@ void dure_vulkan_attention_strides(const dure_operand *operand, uint32_t *out_t,
   *out_t = (uint32_t)(operand->shape[1] > 1 || operand->shape[0] == 1 ? operand->stride[1] : operand->stride[0]);
 }
 
-uint32_t dure_vulkan_rows_width(const dure_operand *operand) {
-  bool is_wide = operand->shape[operand->rank - 1] % 4 == 0;
+bool dure_vulkan_rows_begin_at(const dure_operand *operand, uint32_t count) {
+  if (operand->shape[operand->rank - 1] % count != 0) return false;
   for (uint32_t axis = 0; axis + 1 < operand->rank; axis++) {
-    is_wide = is_wide && (operand->shape[axis] == 1 || operand->stride[axis] % 4 == 0);
+    if (operand->shape[axis] > 1 && operand->stride[axis] % count != 0) return false;
   }
-  return is_wide && operand->offset % (4 * dure_dtype_size(operand->dtype)) == 0 ? 4 : 1;
+  return operand->offset % (count * dure_dtype_size(operand->dtype)) == 0;
 }
+
+uint32_t dure_vulkan_rows_width(const dure_operand *operand) { return dure_vulkan_rows_begin_at(operand, 4) ? 4 : 1; }
 
 bool dure_vulkan_is_in_quads(const dure_device *device, const dure_operand *operand) {
   for (uint32_t axis = 0; axis + 1 < operand->rank; axis++) {
@@ -103,13 +105,13 @@ dure_status dure_vulkan_attention_check_loops(const dure_device *device, const d
 }
 
 dure_status dure_vulkan_attention_run(const dure_vulkan_dispatch *dispatch, const char *kernel,
-                                      const dure_vulkan_attention_constants *constants, const void *push,
+                                      const uint32_t *constants, size_t constant_count, const void *push,
                                       size_t push_size, uint64_t rows, uint64_t rows_each, uint64_t heads,
                                       uint64_t batch) {
-  enum { MOST_GROUPS = 65535, CONSTANT_COUNT = sizeof(*constants) / sizeof(uint32_t) };
+  enum { MOST_GROUPS = 65535 };
   const uint64_t tiles = dure_vulkan_ceil_divide(rows, rows_each);
   dure_kernel *found = NULL;
-  DURE_TRY(dure_kernel_get(dispatch->device, kernel, (const uint32_t *)constants, CONSTANT_COUNT, &found));
+  DURE_TRY(dure_kernel_get(dispatch->device, kernel, constants, constant_count, &found));
   if (tiles > MOST_GROUPS || heads > MOST_GROUPS || batch > MOST_GROUPS) {
     return dure_fail(DURE_UNSUPPORTED,
                      "attention over %llu tiles, %llu heads and %llu sequences is more than one dispatch can have",

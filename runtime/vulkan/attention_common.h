@@ -12,7 +12,9 @@
 void dure_vulkan_attention_strides(const dure_operand *operand, uint32_t *out_t, uint32_t *out_h);
 // Rows of the last dimension begin at 16 bytes, and the whole may be bound as texels.
 bool dure_vulkan_is_in_quads(const dure_device *device, const dure_operand *operand);
-// 4 when every row of the last dimension begins at a multiple of 4 elements of its type, else 1.
+// Whether every row of the last dimension begins at a multiple of `count` elements of its type and is one long.
+bool dure_vulkan_rows_begin_at(const dure_operand *operand, uint32_t count);
+// 4 when they do so at multiples of 4, else 1.
 uint32_t dure_vulkan_rows_width(const dure_operand *operand);
 
 // Positions [begin, end).
@@ -64,9 +66,10 @@ DURE_MUST_CHECK dure_status dure_vulkan_attention_check_loops(const dure_device 
 typedef struct dure_vulkan_attention_constants {
   uint32_t has_documents, has_slopes, has_soft_cap, type, in_fours;
 } dure_vulkan_attention_constants;
-// Adds the pass over tiles of rows, heads and sequences.
+enum { DURE_VULKAN_ATTENTION_CONSTANTS = sizeof(dure_vulkan_attention_constants) / sizeof(uint32_t) };
+// Adds the pass over tiles of rows, heads and sequences. `constants` [constant_count] begin with the above.
 DURE_MUST_CHECK dure_status dure_vulkan_attention_run(const dure_vulkan_dispatch *dispatch, const char *kernel,
-                                                      const dure_vulkan_attention_constants *constants,
+                                                      const uint32_t *constants, size_t constant_count,
                                                       const void *push, size_t push_size, uint64_t rows,
                                                       uint64_t rows_each, uint64_t heads, uint64_t batch);
 

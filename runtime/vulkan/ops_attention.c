@@ -1,6 +1,9 @@
 // attention and attention_gradient: strides and sizes of the call, copies of its operands where the kernels want them
 // aligned and in f32, and the passes' dispatches. The cache's ops: ops_attention_cached.c.
+#include <string.h>
+
 #include "runtime/vulkan/attention_common.h"
+#include "runtime/vulkan/attention_matrix.h"
 #include "runtime/vulkan/ops.h"
 
 enum { Q, K, V, DOCUMENT_STARTS, SLOPES };  // of both ops
@@ -87,8 +90,9 @@ static uint32_t bind_rows(dure_vulkan_dispatch *dispatch, const dure_operand *op
 
 // ---- choices -----------------------------------------------------------------------------------------------------
 
-// How a call is run: the tier of its first pass, and the operands that are copied for it.
+// How a call is run: by matrix units, or by the tier of its first pass; and the operands that are copied for it.
 typedef struct attention_plan {
+  const dure_vulkan_attention_matrix *matrix;  // or NULL
   const dure_vulkan_attention_tier *tier;
   dure_vulkan_packing packing;
 } attention_plan;
@@ -107,7 +111,9 @@ static attention_plan plan_call(const dure_device *device, const dure_op_call *c
                                 dure_vulkan_attention_pass pass, uint64_t workspace_bytes) {
   const dure_operand *q = &call->operands[Q];
   const uint64_t D = q->shape[3];
-  attention_plan plan = {.tier = dure_vulkan_attention_choose(device, D, pass)};
+  attention_plan plan = {.matrix = dure_vulkan_attention_matrix_choose(device, pass, q->dtype, D)};
+  if (plan.matrix != NULL) return plan;
+  plan.tier = dure_vulkan_attention_choose(device, D, pass);
   const bool is_f32 = q->dtype == DURE_DTYPE_F32;
   if (plan.tier->takes_types) return plan;
   if (plan.tier->wants_quads && (!is_f32 || D != plan.tier->head_size || !all_in_quads(device, call, mask))) {
@@ -121,6 +127,33 @@ static attention_plan plan_call(const dure_device *device, const dure_op_call *c
   return plan;
 }
 
+// Adds one pass over `rows` for `heads` heads. `others`: rows of the other side that one workgroup goes through.
+// `mask`: the operands whose rows it moves.
+static dure_status run_pass(const dure_vulkan_dispatch *dispatch, const dure_op_call *call, const attention_plan *plan,
+                            dure_vulkan_attention_pass pass, const attention_push *push, uint32_t mask,
+                            dure_vulkan_rows rows, uint64_t others, uint64_t heads) {
+  const uint64_t count = rows.end - rows.begin, batch = call->operands[Q].shape[0];
+  const dure_vulkan_attention_constants options = constants_of(call, mask);
+  uint32_t constants[DURE_ATTENTION_MATRIX_CONSTANTS];
+  memcpy(constants, &options, sizeof(options));
+  if (plan->matrix == NULL) {
+    DURE_TRY(dure_vulkan_attention_check_loops(dispatch->device, plan->tier, pass, others, push->D));
+    return dure_vulkan_attention_run(dispatch, dure_vulkan_attention_kernel(plan->tier, pass).text, constants,
+                                     DURE_VULKAN_ATTENTION_CONSTANTS, push, sizeof(*push), count,
+                                     plan->tier->rows[pass], heads, batch);
+  }
+  const dure_vulkan_attention_problem problem = {
+      .pass = pass, .is_bfloat16 = call->operands[Q].dtype == DURE_DTYPE_BF16, .head_size = push->D};
+  bool in_eights = true;
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    in_eights = in_eights && ((mask >> i & 1) == 0 || dure_vulkan_rows_begin_at(&call->operands[i], 8));
+  }
+  dure_vulkan_attention_matrix_constants(dispatch->device, plan->matrix, &problem, in_eights, constants);
+  return dure_vulkan_attention_run(dispatch, dure_vulkan_attention_matrix_kernel(&problem).text, constants,
+                                   DURE_ATTENTION_MATRIX_CONSTANTS, push, sizeof(*push), count,
+                                   plan->matrix->subgroups * plan->matrix->part_rows, heads, batch);
+}
+
 // ---- forward -----------------------------------------------------------------------------------------------------
 
 static uint64_t attention_workspace(dure_device *device, const dure_op_call *call) {
@@ -128,7 +161,7 @@ static uint64_t attention_workspace(dure_device *device, const dure_op_call *cal
 }
 
 static dure_status record_forward(dure_device *device, dure_recording *recording, const dure_op_call *call,
-                                  const dure_vulkan_attention_tier *tier) {
+                                  const attention_plan *plan) {
   const dure_operand *operands = call->operands;
   const dure_operand y = in_shape_of(&operands[Y], &operands[Q]);
   attention_push push = describe(call);
@@ -143,11 +176,8 @@ static dure_status record_forward(dure_device *device, dure_recording *recording
   push.slopes_offset = dure_vulkan_bind(&dispatch, &operands[SLOPES], DURE_READ);
   push.out_offset = bind_rows(&dispatch, &y, rows, DURE_WRITE);
   push.log_sum_exp_offset = dure_vulkan_bind(&dispatch, &operands[LOG_SUM_EXP], DURE_WRITE);
-  const dure_vulkan_attention_constants constants = constants_of(call, forward_rows_mask);
-  const dure_vulkan_attention_pass pass = DURE_VULKAN_ATTENTION_FORWARD;
-  DURE_TRY(dure_vulkan_attention_check_loops(device, tier, pass, keys.end - keys.begin, push.D));
-  return dure_vulkan_attention_run(&dispatch, dure_vulkan_attention_kernel(tier, pass).text, &constants, &push,
-                                   sizeof(push), rows.end - rows.begin, tier->rows[pass], push.H, operands[Q].shape[0]);
+  return run_pass(&dispatch, call, plan, DURE_VULKAN_ATTENTION_FORWARD, &push, forward_rows_mask, rows,
+                  keys.end - keys.begin, push.H);
 }
 
 static dure_status record_attention(dure_device *device, dure_recording *recording, const dure_op_call *call) {
@@ -160,7 +190,7 @@ static dure_status record_attention(dure_device *device, dure_recording *recordi
   DURE_TRY(dure_vulkan_pack(device, recording, call, &plan.packing, Q, rows));
   DURE_TRY(dure_vulkan_pack(device, recording, call, &plan.packing, K, keys));
   DURE_TRY(dure_vulkan_pack(device, recording, call, &plan.packing, V, keys));
-  DURE_TRY(record_forward(device, recording, &packed, plan.tier));
+  DURE_TRY(record_forward(device, recording, &packed, &plan));
   return dure_vulkan_unpack(device, recording, call, &plan.packing, Y, rows);
 }
 
@@ -212,46 +242,39 @@ static void bind_gradient_inputs(dure_vulkan_dispatch *dispatch, const dure_op_c
   push->slopes_offset = dure_vulkan_bind(dispatch, &operands[SLOPES], DURE_READ);
 }
 
-static dure_status record_gradient_of_q(const dure_op_call *call, attention_push push,
-                                        const dure_vulkan_attention_tier *tier, dure_vulkan_dispatch *dispatch) {
+static dure_status record_gradient_of_q(const dure_op_call *call, attention_push push, const attention_plan *plan,
+                                        dure_vulkan_dispatch *dispatch) {
   const dure_operand *dq = &call->operands[GRADIENT_DQ];
-  const dure_vulkan_attention_pass pass = DURE_VULKAN_ATTENTION_GRADIENT_Q;
   const dure_vulkan_rows rows = covered_rows(&push), keys = keys_seen(&push);
   dure_vulkan_attention_strides(dq, &push.out_t, &push.out_h);
   bind_gradient_inputs(dispatch, call, rows, keys, &push);
   push.out_offset = bind_rows(dispatch, dq, rows, DURE_WRITE);
-  const dure_vulkan_attention_constants constants = constants_of(call, gradient_rows_mask);
-  DURE_TRY(dure_vulkan_attention_check_loops(dispatch->device, tier, pass, keys.end - keys.begin, push.D));
-  return dure_vulkan_attention_run(dispatch, dure_vulkan_attention_kernel(tier, pass).text, &constants, &push,
-                                   sizeof(push), rows.end - rows.begin, tier->rows[pass], push.H, dq->shape[0]);
+  return run_pass(dispatch, call, plan, DURE_VULKAN_ATTENTION_GRADIENT_Q, &push, gradient_rows_mask, rows,
+                  keys.end - keys.begin, push.H);
 }
 
-static dure_status record_gradient_of_k_v(const dure_op_call *call, attention_push push,
-                                          const dure_vulkan_attention_tier *tier, dure_vulkan_dispatch *dispatch) {
+static dure_status record_gradient_of_k_v(const dure_op_call *call, attention_push push, const attention_plan *plan,
+                                          dure_vulkan_dispatch *dispatch) {
   const dure_operand *dk = &call->operands[GRADIENT_DK], *dv = &call->operands[GRADIENT_DV];
-  const dure_vulkan_attention_pass pass = DURE_VULKAN_ATTENTION_GRADIENT_K_V;
   const dure_vulkan_rows rows = covered_rows(&push), queries = queries_seeing(&push);
   dure_vulkan_attention_strides(dk, &push.out_t, &push.out_h);
   dure_vulkan_attention_strides(dv, &push.second_t, &push.second_h);
   bind_gradient_inputs(dispatch, call, queries, rows, &push);
   push.out_offset = bind_rows(dispatch, dk, rows, DURE_WRITE);
   push.second_offset = bind_rows(dispatch, dv, rows, DURE_WRITE);
-  const dure_vulkan_attention_constants constants = constants_of(call, gradient_rows_mask);
-  const uint64_t others = (queries.end - queries.begin) * (push.H / push.G);
-  DURE_TRY(dure_vulkan_attention_check_loops(dispatch->device, tier, pass, others, push.D));
-  return dure_vulkan_attention_run(dispatch, dure_vulkan_attention_kernel(tier, pass).text, &constants, &push,
-                                   sizeof(push), rows.end - rows.begin, tier->rows[pass], push.G, dk->shape[0]);
+  return run_pass(dispatch, call, plan, DURE_VULKAN_ATTENTION_GRADIENT_K_V, &push, gradient_rows_mask, rows,
+                  (queries.end - queries.begin) * (push.H / push.G), push.G);
 }
 
 static dure_status record_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call,
-                                   const dure_vulkan_attention_tier *tier) {
+                                   const attention_plan *plan) {
   const attention_push push = describe(call);
   DURE_TRY(record_delta(device, recording, call, queries_seeing(&push)));
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  DURE_TRY(record_gradient_of_q(call, push, tier, &dispatch));
+  DURE_TRY(record_gradient_of_q(call, push, plan, &dispatch));
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
-  return record_gradient_of_k_v(call, push, tier, &dispatch);
+  return record_gradient_of_k_v(call, push, plan, &dispatch);
 }
 
 static dure_status record_attention_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call) {
@@ -269,10 +292,19 @@ static dure_status record_attention_gradient(dure_device *device, dure_recording
   DURE_TRY(dure_vulkan_pack(device, recording, call, packing, V, keys));
   DURE_TRY(dure_vulkan_pack(device, recording, call, packing, GRADIENT_Y, queries));
   DURE_TRY(dure_vulkan_pack(device, recording, call, packing, GRADIENT_DY, queries));
-  DURE_TRY(record_gradient(device, recording, &packed, plan.tier));
+  DURE_TRY(record_gradient(device, recording, &packed, &plan));
   DURE_TRY(dure_vulkan_unpack(device, recording, call, packing, GRADIENT_DQ, rows));
   DURE_TRY(dure_vulkan_unpack(device, recording, call, packing, GRADIENT_DK, rows));
   return dure_vulkan_unpack(device, recording, call, packing, GRADIENT_DV, rows);
+}
+
+// ---- matrix units ------------------------------------------------------------------------------------------------
+
+dure_status dure_vulkan_attention_matrix_record(dure_device *device, dure_recording *recording,
+                                                const dure_op_call *call, const dure_vulkan_attention_matrix *matrix) {
+  const attention_plan plan = {.matrix = matrix};
+  if (call->op == DURE_OP_attention) return record_forward(device, recording, call, &plan);
+  return record_gradient(device, recording, call, &plan);
 }
 
 const dure_backend_op dure_vulkan_op_attention = {

@@ -114,7 +114,8 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
                                                      .has_soft_cap = push.soft_cap > 0,
                                                      .type = dure_vulkan_type(q)};
   DURE_TRY(dure_vulkan_attention_check_loops(device, tier, DURE_VULKAN_ATTENTION_CACHED, reach, push.D));
-  DURE_TRY(dure_vulkan_attention_run(&dispatch, kernel.text, &constants, &push, sizeof(push), push.T, rows_each, push.H,
+  DURE_TRY(dure_vulkan_attention_run(&dispatch, kernel.text, (const uint32_t *)&constants,
+                                     DURE_VULKAN_ATTENTION_CONSTANTS, &push, sizeof(push), push.T, rows_each, push.H,
                                      q->shape[0]));
   return dure_vulkan_unpack(device, recording, call, &packing, Y, (dure_vulkan_rows){0, push.T});
 }

@@ -68,9 +68,12 @@ bool dure_vulkan_caps_has(const dure_vulkan_caps *caps, dure_vulkan_feature feat
 // Whether dure_kernel_get(device, name, ...) can work: the variant is embedded and the device has what it requires.
 bool dure_vulkan_device_has_kernel(const dure_device *device, const char *name);
 
-// Which kernels have shown that they multiply rightly (matmul_selftest.h); kept as long as the device.
+// Which kernels have shown that they multiply rightly (matmul_selftest.h, attention_selftest.h); kept as long as the
+// device.
+enum { DURE_VULKAN_ATTENTION_TRUST = 32 };
 typedef struct dure_vulkan_trust {
   uint64_t tested, passed;
+  uint64_t attention_tested[DURE_VULKAN_ATTENTION_TRUST], attention_passed[DURE_VULKAN_ATTENTION_TRUST];
 } dure_vulkan_trust;
 dure_vulkan_trust *dure_vulkan_device_trust(const dure_device *device);
 

@@ -17,6 +17,7 @@
 
 layout(constant_id = 3) const uint TYPE = 0;
 layout(constant_id = 4) const bool IN_FOURS = false;  // rows begin at multiples of 4 elements and D is one
+#include "attention_rows.glsl"
 
 #define OTHERS ROWS
 #define LANES 16
@@ -31,19 +32,6 @@ layout(local_size_x = THREADS) in;
 
 shared vec4 stage[STAGE_QUADS];
 shared vec4 weights[OTHERS * GROUPS];  // of other row j for the 4 rows of a group: [j * GROUPS + group]
-
-// FETCH(row, d): elements d .. d + 3 of a row, zeros beyond D. LOAD is load_<tensor>, `at` the row's first element.
-#define DEFINE_FETCH(FETCH, LOAD)                                              \
-  vec4 FETCH(uint at, uint d) {                                                \
-    vec4 values = vec4(0);                                                     \
-    if (IN_FOURS) {                                                            \
-      if (d < D) values = LOAD##_four((at + d) / 4);                           \
-    } else {                                                                   \
-      for (uint e = 0; e < 4; e++)                                             \
-        if (d + e < D) values[e] = LOAD##_element(at + d + e);                 \
-    }                                                                          \
-    return values;                                                             \
-  }
 
 // Columns [d0, d0 + CHUNK) of COUNT rows, transposed, from `place` on. AT(r): first element of row r.
 #define STAGE_COLUMNS(PLACE, COUNT, FETCH, AT)                                                       \
@@ -95,17 +83,6 @@ shared vec4 weights[OTHERS * GROUPS];  // of other row j for the 4 rows of a gro
         }                                                                                            \
       }                                                                                              \
     }                                                                                                \
-  }
-
-// Stores 4 columns of an output's row that begins at element `at`.
-#define DEFINE_STORE(STORE_COLUMNS, STORE)                                     \
-  void STORE_COLUMNS(uint at, uint d, vec4 values) {                           \
-    if (IN_FOURS) {                                                            \
-      if (d < D) STORE##_four((at + d) / 4, values);                           \
-    } else {                                                                   \
-      for (uint e = 0; e < 4; e++)                                             \
-        if (d + e < D) STORE##_element(at + d + e, values[e]);                 \
-    }                                                                          \
   }
 
 #endif
