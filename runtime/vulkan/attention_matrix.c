@@ -89,7 +89,7 @@ void dure_vulkan_attention_matrix_constants(const dure_device *device, const dur
 
 bool dure_vulkan_attention_matrix_fits(const dure_device *device, const dure_vulkan_attention_matrix *matrix,
                                        const dure_vulkan_attention_problem *problem) {
-  enum { FLAGS_BYTES = 16 };
+  enum { FLAGS_BYTES = 16, SUMS_BYTES = 12 };  // the flags; of a query in the pass for dk and dv
   const dure_vulkan_caps *caps = dure_vulkan_device_caps(device);
   const dure_vulkan_matrix_shape *shape = matrix_shape(caps, matrix, problem->is_bfloat16);
   if (shape == NULL) return false;
@@ -97,7 +97,7 @@ bool dure_vulkan_attention_matrix_fits(const dure_device *device, const dure_vul
   const uint32_t subgroup = caps->matrix_subgroup_size;
   if (subgroup > matrix->part_rows * matrix->others / 4) return false;  // each invocation has a four of a score's row
   if (matrix->subgroups * subgroup > caps->max_invocations) return false;
-  if (16 * pool(matrix, shape, problem) + FLAGS_BYTES > caps->shared_bytes) return false;
+  if (16 * pool(matrix, shape, problem) + FLAGS_BYTES + SUMS_BYTES * matrix->others > caps->shared_bytes) return false;
   return dure_vulkan_device_has_kernel(device, dure_vulkan_attention_matrix_kernel(problem).text);
 }
 
