@@ -10,7 +10,7 @@
 // ROWS / 8 + COLUMNS fetches of 4 floats for 4 * ROWS * COLUMNS multiply-adds a lane. 16 floats of k are a cache line.
 //
 // Needs: rows of a and b that begin at multiples of 4 elements and are, or are padded with zeros to, multiples of 4
-// long. A_STORAGE: a comes from a storage buffer instead and may lie anyhow. has_tail: K is no multiple of 16.
+// long. has_tail: K is no multiple of 16.
 //
 // 2 K FLOP an output; K (1 / (8 COLUMNS) + 1 / ROWS) * 4 + 4 bytes an output. Rates: docs/kernels-vulkan.md.
 #version 450
@@ -26,20 +26,8 @@ layout(constant_id = 0) const bool has_tail = false;
 layout(constant_id = 1) const bool is_staged = false;  // more than stores of 4 floats each
 shared vec4 stage[ROWS * COLUMNS / 4 * LANES];  // each lane only reads what it wrote: an array to index at run time
 
-#ifdef A_STORAGE
-layout(set = 0, binding = 0) readonly buffer A { float a[]; };
-#else
 layout(set = 0, binding = 0) uniform textureBuffer a;
-#endif
 layout(set = 0, binding = 1) uniform textureBuffer b;
-
-#ifdef A_STORAGE
-// Elements at .. at + 3; those from `count` on are zero.
-vec4 fetch_a(uint at, uint count) {
-  if (!has_tail) return vec4(a[at], a[at + 1], a[at + 2], a[at + 3]);
-  return vec4(count > 0 ? a[at] : 0.0, count > 1 ? a[at + 1] : 0.0, count > 2 ? a[at + 2] : 0.0, count > 3 ? a[at + 3] : 0.0);
-}
-#endif
 
 void main() {
   const uint lane = gl_SubgroupInvocationID;
@@ -81,12 +69,7 @@ void main() {
 #ifdef TRANSPOSE_A
     UNROLL for (int f = 0; f < STEP / steps_a; f++) {
       const uint k = k0 + f * steps_a + lane / quads;
-#ifdef A_STORAGE
-      const uint row = row0 + lane % quads * 4;
-      const vec4 part = has_tail && k >= K ? vec4(0) : fetch_a(a_at + k * a_stride, row < M ? M - row : 4);
-#else
       const vec4 part = texelFetch(a, has_tail && k >= K ? -1 : int((a_at + k * a_stride) / 4));
-#endif
       UNROLL for (int t = 0; t < steps_a; t++)
         UNROLL for (int i = 0; i < ROWS; i++) left[i][f * steps_a + t] = subgroupShuffle(part[i % 4], t * quads + i / 4);
     }
@@ -94,11 +77,7 @@ void main() {
     UNROLL for (int i = 0; i < ROWS / LANES; i++) {
       UNROLL for (int u = 0; u < STEP / 4; u++) {
         const uint k = k0 + u * 4;
-#ifdef A_STORAGE
-        const vec4 part = fetch_a(a_at[i] + k, k < K ? K - k : 0);
-#else
         const vec4 part = texelFetch(a, has_tail && k >= K ? -1 : int((a_at[i] + k) / 4));
-#endif
         UNROLL for (int t = 0; t < LANES; t++)
           UNROLL for (int e = 0; e < 4; e++) left[i * LANES + t][u * 4 + e] = subgroupShuffle(part[e], t);
       }

@@ -6,19 +6,14 @@
 //   x ->  invocation 0: 4 columns | invocation 1: 4 columns | ...   (the next quad lies 4 * WIDTH columns on)
 //   ROWS rows each, in vec4 registers; k advances by 4
 //
-// QUADS_SHARE_A, for subgroups of exactly 4 invocations: they own the same rows, so each loads a quarter of their part of a
-// and hands it round. SwiftShader's loads are a gather of 4 scalars, 40 instructions, whatever the addresses: fewer loads
-// make up for the swizzles many times over. Its allocator keeps nothing in registers across statements: the sum of one
-// output over 4 values of k is one statement.
+// SwiftShader's allocator keeps nothing in registers across statements: the sum of one output over 4 values of k is one
+// statement.
 //
 // Needs: rows of a and b that begin at multiples of 4 elements and are, or are padded with zeros to, multiples of 4 long.
 // 2 K FLOP an output; 4 K (1 / ROWS + 1 / (4 QUADS)) + 4 bytes an output. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
-#ifdef QUADS_SHARE_A
-#extension GL_KHR_shader_subgroup_quad : require
-#endif
 #include "matmul.glsl"
 
 layout(local_size_x = WIDTH, local_size_y = HEIGHT) in;
@@ -43,15 +38,9 @@ void main() {
     UNROLL for (int j = 0; j < QUADS; j++) sum[i][j] = first[j];
 
   // Rows and columns outside are read as the last ones: never stored.
-#ifdef QUADS_SHARE_A
-  const uint share = gl_SubgroupInvocationID % 4;
-#endif
 #ifdef TRANSPOSE_A
   uint a_at[ROWS / 4];
   UNROLL for (int i = 0; i < ROWS / 4; i++) a_at[i] = a0 + min(row0 + 4 * i, (M - 1) / 4 * 4) / 4;
-#elif defined(QUADS_SHARE_A)
-  uint a_at[ROWS / 4];
-  UNROLL for (int i = 0; i < ROWS / 4; i++) a_at[i] = a0 + min(row0 + 4 * i + share, M - 1) * (a_stride / 4);
 #else
   uint a_at[ROWS];
   UNROLL for (int i = 0; i < ROWS; i++) a_at[i] = a0 + min(row0 + i, M - 1) * (a_stride / 4);
@@ -75,19 +64,9 @@ void main() {
     vec4 part[4];
     UNROLL for (int i = 0; i < ROWS; i++) {
       if (i % 4 == 0) {
-#ifdef QUADS_SHARE_A
-        const vec4 mine = a[a_at[i / 4] + (k * 4 + share) * (a_stride / 4)];
-        UNROLL for (int e = 0; e < 4; e++) part[e] = subgroupQuadBroadcast(mine, e);
-#else
         UNROLL for (int e = 0; e < 4; e++) part[e] = a[a_at[i / 4] + (k * 4 + e) * (a_stride / 4)];
-#endif
       }
       left[i] = vec4(part[0][i % 4], part[1][i % 4], part[2][i % 4], part[3][i % 4]);
-    }
-#elif defined(QUADS_SHARE_A)
-    UNROLL for (int i = 0; i < ROWS; i += 4) {
-      const vec4 mine = a[a_at[i / 4] + k];
-      UNROLL for (int e = 0; e < 4; e++) left[i + e] = subgroupQuadBroadcast(mine, e);
     }
 #else
     UNROLL for (int i = 0; i < ROWS; i++) left[i] = a[a_at[i] + k];

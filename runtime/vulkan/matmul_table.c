@@ -12,7 +12,7 @@
 #define QUADS (DURE_MATMUL_A_IN_QUADS | DURE_MATMUL_B_IN_QUADS)
 #define TEXELS (DURE_MATMUL_A_TEXELS | DURE_MATMUL_B_TEXELS)
 
-enum { VECTOR_WIDE, VECTOR, TEXEL, TEXEL_16, TEXEL_LOOSE, QUAD, VEC4, VEC4_16X128, PLAIN, SOFTWARE_COUNT };
+enum { VECTOR_WIDE, VECTOR, TEXEL, TEXEL_16, QUAD, QUAD_16, VEC4, VEC4_16X128, VEC4_1X128, PLAIN, SOFTWARE_COUNT };
 // Those for GPUs follow, in the order of dure_vulkan_matmul_gpus.
 enum { GPU_FIRST = SOFTWARE_COUNT, VARIANT_COUNT = SOFTWARE_COUNT + DURE_MATMUL_GPU_COUNT };
 enum {
@@ -34,14 +34,15 @@ static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
 #undef ROW
 #undef GPU
     // name                                tile     step  flags
-    [VECTOR_WIDE] = {"matmul_vector_wide",  1, 256, 32, QUADS | TEXELS, NULL},
+    [VECTOR_WIDE] = {"matmul_vector_wide",  1, 128, 16, QUADS | TEXELS, NULL},
     [VECTOR] = {"matmul_vector",            1,  32, 32, QUADS | TEXELS, NULL},
     [TEXEL] = {"matmul_texel",             32,  64, 16, QUADS | TEXELS, NULL},
     [TEXEL_16] = {"matmul_texel_16",       16,  64, 16, QUADS | TEXELS, NULL},
-    [TEXEL_LOOSE] = {"matmul_texel_loose", 32,  64, 16, DURE_MATMUL_B_IN_QUADS | DURE_MATMUL_B_TEXELS, NULL},
-    [QUAD] = {"matmul_quad",               64,  32,  0, QUADS, NULL},
+    [QUAD] = {"matmul_quad",               64,  32,  4, QUADS, NULL},
+    [QUAD_16] = {"matmul_quad_16",         16,  64,  4, QUADS, NULL},
     [VEC4] = {"matmul_vec4",               64,  32,  0, QUADS, NULL},
     [VEC4_16X128] = {"matmul_vec4_16x128", 16, 128,  0, QUADS, NULL},
+    [VEC4_1X128] = {"matmul_vec4_1x128",    1, 128,  0, QUADS, NULL},
     [PLAIN] = {"matmul_plain",             32,  32,  0, 0, NULL},
 };
 // clang-format on
@@ -50,21 +51,22 @@ static const dure_vulkan_matmul_variant variants[VARIANT_COUNT] = {
 
 // Rows are tried in order: the first whose driver and number of rows agree and whose variant can run decides. The plain
 // variant closes the list. Figures: GFLOP/s of 1024 x 1024 x 1024 as NN / NT / TN on two cores of a 2023 server, by
-// processor time (docs/kernels-vulkan.md has the rest).
+// processor time (docs/kernels-vulkan.md has the rest); of a single row 1 x 2048 x 2048.
 // clang-format off
 static const struct choice {
   dure_vulkan_driver driver;
   uint32_t least_m, most_m;
   uint32_t variant;
 } choices[] = {
-    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VECTOR_WIDE},  // 1 x 2048 x 2048, NN: 8.5, against VECTOR's 5.7
-    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VECTOR},       // NT: 12.2
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VECTOR_WIDE},  // NN: 8.1
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VECTOR},       // NT: 13.6
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 16,         TEXEL_16},     // 78 / 65 / 76
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL},        // 78 / 75 / 77
-    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, TEXEL_LOOSE},  // where the vocabulary is no multiple of 4
+    {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VEC4_1X128},   // 3.5 / 4.4; texel buffers switched off
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, VEC4_16X128},  // 25 / 25 / 20, with texel buffers switched off
-    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 1,          VEC4_16X128},  // a tile of 64 rows would compute 63 for nothing
-    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 7.8 / 8.5 / 7.5
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 1,          VEC4_1X128},   // 1.5 / 1.6, QUAD_16 0.6
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 16,         QUAD_16},      // 9.4 / 9.2 / 8.1
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 10.6 / 10.7 / 10.1
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, VEC4},         // 6.3 / 5.2 / 5.9
 };
 // clang-format on
