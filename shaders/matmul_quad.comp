@@ -19,7 +19,7 @@
 //
 // Needs: rows of a and b that begin at multiples of 4 elements and are, or are padded with zeros to, multiples of 4 long.
 // has_tail: K is no multiple of 4. 2 K FLOP an output; 4 K (1 / ROWS + 1 / (4 QUADS)) + 4 bytes an output, and
-// (ROWS + 16 QUADS) / (64 ROWS QUADS) gathers a multiply-add. Rates: docs/kernels-vulkan.md.
+// (ROWS + 16 QUADS) / (16 ROWS QUADS) gathers a multiply-add. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require

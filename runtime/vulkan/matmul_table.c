@@ -65,7 +65,7 @@ static const struct choice {
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, 1,          VEC4_1X128},   // 3.5 / 4.4; texel buffers switched off
     {DURE_VULKAN_DRIVER_LLVMPIPE,     1, UINT32_MAX, VEC4_16X128},  // 25 / 25 / 20, with texel buffers switched off
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 1,          VEC4_1X128},   // 1.5 / 1.6, QUAD_16 0.6
-    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 16,         QUAD_16},      // 9.4 / 9.2 / 8.1
+    {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, 48,         QUAD_16},      // 9.4 / 9.2 / 8.1; fewer rows for nothing
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, QUAD},         // 10.6 / 10.7 / 10.1
     {DURE_VULKAN_DRIVER_SWIFTSHADER,  1, UINT32_MAX, VEC4},         // 6.3 / 5.2 / 5.9
 };
