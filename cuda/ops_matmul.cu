@@ -2,6 +2,7 @@
 //
 // Kernels, by the names that DURE_CUDA_MATMUL takes (tests and measurements; where one cannot run the call, the choice
 // is as without it):
+//   blas              cuBLASLt (blas.h), and matmul_epilogue where it has not got the call's epilogue
 //   vector            few rows: reads b once
 //   simt64, simt128   tiles without matrix units: every type, stride and alignment
 //   mma64, mma128     matrix units: bf16 (sm_80 and later) and f16, every stride and alignment
@@ -9,6 +10,7 @@
 #include <cstring>
 
 #include "cuda/kernels/matmul.cuh"
+#include "cuda/kernels/matmul_epilogue.cuh"
 #include "cuda/kernels/matmul_mma.cuh"
 #include "cuda/kernels/matmul_simt.cuh"
 #include "cuda/kernels/matmul_sum_chunks.cuh"
@@ -16,6 +18,7 @@
 #include "cuda/record.cuh"
 
 extern "C" {
+#include "cuda/blas.h"
 #include "cuda/ops.h"
 }
 
@@ -292,6 +295,176 @@ dure_status record_own(dure_recording *recording, const dure_op_call *call, cons
   return nullptr;
 }
 
+// ---- cuBLASLt ----------------------------------------------------------------------------------------------------
+//
+// Its epilogues are of alpha op(a) op(b) + beta c, in f32 before the one rounding. So
+//   bias, and t + residual or c + t without an activation    are the row's own semantics;
+//   GELU      is used for f(t) that is not saved             (the row's semantics: t is not rounded);
+//   DGELU     is used for t f'(preactivation)                (likewise);
+//   GELU_AUX  gives f of t before it was rounded for `saved`, while the row's is of what was saved, so that what is
+//             computed again from there is the same: only by DURE_CUDA_GELU_SAVED=1. Else the product goes to `saved`
+//             and matmul_epilogue makes c of it, at the cost of reading it again.
+// The documentation gives no error for its GELU (tanh) and its gradient: they are used where results are bf16, whose
+// rounding is coarser than any approximation in use. All other epilogues are matmul_epilogue's.
+
+struct blas_route {
+  cuda_blas_product product;
+  bool has_epilogue;  // to be made from `t` after the product
+  cuda_blas_matrix t;
+  bool epilogue_has_bias, epilogue_has_residual;
+};
+
+bool is_switched_on(const char *name) {
+  const char *value = getenv(name);
+  return value != nullptr && strcmp(value, "1") == 0;
+}
+
+cuda_blas_matrix matrix_of(const void *address, dure_dtype dtype, uint64_t stride, uint64_t batch) {
+  return cuda_blas_matrix{const_cast<void *>(address), dtype, stride, batch};
+}
+
+// Whether a matrix can be cuBLASLt's auxiliary one.
+bool can_be_auxiliary(const cuda_blas_matrix *m) {
+  return m->stride % 8 == 0 && m->batch % 8 == 0 && reinterpret_cast<uintptr_t>(m->address) % 16 == 0;
+}
+
+// The library's own activation, if it has the call's: see above. False where it has not.
+bool use_own_activation(const problem *p, const cuda_blas_matrix *c, const cuda_blas_matrix *saved, blas_route *route) {
+  const matmul_arguments *o = &p->arguments;
+  const bool is_forward = (o->flags & MATMUL_ACTIVATES) != 0, is_backward = (o->flags & MATMUL_ACTIVATES_BACKWARD) != 0;
+  if (o->activation != DURE_ACTIVATION_GELU_TANH || p->storage != DURE_DTYPE_BF16 || c->dtype != DURE_DTYPE_BF16 ||
+      o->residual != nullptr || (o->flags & MATMUL_ACCUMULATES) != 0) {
+    return false;
+  }
+  cuda_blas_product *product = &route->product;
+  product->d = *c;
+  if (is_forward && o->saved == nullptr) {
+    product->epilogue = CUDA_BLAS_GELU;
+    return true;
+  }
+  if (is_forward && is_switched_on("DURE_CUDA_GELU_SAVED") && can_be_auxiliary(saved)) {
+    product->epilogue = CUDA_BLAS_GELU_SAVED;
+    product->saved = *saved;
+    return true;
+  }
+  product->saved = matrix_of(o->preactivation, p->storage, o->preactivation_stride, o->preactivation_batch);
+  product->epilogue = CUDA_BLAS_GELU_GRADIENT;
+  return is_backward && o->saved == nullptr && o->bias == nullptr && can_be_auxiliary(&product->saved);
+}
+
+// The product to `target`, the rest afterwards from there.
+void use_epilogue_kernel(const problem *p, const cuda_blas_matrix *target, blas_route *route) {
+  const matmul_arguments *o = &p->arguments;
+  route->product.epilogue = CUDA_BLAS_NONE;
+  route->product.saved = cuda_blas_matrix();
+  route->product.d = *target;
+  route->has_epilogue = true;
+  route->t = *target;
+  route->epilogue_has_residual = o->residual != nullptr;
+}
+
+// How cuBLASLt makes the call; false: not at all.
+bool find_route(const problem *p, blas_route *route) {
+  const matmul_arguments *o = &p->arguments;
+  const uint32_t flags = o->flags;
+  const cuda_blas_matrix c = matrix_of(o->c.address, o->c.dtype, o->c_stride, o->c_batch);
+  const cuda_blas_matrix saved = matrix_of(o->saved, p->storage, o->saved_stride, o->saved_batch);
+  *route = blas_route();
+  if ((flags & (MATMUL_CONTINUES_C | MATMUL_CONTINUES_SAVED)) != 0 || o->K == 0) return false;
+  const bool activates = (flags & (MATMUL_ACTIVATES | MATMUL_ACTIVATES_BACKWARD)) != 0;
+  const bool accumulates = (flags & MATMUL_ACCUMULATES) != 0;
+  const bool is_residual_c = o->residual == o->c.address;  // the product must not overwrite it
+  cuda_blas_product *product = &route->product;
+  if (activates && use_own_activation(p, &c, &saved, route)) {
+    // nothing is left to do
+  } else if (o->saved != nullptr) {
+    use_epilogue_kernel(p, &saved, route);
+  } else if (activates || (o->residual != nullptr && c.dtype != p->storage)) {
+    if (c.dtype != DURE_DTYPE_F32 || accumulates || is_residual_c) return false;  // t would be rounded, or c lost
+    use_epilogue_kernel(p, &c, route);
+  } else {
+    product->saved = cuda_blas_matrix();
+    product->d = c;
+    if (accumulates) product->added = c;
+    if (o->residual != nullptr)
+      product->added = matrix_of(o->residual, p->storage, o->residual_stride, o->residual_batch);
+  }
+  if (o->bias != nullptr && product->d.dtype == p->storage) {
+    if (reinterpret_cast<uintptr_t>(o->bias) % 16 != 0) return false;  // no word on what its kernels need
+    product->bias = o->bias;
+  } else if (o->bias != nullptr) {  // cuBLASLt's bias is of the result's type
+    if (!route->has_epilogue) {
+      if (accumulates || product->added.address != nullptr) return false;
+      use_epilogue_kernel(p, &c, route);
+    }
+    route->epilogue_has_bias = true;
+  }
+  return true;
+}
+
+template <typename T>
+dure_status record_epilogue(dure_recording *recording, const matmul_epilogue_arguments *e, uint32_t batch) {
+  const uint64_t fours = cuda_ceil_divide(e->o.N, 4) * e->o.M;
+  return cuda_record(recording, matmul_epilogue_kernel<T>, dim3((unsigned)cuda_ceil_divide(fours, 256), batch), 256, 0,
+                     *e);
+}
+
+dure_status record_rest(dure_recording *recording, const problem *p, const blas_route *route) {
+  matmul_epilogue_arguments e = {};
+  e.o = p->arguments;
+  e.o.saved = nullptr;
+  if (!route->epilogue_has_bias) e.o.bias = nullptr;
+  if (!route->epilogue_has_residual) e.o.residual = nullptr;
+  e.t = any_pointer{route->t.address, route->t.dtype};
+  e.t_stride = route->t.stride;
+  e.t_batch = route->t.batch;
+  CUDA_WITH_STORAGE(p->storage, T, return record_epilogue<T>(recording, &e, p->batch));
+  return nullptr;
+}
+
+// What PyTorch gives it too: beyond this it finds nothing faster.
+uint64_t blas_workspace_bytes(const dure_cuda_caps *caps) {
+  return (uint64_t)(caps->compute_capability >= 90 ? 32 : 4) << 20;
+}
+
+// At most BATCHES_MOST batches. out_recorded: false where own kernels must do it.
+dure_status record_blas(dure_device *device, dure_recording *recording, const dure_op_call *call, const problem *p,
+                        bool *out_recorded) {
+  *out_recorded = false;
+  cuda_device *owner = cuda_device_of(device);
+  struct cuda_blas *blas = cuda_blas_get(owner);
+  blas_route route;
+  if (blas == nullptr || !find_route(p, &route)) return nullptr;
+  const matmul_arguments *o = &p->arguments;
+  cuda_blas_product *product = &route.product;
+  product->batch = p->batch;
+  product->M = o->M;
+  product->N = o->N;
+  product->K = o->K;
+  product->transpose_a = (o->flags & MATMUL_TRANSPOSES_A) != 0;
+  product->transpose_b = (o->flags & MATMUL_TRANSPOSES_B) != 0;
+  product->allows_tf32 = is_switched_on("DURE_CUDA_TF32");
+  product->a = matrix_of(o->a, p->storage, o->a_stride, o->a_batch);
+  product->b = matrix_of(o->b, p->storage, o->b_stride, o->b_batch);
+  uint64_t bytes = blas_workspace_bytes(&owner->caps);
+  void *workspace = nullptr;
+  if (has_workspace(call, bytes)) workspace = cuda_address<void>(&call->workspace);
+  if (reinterpret_cast<uintptr_t>(workspace) % 256 != 0) workspace = nullptr;
+  if (workspace == nullptr) bytes = 0;
+  DURE_TRY(cuda_blas_record(blas, recording, product, workspace, bytes, out_recorded));
+  return *out_recorded && route.has_epilogue ? record_rest(recording, p, &route) : nullptr;
+}
+
+// Few rows are the kernel `vector`'s.
+bool prefers_blas(dure_device *device, const variant *v) {
+  const char *name = getenv("DURE_CUDA_MATMUL");
+  if (name != nullptr && name[0] != '\0')
+    return strcmp(name, "blas") == 0 && dure_cuda_device_caps(device)->uses_cublaslt;
+  return v->kind != VECTOR && dure_cuda_device_caps(device)->uses_cublaslt;
+}
+
+// ---- the op ------------------------------------------------------------------------------------------------------
+
 dure_status record_matmul(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   problem p = describe(call);
   if (p.arguments.M == 0 || p.arguments.N == 0) return nullptr;
@@ -300,7 +473,9 @@ dure_status record_matmul(dure_device *device, dure_recording *recording, const 
   while (p.batch > 0) {
     problem part = p;
     if (part.batch > BATCHES_MOST) part.batch = BATCHES_MOST;
-    DURE_TRY(record_own(recording, call, v, &part));
+    bool is_recorded = false;
+    if (prefers_blas(device, v)) DURE_TRY(record_blas(device, recording, call, &part, &is_recorded));
+    if (!is_recorded) DURE_TRY(record_own(recording, call, v, &part));
     skip_batches(&p, part.batch);
   }
   return nullptr;
@@ -309,7 +484,11 @@ dure_status record_matmul(dure_device *device, dure_recording *recording, const 
 uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
   const problem p = describe(call);
   if (p.arguments.M == 0 || p.arguments.N == 0 || p.batch == 0) return 0;
-  return chunks_bytes(choose(device, &p), &p);
+  const variant *v = choose(device, &p);
+  const uint64_t own = chunks_bytes(v, &p);
+  if (!prefers_blas(device, v) || cuda_blas_get(cuda_device_of(device)) == nullptr) return own;
+  const uint64_t blas = blas_workspace_bytes(dure_cuda_device_caps(device));
+  return own > blas ? own : blas;
 }
 
 }  // namespace
