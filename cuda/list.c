@@ -37,7 +37,7 @@ static void choose_features(dure_device_info *info, dure_cuda_caps *caps) {
   caps->uses_matrix_units = choose(info, MATRIX_UNITS, caps->compute_capability >= 80);
   caps->uses_wide_matrix_units = choose(info, WGMMA, caps->compute_capability == 90 && !caps->is_emulated);
   caps->uses_graphs = choose(info, GRAPHS, true);
-  caps->uses_cublaslt = choose(info, CUBLASLT, !caps->is_emulated);
+  caps->uses_cublaslt = choose(info, CUBLASLT, !caps->is_emulated || getenv("DURE_CUBLASLT") != NULL);
 }
 
 static int attribute(int ordinal, enum cudaDeviceAttr which) {

@@ -422,9 +422,11 @@ dure_status record_rest(dure_recording *recording, const problem *p, const blas_
   return nullptr;
 }
 
-// What PyTorch gives it too: beyond this it finds nothing faster.
-uint64_t blas_workspace_bytes(const dure_cuda_caps *caps) {
-  return (uint64_t)(caps->compute_capability >= 90 ? 32 : 4) << 20;
+// As much as PyTorch gives it; for small results as many parts of them as a sum is ever cut into.
+uint64_t blas_workspace_bytes(const dure_cuda_caps *caps, const problem *p) {
+  const uint64_t most = (uint64_t)(caps->compute_capability >= 90 ? 32 : 4) << 20;
+  const uint64_t parts = (uint64_t)CHUNKS_MOST * p->batch * p->arguments.M * p->arguments.N * sizeof(float);
+  return parts < most ? cuda_ceil_divide(parts, 256) * 256 : most;
 }
 
 // At most BATCHES_MOST batches. out_recorded: false where own kernels must do it.
@@ -446,7 +448,7 @@ dure_status record_blas(dure_device *device, dure_recording *recording, const du
   product->allows_tf32 = is_switched_on("DURE_CUDA_TF32");
   product->a = matrix_of(o->a, p->storage, o->a_stride, o->a_batch);
   product->b = matrix_of(o->b, p->storage, o->b_stride, o->b_batch);
-  uint64_t bytes = blas_workspace_bytes(&owner->caps);
+  uint64_t bytes = blas_workspace_bytes(&owner->caps, p);
   void *workspace = nullptr;
   if (has_workspace(call, bytes)) workspace = cuda_address<void>(&call->workspace);
   if (reinterpret_cast<uintptr_t>(workspace) % 256 != 0) workspace = nullptr;
@@ -487,7 +489,7 @@ uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
   const variant *v = choose(device, &p);
   const uint64_t own = chunks_bytes(v, &p);
   if (!prefers_blas(device, v) || cuda_blas_get(cuda_device_of(device)) == nullptr) return own;
-  const uint64_t blas = blas_workspace_bytes(dure_cuda_device_caps(device));
+  const uint64_t blas = blas_workspace_bytes(dure_cuda_device_caps(device), &p);
   return own > blas ? own : blas;
 }
 

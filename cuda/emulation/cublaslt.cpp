@@ -9,6 +9,8 @@
 // examiner: an algorithm is refused for any other problem than the one it was chosen for, pointers must be as aligned
 // as was promised, and for 16-bit matrices at odd places there is no algorithm at all (the real library has some).
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
@@ -26,6 +28,7 @@ extern "C" {
 struct lt_context {
   std::mutex mutex;
   std::deque<std::function<void()>> products;  // kept: a graph may run them again
+  unsigned refused = 0;
 };
 struct lt_matmul_desc_opaque {
   int compute_type;
@@ -51,7 +54,7 @@ namespace {
 cudaError_t (*launch_host_function)(cudaStream_t, void (*)(void *), void *);
 
 enum { HAS_BIAS = LT_EPILOGUE_BIAS, HAS_GELU = LT_EPILOGUE_GELU, IS_GRADIENT = 64, HAS_AUXILIARY = 128 };
-enum : uint64_t { WORKSPACE_NEEDED = 256 };
+const uint64_t WORKSPACE_NEEDED = 256;
 
 size_t size_of(int type) { return type == LT_R_32F ? 4 : 2; }
 
@@ -213,7 +216,12 @@ EXPORTED lt_status cublasLtCreate(lt_handle *out_handle) {
   *out_handle = new lt_context;
   return LT_STATUS_SUCCESS;
 }
+// DURE_CUBLASLT_COUNT=1: says how much it was asked for, so that tests can tell that they have tested it.
 EXPORTED lt_status cublasLtDestroy(lt_handle handle) {
+  if (std::getenv("DURE_CUBLASLT_COUNT") != nullptr) {
+    std::fprintf(stderr, "cublaslt emulation: %zu products, %u problems refused\n", handle->products.size(),
+                 handle->refused);
+  }
   delete handle;
   return LT_STATUS_SUCCESS;
 }
@@ -286,6 +294,7 @@ EXPORTED lt_status cublasLtMatmulAlgoGetHeuristic(lt_handle handle, lt_matmul_de
                                                   lt_heuristic_result *out_results, int *out_count) {
   *out_count = 0;
   if (handle == nullptr || most <= 0) return LT_STATUS_INVALID_VALUE;
+  handle->refused++;
   if (!agree(*desc, *a, *b, *c, *d)) return LT_STATUS_INVALID_VALUE;
   const lt_layout_opaque *const layouts[4] = {a, b, c, d};
   bool is_possible = has_types(*a, *d) && has_epilogue(*desc, *a, *d);
@@ -296,6 +305,7 @@ EXPORTED lt_status cublasLtMatmulAlgoGetHeuristic(lt_handle handle, lt_matmul_de
   std::memcpy(&result.algorithm.data[1], preference->alignments, sizeof(preference->alignments));
   result.workspace_bytes = preference->workspace_bytes >= WORKSPACE_NEEDED ? WORKSPACE_NEEDED : 0;
   result.algorithm.data[3] = result.workspace_bytes;
+  handle->refused--;
   out_results[0] = result;
   *out_count = 1;
   return LT_STATUS_SUCCESS;
