@@ -106,4 +106,11 @@ __device__ __forceinline__ float exp2_approximate(float x) {
 
 #endif  // DURE_CUDA_EMULATION
 
+// x, of which the compiler knows nothing: what is made of it in a loop stays there, instead of being made ahead of the
+// loop and kept in registers (or, where there are none left, in memory).
+__device__ __forceinline__ uint32_t computed_here(uint32_t x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 #endif  // DURE_CUDA_INSTRUCTIONS_CUH_
