@@ -1,8 +1,9 @@
 // attention and attention_gradient: which kernels run a call. The cache's ops: ops_attention_cached.cu.
 //
-//   16-bit operands whose rows begin at multiples of 16 bytes, on tensor cores: kernels/attention_matrix*.cuh
+//   16-bit operands whose rows begin at multiples of 16 bytes, on tensor cores: attention_matrix.cu
 //   everything else: kernels/attention_tile.cuh, attention_gradient_tile.cuh
 #include "cuda/attention_call.cuh"
+#include "cuda/attention_matrix.h"
 #include "cuda/kernels/attention_delta.cuh"
 #include "cuda/kernels/attention_gradient_tile.cuh"
 #include "cuda/kernels/attention_tile.cuh"
@@ -50,12 +51,38 @@ static dure_status record_tiles(dure_device *device, dure_recording *recording, 
   return cuda_record(recording, kernel, attention_grid(a), TILE_THREADS, 0, a);
 }
 
+// ---- on tensor cores ---------------------------------------------------------------------------------------------
+
+// Whether a call's rows and type suit tensor cores, and the device has them.
+static bool suits_matrix_units(const dure_cuda_caps *caps, const dure_op_call *call, attention_pass pass) {
+  const dure_operand *q = &call->operands[ATTENTION_Q];
+  if (!caps->uses_matrix_units || caps->compute_capability < 80) return false;
+  if (q->dtype == DURE_DTYPE_F32 || !attention_moves(call, 8)) return false;
+  return attention_matrix_choose(pass, q->dtype, (uint32_t)q->shape[3]).shared_bytes <= caps->shared_bytes;
+}
+
+static dure_status record_matrix(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                 attention_pass pass) {
+  const dure_operand *q = &call->operands[ATTENTION_Q];
+  const attention_matrix_kernel chosen = attention_matrix_choose(pass, q->dtype, (uint32_t)q->shape[3]);
+  attention_arguments a = attention_arguments_of_pass(call, pass, chosen.rows, dure_cuda_device_caps(device)->l2_bytes);
+  a.tiles *= chosen.parts;
+  return cuda_record(recording, chosen.kernel, attention_grid(a), chosen.threads, chosen.shared_bytes, a);
+}
+
+static dure_status record_pass(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                               attention_pass pass) {
+  if (suits_matrix_units(dure_cuda_device_caps(device), call, pass))
+    return record_matrix(device, recording, call, pass);
+  return record_tiles(device, recording, call, pass);
+}
+
 // ---- forward -----------------------------------------------------------------------------------------------------
 
 static dure_status record_attention(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   DURE_TRY(check_head(call));
   if (is_empty(call)) return NULL;
-  return record_tiles(device, recording, call, ATTENTION_FORWARD);
+  return record_pass(device, recording, call, ATTENTION_FORWARD);
 }
 
 // ---- gradient ----------------------------------------------------------------------------------------------------
@@ -91,8 +118,8 @@ static dure_status record_attention_gradient(dure_device *device, dure_recording
   DURE_TRY(check_head(call));
   if (is_empty(call)) return NULL;
   DURE_TRY(record_delta(recording, call));
-  DURE_TRY(record_tiles(device, recording, call, ATTENTION_GRADIENT_Q));
-  return record_tiles(device, recording, call, ATTENTION_GRADIENT_K_V);
+  DURE_TRY(record_pass(device, recording, call, ATTENTION_GRADIENT_Q));
+  return record_pass(device, recording, call, ATTENTION_GRADIENT_K_V);
 }
 
 extern "C" {

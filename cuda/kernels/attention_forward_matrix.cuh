@@ -19,7 +19,7 @@
 template <int HEAD>
 struct matrix_forward {
   static constexpr int row_tiles = HEAD <= 128 ? 2 : 1, rows = 16 * row_tiles * MATRIX_WARPS;
-  static constexpr int keys = HEAD == 80 || HEAD > 128 ? 64 : 48;
+  static constexpr int keys = HEAD <= 64 ? 32 : HEAD == 80 || HEAD > 128 ? 64 : 48;
   static constexpr int blocks = HEAD <= 64 ? 3 : 2;  // a multiprocessor, that the registers allow
   static constexpr size_t shared_bytes = (size_t)(rows + 2 * keys) * matrix_tile<HEAD>::stride * 2;
 };

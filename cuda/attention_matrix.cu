@@ -1,0 +1,37 @@
+// Instances of the kernels of attention on tensor cores. Heads of other sizes take those of the next larger one, with
+// columns of zeros.
+#include "cuda/attention_matrix.h"
+
+#include "cuda/kernels/attention_forward_matrix.cuh"
+#include "cuda/kernels/attention_gradient_matrix.cuh"
+
+template <typename T, int HEAD>
+static attention_matrix_kernel kernel_of(attention_pass pass) {
+  switch (pass) {
+    case ATTENTION_FORWARD: {
+      using shape = matrix_forward<HEAD>;
+      return {attention_forward_matrix_kernel<T, HEAD>, shape::rows, 1, MATRIX_THREADS, shape::shared_bytes};
+    }
+    case ATTENTION_GRADIENT_Q: {
+      using shape = matrix_gradient_q<HEAD>;
+      return {attention_gradient_q_matrix_kernel<T, HEAD>, shape::rows, 1, MATRIX_THREADS, shape::shared_bytes};
+    }
+    default: {
+      using shape = matrix_gradient_k_v<HEAD>;
+      return {attention_gradient_k_v_matrix_kernel<T, HEAD>, shape::rows, shape::parts, MATRIX_THREADS,
+              shape::shared_bytes};
+    }
+  }
+}
+
+template <typename T>
+static attention_matrix_kernel kernel_of_type(attention_pass pass, uint32_t D) {
+  if (D <= 64) return kernel_of<T, 64>(pass);
+  if (D <= 80) return kernel_of<T, 80>(pass);
+  if (D <= 96) return kernel_of<T, 96>(pass);
+  return D <= 128 ? kernel_of<T, 128>(pass) : kernel_of<T, 256>(pass);
+}
+
+attention_matrix_kernel attention_matrix_choose(attention_pass pass, dure_dtype dtype, uint32_t D) {
+  return dtype == DURE_DTYPE_BF16 ? kernel_of_type<bfloat16>(pass, D) : kernel_of_type<float16>(pass, D);
+}
