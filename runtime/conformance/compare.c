@@ -55,7 +55,11 @@ static storage_rounding rounding_of(dure_dtype dtype) {
   return (storage_rounding){0, 0, (double)INFINITY};
 }
 
-static double storage_unit(const dure_case *c) { return rounding_of(c->storage).relative; }
+// Of values that are rounded on the way: each to half a unit in the last place or half the smallest step.
+static double rounding_on_the_way(const dure_case *c, double magnitude) {
+  const storage_rounding storage = rounding_of(c->storage);
+  return c->storage_roundings * (storage.relative * magnitude + storage.absolute * c->reduction);
+}
 
 // An exact result, as its type holds it.
 static float as_stored(dure_dtype dtype, float value) {
@@ -84,7 +88,7 @@ static element_error compare_element(const dure_case *c, dure_dtype dtype, float
   double tolerance = (lambda * sqrt(c->reduction) + c->roundings) * unit_roundoff *
                          (isfinite(magnitude) ? magnitude : fabs((double)expected)) +
                      underflow;
-  tolerance += storage_unit(c) * c->storage_roundings * (isfinite(magnitude) ? magnitude : fabs((double)expected));
+  tolerance += rounding_on_the_way(c, isfinite(magnitude) ? magnitude : fabs((double)expected));
   const double storage_error = storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
   tolerance += c->is_stochastic ? 2 * storage_error : storage_error;
   return (element_error){difference / tolerance, tolerance};
