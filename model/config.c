@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/family.h"
+#include "runtime/log.h"
 #include "runtime/nearest.h"
 #include "runtime/os.h"
 
@@ -82,10 +83,16 @@ dure_status dure_config_token(const char *name, const json_t *json, const char *
   const json_t *value = json_object_get(json, key);
   if (json_is_array(value)) value = json_array_get(value, 0);
   if (value == NULL || json_is_null(value)) return NULL;
-  if (!json_is_integer(value) || json_integer_value(value) < 0 ||
-      json_integer_value(value) >= (json_int_t)vocabulary_size) {
-    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a token below vocab_size (%u); found %s", name, key,
-                     vocabulary_size, describe(value));
+  if (!json_is_integer(value))
+    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a token; found %s", name, key, describe(value));
+  if (json_integer_value(value) < 0 || json_integer_value(value) >= (json_int_t)vocabulary_size) {
+    // Common: small configurations made from a family's defaults keep the defaults' tokens.
+    dure_log(DURE_LOG_WARNING,
+             "'%s': \"%s\" is %" JSON_INTEGER_FORMAT
+             ", which is no token below vocab_size (%u): "
+             "taken as none",
+             name, key, json_integer_value(value), vocabulary_size);
+    return NULL;
   }
   *out_id = json_integer_value(value);
   return NULL;
@@ -219,6 +226,14 @@ dure_status dure_model_config_write(const dure_model_config *config, dure_dtype 
   if (status == NULL) status = write_with_newline(path, text);
   free(text);
   return status;
+}
+
+bool dure_model_config_has(const dure_model_config *config, dure_trait trait) {
+  return trait == DURE_TRAIT_NONE || (config->traits & trait) != 0;
+}
+
+uint32_t dure_model_config_window(const dure_model_config *config, uint32_t layer) {
+  return config->is_local[layer] ? config->window : 0;
 }
 
 float dure_model_config_attention_scale(const dure_model_config *config, uint32_t layer) {

@@ -12,8 +12,59 @@
 struct json_t;
 typedef struct dure_family dure_family;  // model/family.h
 
-typedef enum dure_norm_kind { DURE_NORM_LAYER } dure_norm_kind;                // Ba et al. 2016; before each block
-typedef enum dure_position_kind { DURE_POSITION_LEARNED } dure_position_kind;  // a table added to the embeddings
+typedef enum dure_norm_kind {
+  DURE_NORM_LAYER,  // Ba et al. 2016
+  DURE_NORM_RMS,    // Zhang and Sennrich 2019
+} dure_norm_kind;
+
+typedef enum dure_position_kind {
+  DURE_POSITION_LEARNED,  // a table added to the embeddings
+  DURE_POSITION_ROTARY,   // Su et al. 2021
+  DURE_POSITION_ALIBI,    // Press et al. 2022
+} dure_position_kind;
+
+// How a block adds to the residual stream x. a: attention, f: feed-forward, n: norms.
+typedef enum dure_residual_kind {
+  DURE_RESIDUAL_SEQUENTIAL,  // x += a(n1(x)), then x += f(n2(x))
+  DURE_RESIDUAL_PARALLEL,    // x += a(n1(x)) + f(n2(x)); n2 is n1 where a family has one norm
+  DURE_RESIDUAL_POST_NORM,   // x = n1(x + a(x)), then x = n2(x + f(x)) (the original transformer, OPT 350M)
+} dure_residual_kind;
+
+typedef enum dure_rotary_scaling {
+  DURE_ROTARY_PLAIN,
+  DURE_ROTARY_LINEAR,  // positions divided by the factor
+  DURE_ROTARY_LLAMA3,  // low frequencies divided, a smooth passage to the high ones (Llama 3.1)
+  DURE_ROTARY_YARN,    // Peng et al. 2023, section 3.2
+} dure_rotary_scaling;
+
+typedef struct dure_rotary_config {
+  uint32_t width;  // rotated elements of a head
+  bool is_interleaved;
+  double base;
+  dure_rotary_scaling scaling;
+  double factor;
+  double low_frequency_factor, high_frequency_factor;  // LLAMA3
+  double beta_fast, beta_slow, attention_factor;       // YARN; attention_factor 0: 0.1 log(factor) + 1
+  bool truncates;                                      // YARN: the ramp's ends are whole numbers
+  uint32_t original_context;                           // LLAMA3, YARN
+} dure_rotary_config;
+
+// What a family's models may have or lack; a parameter row may need one (family.h).
+typedef enum dure_trait {
+  DURE_TRAIT_NONE = 0,  // always there
+  DURE_TRAIT_UNTIED_HEAD = 1 << 0,
+  DURE_TRAIT_QKV_BIAS = 1 << 1,
+  DURE_TRAIT_ATTENTION_OUTPUT_BIAS = 1 << 2,
+  DURE_TRAIT_FEED_FORWARD_BIAS = 1 << 3,
+  DURE_TRAIT_TWO_NORMS = 1 << 4,  // of a block
+  DURE_TRAIT_ONE_NORM = 1 << 5,
+  DURE_TRAIT_FINAL_NORM = 1 << 6,
+  DURE_TRAIT_EMBEDDING_PROJECTION = 1 << 7,  // embeddings are narrower than the model
+  DURE_TRAIT_QKV_BY_KIND = 1 << 8,  // how one tensor of all projections lies in the file
+  DURE_TRAIT_QKV_BY_GROUP = 1 << 9,
+} dure_trait;
+
+enum { DURE_LAYERS_MOST = 4096 };
 
 typedef struct dure_model_config {
   const dure_family *family;
@@ -21,14 +72,24 @@ typedef struct dure_model_config {
   uint32_t context_length;   // positions the model knows
   uint32_t width;            // C
   uint32_t layer_count;
-  uint32_t head_count;      // H
-  uint32_t key_head_count;  // G, a divisor of H
-  uint32_t head_width;      // D
-  uint32_t inner_width;     // I, of the feed-forward block
+  uint32_t head_count;       // H
+  uint32_t key_head_count;   // G, a divisor of H
+  uint32_t head_width;       // D
+  uint32_t inner_width;      // I, of the feed-forward block
+  uint32_t embedding_width;  // of the token embedding: C unless it is projected
+  uint32_t traits;           // dure_trait bits
   dure_norm_kind norm;
   double norm_epsilon;
+  dure_residual_kind residual;
   dure_position_kind position;
+  uint32_t position_offset;  // rows of the learned table before the first position (OPT: 2)
+  dure_rotary_config rotary;
+  double alibi_largest;             // exponent of the slopes: 2^(-largest h / H); 8 but for odd configurations
+  bool alibi_is_interleaved;        // how heads beyond a power of two get theirs (MPT)
+  uint32_t window;                  // of the layers that are local: positions seen, the token's own included
+  bool is_local[DURE_LAYERS_MOST];  // layers with a window
   dure_activation activation;
+  bool is_gated;                 // feed-forward: f(gate) * up, both in one matrix [2 I, C]
   bool tied_head;                // the output head is the token embedding
   bool scales_attention;         // by 1 / sqrt(D)
   bool scales_by_layer;          // and by 1 / (layer + 1)
@@ -51,7 +112,15 @@ void dure_model_config_clear(dure_model_config *config);
 DURE_MUST_CHECK dure_status dure_model_config_write(const dure_model_config *config, dure_dtype dtype,
                                                     const char *path);
 
+bool dure_model_config_has(const dure_model_config *config, dure_trait trait);  // true for NONE
+
 // Multiplier of the attention scores of a layer.
 float dure_model_config_attention_scale(const dure_model_config *config, uint32_t layer);
+uint32_t dure_model_config_window(const dure_model_config *config, uint32_t layer);  // 0: all positions
+
+// Tables of positions, made in double (positions.c). Rotary: [positions, width] as the op takes them, the cosines of a
+// position's frequencies, then their sines. ALiBi: the slope of each head [H].
+void dure_model_config_rotary_table(const dure_model_config *config, uint32_t positions, float *out_table);
+void dure_model_config_alibi_slopes(const dure_model_config *config, float *out_slopes);
 
 #endif  // DURE_MODEL_CONFIG_H_

@@ -14,14 +14,16 @@ typedef struct dure_decoder {
   dure_program *program;  // borrowed, as the next two
   const dure_model_config *config;
   const dure_parameter_layout *layout;
-  dure_tensor *pools;  // [layout->pool_count], the parameters
-  bool fuses_loss;     // dure_decoder_loss makes the logits in chunks; set by the caller
+  dure_tensor *pools;          // [layout->pool_count], the parameters
+  dure_tensor position_table;  // rotary angles or ALiBi slopes; absent with learned positions
+  bool fuses_loss;             // dure_decoder_loss makes the logits in chunks; set by the caller
 } dure_decoder;
 
-// Declares the parameters in the program; activations are of their type. Release with dure_decoder_clear.
+// Declares the parameters in the program; activations are of their type. `positions`: those that the program's inputs
+// may name lie below it. Release with dure_decoder_clear.
 DURE_MUST_CHECK dure_status dure_decoder_create(dure_program *program, const dure_model_config *config,
                                                 const dure_parameter_layout *layout, dure_dtype dtype,
-                                                dure_decoder *out_decoder);
+                                                uint32_t positions, dure_decoder *out_decoder);
 void dure_decoder_clear(dure_decoder *decoder);
 
 // A paged cache of keys and values, in the program's terms (see cache_append in ops.h).

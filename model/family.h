@@ -10,6 +10,10 @@
 typedef enum dure_role {
   DURE_ROLE_TOKEN_EMBEDDING,
   DURE_ROLE_POSITION_EMBEDDING,
+  DURE_ROLE_EMBEDDING_NORM_WEIGHT,
+  DURE_ROLE_EMBEDDING_NORM_BIAS,
+  DURE_ROLE_EMBEDDING_INPUT,   // [C, E]: from the embedding's width to the model's
+  DURE_ROLE_EMBEDDING_OUTPUT,  // [E, C]: back, before the head
   DURE_ROLE_ATTENTION_NORM_WEIGHT,
   DURE_ROLE_ATTENTION_NORM_BIAS,
   DURE_ROLE_QKV_WEIGHT,  // query, key and value in one matrix, in this order
@@ -18,13 +22,14 @@ typedef enum dure_role {
   DURE_ROLE_ATTENTION_OUTPUT_BIAS,
   DURE_ROLE_FEED_FORWARD_NORM_WEIGHT,
   DURE_ROLE_FEED_FORWARD_NORM_BIAS,
-  DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT,
+  DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT,  // gated: gate, then up
   DURE_ROLE_FEED_FORWARD_INPUT_BIAS,
   DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT,
   DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS,
   DURE_ROLE_FINAL_NORM_WEIGHT,
   DURE_ROLE_FINAL_NORM_BIAS,
   DURE_ROLE_HEAD,
+  DURE_ROLE_HEAD_BIAS,
   DURE_ROLE_COUNT,
 } dure_role;
 
@@ -33,10 +38,13 @@ typedef enum dure_dimension {
   DURE_DIMENSION_NONE,
   DURE_DIMENSION_VOCABULARY,  // V
   DURE_DIMENSION_POSITIONS,
-  DURE_DIMENSION_WIDTH,  // C
-  DURE_DIMENSION_QKV,    // (H + 2 G) D
-  DURE_DIMENSION_HEADS,  // H D
-  DURE_DIMENSION_INNER,  // I
+  DURE_DIMENSION_WIDTH,      // C
+  DURE_DIMENSION_EMBEDDING,  // E: width of the token embedding
+  DURE_DIMENSION_QKV,        // (H + 2 G) D
+  DURE_DIMENSION_HEADS,      // H D
+  DURE_DIMENSION_KEYS,       // G D
+  DURE_DIMENSION_INNER,      // I
+  DURE_DIMENSION_GATED,      // 2 I
 } dure_dimension;
 
 // How a parameter begins (Radford et al. 2019, section 2.3).
@@ -47,15 +55,39 @@ typedef enum dure_init {
   DURE_INIT_NORMAL_RESIDUAL,  // the same / sqrt(2 layer_count): what is added to the residual stream
 } dure_init;
 
+// In memory a parameter is one tensor, whatever files make of it. Files may have it
+//   - as it is: one name;
+//   - as several tensors, stacked along their first dimension (q_proj, k_proj, v_proj): several names, the rows of each
+//     in `stacked`;
+//   - as one tensor whose rows come in another order: BY_GROUP has for each key head its query heads, the key, the
+//   value.
+enum { DURE_PARTS_MOST = 3 };
+typedef enum dure_row_order { DURE_ORDER_SAME = 0, DURE_ORDER_BY_GROUP } dure_row_order;
+
 typedef struct dure_parameter_row {
   dure_role role;
-  const char *name;  // the public name; of a layer's parameter "...%u..."
+  const char *names[DURE_PARTS_MOST];  // public names; of a layer's parameter "...%u..."
+  dure_dimension stacked[DURE_PARTS_MOST];
+  dure_row_order order;
   bool is_layered;
-  bool is_absent_when_tied;  // the output head
-  bool is_output_first;      // [out, in] as torch.nn.Linear; else [in, out] as GPT-2's Conv1D
+  dure_trait needs;      // only in models that have this
+  bool is_output_first;  // [out, in] as torch.nn.Linear; else [in, out] as GPT-2's Conv1D
   dure_dimension shape[2];
   dure_init init;
 } dure_parameter_row;
+
+// Rows as most families have them: one name, matrices [out, in]; what else is set follows.
+#define DURE_ROW(role_, name_, first, second, init_, ...)                                              \
+  {                                                                                                    \
+    .role = DURE_ROLE_##role_, .names = {name_}, .is_output_first = true,                              \
+    .shape = {DURE_DIMENSION_##first, DURE_DIMENSION_##second}, .init = DURE_INIT_##init_, __VA_ARGS__ \
+  }
+#define DURE_LAYER_ROW(role_, name_, first, second, init_, ...) \
+  DURE_ROW(role_, name_, first, second, init_, .is_layered = true, __VA_ARGS__)
+// Queries, keys and values as three tensors.
+#define DURE_THREE_PROJECTIONS(layer, q, k, v, ending)                                                    \
+  .names = {layer q ending, layer k ending, layer v ending}, .is_layered = true, .is_output_first = true, \
+  .stacked = {DURE_DIMENSION_HEADS, DURE_DIMENSION_KEYS, DURE_DIMENSION_KEYS}
 
 struct dure_family {
   const char *model_type;
@@ -69,7 +101,9 @@ struct dure_family {
   bool (*is_ignored)(const char *tensor_name);
 };
 
-extern const dure_family dure_family_gpt2;
+#define DURE_FAMILY(suffix, model_type) extern const dure_family dure_family_##suffix;
+#include "model/families.def"
+#undef DURE_FAMILY
 
 // ---- reading keys of config.json; failures name the file, the key, what was expected and what was found ----
 // A whole number in [minimum, maximum]. A missing or null key gives `fallback`; `fallback` < 0: the key must be there.
@@ -85,5 +119,29 @@ DURE_MUST_CHECK dure_status dure_config_token(const char *name, const json_t *js
 DURE_MUST_CHECK dure_status dure_config_activation(const char *name, const json_t *json, const char *key,
                                                    dure_activation fallback, dure_activation *out_kind);
 const char *dure_config_activation_name(dure_activation kind);  // as config.json spells it
+
+// What most families spell alike (family_common.c).
+typedef struct dure_config_keys {
+  const char *vocabulary, *context, *width, *layers, *heads, *inner;  // inner NULL: 4 width
+  const char *norm_epsilon, *activation;
+  int64_t default_context;  // where the key is missing; -1: it must be there
+  double default_epsilon;
+  dure_activation default_activation;
+  bool default_tied;
+} dure_config_keys;
+// Reads sizes (head_width = width / heads, one key head a head), epsilon, activation, initializer_range,
+// tie_word_embeddings, the tokens; sets the traits FINAL_NORM and UNTIED_HEAD.
+DURE_MUST_CHECK dure_status dure_config_common(const char *name, const json_t *json, const dure_config_keys *keys,
+                                               dure_model_config *config);
+// The same keys, written; what was read of epsilon and initializer_range stays.
+void dure_config_common_write(const dure_model_config *config, const dure_config_keys *keys, json_t *json);
+// rope_theta, rope_scaling and the newer rope_parameters, into config->rotary (whose width the caller sets).
+DURE_MUST_CHECK dure_status dure_config_rotary(const char *name, const json_t *json, double default_base,
+                                               dure_model_config *config);
+// The key, when it is missing; takes the reference.
+void dure_config_set_default(json_t *json, const char *key, json_t *value);
+// DURE_UNSUPPORTED when the boolean key is not `expected`; missing counts as `fallback`.
+DURE_MUST_CHECK dure_status dure_config_require(const char *name, const json_t *json, const char *key, bool fallback,
+                                                bool expected);
 
 #endif  // DURE_MODEL_FAMILY_H_

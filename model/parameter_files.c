@@ -31,13 +31,24 @@ static void describe_shape(uint32_t rank, const uint64_t *shape, char *out_text,
   if (used < size) snprintf(out_text + used, size - used, "]");
 }
 
-static dure_status check_shape(const dure_parameter *parameter, const dure_safetensors_tensor *tensor,
+// What the file's tensor of a part must look like.
+static uint32_t part_shape(const dure_parameter *parameter, uint32_t part, uint64_t out_shape[2]) {
+  out_shape[0] = parameter->parts[part].rows;
+  out_shape[1] = parameter->shape[1];
+  return parameter->rank;
+}
+
+static uint64_t row_elements(const dure_parameter *parameter) { return parameter->rank == 2 ? parameter->shape[1] : 1; }
+
+static dure_status check_shape(const dure_parameter *parameter, uint32_t part, const dure_safetensors_tensor *tensor,
                                const char *path) {
-  bool agrees = tensor->rank == parameter->rank;
-  for (uint32_t i = 0; agrees && i < parameter->rank; i++) agrees = tensor->shape[i] == parameter->shape[i];
+  uint64_t shape[2];
+  const uint32_t rank = part_shape(parameter, part, shape);
+  bool agrees = tensor->rank == rank;
+  for (uint32_t i = 0; agrees && i < rank; i++) agrees = tensor->shape[i] == shape[i];
   if (agrees) return NULL;
   char expected[64], found[128];
-  describe_shape(parameter->rank, parameter->shape, expected, sizeof(expected));
+  describe_shape(rank, shape, expected, sizeof(expected));
   describe_shape(tensor->rank, tensor->shape, found, sizeof(found));
   return dure_fail(DURE_CORRUPT,
                    "'%s': tensor '%s' has shape %s, but config.json asks for %s; the config and the weights do not "
@@ -48,28 +59,47 @@ static dure_status check_shape(const dure_parameter *parameter, const dure_safet
 static bool is_known(const dure_parameter_layout *layout, const char *prefix, const char *name) {
   size_t length = strlen(prefix);
   for (size_t i = 0; i < layout->count; i++) {
-    const char *public_name = layout->parameters[i].name;
-    if (strcmp(public_name, name) == 0) return true;
-    if (strncmp(public_name, prefix, length) == 0 && strcmp(public_name + length, name) == 0) return true;
+    for (uint32_t part = 0; part < layout->parameters[i].part_count; part++) {
+      const char *public_name = layout->parameters[i].parts[part].name;
+      if (strcmp(public_name, name) == 0) return true;
+      if (strncmp(public_name, prefix, length) == 0 && strcmp(public_name + length, name) == 0) return true;
+    }
   }
   return false;
 }
 
+// The layer number of a name that is the pattern's; -1 for other names. Some files leave the first `skipped` bytes of
+// names out.
+static int64_t layer_in(const char *pattern, size_t skipped, const char *name) {
+  const char *mark = strstr(pattern, "%u");
+  const size_t head = (size_t)(mark - pattern);
+  if (head < skipped || strncmp(name, pattern + skipped, head - skipped) != 0) return -1;
+  const char *digits = name + (head - skipped);
+  if (*digits < '0' || *digits > '9') return -1;
+  char *end = NULL;
+  const unsigned long layer = strtoul(digits, &end, 10);
+  return strcmp(end, mark + 2) == 0 ? (int64_t)(layer & 0x7fffffff) : -1;
+}
+
 // The layer number of a name that is one of the family's layered parameters; -1 for other names.
 static int64_t layer_of(const dure_family *family, const char *name) {
-  size_t prefix = strlen(family->optional_prefix);
+  const size_t prefix = strlen(family->optional_prefix);
   for (size_t i = 0; i < family->row_count; i++) {
-    const char *mark = family->rows[i].is_layered ? strstr(family->rows[i].name, "%u") : NULL;
-    if (mark == NULL) continue;
-    for (size_t skipped = 0; skipped <= prefix; skipped += prefix > 0 ? prefix : 1) {
-      size_t head = (size_t)(mark - family->rows[i].name) - skipped;
-      if (strncmp(name, family->rows[i].name + skipped, head) != 0 || name[head] < '0' || name[head] > '9') continue;
-      char *end = NULL;
-      unsigned long layer = strtoul(name + head, &end, 10);
-      if (strcmp(end, mark + 2) == 0) return (int64_t)(layer & 0x7fffffff);
+    for (uint32_t part = 0; part < DURE_PARTS_MOST && family->rows[i].names[part] != NULL; part++) {
+      if (!family->rows[i].is_layered) continue;
+      int64_t layer = layer_in(family->rows[i].names[part], 0, name);
+      if (layer < 0) layer = layer_in(family->rows[i].names[part], prefix, name);
+      if (layer >= 0) return layer;
     }
   }
   return -1;
+}
+
+static bool is_head(const dure_family *family, const char *name) {
+  for (size_t i = 0; i < family->row_count; i++) {
+    if (family->rows[i].role == DURE_ROLE_HEAD && strcmp(family->rows[i].names[0], name) == 0) return true;
+  }
+  return false;
 }
 
 static dure_status check_leftovers(const dure_parameter_layout *layout, const dure_model_config *config,
@@ -79,7 +109,7 @@ static dure_status check_leftovers(const dure_parameter_layout *layout, const du
     const char *name = dure_safetensors_get(file, i)->name;
     if (is_known(layout, family->optional_prefix, name)) continue;
     if (family->is_ignored != NULL && family->is_ignored(name)) continue;
-    if (config->tied_head && strcmp(name, "lm_head.weight") == 0) continue;  // the embedding once more
+    if (config->tied_head && is_head(family, name)) continue;  // the embedding once more
     int64_t layer = layer_of(family, name);
     if (layer >= (int64_t)config->layer_count) {
       return dure_fail(DURE_CORRUPT,
@@ -92,21 +122,25 @@ static dure_status check_leftovers(const dure_parameter_layout *layout, const du
   return NULL;
 }
 
+static dure_status check_part(const dure_parameter *parameter, uint32_t part, const dure_model_config *config,
+                              const dure_safetensors *file, const char *path, const char *suffix) {
+  const dure_safetensors_tensor *tensor = find_tensor(file, config->family, parameter->parts[part].name, suffix);
+  if (tensor == NULL) {
+    return dure_fail(DURE_CORRUPT, "'%s' has no tensor '%s%s', which config.json (%s, %u layers) asks for", path,
+                     parameter->parts[part].name, suffix, config->family->model_type, config->layer_count);
+  }
+  DURE_TRY(check_shape(parameter, part, tensor, path));
+  if (dure_dtype_is_float(tensor->dtype)) return NULL;
+  return dure_fail(DURE_UNSUPPORTED, "'%s': tensor '%s' has dtype %s; weights must be floating point", path,
+                   tensor->name, tensor->type);
+}
+
 // Everything is checked before anything is loaded.
 static dure_status check_tensors(const dure_parameter_layout *layout, const dure_model_config *config,
                                  const dure_safetensors *file, const char *path, const char *suffix) {
   for (size_t i = 0; i < layout->count; i++) {
-    const dure_parameter *parameter = &layout->parameters[i];
-    const dure_safetensors_tensor *tensor = find_tensor(file, config->family, parameter->name, suffix);
-    if (tensor == NULL) {
-      return dure_fail(DURE_CORRUPT, "'%s' has no tensor '%s%s', which config.json (%s, %u layers) asks for", path,
-                       parameter->name, suffix, config->family->model_type, config->layer_count);
-    }
-    DURE_TRY(check_shape(parameter, tensor, path));
-    if (!dure_dtype_is_float(tensor->dtype)) {
-      return dure_fail(DURE_UNSUPPORTED, "'%s': tensor '%s' has dtype %s; weights must be floating point", path,
-                       tensor->name, tensor->type);
-    }
+    for (uint32_t part = 0; part < layout->parameters[i].part_count; part++)
+      DURE_TRY(check_part(&layout->parameters[i], part, config, file, path, suffix));
   }
   return suffix[0] == '\0' ? check_leftovers(layout, config, file, path) : NULL;
 }
@@ -131,6 +165,40 @@ static uint64_t piece_count(uint64_t count, uint64_t first) {
   return count - first < piece_elements ? count - first : piece_elements;
 }
 
+typedef struct loading {
+  const dure_parameter_buffers *const *targets;
+  size_t target_count;
+  const char *path;
+  dure_stream *stream;
+  float *piece;
+} loading;
+
+// Elements [first, first + count) of the file's tensor to the parameter's from `to` on.
+static dure_status load_elements(const loading *l, const dure_parameter *parameter,
+                                 const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count, uint64_t to) {
+  for (uint64_t done = 0; done < count;) {
+    const uint64_t size = piece_count(count, done);
+    DURE_TRY(dure_status_prefix(dure_safetensors_read(tensor, first + done, size, l->piece), "'%s'", l->path));
+    DURE_TRY(check_finite(l->piece, size, first + done, l->path, tensor->name));
+    for (size_t k = 0; k < l->target_count; k++)
+      DURE_TRY(dure_parameter_upload(l->targets[k], parameter, l->stream, to + done, size, l->piece));
+    done += size;
+  }
+  return NULL;
+}
+
+static dure_status load_part(const loading *l, const dure_parameter *parameter, uint32_t part,
+                             const dure_safetensors_tensor *tensor) {
+  const uint64_t elements = row_elements(parameter);
+  for (uint64_t row = 0; row < parameter->parts[part].rows;) {
+    uint64_t to;
+    const uint64_t rows = dure_parameter_run(parameter, part, row, &to);
+    DURE_TRY(load_elements(l, parameter, tensor, row * elements, rows * elements, to * elements));
+    row += rows;
+  }
+  return NULL;
+}
+
 dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, size_t target_count,
                                  const dure_parameter_layout *layout, const dure_model_config *config,
                                  const dure_safetensors *file, const char *path, const char *suffix,
@@ -138,17 +206,12 @@ dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, s
   DURE_TRY(check_tensors(layout, config, file, path, suffix));
   float *piece = malloc(piece_elements * sizeof(*piece));
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", path);
+  const loading l = {targets, target_count, path, stream, piece};
   dure_status status = NULL;
-  for (size_t i = 0; i < layout->count && status == NULL; i++) {
+  for (size_t i = 0; i < layout->count; i++) {
     const dure_parameter *parameter = &layout->parameters[i];
-    const dure_safetensors_tensor *tensor = find_tensor(file, config->family, parameter->name, suffix);
-    for (uint64_t first = 0; first < parameter->count && status == NULL; first += piece_elements) {
-      const uint64_t count = piece_count(parameter->count, first);
-      status = dure_status_prefix(dure_safetensors_read(tensor, first, count, piece), "'%s'", path);
-      if (status == NULL) status = check_finite(piece, count, first, path, tensor->name);
-      for (size_t k = 0; k < target_count && status == NULL; k++)
-        status = dure_parameter_upload(targets[k], parameter, stream, first, count, piece);
-    }
+    for (uint32_t part = 0; part < parameter->part_count && status == NULL; part++)
+      status = load_part(&l, parameter, part, find_tensor(file, config->family, parameter->parts[part].name, suffix));
   }
   free(piece);
   return status;
@@ -156,98 +219,145 @@ dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, s
 
 // ---- as they are -------------------------------------------------------------------------------------------------
 
-// What one tensor of a set's file is: a parameter, or all scales of a pool.
-typedef struct part {
+// What one tensor of a set's file is: a part of a parameter, or all scales of a pool.
+typedef struct file_part {
   char name[160];
   uint32_t rank;
   uint64_t shape[2];
   size_t pool;
-  uint64_t offset, size;  // bytes in the pool
-} part;
+  const dure_parameter *parameter;  // NULL: of a pool
+  uint32_t part;
+  uint64_t offset, size;  // bytes: of the parameter or the pool's values in the pool; of the tensor
+  uint64_t row_bytes;
+} file_part;
 
-static size_t part_count(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout) {
-  if (buffers->count == 0) return 0;
-  return buffers->storage.block > 1 ? layout->pool_count : layout->count;
-}
-
-static part get_part(const dure_named_buffers *set, const dure_parameter_layout *layout, size_t index) {
-  const dure_parameter_storage *storage = &set->buffers->storage;
-  part found = {.rank = 1};
-  if (storage->block > 1) {
-    snprintf(found.name, sizeof(found.name), "pool.%zu%s", index, set->suffix);
-    found.shape[0] = dure_parameter_pool_values(&layout->pools[index], storage);
-    found.pool = index;
-    found.size = dure_parameter_pool_bytes(&layout->pools[index], storage);
-    return found;
-  }
-  const dure_parameter *parameter = &layout->parameters[index];
-  snprintf(found.name, sizeof(found.name), "%s%s", parameter->name, set->suffix);
-  found.rank = parameter->rank;
-  memcpy(found.shape, parameter->shape, sizeof(found.shape));
-  found.pool = parameter->pool;
-  found.offset = parameter->offset * dure_dtype_size(storage->dtype);
-  found.size = parameter->count * dure_dtype_size(storage->dtype);
+static file_part pool_part(const dure_named_buffers *set, const dure_parameter_layout *layout, size_t pool) {
+  file_part found = {.rank = 1, .pool = pool};
+  snprintf(found.name, sizeof(found.name), "pool.%zu%s", pool, set->suffix);
+  found.shape[0] = dure_parameter_pool_values(&layout->pools[pool], &set->buffers->storage);
+  found.size = dure_parameter_pool_bytes(&layout->pools[pool], &set->buffers->storage);
   return found;
 }
 
-enum { piece_bytes = 4 << 20 };
+static file_part parameter_part(const dure_named_buffers *set, const dure_parameter *parameter, uint32_t part) {
+  const uint64_t element_size = dure_dtype_size(set->buffers->storage.dtype);
+  file_part found = {.pool = parameter->pool, .parameter = parameter, .part = part};
+  snprintf(found.name, sizeof(found.name), "%s%s", parameter->parts[part].name, set->suffix);
+  found.rank = part_shape(parameter, part, found.shape);
+  found.row_bytes = row_elements(parameter) * element_size;
+  found.offset = parameter->offset * element_size;
+  found.size = parameter->parts[part].rows * found.row_bytes;
+  return found;
+}
 
-static dure_status append_part(dure_safetensors_writer *writer, const dure_parameter_buffers *buffers, const part *what,
-                               dure_stream *stream, uint8_t *piece) {
-  for (uint64_t done = 0; done < what->size; done += piece_bytes) {
-    const uint64_t size = what->size - done < piece_bytes ? what->size - done : piece_bytes;
-    DURE_TRY(dure_parameter_pool_read(buffers, what->pool, stream, what->offset + done, piece, size));
-    DURE_TRY(dure_safetensors_writer_append(writer, piece, size));
+typedef dure_status (*part_action)(void *context, const dure_named_buffers *set, const file_part *part);
+
+// Does something with every tensor of a set's file, in the file's order.
+static dure_status for_each_part(const dure_named_buffers *set, const dure_parameter_layout *layout, part_action action,
+                                 void *context) {
+  if (set->buffers->count == 0) return NULL;
+  if (set->buffers->storage.block > 1) {
+    for (size_t i = 0; i < layout->pool_count; i++) {
+      const file_part part = pool_part(set, layout, i);
+      DURE_TRY(action(context, set, &part));
+    }
+    return NULL;
+  }
+  for (size_t i = 0; i < layout->count; i++) {
+    for (uint32_t k = 0; k < layout->parameters[i].part_count; k++) {
+      const file_part part = parameter_part(set, &layout->parameters[i], k);
+      DURE_TRY(action(context, set, &part));
+    }
   }
   return NULL;
 }
 
-static dure_status write_sets(dure_safetensors_writer *writer, const dure_named_buffers *sets, size_t set_count,
-                              const dure_parameter_layout *layout, dure_stream *stream, uint8_t *piece) {
-  for (size_t set = 0; set < set_count; set++) {
-    for (size_t i = 0; i < part_count(sets[set].buffers, layout); i++) {
-      const part what = get_part(&sets[set], layout, i);
-      DURE_TRY(
-          dure_safetensors_writer_declare(writer, what.name, sets[set].buffers->storage.dtype, what.rank, what.shape));
-    }
+// Bytes [from, from + *out_size) of the tensor lie in its pool at *out_offset.
+static void locate(const file_part *part, uint64_t from, uint64_t *out_offset, uint64_t *out_size) {
+  *out_offset = part->offset + from;
+  *out_size = part->size - from;
+  if (part->parameter == NULL) return;
+  uint64_t row;
+  const uint64_t rows = dure_parameter_run(part->parameter, part->part, from / part->row_bytes, &row);
+  *out_offset = part->offset + row * part->row_bytes + from % part->row_bytes;
+  *out_size = rows * part->row_bytes - from % part->row_bytes;
+}
+
+enum { piece_bytes = 4 << 20 };
+
+typedef struct saving {
+  dure_safetensors_writer *writer;
+  dure_stream *stream;
+  uint8_t *piece;
+} saving;
+
+static dure_status declare_part(void *context, const dure_named_buffers *set, const file_part *part) {
+  const saving *s = context;
+  return dure_safetensors_writer_declare(s->writer, part->name, set->buffers->storage.dtype, part->rank, part->shape);
+}
+
+static dure_status append_part(void *context, const dure_named_buffers *set, const file_part *part) {
+  const saving *s = context;
+  for (uint64_t done = 0; done < part->size;) {
+    uint64_t offset, size;
+    locate(part, done, &offset, &size);
+    if (size > piece_bytes) size = piece_bytes;
+    DURE_TRY(dure_parameter_pool_read(set->buffers, part->pool, s->stream, offset, s->piece, size));
+    DURE_TRY(dure_safetensors_writer_append(s->writer, s->piece, size));
+    done += size;
   }
-  for (size_t set = 0; set < set_count; set++) {
-    for (size_t i = 0; i < part_count(sets[set].buffers, layout); i++) {
-      const part what = get_part(&sets[set], layout, i);
-      DURE_TRY(append_part(writer, sets[set].buffers, &what, stream, piece));
-    }
-  }
-  return dure_safetensors_writer_finish(writer);
+  return NULL;
+}
+
+static dure_status write_sets(saving *s, const dure_named_buffers *sets, size_t set_count,
+                              const dure_parameter_layout *layout) {
+  for (size_t set = 0; set < set_count; set++) DURE_TRY(for_each_part(&sets[set], layout, declare_part, s));
+  for (size_t set = 0; set < set_count; set++) DURE_TRY(for_each_part(&sets[set], layout, append_part, s));
+  return dure_safetensors_writer_finish(s->writer);
 }
 
 dure_status dure_parameters_save(const dure_named_buffers *sets, size_t set_count, const dure_parameter_layout *layout,
                                  dure_stream *stream, const char *path) {
-  uint8_t *piece = malloc(piece_bytes);
-  if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
-  dure_safetensors_writer *writer = NULL;
-  dure_status status = dure_safetensors_writer_create(path, &writer);
-  if (status == NULL) status = write_sets(writer, sets, set_count, layout, stream, piece);
-  dure_safetensors_writer_destroy(writer);
-  free(piece);
+  saving s = {.stream = stream, .piece = malloc(piece_bytes)};
+  if (s.piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
+  dure_status status = dure_safetensors_writer_create(path, &s.writer);
+  if (status == NULL) status = write_sets(&s, sets, set_count, layout);
+  dure_safetensors_writer_destroy(s.writer);
+  free(s.piece);
   return status;
+}
+
+typedef struct reading {
+  const dure_safetensors *file;
+  const char *path;
+  dure_stream *stream;
+} reading;
+
+static dure_status check_saved_part(void *context, const dure_named_buffers *set, const file_part *part) {
+  const reading *r = context;
+  const dure_safetensors_tensor *tensor = dure_safetensors_find(r->file, part->name);
+  if (tensor != NULL && tensor->dtype == set->buffers->storage.dtype && tensor->size == part->size) return NULL;
+  return dure_fail(DURE_CORRUPT, "'%s' has no tensor '%s' of %s and the size that config.json asks for", r->path,
+                   part->name, dure_dtype_name(set->buffers->storage.dtype));
+}
+
+static dure_status read_part(void *context, const dure_named_buffers *set, const file_part *part) {
+  const reading *r = context;
+  const dure_safetensors_tensor *tensor = dure_safetensors_find(r->file, part->name);
+  for (uint64_t done = 0; done < part->size;) {
+    uint64_t offset, size;
+    locate(part, done, &offset, &size);
+    DURE_TRY(dure_parameter_pool_write(set->buffers, part->pool, r->stream, offset, tensor->data + done, size));
+    done += size;
+  }
+  return NULL;
 }
 
 dure_status dure_parameters_load_exactly(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
                                          const dure_safetensors *file, const char *path, const char *suffix,
                                          dure_stream *stream) {
   const dure_named_buffers set = {buffers, suffix};
-  for (size_t i = 0; i < part_count(buffers, layout); i++) {
-    const part what = get_part(&set, layout, i);
-    const dure_safetensors_tensor *tensor = dure_safetensors_find(file, what.name);
-    if (tensor == NULL || tensor->dtype != buffers->storage.dtype || tensor->size != what.size) {
-      return dure_fail(DURE_CORRUPT, "'%s' has no tensor '%s' of %s and the size that config.json asks for", path,
-                       what.name, dure_dtype_name(buffers->storage.dtype));
-    }
-  }
-  for (size_t i = 0; i < part_count(buffers, layout); i++) {
-    const part what = get_part(&set, layout, i);
-    const dure_safetensors_tensor *tensor = dure_safetensors_find(file, what.name);
-    DURE_TRY(dure_parameter_pool_write(buffers, what.pool, stream, what.offset, tensor->data, what.size));
-  }
-  return NULL;
+  reading r = {file, path, stream};
+  DURE_TRY(for_each_part(&set, layout, check_saved_part, &r));
+  return for_each_part(&set, layout, read_part, &r);
 }

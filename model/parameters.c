@@ -13,40 +13,76 @@
 static uint64_t dimension(const dure_model_config *config, dure_dimension kind) {
   switch (kind) {
     case DURE_DIMENSION_VOCABULARY: return config->vocabulary_size;
-    case DURE_DIMENSION_POSITIONS: return config->context_length;
+    case DURE_DIMENSION_POSITIONS: return (uint64_t)config->context_length + config->position_offset;
     case DURE_DIMENSION_WIDTH: return config->width;
+    case DURE_DIMENSION_EMBEDDING: return config->embedding_width;
     case DURE_DIMENSION_QKV:
       return ((uint64_t)config->head_count + 2 * (uint64_t)config->key_head_count) * config->head_width;
     case DURE_DIMENSION_HEADS: return (uint64_t)config->head_count * config->head_width;
+    case DURE_DIMENSION_KEYS: return (uint64_t)config->key_head_count * config->head_width;
     case DURE_DIMENSION_INNER: return config->inner_width;
+    case DURE_DIMENSION_GATED: return 2 * (uint64_t)config->inner_width;
     case DURE_DIMENSION_NONE: break;
   }
   return 0;
 }
 
-// Writes `layer` in the place of the row's "%u".
-static void write_name(const dure_parameter_row *row, uint32_t layer, char *out_name, size_t size) {
-  const char *mark = row->is_layered ? strstr(row->name, "%u") : NULL;
+// Writes `layer` in the place of the name's "%u".
+static void write_name(const char *name, bool is_layered, uint32_t layer, char *out_name, size_t size) {
+  const char *mark = is_layered ? strstr(name, "%u") : NULL;
   if (mark == NULL) {
-    snprintf(out_name, size, "%s", row->name);
+    snprintf(out_name, size, "%s", name);
   } else {
-    snprintf(out_name, size, "%.*s%u%s", (int)(mark - row->name), row->name, layer, mark + 2);
+    snprintf(out_name, size, "%.*s%u%s", (int)(mark - name), name, layer, mark + 2);
   }
+}
+
+static void add_parts(dure_parameter *parameter, const dure_model_config *config) {
+  const dure_parameter_row *row = parameter->row;
+  while (parameter->part_count < DURE_PARTS_MOST && row->names[parameter->part_count] != NULL) {
+    const uint32_t i = parameter->part_count++;
+    dure_parameter_part *part = &parameter->parts[i];
+    write_name(row->names[i], row->is_layered, parameter->layer, part->name, sizeof(part->name));
+    part->rows = row->stacked[i] == DURE_DIMENSION_NONE ? parameter->shape[0] : dimension(config, row->stacked[i]);
+  }
+  memcpy(parameter->name, parameter->parts[0].name, sizeof(parameter->name));
+  if (row->order != DURE_ORDER_BY_GROUP) return;
+  parameter->group_count = config->key_head_count;
+  parameter->group_heads = config->head_count / config->key_head_count;
+  parameter->head_width = config->head_width;
 }
 
 static void add_parameter(dure_parameter_layout *layout, const dure_model_config *config, const dure_parameter_row *row,
                           uint32_t layer) {
+  if (!dure_model_config_has(config, row->needs)) return;
   dure_parameter *parameter = &layout->parameters[layout->count++];
   parameter->row = row;
   parameter->layer = layer;
-  write_name(row, layer, parameter->name, sizeof(parameter->name));
   parameter->count = 1;
   for (uint32_t i = 0; i < 2 && row->shape[i] != DURE_DIMENSION_NONE; i++) {
     parameter->shape[parameter->rank++] = dimension(config, row->shape[i]);
     parameter->count *= parameter->shape[i];
   }
+  add_parts(parameter, config);
   parameter->decays = parameter->rank >= 2;
   layout->element_count += parameter->count;
+}
+
+uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row) {
+  *out_row = row;
+  for (uint32_t i = 0; i < part; i++) *out_row += parameter->parts[i].rows;
+  if (parameter->group_count == 0) return parameter->parts[part].rows - row;
+  // The file has (q.., k, v) for each group; memory has all q, then all k, then all v.
+  const uint64_t D = parameter->head_width, queries = parameter->group_heads * D, group = row / (queries + 2 * D);
+  const uint64_t within = row % (queries + 2 * D), all_queries = parameter->group_count * queries;
+  if (within < queries) {
+    *out_row = group * queries + within;
+    return queries - within;
+  }
+  const bool is_value = within >= queries + D;
+  const uint64_t first = queries + (is_value ? D : 0);
+  *out_row = all_queries + (is_value ? parameter->group_count * D : 0) + group * D + (within - first);
+  return first + D - within;
 }
 
 // The rows in order; each run of layered rows is repeated for every layer.
@@ -55,7 +91,7 @@ static void add_parameters(dure_parameter_layout *layout, const dure_model_confi
   for (size_t begin = 0; begin < family->row_count;) {
     const dure_parameter_row *row = &family->rows[begin];
     if (!row->is_layered) {
-      if (!(row->is_absent_when_tied && config->tied_head)) add_parameter(layout, config, row, 0);
+      add_parameter(layout, config, row, 0);
       begin++;
       continue;
     }

@@ -16,8 +16,14 @@
 enum { DURE_PARAMETER_ALIGNMENT = 64 };  // elements
 #define DURE_POOL_MAX_ELEMENTS (UINT64_C(64) << 20)
 
+// One tensor of a file: all of a parameter or some of its rows.
+typedef struct dure_parameter_part {
+  char name[112];  // public
+  uint64_t rows;   // its first dimension
+} dure_parameter_part;
+
 typedef struct dure_parameter {
-  char name[96];  // public: "transformer.h.0.attn.c_attn.weight"
+  char name[112];  // public: "transformer.h.0.attn.c_attn.weight"; of the first part
   const dure_parameter_row *row;
   uint32_t layer;
   uint32_t rank;
@@ -26,6 +32,9 @@ typedef struct dure_parameter {
   bool decays;     // rank >= 2: weight decay applies
   uint32_t pool;
   uint64_t offset;  // elements from the pool's start
+  uint32_t part_count;
+  dure_parameter_part parts[DURE_PARTS_MOST];
+  uint32_t group_count, group_heads, head_width;  // BY_GROUP: G, H / G, D
 } dure_parameter;
 
 typedef struct dure_parameter_pool {
@@ -44,6 +53,9 @@ typedef struct dure_parameter_layout {
 DURE_MUST_CHECK dure_status dure_parameter_layout_create(const dure_model_config *config,
                                                          dure_parameter_layout *out_layout);
 void dure_parameter_layout_clear(dure_parameter_layout *layout);
+// How many rows of a part, from `row` on, lie one after the other in the parameter too, and where: from its row
+// *out_row.
+uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row);
 // NULL when there is none.
 const dure_parameter *dure_parameter_find(const dure_parameter_layout *layout, dure_role role, uint32_t layer);
 

@@ -56,7 +56,7 @@ dure_status dure_scorer_record(const dure_model_config *config, const dure_param
       .losses = dure_tensor_external(p, "losses", DURE_DTYPE_F32, 1, &count, DURE_LIFETIME_OUTPUT),
   };
   dure_decoder decoder;
-  DURE_TRY(dure_decoder_create(p, config, layout, dtype, &decoder));
+  DURE_TRY(dure_decoder_create(p, config, layout, dtype, context, &decoder));
   decoder.fuses_loss = fuses_loss;
   dure_tensor loss = dure_decoder_loss(&decoder, out_tensors->tokens, out_tensors->positions, out_tensors->labels);
   dure_tensor copy[DURE_MAX_OPERANDS] = {loss, out_tensors->losses};
@@ -138,7 +138,7 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
   dure_tensor positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
   dure_tensor logits = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 3, logits_shape, DURE_LIFETIME_OUTPUT);
   dure_decoder decoder;
-  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, dure_model_dtype(model), &decoder));
+  DURE_TRY(dure_decoder_create(p, &model->config, &model->layout, dure_model_dtype(model), count, &decoder));
   dure_tensor result = dure_decoder_logits(&decoder, dure_decoder_hidden(&decoder, ids, positions, NULL));
   dure_tensor copy[DURE_MAX_OPERANDS] = {result, logits};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);

@@ -15,6 +15,7 @@ struct dure_session {
   dure_model *model;
   dure_session_options options;
   uint32_t length;
+  uint32_t positions;    // that programs may name
   uint64_t blocks;       // of one layer's cache
   dure_buffer **caches;  // [2 * layer_count]: keys, then values
   dure_buffer *block_table, *logits;
@@ -45,7 +46,8 @@ static dure_status record_step(dure_session *session, step_program *step, dure_p
                                step_tensors *t) {
   const dure_model_config *config = &session->model->config;
   const uint64_t shape[2] = {1, step->count}, table_shape[2] = {1, session->blocks};
-  const uint64_t one = 1, flat[2] = {step->count, config->width}, logits_shape[2] = {1, config->vocabulary_size};
+  const uint64_t one = 1, flat[2] = {step->count, config->embedding_width},
+                 logits_shape[2] = {1, config->vocabulary_size};
   step->tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
   step->positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
   step->lengths = dure_tensor_external(p, "lengths", DURE_DTYPE_U32, 1, &one, DURE_LIFETIME_INPUT);
@@ -81,7 +83,8 @@ static dure_status compile_step(dure_session *session, step_program *step, uint3
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   }
   if (status == NULL)
-    status = dure_decoder_create(program, &model->config, &model->layout, dure_model_dtype(model), &decoder);
+    status = dure_decoder_create(program, &model->config, &model->layout, dure_model_dtype(model), session->positions,
+                                 &decoder);
   if (status == NULL) {
     dure_parameter_pools_place(&model->weights, decoder.pools, t.places);
     t.place_count = model->layout.pool_count;
@@ -132,8 +135,9 @@ static dure_status choose_options(dure_session *session, const dure_session_opti
                      session->options.candidate_count, config->vocabulary_size);
   }
   // The last chunk of a prompt may be padded beyond the capacity: its rows must have a place too.
-  uint64_t positions = (uint64_t)session->options.capacity + session->options.chunk;
+  const uint64_t positions = (uint64_t)session->options.capacity + session->options.chunk;
   session->blocks = (positions + session->options.block_size - 1) / session->options.block_size;
+  session->positions = positions < config->context_length ? (uint32_t)positions : config->context_length;
   return NULL;
 }
 
@@ -211,7 +215,7 @@ void dure_session_reset(dure_session *session) { session->length = 0; }
 // tokens overwrite before anything reads them.
 static dure_status run_step(dure_session *session, const step_program *step, const uint32_t *tokens, uint32_t count) {
   dure_stream *stream = session->model->stream;
-  const uint32_t last_position = session->model->config.context_length - 1;
+  const uint32_t last_position = session->positions - 1;
   uint32_t *ids = calloc(2 * (size_t)step->count, sizeof(*ids));
   if (ids == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory decoding");
   uint32_t *positions = ids + step->count;

@@ -215,7 +215,7 @@ static dure_status record_micro_step(const recorder *r) {
 
   dure_decoder decoder;
   DURE_TRY(dure_decoder_create(p, r->config, r->layout, dure_training_set_dtype(r->options, DURE_TRAINING_PARAMETERS),
-                               &decoder));
+                               r->options->context, &decoder));
   memcpy(t->sets[DURE_TRAINING_PARAMETERS], decoder.pools, t->pool_count * sizeof(*decoder.pools));
   decoder.fuses_loss = r->options->fuses_loss;
   dure_tensor loss = dure_decoder_loss(&decoder, t->tokens, t->positions, t->labels);  // [B T]

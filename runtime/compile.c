@@ -460,6 +460,25 @@ void dure_program_visit(const dure_program *program, dure_program_visitor visito
   }
 }
 
+// ---- constants -------------------------------------------------------------------------------------------------
+
+static dure_status upload_constants(dure_executable *executable, const dure_program *program) {
+  dure_stream *stream = NULL;
+  dure_status status = NULL;
+  for (uint32_t i = 1; i < program->value_count && status == NULL; i++) {
+    const program_value *value = &program->values[i];
+    if (value->root != i || value->contents == NULL) continue;
+    if (stream == NULL) status = dure_stream_create(executable->device, &stream);
+    const dure_operand *place = &executable->operands[i];
+    if (status == NULL)
+      status = dure_stream_upload(stream, place->buffer, place->offset, value->contents,
+                                  dure_operand_count(place) * dure_dtype_size(place->dtype));
+  }
+  if (stream != NULL) status = dure_status_join(status, dure_stream_wait(stream, 0));
+  dure_stream_destroy(stream);
+  return status;
+}
+
 // ---- compile ---------------------------------------------------------------------------------------------------
 
 dure_status dure_program_compile(const dure_program *program, dure_device *device, const dure_place *places,
@@ -485,6 +504,7 @@ dure_status dure_program_compile(const dure_program *program, dure_device *devic
   DURE_TRY_GOTO(status, place_externals(executable, program, places, place_count, l.alignment), failed);
   resolve_operands(executable, program);
   DURE_TRY_GOTO(status, fill_guards(executable), failed);
+  DURE_TRY_GOTO(status, upload_constants(executable, program), failed);
   device->exposed_bytes = executable->guard_bytes;
   status = record_calls(executable);
   device->exposed_bytes = 0;

@@ -59,6 +59,9 @@ void dure_program_destroy(dure_program *program) {
   if (program == NULL) return;
   for (uint32_t i = 0; i < program->scope_count; i++) free(program->scopes[i]);
   free(program->scopes);
+  for (uint32_t i = 0; i < program->value_count; i++) {
+    if (program->values[i].root == i) free(program->values[i].contents);
+  }
   free(program->values);
   free(program->calls);
   free(program->failure_message);
@@ -110,6 +113,12 @@ static dure_status check_shape(const char *label, dure_dtype dtype, uint32_t ran
   return NULL;
 }
 
+static uint64_t value_count_of(const program_value *value) {
+  uint64_t count = 1;
+  for (uint32_t i = 0; i < value->rank; i++) count *= value->shape[i];
+  return count;
+}
+
 static dure_tensor add_root(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
                             const uint64_t *shape, dure_lifetime lifetime, bool is_external) {
   if (program_failed(program)) return DURE_ABSENT;
@@ -135,15 +144,24 @@ dure_tensor dure_tensor_external(dure_program *program, const char *label, dure_
   return add_root(program, label, dtype, rank, shape, lifetime, true);
 }
 
+dure_tensor dure_tensor_constant(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
+                                 const uint64_t *shape, const void *contents) {
+  dure_tensor made = add_root(program, label, dtype, rank, shape, DURE_LIFETIME_INPUT, true);
+  if (program_failed(program)) return DURE_ABSENT;
+  program_value *value = &program->values[made.index];
+  const size_t size = (size_t)(value_count_of(value) * dure_dtype_size(dtype));
+  value->contents = malloc(size);
+  if (value->contents == NULL) {
+    program_fail(program, dure_fail(DURE_OUT_OF_MEMORY, "out of memory for '%s'", label));
+    return DURE_ABSENT;
+  }
+  memcpy(value->contents, contents, size);
+  return made;
+}
+
 dure_tensor dure_tensor_temporary(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
                                   const uint64_t *shape) {
   return add_root(program, label, dtype, rank, shape, DURE_LIFETIME_ACTIVATION, false);
-}
-
-static uint64_t value_count_of(const program_value *value) {
-  uint64_t count = 1;
-  for (uint32_t i = 0; i < value->rank; i++) count *= value->shape[i];
-  return count;
 }
 
 dure_tensor dure_tensor_view(dure_program *program, dure_tensor base, uint32_t rank, const uint64_t *shape,

@@ -15,6 +15,7 @@ typedef struct program_value {
   uint64_t stride[DURE_MAX_RANK];
   dure_lifetime lifetime;
   bool is_external;
+  void *contents;  // of a constant: its bytes, owned by the program at the root; else NULL
   char label[48];
 } program_value;
 

@@ -61,7 +61,7 @@ static const struct {
     {"{\"model_type\":\"gpt2\",\"vocab_size\":1,\"n_positions\":1,\"n_embd\":5,\"n_layer\":1000000,\"n_head\":1}",
      DURE_CORRUPT, "n_layer"},
     {"{\"model_type\":\"gpt2\",\"activation_function\":\"gelu_mew\"," SIZES "}", DURE_UNSUPPORTED, "gelu_new"},
-    {"{\"model_type\":\"gpt2\",\"eos_token_id\":257," SIZES "}", DURE_CORRUPT, "eos_token_id"},
+    {"{\"model_type\":\"gpt2\",\"eos_token_id\":\"end\"," SIZES "}", DURE_CORRUPT, "eos_token_id"},
     {"{\"model_type\":\"gpt2\",\"tie_word_embeddings\":1," SIZES "}", DURE_CORRUPT, "true or false"},
     {"{\"model_type\":\"gpt2\",\"layer_norm_epsilon\":0," SIZES "}", DURE_CORRUPT, "layer_norm_epsilon"},
     {"{\"model_type\":\"gpt2\",\"add_cross_attention\":true," SIZES "}", DURE_UNSUPPORTED, "add_cross_attention"},

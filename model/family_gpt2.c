@@ -7,7 +7,7 @@
 #include "model/family.h"
 
 // Sizes beyond these are mistakes, and keep every product of two within 64 bits with room to spare.
-enum { max_width = 1 << 20, max_vocabulary = 1 << 24, max_layers = 4096 };
+enum { max_width = 1 << 20, max_vocabulary = 1 << 24, max_layers = DURE_LAYERS_MOST };
 
 static dure_status parse_sizes(const char *name, const json_t *json, dure_model_config *config) {
   int64_t vocabulary, positions, width, layers, heads, inner;
@@ -28,6 +28,7 @@ static dure_status parse_sizes(const char *name, const json_t *json, dure_model_
   config->head_count = config->key_head_count = (uint32_t)heads;
   config->head_width = (uint32_t)(width / heads);
   config->inner_width = (uint32_t)inner;
+  config->embedding_width = config->width;
   return NULL;
 }
 
@@ -46,10 +47,12 @@ static dure_status parse(const char *name, const json_t *json, dure_model_config
   DURE_TRY(parse_dropout(name, json, config));
   config->norm = DURE_NORM_LAYER;
   config->position = DURE_POSITION_LEARNED;
+  config->traits |= DURE_TRAIT_FINAL_NORM;
   DURE_TRY(dure_config_number(name, json, "layer_norm_epsilon", 1e-5, 1e-12, 1, &config->norm_epsilon));
   DURE_TRY(dure_config_number(name, json, "initializer_range", 0.02, 0, 10, &config->initializer_range));
   DURE_TRY(dure_config_activation(name, json, "activation_function", DURE_ACTIVATION_GELU_TANH, &config->activation));
   DURE_TRY(dure_config_boolean(name, json, "tie_word_embeddings", true, &config->tied_head));
+  if (!config->tied_head) config->traits |= DURE_TRAIT_UNTIED_HEAD;
   DURE_TRY(dure_config_boolean(name, json, "scale_attn_weights", true, &config->scales_attention));
   DURE_TRY(dure_config_boolean(name, json, "scale_attn_by_inverse_layer_idx", false, &config->scales_by_layer));
   DURE_TRY(dure_config_token(name, json, "bos_token_id", config->vocabulary_size, &config->beginning_id));
@@ -64,14 +67,6 @@ static dure_status parse(const char *name, const json_t *json, dure_model_config
 }
 
 static json_t *token_or_null(int64_t id) { return id < 0 ? json_null() : json_integer(id); }
-
-static void set_default(json_t *json, const char *key, json_t *value) {
-  if (json_object_get(json, key) == NULL) {
-    json_object_set_new(json, key, value);
-  } else {
-    json_decref(value);
-  }
-}
 
 static dure_status write(const dure_model_config *config, json_t *json) {
   json_object_set_new(json, "vocab_size", json_integer(config->vocabulary_size));
@@ -88,12 +83,12 @@ static dure_status write(const dure_model_config *config, json_t *json) {
   json_object_set_new(json, "bos_token_id", token_or_null(config->beginning_id));
   json_object_set_new(json, "eos_token_id", token_or_null(config->end_id));
   // As read, else what Dure did: it trains without dropout.
-  set_default(json, "layer_norm_epsilon", json_real(config->norm_epsilon));
-  set_default(json, "initializer_range", json_real(config->initializer_range));
-  set_default(json, "resid_pdrop", json_real(0.0));
-  set_default(json, "embd_pdrop", json_real(0.0));
-  set_default(json, "attn_pdrop", json_real(0.0));
-  set_default(json, "use_cache", json_true());
+  dure_config_set_default(json, "layer_norm_epsilon", json_real(config->norm_epsilon));
+  dure_config_set_default(json, "initializer_range", json_real(config->initializer_range));
+  dure_config_set_default(json, "resid_pdrop", json_real(0.0));
+  dure_config_set_default(json, "embd_pdrop", json_real(0.0));
+  dure_config_set_default(json, "attn_pdrop", json_real(0.0));
+  dure_config_set_default(json, "use_cache", json_true());
   return NULL;
 }
 
@@ -107,15 +102,15 @@ static bool is_ignored(const char *tensor_name) {
   return false;
 }
 
-#define ONCE(role, name, first, second, init)                                                                      \
-  {                                                                                                                \
-    DURE_ROLE_##role, "transformer." name, false, false, false, {DURE_DIMENSION_##first, DURE_DIMENSION_##second}, \
-        DURE_INIT_##init                                                                                           \
+#define ONCE(role_, name_, first, second, init_)                                          \
+  {                                                                                       \
+    .role = DURE_ROLE_##role_, .names = {"transformer." name_},                           \
+    .shape = {DURE_DIMENSION_##first, DURE_DIMENSION_##second}, .init = DURE_INIT_##init_ \
   }
-#define LAYER(role, name, first, second, init)                                                                         \
-  {                                                                                                                    \
-    DURE_ROLE_##role, "transformer.h.%u." name, true, false, false, {DURE_DIMENSION_##first, DURE_DIMENSION_##second}, \
-        DURE_INIT_##init                                                                                               \
+#define LAYER(role_, name_, first, second, init_)                                         \
+  {                                                                                       \
+    .role = DURE_ROLE_##role_, .names = {"transformer.h.%u." name_}, .is_layered = true,  \
+    .shape = {DURE_DIMENSION_##first, DURE_DIMENSION_##second}, .init = DURE_INIT_##init_ \
   }
 
 // clang-format off
@@ -137,7 +132,8 @@ static const dure_parameter_row rows[] = {
     ONCE(FINAL_NORM_WEIGHT,   "ln_f.weight", WIDTH, NONE, ONE),
     ONCE(FINAL_NORM_BIAS,     "ln_f.bias",   WIDTH, NONE, ZERO),
     // torch.nn.Linear's orientation, as the embedding it is tied to.
-    {DURE_ROLE_HEAD, "lm_head.weight", false, true, true, {DURE_DIMENSION_VOCABULARY, DURE_DIMENSION_WIDTH}, DURE_INIT_NORMAL},
+    {.role = DURE_ROLE_HEAD, .names = {"lm_head.weight"}, .needs = DURE_TRAIT_UNTIED_HEAD, .is_output_first = true,
+     .shape = {DURE_DIMENSION_VOCABULARY, DURE_DIMENSION_WIDTH}, .init = DURE_INIT_NORMAL},
 };
 // clang-format on
 

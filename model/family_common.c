@@ -1,0 +1,129 @@
+// What most families spell alike in config.json.
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/family.h"
+
+// Sizes beyond these are mistakes, and keep every product of two within 64 bits with room to spare.
+enum { max_width = 1 << 20, max_vocabulary = 1 << 24 };
+
+void dure_config_set_default(json_t *json, const char *key, json_t *value) {
+  if (json_object_get(json, key) == NULL) {
+    json_object_set_new(json, key, value);
+  } else {
+    json_decref(value);
+  }
+}
+
+dure_status dure_config_require(const char *name, const json_t *json, const char *key, bool fallback, bool expected) {
+  bool value;
+  DURE_TRY(dure_config_boolean(name, json, key, fallback, &value));
+  if (value == expected) return NULL;
+  return dure_fail(DURE_UNSUPPORTED, "'%s': \"%s\" is %s; only models where it is %s are supported", name, key,
+                   value ? "true" : "false", expected ? "true" : "false");
+}
+
+static dure_status read_sizes(const char *name, const json_t *json, const dure_config_keys *keys,
+                              dure_model_config *config) {
+  int64_t vocabulary, context, width, layers, heads, inner = 0;
+  DURE_TRY(dure_config_integer(name, json, keys->vocabulary, -1, 1, max_vocabulary, &vocabulary));
+  DURE_TRY(dure_config_integer(name, json, keys->context, keys->default_context, 1, max_vocabulary, &context));
+  DURE_TRY(dure_config_integer(name, json, keys->width, -1, 1, max_width, &width));
+  DURE_TRY(dure_config_integer(name, json, keys->layers, -1, 1, DURE_LAYERS_MOST, &layers));
+  DURE_TRY(dure_config_integer(name, json, keys->heads, -1, 1, max_width, &heads));
+  if (keys->inner != NULL) DURE_TRY(dure_config_integer(name, json, keys->inner, 4 * width, 1, 4 * max_width, &inner));
+  config->vocabulary_size = (uint32_t)vocabulary;
+  config->context_length = (uint32_t)context;
+  config->width = config->embedding_width = (uint32_t)width;
+  config->layer_count = (uint32_t)layers;
+  config->head_count = config->key_head_count = (uint32_t)heads;
+  config->head_width = (uint32_t)(width / heads);
+  config->inner_width = (uint32_t)(keys->inner != NULL ? inner : 4 * width);
+  return NULL;
+}
+
+dure_status dure_config_common(const char *name, const json_t *json, const dure_config_keys *keys,
+                               dure_model_config *config) {
+  DURE_TRY(read_sizes(name, json, keys, config));
+  DURE_TRY(dure_config_number(name, json, keys->norm_epsilon, keys->default_epsilon, 1e-12, 1, &config->norm_epsilon));
+  if (keys->activation != NULL)
+    DURE_TRY(dure_config_activation(name, json, keys->activation, keys->default_activation, &config->activation));
+  DURE_TRY(dure_config_number(name, json, "initializer_range", 0.02, 0, 10, &config->initializer_range));
+  DURE_TRY(dure_config_boolean(name, json, "tie_word_embeddings", keys->default_tied, &config->tied_head));
+  DURE_TRY(dure_config_token(name, json, "bos_token_id", config->vocabulary_size, &config->beginning_id));
+  DURE_TRY(dure_config_token(name, json, "eos_token_id", config->vocabulary_size, &config->end_id));
+  config->scales_attention = true;
+  config->traits |= DURE_TRAIT_FINAL_NORM;
+  if (!config->tied_head) config->traits |= DURE_TRAIT_UNTIED_HEAD;
+  return NULL;
+}
+
+static json_t *token_or_null(int64_t id) { return id < 0 ? json_null() : json_integer(id); }
+
+void dure_config_common_write(const dure_model_config *config, const dure_config_keys *keys, json_t *json) {
+  json_object_set_new(json, keys->vocabulary, json_integer(config->vocabulary_size));
+  json_object_set_new(json, keys->context, json_integer(config->context_length));
+  json_object_set_new(json, keys->width, json_integer(config->width));
+  json_object_set_new(json, keys->layers, json_integer(config->layer_count));
+  json_object_set_new(json, keys->heads, json_integer(config->head_count));
+  if (keys->inner != NULL) json_object_set_new(json, keys->inner, json_integer(config->inner_width));
+  if (keys->activation != NULL)
+    dure_config_set_default(json, keys->activation, json_string(dure_config_activation_name(config->activation)));
+  json_object_set_new(json, "tie_word_embeddings", json_boolean(config->tied_head));
+  json_object_set_new(json, "bos_token_id", token_or_null(config->beginning_id));
+  // A list of tokens that end a text stays as it was read.
+  if (!json_is_array(json_object_get(json, "eos_token_id")))
+    json_object_set_new(json, "eos_token_id", token_or_null(config->end_id));
+  dure_config_set_default(json, keys->norm_epsilon, json_real(config->norm_epsilon));
+  dure_config_set_default(json, "initializer_range", json_real(config->initializer_range));
+  dure_config_set_default(json, "use_cache", json_true());
+}
+
+// ---- rotary embeddings -------------------------------------------------------------------------------------------
+
+static dure_status read_scaling(const char *name, const json_t *scaling, const char *type, dure_model_config *config) {
+  dure_rotary_config *r = &config->rotary;
+  int64_t original;
+  DURE_TRY(dure_config_number(name, scaling, "factor", 1, 1e-3, 1e6, &r->factor));
+  DURE_TRY(dure_config_integer(name, scaling, "original_max_position_embeddings", config->context_length, 1, 1 << 24,
+                               &original));
+  r->original_context = (uint32_t)original;
+  if (strcmp(type, "linear") == 0) {
+    r->scaling = DURE_ROTARY_LINEAR;
+    return NULL;
+  }
+  if (strcmp(type, "llama3") == 0) {
+    r->scaling = DURE_ROTARY_LLAMA3;
+    DURE_TRY(dure_config_number(name, scaling, "low_freq_factor", 1, 1e-6, 1e6, &r->low_frequency_factor));
+    DURE_TRY(dure_config_number(name, scaling, "high_freq_factor", 4, 1e-6, 1e6, &r->high_frequency_factor));
+    if (r->high_frequency_factor > r->low_frequency_factor) return NULL;
+    return dure_fail(DURE_CORRUPT, "'%s': \"high_freq_factor\" must be above \"low_freq_factor\"", name);
+  }
+  if (strcmp(type, "yarn") == 0) {
+    r->scaling = DURE_ROTARY_YARN;
+    DURE_TRY(dure_config_number(name, scaling, "beta_fast", 32, 1e-6, 1e6, &r->beta_fast));
+    DURE_TRY(dure_config_number(name, scaling, "beta_slow", 1, 1e-6, 1e6, &r->beta_slow));
+    DURE_TRY(dure_config_number(name, scaling, "attention_factor", 0, 0, 1e6, &r->attention_factor));
+    return dure_config_boolean(name, scaling, "truncate", true, &r->truncates);
+  }
+  return dure_fail(DURE_UNSUPPORTED,
+                   "'%s': the rope type \"%.40s\" is not supported; expected default, linear, llama3 "
+                   "or yarn",
+                   name, type);
+}
+
+dure_status dure_config_rotary(const char *name, const json_t *json, double default_base, dure_model_config *config) {
+  dure_rotary_config *r = &config->rotary;
+  config->position = DURE_POSITION_ROTARY;
+  r->scaling = DURE_ROTARY_PLAIN;
+  const json_t *parameters = json_object_get(json, "rope_parameters");
+  const json_t *scaling = json_is_object(parameters) ? parameters : json_object_get(json, "rope_scaling");
+  DURE_TRY(dure_config_number(name, json, "rope_theta", default_base, 1, 1e12, &r->base));
+  if (!json_is_object(scaling)) return NULL;
+  DURE_TRY(dure_config_number(name, scaling, "rope_theta", r->base, 1, 1e12, &r->base));
+  const char *type = json_string_value(json_object_get(scaling, "rope_type"));
+  if (type == NULL) type = json_string_value(json_object_get(scaling, "type"));
+  if (type == NULL || strcmp(type, "default") == 0) return NULL;
+  return read_scaling(name, scaling, type, config);
+}

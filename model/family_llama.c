@@ -1,0 +1,138 @@
+// LLaMA (Touvron et al. 2023), and the families that differ from it in options only: Mistral (Jiang et al. 2023),
+// Qwen 2 (Yang et al. 2024). RMS norm before each block, rotary positions, grouped queries, SwiGLU.
+#include <stdio.h>
+#include <string.h>
+
+#include "model/family.h"
+
+static const dure_config_keys keys = {
+    .vocabulary = "vocab_size",
+    .context = "max_position_embeddings",
+    .width = "hidden_size",
+    .layers = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .inner = "intermediate_size",
+    .norm_epsilon = "rms_norm_eps",
+    .activation = "hidden_act",
+    .default_context = 2048,
+    .default_epsilon = 1e-6,
+    .default_activation = DURE_ACTIVATION_SILU,
+};
+
+static dure_status read_heads(const char *name, const json_t *json, dure_model_config *config) {
+  int64_t key_heads, head_width;
+  DURE_TRY(
+      dure_config_integer(name, json, "num_key_value_heads", config->head_count, 1, config->head_count, &key_heads));
+  DURE_TRY(dure_config_integer(name, json, "head_dim", config->head_width, 1, 1 << 16, &head_width));
+  config->key_head_count = (uint32_t)key_heads;
+  config->head_width = (uint32_t)head_width;
+  if (config->head_count % config->key_head_count != 0) {
+    return dure_fail(DURE_CORRUPT,
+                     "'%s': \"num_attention_heads\" (%u) must be a multiple of \"num_key_value_heads\" (%u)", name,
+                     config->head_count, config->key_head_count);
+  }
+  if (config->head_width % 2 != 0)
+    return dure_fail(DURE_CORRUPT, "'%s': heads of %u elements cannot be rotated in pairs", name, config->head_width);
+  return NULL;
+}
+
+static dure_status parse_base(const char *name, const json_t *json, dure_model_config *config) {
+  DURE_TRY(dure_config_common(name, json, &keys, config));
+  DURE_TRY(read_heads(name, json, config));
+  config->norm = DURE_NORM_RMS;
+  config->is_gated = true;
+  config->rotary.width = config->head_width;
+  return dure_config_rotary(name, json, 10000, config);
+}
+
+static dure_status parse_llama(const char *name, const json_t *json, dure_model_config *config) {
+  bool attention_bias, feed_forward_bias;
+  DURE_TRY(parse_base(name, json, config));
+  DURE_TRY(dure_config_boolean(name, json, "attention_bias", false, &attention_bias));
+  DURE_TRY(dure_config_boolean(name, json, "mlp_bias", false, &feed_forward_bias));
+  if (attention_bias) config->traits |= DURE_TRAIT_QKV_BIAS | DURE_TRAIT_ATTENTION_OUTPUT_BIAS;
+  if (feed_forward_bias) config->traits |= DURE_TRAIT_FEED_FORWARD_BIAS;
+  return NULL;
+}
+
+// `window_key` null or 0: no layer is local. Else layers from `first` on, or those that "layer_types" names.
+static dure_status read_windows(const char *name, const json_t *json, uint32_t first, dure_model_config *config) {
+  int64_t window;
+  DURE_TRY(dure_config_integer(name, json, "sliding_window", 0, 0, 1 << 24, &window));
+  config->window = (uint32_t)window;
+  const json_t *types = json_object_get(json, "layer_types");
+  for (uint32_t layer = 0; layer < config->layer_count && window > 0; layer++) {
+    const char *type = json_string_value(json_array_get(types, layer));
+    config->is_local[layer] = type != NULL ? strcmp(type, "sliding_attention") == 0 : layer >= first;
+  }
+  return NULL;
+}
+
+static dure_status parse_mistral(const char *name, const json_t *json, dure_model_config *config) {
+  DURE_TRY(parse_base(name, json, config));
+  return read_windows(name, json, 0, config);
+}
+
+static dure_status parse_qwen2(const char *name, const json_t *json, dure_model_config *config) {
+  bool uses_window;
+  int64_t first;
+  DURE_TRY(parse_base(name, json, config));
+  config->traits |= DURE_TRAIT_QKV_BIAS;
+  DURE_TRY(dure_config_boolean(name, json, "use_sliding_window", false, &uses_window));
+  DURE_TRY(dure_config_integer(name, json, "max_window_layers", config->layer_count, 0, DURE_LAYERS_MOST, &first));
+  return uses_window ? read_windows(name, json, (uint32_t)first, config) : NULL;
+}
+
+static dure_status write(const dure_model_config *config, json_t *json) {
+  dure_config_common_write(config, &keys, json);
+  json_object_set_new(json, "num_key_value_heads", json_integer(config->key_head_count));
+  json_object_set_new(json, "head_dim", json_integer(config->head_width));
+  if (json_object_get(json, "rope_parameters") == NULL)
+    dure_config_set_default(json, "rope_theta", json_real(config->rotary.base));
+  return NULL;
+}
+
+#define LAYER "model.layers.%u."
+// clang-format off
+static const dure_parameter_row rows[] = {
+    DURE_ROW(TOKEN_EMBEDDING, "model.embed_tokens.weight", VOCABULARY, WIDTH, NORMAL),
+    DURE_LAYER_ROW(ATTENTION_NORM_WEIGHT, LAYER "input_layernorm.weight", WIDTH, NONE, ONE),
+    {.role = DURE_ROLE_QKV_WEIGHT, DURE_THREE_PROJECTIONS(LAYER "self_attn.", "q_proj", "k_proj", "v_proj", ".weight"),
+     .shape = {DURE_DIMENSION_QKV, DURE_DIMENSION_WIDTH}, .init = DURE_INIT_NORMAL},
+    {.role = DURE_ROLE_QKV_BIAS, DURE_THREE_PROJECTIONS(LAYER "self_attn.", "q_proj", "k_proj", "v_proj", ".bias"),
+     .needs = DURE_TRAIT_QKV_BIAS, .shape = {DURE_DIMENSION_QKV}, .init = DURE_INIT_ZERO},
+    DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "self_attn.o_proj.weight", WIDTH, HEADS, NORMAL),
+    DURE_LAYER_ROW(ATTENTION_OUTPUT_BIAS, LAYER "self_attn.o_proj.bias", WIDTH, NONE, ZERO,
+                   .needs = DURE_TRAIT_ATTENTION_OUTPUT_BIAS),
+    DURE_LAYER_ROW(FEED_FORWARD_NORM_WEIGHT, LAYER "post_attention_layernorm.weight", WIDTH, NONE, ONE),
+    {.role = DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, .is_layered = true, .is_output_first = true,
+     .names = {LAYER "mlp.gate_proj.weight", LAYER "mlp.up_proj.weight"},
+     .stacked = {DURE_DIMENSION_INNER, DURE_DIMENSION_INNER},
+     .shape = {DURE_DIMENSION_GATED, DURE_DIMENSION_WIDTH}, .init = DURE_INIT_NORMAL},
+    {.role = DURE_ROLE_FEED_FORWARD_INPUT_BIAS, .is_layered = true, .needs = DURE_TRAIT_FEED_FORWARD_BIAS,
+     .names = {LAYER "mlp.gate_proj.bias", LAYER "mlp.up_proj.bias"},
+     .stacked = {DURE_DIMENSION_INNER, DURE_DIMENSION_INNER}, .shape = {DURE_DIMENSION_GATED}, .init = DURE_INIT_ZERO},
+    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, LAYER "mlp.down_proj.weight", WIDTH, INNER, NORMAL),
+    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_BIAS, LAYER "mlp.down_proj.bias", WIDTH, NONE, ZERO,
+                   .needs = DURE_TRAIT_FEED_FORWARD_BIAS),
+    DURE_ROW(FINAL_NORM_WEIGHT, "model.norm.weight", WIDTH, NONE, ONE),
+    DURE_ROW(HEAD, "lm_head.weight", VOCABULARY, WIDTH, NORMAL, .needs = DURE_TRAIT_UNTIED_HEAD),
+};
+// clang-format on
+
+// Old files keep the rotary frequencies of each layer.
+static bool is_ignored(const char *tensor_name) { return strstr(tensor_name, ".rotary_emb.inv_freq") != NULL; }
+
+#define FAMILY(suffix, type, class)                                                      \
+  const dure_family dure_family_##suffix = {.model_type = type,                          \
+                                            .architecture = class,                       \
+                                            .optional_prefix = "",                       \
+                                            .parse = parse_##suffix,                     \
+                                            .write = write,                              \
+                                            .rows = rows,                                \
+                                            .row_count = sizeof(rows) / sizeof(rows[0]), \
+                                            .is_ignored = is_ignored}
+
+FAMILY(llama, "llama", "LlamaForCausalLM");
+FAMILY(mistral, "mistral", "MistralForCausalLM");
+FAMILY(qwen2, "qwen2", "Qwen2ForCausalLM");

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/families: a tiny random model of every family, and transformers' logits for one sequence.
+
+    python3 tests/golden/make_family_fixtures.py [NAME...]      (packages: requirements.txt)
+
+Each folder holds config.json and model.safetensors (bf16 values, so that files are small; everything is computed in
+f32 from them) and expected.safetensors with `tokens` [T] (i32), `logits` [T, V] (f32), `loss`
+(mean over the tokens but the first) and `gradient.NAME` of every parameter. One folder an option that
+changes the mathematics: windows, rotary scalings, numbers of key heads, order of norms, biases.
+"""
+import json
+import os
+import sys
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+V, L, T = 61, 2, 40
+COMMON = dict(vocab_size=V, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+LLAMA = dict(max_position_embeddings=64, hidden_size=32, num_hidden_layers=L, num_attention_heads=4, intermediate_size=40)
+CONFIGS = {
+    "gpt2": dict(model_type="gpt2", n_positions=64, n_embd=32, n_layer=L, n_head=4),
+    "gpt_neo": dict(model_type="gpt_neo", max_position_embeddings=64, hidden_size=32, num_layers=L, num_heads=4,
+                    attention_types=[[["global", "local"], 1]], window_size=7),
+    "gptj": dict(model_type="gptj", n_positions=64, n_embd=32, n_layer=L, n_head=2, rotary_dim=8, tie_word_embeddings=False),
+    "gpt_neox": dict(model_type="gpt_neox", max_position_embeddings=64, hidden_size=48, num_hidden_layers=L,
+                     num_attention_heads=4, intermediate_size=40, rotary_pct=0.5),
+    "gpt_neox_sequential": dict(model_type="gpt_neox", max_position_embeddings=64, hidden_size=32, num_hidden_layers=L,
+                                num_attention_heads=2, intermediate_size=40, use_parallel_residual=False,
+                                attention_bias=False),
+    "opt": dict(model_type="opt", max_position_embeddings=64, hidden_size=32, num_hidden_layers=L, num_attention_heads=4,
+                ffn_dim=40, word_embed_proj_dim=32),
+    "opt_350m": dict(model_type="opt", max_position_embeddings=64, hidden_size=32, num_hidden_layers=L,
+                     num_attention_heads=4, ffn_dim=40, word_embed_proj_dim=20, do_layer_norm_before=False),
+    "bloom": dict(model_type="bloom", hidden_size=48, n_layer=L, n_head=6),
+    "mpt": dict(model_type="mpt", d_model=48, n_layers=L, n_heads=6, max_seq_len=64),
+    "falcon_7b": dict(model_type="falcon", hidden_size=32, num_hidden_layers=L, num_attention_heads=4, multi_query=True,
+                      parallel_attn=True, new_decoder_architecture=False, bias=False, alibi=False),
+    "falcon_40b": dict(model_type="falcon", hidden_size=48, num_hidden_layers=L, num_attention_heads=6, num_kv_heads=2,
+                       new_decoder_architecture=True, bias=False, alibi=False, ffn_hidden_size=40),
+    "llama": dict(model_type="llama", **{**LLAMA, "hidden_size": 48, "num_attention_heads": 6}, num_key_value_heads=2,
+                  attention_bias=True, mlp_bias=True),
+    "llama_3_1": dict(model_type="llama", **LLAMA, num_key_value_heads=1, head_dim=16, rope_theta=5000.0,
+                      rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                        original_max_position_embeddings=16)),
+    "llama_linear": dict(model_type="llama", **LLAMA, tie_word_embeddings=True,
+                         rope_scaling=dict(rope_type="linear", factor=4.0)),
+    "llama_yarn": dict(model_type="llama", **LLAMA, rope_scaling=dict(rope_type="yarn", factor=2.0,
+                                                                      original_max_position_embeddings=32)),
+    "mistral": dict(model_type="mistral", **LLAMA, num_key_value_heads=2, sliding_window=9),
+    "qwen2": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, tie_word_embeddings=True),
+    "qwen2_window": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, use_sliding_window=True, sliding_window=8,
+                         max_window_layers=1),
+}
+
+
+def make(name, options, folder):
+    options = dict(COMMON, **options)
+    config = AutoConfig.for_model(options.pop("model_type"), **options)
+    config._attn_implementation = "eager"
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config).float().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.normal_(0, 0.1)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+            parameter.copy_(parameter.bfloat16().float())
+    os.makedirs(folder, exist_ok=True)
+    model.save_pretrained(folder)
+    tensors = load_file(os.path.join(folder, "model.safetensors"))
+    save_file({k: t.bfloat16() for k, t in tensors.items()}, os.path.join(folder, "model.safetensors"), {"format": "pt"})
+    tokens = torch.randint(3, V, (1, T))  # a padding token's embedding gets no gradient in PyTorch
+    logits = model(tokens).logits[0].float()
+    loss = torch.nn.functional.cross_entropy(logits[:-1], tokens[0, 1:])
+    loss.backward()
+    expected = {"tokens": tokens[0].int(), "logits": logits.detach().contiguous(), "loss": loss.detach()}
+    for key, parameter in model.named_parameters():
+        key = key if key in tensors else {"lm_head.weight": "embed_out.weight"}.get(key, key)
+        if parameter.grad is not None and key in tensors:
+            expected["gradient." + key] = parameter.grad.contiguous()
+    save_file(expected, os.path.join(folder, "expected.safetensors"))
+    generation = os.path.join(folder, "generation_config.json")
+    if os.path.exists(generation):
+        os.remove(generation)
+    with open(os.path.join(folder, "config.json")) as file:
+        written = json.load(file)
+    written.pop("transformers_version", None)
+    with open(os.path.join(folder, "config.json"), "w") as file:
+        json.dump(written, file, indent=2, sort_keys=True)
+        file.write("\n")
+    print(f"{name}: largest logit {logits.abs().max():.3f}")
+
+
+def main():
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "families")
+    for name, options in CONFIGS.items():
+        if len(sys.argv) < 2 or name in sys.argv[1:]:
+            make(name, options, os.path.join(root, name))
+
+
+main()
