@@ -5,6 +5,8 @@
 // by a block of 32 (two texels of a row). With ROWS >= LANES each lane fetches and unpacks ROWS / LANES rows of a and hands the
 // values round by shuffles; a single row is fetched by every lane, which is cheaper than handing it round.
 //
+// The innermost loops are left for the driver to unroll: spirv-opt would take gigabytes for them.
+//
 // Needs: texel buffers that hold all of a and of b. 2 K FLOP an output. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -66,8 +68,8 @@ void main() {
         const uvec4 words = floatBitsToUint(texelFetch(b, int(b_offset / 4 + (b_row[j] + block) * 2 + h)));
         UNROLL for (uint w = 0; w < 4; w++) {
           const vec4 right = unpack(words[w]);
-          UNROLL for (uint i = 0; i < ROWS; i++)
-            UNROLL for (uint e = 0; e < 4; e++) dots[i] = fma(left[i][h * 16 + w * 4 + e], right[e], dots[i]);
+          for (uint i = 0; i < ROWS; i++)
+            for (uint e = 0; e < 4; e++) dots[i] = fma(left[i][h * 16 + w * 4 + e], right[e], dots[i]);
         }
       }
       const float scale = b_scales[b_scales_offset + b_row[j] + block];
