@@ -50,7 +50,6 @@ typedef struct variant {
 enum { MOST_ROWS = 8 };  // of matmul_q8_rows.comp
 
 typedef enum variant_index {
-  TEXEL_16X64,
   TEXEL_8X64,
   TEXEL_1X32,
   QUAD_8X16,
@@ -63,11 +62,10 @@ typedef enum variant_index {
 } variant_index;
 
 static const variant variants[VARIANT_COUNT] = {
-    [TEXEL_16X64] = {"matmul_q8_texel", TEXEL, 16, 64},    [TEXEL_8X64] = {"matmul_q8_texel_8", TEXEL, 8, 64},
-    [TEXEL_1X32] = {"matmul_q8_texel_1", TEXEL, 1, 32},    [QUAD_8X16] = {"matmul_q8_quad", TEXEL, 8, 16},
-    [QUAD_1X16] = {"matmul_q8_quad_1", TEXEL, 1, 16},      [ROWS_DOT] = {"matmul_q8_rows_dot", ROWS, MOST_ROWS, 2},
-    [ROWS_PLAIN] = {"matmul_q8_rows", ROWS, MOST_ROWS, 2}, [TILE_DOT] = {"matmul_q8_tile_dot", TILE, 64, 64},
-    [TILE_PLAIN] = {"matmul_q8_tile", TILE, 64, 64},
+    [TEXEL_8X64] = {"matmul_q8_texel", TEXEL, 8, 64},        [TEXEL_1X32] = {"matmul_q8_texel_1", TEXEL, 1, 32},
+    [QUAD_8X16] = {"matmul_q8_quad", TEXEL, 8, 16},          [QUAD_1X16] = {"matmul_q8_quad_1", TEXEL, 1, 16},
+    [ROWS_DOT] = {"matmul_q8_rows_dot", ROWS, MOST_ROWS, 2}, [ROWS_PLAIN] = {"matmul_q8_rows", ROWS, MOST_ROWS, 2},
+    [TILE_DOT] = {"matmul_q8_tile_dot", TILE, 64, 64},       [TILE_PLAIN] = {"matmul_q8_tile", TILE, 64, 64},
 };
 
 // Rows are tried in order: the first whose driver and number of rows agree and whose variant can run decides.
@@ -78,8 +76,7 @@ static const struct choice {
   variant_index variant;
 } choices[] = {
     {true, DURE_VULKAN_DRIVER_LLVMPIPE, 1, TEXEL_1X32},
-    {true, DURE_VULKAN_DRIVER_LLVMPIPE, 8, TEXEL_8X64},
-    {true, DURE_VULKAN_DRIVER_LLVMPIPE, UINT32_MAX, TEXEL_16X64},
+    {true, DURE_VULKAN_DRIVER_LLVMPIPE, UINT32_MAX, TEXEL_8X64},
     {true, DURE_VULKAN_DRIVER_SWIFTSHADER, 1, QUAD_1X16},
     {true, DURE_VULKAN_DRIVER_SWIFTSHADER, UINT32_MAX, QUAD_8X16},
     {false, DURE_VULKAN_DRIVER_OTHER, MOST_ROWS, ROWS_DOT},
