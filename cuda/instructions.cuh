@@ -104,6 +104,26 @@ __device__ __forceinline__ float exp2_approximate(float x) {
   return y;
 }
 
+// Ordinary stores to global memory of 16 or 8 bytes, aligned to that, which the compiler does not take apart.
+__device__ __forceinline__ void store_whole(uint4 *p, uint4 x) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "r"(x.x), "r"(x.y),
+               "r"(x.z), "r"(x.w)
+               : "memory");
+}
+__device__ __forceinline__ void store_whole(float4 *p, float4 x) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(p)), "f"(x.x), "f"(x.y),
+               "f"(x.z), "f"(x.w)
+               : "memory");
+}
+__device__ __forceinline__ void store_whole(uint2 *p, uint2 x) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(p)), "r"(x.x), "r"(x.y) : "memory");
+}
+// Loads of the same kind, plain: the compiler keeps them whole where the type is known to be aligned.
+template <typename T>
+__device__ __forceinline__ T load_whole(const T *p) {
+  return *p;
+}
+
 #endif  // DURE_CUDA_EMULATION
 
 // x, of which the compiler knows nothing: what is made of it in a loop stays there, instead of being made ahead of the

@@ -75,4 +75,16 @@ inline float exp2_approximate(float x) {
   return y < 1.17549435e-38f ? 0 : y;
 }
 
+// What the GPU faults on, most processors allow.
+template <typename T>
+void store_whole(T *p, T x) {
+  if ((uintptr_t)p % sizeof(T) != 0) emulation_fault("a store to an address that is not aligned to its size");
+  *p = x;
+}
+template <typename T>
+T load_whole(const T *p) {
+  if ((uintptr_t)p % sizeof(T) != 0) emulation_fault("a load from an address that is not aligned to its size");
+  return *p;
+}
+
 #endif  // DURE_CUDA_EMULATION_INSTRUCTIONS_H_

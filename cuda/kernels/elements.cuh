@@ -37,6 +37,7 @@ __global__ void __launch_bounds__(ELEMENTS_THREADS) elements_kernel(elements_arg
     if (i + N <= a.count) {
       a.elements.finish(i, kept[s]);
     } else if (N > 1) {
+#pragma unroll 1
       for (uint64_t j = i; j < a.count; j++) {
         typename Elements::template kept<1> one = {};
         a.elements.load(j, one);

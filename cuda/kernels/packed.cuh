@@ -4,6 +4,7 @@
 #ifndef DURE_CUDA_KERNELS_PACKED_CUH_
 #define DURE_CUDA_KERNELS_PACKED_CUH_
 
+#include "cuda/instructions.cuh"
 #include "cuda/numbers.cuh"
 
 template <typename T, int N>
@@ -33,13 +34,18 @@ struct packed<T, 8> {
 template <int N, typename T>
 __device__ __forceinline__ packed<T, N> load_packed(const T *p) {
   packed<T, N> run;
-  run.bits = *reinterpret_cast<const decltype(run.bits) *>(p);
+  run.bits = load_whole(reinterpret_cast<const decltype(run.bits) *>(p));
   return run;
 }
 
 template <int N, typename T>
 __device__ __forceinline__ void store_packed(T *p, const packed<T, N> &run) {
-  *reinterpret_cast<decltype(packed<T, N>::bits) *>(p) = run.bits;
+  auto *const target = reinterpret_cast<decltype(packed<T, N>::bits) *>(p);
+  if constexpr (N == 1) {
+    *target = run.bits;
+  } else {
+    store_whole(target, run.bits);
+  }
 }
 
 __device__ __forceinline__ void unpack(const packed<float, 1> &run, float (&x)[1]) { x[0] = run.bits; }
