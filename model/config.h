@@ -60,7 +60,7 @@ typedef enum dure_trait {
   DURE_TRAIT_ONE_NORM = 1 << 5,
   DURE_TRAIT_FINAL_NORM = 1 << 6,
   DURE_TRAIT_EMBEDDING_PROJECTION = 1 << 7,  // embeddings are narrower than the model
-  DURE_TRAIT_QKV_BY_KIND = 1 << 8,  // how one tensor of all projections lies in the file
+  DURE_TRAIT_QKV_BY_KIND = 1 << 8,           // how one tensor of all projections lies in the file
   DURE_TRAIT_QKV_BY_GROUP = 1 << 9,
 } dure_trait;
 

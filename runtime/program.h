@@ -55,8 +55,8 @@ void dure_program_block(dure_program *program, uint32_t block);
 // zero-filled memory owned by the executable. Contiguous.
 dure_tensor dure_tensor_external(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
                                  const uint64_t *shape, dure_lifetime lifetime);
-// An external input whose contents the program brings along: copied now, and put into memory that the executable owns by
-// compile(). For tables that belong to a model rather than to its checkpoint. Nothing may write it.
+// An external input whose contents the program brings along: copied now, and put into memory that the executable owns
+// by compile(). For tables that belong to a model rather than to its checkpoint. Nothing may write it.
 dure_tensor dure_tensor_constant(dure_program *program, const char *label, dure_dtype dtype, uint32_t rank,
                                  const uint64_t *shape, const void *contents);
 // A new activation, for use as an explicit output.

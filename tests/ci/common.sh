@@ -15,9 +15,13 @@ require() {
   command -v "$1" >/dev/null || skip "$1 is missing (scripts/install.sh installs it)"
 }
 
-# build_preset NAME: configures and builds a preset of CMakePresets.json.
+# build_preset NAME: configures and builds a preset of CMakePresets.json, with the shaders that the tested build made.
 build_preset() {
   local options=()
+  if [ -e "$DURE_BUILD_DIR/build.ninja" ]; then
+    cmake --build "$DURE_BUILD_DIR" --target dure_shaders >/dev/null
+    options+=(-DDURE_MADE_SHADERS="$DURE_BUILD_DIR/shaders/embedded")
+  fi
   if command -v ccache >/dev/null; then options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
   cmake --preset "$1" "${options[@]}" >/dev/null
   cmake --build --preset "$1"

@@ -250,20 +250,10 @@ static void expect_pass(void *context, const dure_conformance_result *result) {
 }
 
 START_TEST(both_kinds_of_workgroups_conform) {
-  static const char *const ops[] = {"add",
-                                    "embedding",
-                                    "embedding_gradient",
-                                    "quantize_rows",
-                                    "matmul_q8",
-                                    "sum_rows",
-                                    "sum",
-                                    "layer_norm",
-                                    "layer_norm_gradient",
-                                    "layer_norm_parameters",
-                                    "cross_entropy",
-                                    "cross_entropy_gradient",
-                                    "adamw",
-                                    "sample"};
+  static const char *const ops[] = {
+      "add",   "embedding",  "embedding_gradient",  "quantize_rows",         "matmul_q8",     "sum_rows",
+      "sum",   "layer_norm", "layer_norm_gradient", "layer_norm_parameters", "cross_entropy", "cross_entropy_gradient",
+      "adamw", "sample"};
   open_device(_i);
   for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
     const dure_conformance_options options = {.op = ops[i]};
