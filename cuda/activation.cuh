@@ -75,6 +75,11 @@ __device__ __forceinline__ value_and_slope silu(float x) {
   return value_and_slope{x * p.value, p.value + x * p.slope};
 }
 
+template <bool IsFast>
+__device__ __forceinline__ value_and_slope hyperbolic_tangent(float x) {
+  return value_and_slope{tanhf(x), 4.0f * logistic<IsFast>(2.0f * x).slope};
+}
+
 __device__ __forceinline__ value_and_slope relu(float x) {
   return value_and_slope{x <= 0 ? 0 : x, x <= 0 ? 0.0f : 1.0f};
 }
@@ -94,6 +99,10 @@ __device__ __forceinline__ void activate(dure_activation kind, const float (&x)[
     case DURE_ACTIVATION_SILU:
 #pragma unroll
       for (int e = 0; e < N; e++) y[e] = silu<IsFast>(x[e]);
+      break;
+    case DURE_ACTIVATION_TANH:
+#pragma unroll
+      for (int e = 0; e < N; e++) y[e] = hyperbolic_tangent<IsFast>(x[e]);
       break;
     default:
 #pragma unroll

@@ -1,10 +1,11 @@
-// fill, copy, add, multiply, activation, activation_gradient: one element in, one element out.
+// fill, copy, add, multiply, scale, activation, activation_gradient: one element in, one element out.
 #include "cuda/kernels/activation.cuh"
 #include "cuda/kernels/activation_gradient.cuh"
 #include "cuda/kernels/add.cuh"
 #include "cuda/kernels/copy.cuh"
 #include "cuda/kernels/fill.cuh"
 #include "cuda/kernels/multiply.cuh"
+#include "cuda/kernels/scale.cuh"
 #include "cuda/ops.h"
 #include "cuda/record.cuh"
 
@@ -65,6 +66,19 @@ static dure_status record_multiply(dure_device *device, dure_recording *recordin
   return NULL;
 }
 
+static dure_status record_scale(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  (void)device;
+  const dure_operand *x = &call->operands[0], *y = &call->operands[1];
+  const dure_operand *const operands[] = {x, y};
+  CUDA_WITH_STORAGE(x->dtype, T, {
+    const scale_elements<T> elements = {cuda_address<T>(x), cuda_address<T>(y), call->attributes.scale.factor,
+                                        cuda_accumulates(call, 1)};
+    return elements_record<scale_elements<T>, sizeof(T) == 2>(recording, elements, dure_operand_count(y),
+                                                              elements_run(operands, 2));
+  });
+  return NULL;
+}
+
 static dure_status record_activation(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   (void)device;
   const dure_operand *x = &call->operands[0], *y = &call->operands[1];
@@ -95,5 +109,6 @@ const dure_backend_op dure_cuda_op_fill = {record_fill, NULL, true};
 const dure_backend_op dure_cuda_op_copy = {record_copy, NULL, true};
 const dure_backend_op dure_cuda_op_add = {record_add, NULL, true};
 const dure_backend_op dure_cuda_op_multiply = {record_multiply, NULL, true};
+const dure_backend_op dure_cuda_op_scale = {record_scale, NULL, true};
 const dure_backend_op dure_cuda_op_activation = {record_activation, NULL, true};
 const dure_backend_op dure_cuda_op_activation_gradient = {record_activation_gradient, NULL, true};

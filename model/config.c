@@ -237,7 +237,9 @@ uint32_t dure_model_config_window(const dure_model_config *config, uint32_t laye
 }
 
 float dure_model_config_attention_scale(const dure_model_config *config, uint32_t layer) {
-  double scale = config->scales_attention ? 1.0 / sqrt((double)config->head_width) : 1.0;
+  double scale = config->scales_attention
+                     ? 1.0 / sqrt(config->query_scalar > 0 ? config->query_scalar : (double)config->head_width)
+                     : 1.0;
   if (config->scales_by_layer) scale /= (double)layer + 1.0;
   return (float)scale;
 }

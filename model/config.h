@@ -28,6 +28,7 @@ typedef enum dure_residual_kind {
   DURE_RESIDUAL_SEQUENTIAL,  // x += a(n1(x)), then x += f(n2(x))
   DURE_RESIDUAL_PARALLEL,    // x += a(n1(x)) + f(n2(x)); n2 is n1 where a family has one norm
   DURE_RESIDUAL_POST_NORM,   // x = n1(x + a(x)), then x = n2(x + f(x)) (the original transformer, OPT 350M)
+  DURE_RESIDUAL_BOTH_NORMS,  // x += m1(a(n1(x))), then x += m2(f(n2(x))) (Gemma 2)
 } dure_residual_kind;
 
 typedef enum dure_rotary_scaling {
@@ -62,6 +63,7 @@ typedef enum dure_trait {
   DURE_TRAIT_EMBEDDING_PROJECTION = 1 << 7,  // embeddings are narrower than the model
   DURE_TRAIT_QKV_BY_KIND = 1 << 8,           // how one tensor of all projections lies in the file
   DURE_TRAIT_QKV_BY_GROUP = 1 << 9,
+  DURE_TRAIT_QUERY_KEY_NORM = 1 << 10,  // queries and keys are normalised head by head, before they are rotated
 } dure_trait;
 
 enum { DURE_LAYERS_MOST = 4096 };
@@ -80,18 +82,25 @@ typedef struct dure_model_config {
   uint32_t traits;           // dure_trait bits
   dure_norm_kind norm;
   double norm_epsilon;
+  double norm_offset;      // of RMS norms: their weights are stored as what they differ from this by (Gemma: 1)
+  double embedding_scale;  // what the token embedding's rows are multiplied by; 0: nothing (Gemma: sqrt(C))
   dure_residual_kind residual;
   dure_position_kind position;
   uint32_t position_offset;  // rows of the learned table before the first position (OPT: 2)
   dure_rotary_config rotary;
+  bool has_local_rotary;  // layers with a window rotate by local_rotary
+  dure_rotary_config local_rotary;
   double alibi_largest;             // exponent of the slopes: 2^(-largest h / H); 8 but for odd configurations
   bool alibi_is_interleaved;        // how heads beyond a power of two get theirs (MPT)
   uint32_t window;                  // of the layers that are local: positions seen, the token's own included
   bool is_local[DURE_LAYERS_MOST];  // layers with a window
   dure_activation activation;
-  bool is_gated;                 // feed-forward: f(gate) * up, both in one matrix [2 I, C]
-  bool tied_head;                // the output head is the token embedding
-  bool scales_attention;         // by 1 / sqrt(D)
+  bool is_gated;          // feed-forward: f(gate) * up, both in one matrix [2 I, C]
+  bool tied_head;         // the output head is the token embedding
+  bool scales_attention;  // by 1 / sqrt(D), or by 1 / sqrt(query_scalar) where that is above 0
+  double query_scalar;
+  double attention_soft_cap;     // scores are soft_cap tanh(score / soft_cap); 0: as they are
+  double logits_soft_cap;        // logits likewise
   bool scales_by_layer;          // and by 1 / (layer + 1)
   double initializer_range;      // deviation of initial weights
   double largest_dropout;        // of the config's dropout probabilities; Dure trains without
@@ -120,7 +129,7 @@ uint32_t dure_model_config_window(const dure_model_config *config, uint32_t laye
 
 // Tables of positions, made in double (positions.c). Rotary: [positions, width] as the op takes them, the cosines of a
 // position's frequencies, then their sines. ALiBi: the slope of each head [H].
-void dure_model_config_rotary_table(const dure_model_config *config, uint32_t positions, float *out_table);
+void dure_model_config_rotary_table(const dure_rotary_config *rotary, uint32_t positions, float *out_table);
 void dure_model_config_alibi_slopes(const dure_model_config *config, float *out_slopes);
 
 #endif  // DURE_MODEL_CONFIG_H_

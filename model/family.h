@@ -20,6 +20,10 @@ typedef enum dure_role {
   DURE_ROLE_QKV_BIAS,
   DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
   DURE_ROLE_ATTENTION_OUTPUT_BIAS,
+  DURE_ROLE_QUERY_NORM_WEIGHT,  // [D], for every head
+  DURE_ROLE_KEY_NORM_WEIGHT,
+  DURE_ROLE_ATTENTION_POST_NORM_WEIGHT,  // BOTH_NORMS: of the attention's output
+  DURE_ROLE_FEED_FORWARD_POST_NORM_WEIGHT,
   DURE_ROLE_FEED_FORWARD_NORM_WEIGHT,
   DURE_ROLE_FEED_FORWARD_NORM_BIAS,
   DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT,  // gated: gate, then up
@@ -43,6 +47,7 @@ typedef enum dure_dimension {
   DURE_DIMENSION_QKV,        // (H + 2 G) D
   DURE_DIMENSION_HEADS,      // H D
   DURE_DIMENSION_KEYS,       // G D
+  DURE_DIMENSION_HEAD,       // D
   DURE_DIMENSION_INNER,      // I
   DURE_DIMENSION_GATED,      // 2 I
 } dure_dimension;
@@ -138,6 +143,18 @@ void dure_config_common_write(const dure_model_config *config, const dure_config
 // rope_theta, rope_scaling and the newer rope_parameters, into config->rotary (whose width the caller sets).
 DURE_MUST_CHECK dure_status dure_config_rotary(const char *name, const json_t *json, double default_base,
                                                dure_model_config *config);
+// One object of that kind (or NULL: plain rotation) into `out_rotary`, whose width the caller sets.
+DURE_MUST_CHECK dure_status dure_config_rotary_from(const char *name, const json_t *parameters, double default_base,
+                                                    const dure_model_config *config, dure_rotary_config *out_rotary);
+// 0.1 weight log(factor) + 1: what YaRN multiplies scores by (Peng et al. 2023, section 3.4); 1 for factors to 1.
+double dure_config_yarn_magnitude(double factor, double weight);
+// "num_key_value_heads" and "head_dim": G and D. DURE_CORRUPT where H is no multiple of G or D is odd.
+DURE_MUST_CHECK dure_status dure_config_heads(const char *name, const json_t *json, dure_model_config *config);
+// "sliding_window" and which layers have it: those that "layer_types" calls "sliding_attention"; where it is missing,
+// those that `is_local` (may be NULL: all) says.
+DURE_MUST_CHECK dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,
+                                                bool (*is_local)(uint32_t layer, int64_t argument), int64_t argument,
+                                                dure_model_config *config);
 // The key, when it is missing; takes the reference.
 void dure_config_set_default(json_t *json, const char *key, json_t *value);
 // DURE_UNSUPPORTED when the boolean key is not `expected`; missing counts as `fallback`.

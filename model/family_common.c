@@ -1,5 +1,6 @@
 // What most families spell alike in config.json.
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -82,17 +83,20 @@ void dure_config_common_write(const dure_model_config *config, const dure_config
 
 // ---- rotary embeddings -------------------------------------------------------------------------------------------
 
-static dure_status read_scaling(const char *name, const json_t *scaling, const char *type, dure_model_config *config) {
-  dure_rotary_config *r = &config->rotary;
+static dure_status read_scaling(const char *name, const json_t *scaling, const char *type,
+                                const dure_model_config *config, dure_rotary_config *r) {
   int64_t original;
-  DURE_TRY(dure_config_number(name, scaling, "factor", 1, 1e-3, 1e6, &r->factor));
   DURE_TRY(dure_config_integer(name, scaling, "original_max_position_embeddings", config->context_length, 1, 1 << 24,
                                &original));
+  // A factor that is missing is the ratio of the two lengths.
+  const double ratio = (double)config->context_length / (double)original;
+  DURE_TRY(dure_config_number(name, scaling, "factor", fmin(fmax(ratio, 1), 1e6), 1e-3, 1e6, &r->factor));
   r->original_context = (uint32_t)original;
   if (strcmp(type, "linear") == 0) {
     r->scaling = DURE_ROTARY_LINEAR;
     return NULL;
   }
+  if (strcmp(type, "dynamic") == 0) return NULL;  // changes the base beyond context_length alone, where Dure never goes
   if (strcmp(type, "llama3") == 0) {
     r->scaling = DURE_ROTARY_LLAMA3;
     DURE_TRY(dure_config_number(name, scaling, "low_freq_factor", 1, 1e-6, 1e6, &r->low_frequency_factor));
@@ -101,29 +105,83 @@ static dure_status read_scaling(const char *name, const json_t *scaling, const c
     return dure_fail(DURE_CORRUPT, "'%s': \"high_freq_factor\" must be above \"low_freq_factor\"", name);
   }
   if (strcmp(type, "yarn") == 0) {
+    double magnitude, magnitude_of_all;
     r->scaling = DURE_ROTARY_YARN;
     DURE_TRY(dure_config_number(name, scaling, "beta_fast", 32, 1e-6, 1e6, &r->beta_fast));
     DURE_TRY(dure_config_number(name, scaling, "beta_slow", 1, 1e-6, 1e6, &r->beta_slow));
     DURE_TRY(dure_config_number(name, scaling, "attention_factor", 0, 0, 1e6, &r->attention_factor));
+    DURE_TRY(dure_config_number(name, scaling, "mscale", 0, 0, 1e6, &magnitude));
+    DURE_TRY(dure_config_number(name, scaling, "mscale_all_dim", 0, 0, 1e6, &magnitude_of_all));
+    if (r->attention_factor <= 0 && magnitude > 0 && magnitude_of_all > 0)
+      r->attention_factor =
+          dure_config_yarn_magnitude(r->factor, magnitude) / dure_config_yarn_magnitude(r->factor, magnitude_of_all);
     return dure_config_boolean(name, scaling, "truncate", true, &r->truncates);
   }
   return dure_fail(DURE_UNSUPPORTED,
-                   "'%s': the rope type \"%.40s\" is not supported; expected default, linear, llama3 "
-                   "or yarn",
+                   "'%s': the rope type \"%.40s\" is not supported; expected default, linear, dynamic, llama3 or yarn",
                    name, type);
 }
 
-dure_status dure_config_rotary(const char *name, const json_t *json, double default_base, dure_model_config *config) {
-  dure_rotary_config *r = &config->rotary;
-  config->position = DURE_POSITION_ROTARY;
+double dure_config_yarn_magnitude(double factor, double weight) {
+  return factor <= 1 ? 1 : 0.1 * weight * log(factor) + 1;
+}
+
+dure_status dure_config_rotary_from(const char *name, const json_t *parameters, double default_base,
+                                    const dure_model_config *config, dure_rotary_config *out_rotary) {
+  dure_rotary_config *r = out_rotary;
   r->scaling = DURE_ROTARY_PLAIN;
-  const json_t *parameters = json_object_get(json, "rope_parameters");
-  const json_t *scaling = json_is_object(parameters) ? parameters : json_object_get(json, "rope_scaling");
-  DURE_TRY(dure_config_number(name, json, "rope_theta", default_base, 1, 1e12, &r->base));
-  if (!json_is_object(scaling)) return NULL;
-  DURE_TRY(dure_config_number(name, scaling, "rope_theta", r->base, 1, 1e12, &r->base));
-  const char *type = json_string_value(json_object_get(scaling, "rope_type"));
-  if (type == NULL) type = json_string_value(json_object_get(scaling, "type"));
+  r->base = default_base;
+  if (!json_is_object(parameters)) return NULL;
+  DURE_TRY(dure_config_number(name, parameters, "rope_theta", default_base, 1, 1e12, &r->base));
+  const char *type = json_string_value(json_object_get(parameters, "rope_type"));
+  if (type == NULL) type = json_string_value(json_object_get(parameters, "type"));
   if (type == NULL || strcmp(type, "default") == 0) return NULL;
-  return read_scaling(name, scaling, type, config);
+  return read_scaling(name, parameters, type, config, r);
+}
+
+dure_status dure_config_rotary(const char *name, const json_t *json, double default_base, dure_model_config *config) {
+  config->position = DURE_POSITION_ROTARY;
+  const json_t *parameters = json_object_get(json, "rope_parameters");
+  if (!json_is_object(parameters)) parameters = json_object_get(json, "rope_scaling");
+  double base;
+  DURE_TRY(dure_config_number(name, json, "rope_theta", default_base, 1, 1e12, &base));
+  return dure_config_rotary_from(name, parameters, base, config, &config->rotary);
+}
+
+// ---- heads, windows ----------------------------------------------------------------------------------------------
+
+dure_status dure_config_heads(const char *name, const json_t *json, dure_model_config *config) {
+  int64_t key_heads, head_width;
+  DURE_TRY(
+      dure_config_integer(name, json, "num_key_value_heads", config->head_count, 1, config->head_count, &key_heads));
+  DURE_TRY(dure_config_integer(name, json, "head_dim", config->head_width, 1, 1 << 16, &head_width));
+  config->key_head_count = (uint32_t)key_heads;
+  config->head_width = (uint32_t)head_width;
+  if (config->head_count % config->key_head_count != 0) {
+    return dure_fail(DURE_CORRUPT,
+                     "'%s': \"num_attention_heads\" (%u) must be a multiple of \"num_key_value_heads\" (%u)", name,
+                     config->head_count, config->key_head_count);
+  }
+  if (config->head_width % 2 != 0)
+    return dure_fail(DURE_CORRUPT, "'%s': heads of %u elements cannot be rotated in pairs", name, config->head_width);
+  return NULL;
+}
+
+dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,
+                                bool (*is_local)(uint32_t layer, int64_t argument), int64_t argument,
+                                dure_model_config *config) {
+  int64_t window;
+  DURE_TRY(dure_config_integer(name, json, "sliding_window", default_window, 0, 1 << 24, &window));
+  if (json_is_null(json_object_get(json, "sliding_window"))) window = 0;  // null, unlike missing: no layer is local
+  config->window = (uint32_t)window;
+  const json_t *types = json_object_get(json, "layer_types");
+  for (uint32_t layer = 0; layer < config->layer_count && window > 0; layer++) {
+    const char *type = json_string_value(json_array_get(types, layer));
+    if (type != NULL) {
+      config->is_local[layer] = strcmp(type, "sliding_attention") == 0;
+    } else {
+      config->is_local[layer] = is_local == NULL || is_local(layer, argument);
+    }
+  }
+  return NULL;
 }

@@ -19,26 +19,9 @@ static const dure_config_keys keys = {
     .default_activation = DURE_ACTIVATION_SILU,
 };
 
-static dure_status read_heads(const char *name, const json_t *json, dure_model_config *config) {
-  int64_t key_heads, head_width;
-  DURE_TRY(
-      dure_config_integer(name, json, "num_key_value_heads", config->head_count, 1, config->head_count, &key_heads));
-  DURE_TRY(dure_config_integer(name, json, "head_dim", config->head_width, 1, 1 << 16, &head_width));
-  config->key_head_count = (uint32_t)key_heads;
-  config->head_width = (uint32_t)head_width;
-  if (config->head_count % config->key_head_count != 0) {
-    return dure_fail(DURE_CORRUPT,
-                     "'%s': \"num_attention_heads\" (%u) must be a multiple of \"num_key_value_heads\" (%u)", name,
-                     config->head_count, config->key_head_count);
-  }
-  if (config->head_width % 2 != 0)
-    return dure_fail(DURE_CORRUPT, "'%s': heads of %u elements cannot be rotated in pairs", name, config->head_width);
-  return NULL;
-}
-
 static dure_status parse_base(const char *name, const json_t *json, dure_model_config *config) {
   DURE_TRY(dure_config_common(name, json, &keys, config));
-  DURE_TRY(read_heads(name, json, config));
+  DURE_TRY(dure_config_heads(name, json, config));
   config->norm = DURE_NORM_RMS;
   config->is_gated = true;
   config->rotary.width = config->head_width;
@@ -55,22 +38,11 @@ static dure_status parse_llama(const char *name, const json_t *json, dure_model_
   return NULL;
 }
 
-// `window_key` null or 0: no layer is local. Else layers from `first` on, or those that "layer_types" names.
-static dure_status read_windows(const char *name, const json_t *json, uint32_t first, dure_model_config *config) {
-  int64_t window;
-  DURE_TRY(dure_config_integer(name, json, "sliding_window", 0, 0, 1 << 24, &window));
-  config->window = (uint32_t)window;
-  const json_t *types = json_object_get(json, "layer_types");
-  for (uint32_t layer = 0; layer < config->layer_count && window > 0; layer++) {
-    const char *type = json_string_value(json_array_get(types, layer));
-    config->is_local[layer] = type != NULL ? strcmp(type, "sliding_attention") == 0 : layer >= first;
-  }
-  return NULL;
-}
+static bool is_from(uint32_t layer, int64_t first) { return (int64_t)layer >= first; }
 
 static dure_status parse_mistral(const char *name, const json_t *json, dure_model_config *config) {
   DURE_TRY(parse_base(name, json, config));
-  return read_windows(name, json, 0, config);
+  return dure_config_windows(name, json, 4096, NULL, 0, config);
 }
 
 static dure_status parse_qwen2(const char *name, const json_t *json, dure_model_config *config) {
@@ -80,7 +52,7 @@ static dure_status parse_qwen2(const char *name, const json_t *json, dure_model_
   config->traits |= DURE_TRAIT_QKV_BIAS;
   DURE_TRY(dure_config_boolean(name, json, "use_sliding_window", false, &uses_window));
   DURE_TRY(dure_config_integer(name, json, "max_window_layers", config->layer_count, 0, DURE_LAYERS_MOST, &first));
-  return uses_window ? read_windows(name, json, (uint32_t)first, config) : NULL;
+  return uses_window ? dure_config_windows(name, json, 4096, is_from, first, config) : NULL;
 }
 
 static dure_status write(const dure_model_config *config, json_t *json) {

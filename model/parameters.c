@@ -20,6 +20,7 @@ static uint64_t dimension(const dure_model_config *config, dure_dimension kind) 
       return ((uint64_t)config->head_count + 2 * (uint64_t)config->key_head_count) * config->head_width;
     case DURE_DIMENSION_HEADS: return (uint64_t)config->head_count * config->head_width;
     case DURE_DIMENSION_KEYS: return (uint64_t)config->key_head_count * config->head_width;
+    case DURE_DIMENSION_HEAD: return config->head_width;
     case DURE_DIMENSION_INNER: return config->inner_width;
     case DURE_DIMENSION_GATED: return 2 * (uint64_t)config->inner_width;
     case DURE_DIMENSION_NONE: break;

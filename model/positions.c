@@ -44,8 +44,8 @@ static double frequency_of(const dure_rotary_config *r, uint32_t i) {
   return plain;
 }
 
-void dure_model_config_rotary_table(const dure_model_config *config, uint32_t positions, float *out_table) {
-  const dure_rotary_config *r = &config->rotary;
+void dure_model_config_rotary_table(const dure_rotary_config *rotary, uint32_t positions, float *out_table) {
+  const dure_rotary_config *r = rotary;
   const uint32_t half = r->width / 2;
   double magnitude = 1;
   if (r->scaling == DURE_ROTARY_YARN)

@@ -13,6 +13,17 @@ dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_r
   return NULL;
 }
 
+dure_status dure_gradient_scale(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { X, Y };
+  dure_tensor dy = dure_gradient_of(gradient, call->operands[Y]);
+  dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[X], true);
+  dure_tensor operands[DURE_MAX_OPERANDS] = {dy, slot.tensor};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_scale, operands, &call->attributes,
+                    slot.accumulate ? 1u << Y : 0);
+  dure_gradient_close(gradient, &slot);
+  return NULL;
+}
+
 dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call) {
   enum { X, Y };
   dure_tensor dy = dure_gradient_of(gradient, call->operands[Y]);

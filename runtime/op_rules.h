@@ -96,6 +96,7 @@ dure_status dure_expand_linear_cross_entropy_gradient(const dure_op_call *call, 
                                                       dure_expand_sink sink, void *context);
 
 dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_scale(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_embedding(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_matmul(dure_gradient *gradient, const dure_program_call_record *call);

@@ -36,6 +36,11 @@ typedef struct dure_fill_attributes {
 // copy: y = x, from one float type to another if need be.   add: y = a + b.   multiply: y = a * b.   Any shape; y of
 // add and multiply may be the same memory as a or b.
 
+// scale: y = factor * x, or y += factor * x. Any shape; y may be x's memory.
+typedef struct dure_scale_attributes {
+  float factor;
+} dure_scale_attributes;
+
 // embedding: y[r, :] = table[indices[r], :].
 //   table [V, C], indices [R] (any rank, flattened), y [R.., C]
 // embedding_gradient: dtable[v, :] = sum over r with indices[r] == v of dy[r, :], in the order of r (deterministic).
@@ -53,6 +58,8 @@ typedef enum dure_activation {
   DURE_ACTIVATION_GELU_ERF,
   DURE_ACTIVATION_RELU,
   DURE_ACTIVATION_SILU,
+  DURE_ACTIVATION_TANH,
+  DURE_ACTIVATION_COUNT,
 } dure_activation;
 typedef struct dure_activation_attributes {
   dure_activation kind;
@@ -259,6 +266,7 @@ typedef struct dure_sample_attributes {
 typedef union dure_op_attributes {
   dure_none_attributes none;
   dure_fill_attributes fill;
+  dure_scale_attributes scale;
   dure_embedding_attributes embedding;
   dure_matmul_attributes matmul;
   dure_layer_norm_attributes layer_norm;

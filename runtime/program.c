@@ -365,6 +365,13 @@ dure_tensor dure_rms_norm(dure_program *program, dure_tensor x, dure_tensor weig
   return operands[2];
 }
 
+dure_tensor dure_scale(dure_program *program, dure_tensor x, float factor) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x};
+  const dure_op_attributes attributes = {.scale = {factor}};
+  dure_program_call(program, DURE_OP_scale, operands, &attributes, 0);
+  return operands[1];
+}
+
 dure_tensor dure_multiply(dure_program *program, dure_tensor a, dure_tensor b) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {a, b};
   dure_program_call(program, DURE_OP_multiply, operands, NULL, 0);

@@ -105,6 +105,7 @@ dure_tensor dure_quantized_matmul(dure_program *program, dure_quantized x, dure_
 dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor weight, dure_tensor bias, float epsilon);
 dure_tensor dure_rms_norm(dure_program *program, dure_tensor x, dure_tensor weight, float epsilon, float weight_offset);
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);
+dure_tensor dure_scale(dure_program *program, dure_tensor x, float factor);
 dure_tensor dure_multiply(dure_program *program, dure_tensor a, dure_tensor b);
 dure_tensor dure_gated_activation(dure_program *program, dure_tensor gate, dure_tensor up, dure_activation kind);
 // `table`: the op's cosines_sines.

@@ -1,4 +1,4 @@
-// Cases of fill, copy, add, activation and activation_gradient.
+// Cases of fill, copy, add, multiply, scale, activation and activation_gradient.
 #include <math.h>
 
 #include "runtime/conformance/cases.h"
@@ -158,9 +158,32 @@ void dure_cases_multiply(dure_case_list *list) {
   for (uint32_t i = 0; i < 3; i++) dure_case_generate(&c->operands[i], DURE_GENERATE_UNIFORM, 2, -1);
 }
 
+void dure_cases_scale(dure_case_list *list) {
+  static const float factors[] = {0.5f, 48.0f, -3.3f};
+  for (size_t i = 0; i < count_count; i++) {
+    dure_case *c = dure_case_add(list, DURE_OP_scale, "n=%llu", (unsigned long long)counts[i]);
+    for (uint32_t k = 0; k < 2; k++) dure_case_tensor(c, k, 1, &counts[i]);
+    c->attributes.scale.factor = factors[i % 3];
+    c->reduction = 1;
+    if (i % 3 == 1) {
+      dure_case_rename(c, "accumulate");
+      c->accumulate = 1u << 1;
+    }
+    if (i % 4 == 2) {
+      dure_case_rename(c, "y=x");
+      dure_case_share(c, 1, 0, 0);
+    } else if (i % 4 == 3) {
+      dure_case_rename(c, "shifted");
+      for (uint32_t k = 0; k < 2; k++) dure_case_shift(&c->operands[k], k + i % 3);
+    }
+    if (i == 10) dure_case_sprinkle(&c->operands[0], (double)NAN, 3);
+    if (i == 13) dure_case_restricted(list, c);
+  }
+}
+
 // ---- activations: 16 roundings for the exponential, the quotient and the products around them -------------------
 
-static const char *const kinds[] = {"gelu_tanh/", "gelu_erf/", "relu/", "silu/"};
+static const char *const kinds[] = {"gelu_tanh/", "gelu_erf/", "relu/", "silu/", "tanh/"};
 
 static dure_case *add_activation(dure_case_list *list, uint32_t kind, uint64_t count) {
   dure_case *c = dure_case_add(list, DURE_OP_activation, "%sn=%llu", kinds[kind], (unsigned long long)count);
@@ -185,7 +208,7 @@ static const double extremes[] = {0,   -0.0, 1e-30, -1e-30, 10,   -10,   50,   -
                                   100, -100, 1e4,   -1e4,   1e15, -1e15, 1e30, -1e30};
 
 void dure_cases_activation(dure_case_list *list) {
-  for (uint32_t kind = 0; kind < 4; kind++) {
+  for (uint32_t kind = 0; kind < DURE_ACTIVATION_COUNT; kind++) {
     for (size_t i = 0; i < count_count; i += kind % 2 + 1) {
       dure_case *c = add_activation(list, kind, counts[i]);
       if (i % 4 != 3) continue;
@@ -211,7 +234,7 @@ void dure_cases_activation(dure_case_list *list) {
 }
 
 void dure_cases_activation_gradient(dure_case_list *list) {
-  for (uint32_t kind = 0; kind < 4; kind++) {
+  for (uint32_t kind = 0; kind < DURE_ACTIVATION_COUNT; kind++) {
     for (size_t i = 0; i < count_count; i += kind % 2 + 1) {
       dure_case *c = add_activation_gradient(list, kind, counts[i], i % 4 >= 2);
       if (i % 4 != 3) continue;

@@ -70,7 +70,7 @@ static void add_places(dure_case_list *list, orientation o) {
 enum { WITH_RESIDUAL = 1, WITH_SAVED = 2 };
 
 static const char *const epilogue_names[] = {"none", "activation", "activation_gradient"};
-static const char *const activation_names[] = {"gelu_tanh", "gelu_erf", "relu", "silu"};
+static const char *const activation_names[] = {"gelu_tanh", "gelu_erf", "relu", "silu", "tanh"};
 
 // Gives the case an epilogue; its further operands take c's shape and strides.
 static void give_epilogue(dure_case *c, dure_epilogue epilogue, dure_activation activation, uint32_t with) {
@@ -130,7 +130,7 @@ static void add_epilogues(dure_case_list *list, orientation o) {
       const uint64_t *s = shapes[shape++ % (sizeof(shapes) / sizeof(shapes[0]))];
       extras e = (extras)(shape / 3 % 4);
       if ((with & WITH_RESIDUAL) != 0) e = e == PLAIN || e == ACCUMULATE ? PLAIN : WITH_BIAS;
-      const dure_activation activation = (dure_activation)((with + o) % (DURE_ACTIVATION_SILU + 1));
+      const dure_activation activation = (dure_activation)((with + o) % DURE_ACTIVATION_COUNT);
       give_epilogue(add(list, o, s[0], s[1], s[2], e), epilogue, activation, with);
     }
     add_epilogue_places(list, o, epilogue);

@@ -32,6 +32,20 @@ dure_status dure_reference_copy(const dure_op_call *call) {
   return NULL;
 }
 
+dure_status dure_reference_scale(const dure_op_call *call) {
+  const dure_operand *x = &call->operands[0], *y = &call->operands[1];
+  const double factor = (double)call->attributes.scale.factor;
+  uint64_t element_count = dure_operand_count(y);
+  for (uint64_t first = 0; first < element_count; first += CHUNK) {
+    uint64_t count = chunk_at(first, element_count);
+    double values[CHUNK];
+    dure_reference_load(x, first, count, values);
+    for (uint64_t i = 0; i < count; i++) values[i] *= factor;
+    dure_reference_store(y, first, count, values, dure_reference_accumulates(call, 1));
+  }
+  return NULL;
+}
+
 dure_status dure_reference_add(const dure_op_call *call) {
   const dure_operand *a = &call->operands[0], *b = &call->operands[1], *y = &call->operands[2];
   uint64_t element_count = dure_operand_count(y);
@@ -90,6 +104,11 @@ static double silu_slope(double x) {
   return sigmoid * (1 + x * (1 - sigmoid));
 }
 
+static double tanh_slope(double x) {
+  const double t = cosh(x);
+  return 1 / (t * t);
+}
+
 typedef double (*scalar_function)(double x);
 
 static const struct {
@@ -99,6 +118,7 @@ static const struct {
     [DURE_ACTIVATION_GELU_ERF] = {gelu_erf, gelu_erf_slope},
     [DURE_ACTIVATION_RELU] = {relu, relu_slope},
     [DURE_ACTIVATION_SILU] = {silu, silu_slope},
+    [DURE_ACTIVATION_TANH] = {tanh, tanh_slope},
 };
 
 double dure_reference_activation_value(dure_activation kind, double x) { return activations[kind].value(x); }

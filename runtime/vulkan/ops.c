@@ -10,6 +10,7 @@ static const dure_backend_op *const table[DURE_OP_COUNT] = {
     [DURE_OP_copy] = &dure_vulkan_op_copy,
     [DURE_OP_add] = &dure_vulkan_op_add,
     [DURE_OP_multiply] = &dure_vulkan_op_multiply,
+    [DURE_OP_scale] = &dure_vulkan_op_scale,
     [DURE_OP_embedding] = &dure_vulkan_op_embedding,
     [DURE_OP_embedding_gradient] = &dure_vulkan_op_embedding_gradient,
     [DURE_OP_matmul] = &dure_vulkan_op_matmul,

@@ -12,6 +12,7 @@
 extern const dure_backend_op dure_vulkan_op_fill;
 extern const dure_backend_op dure_vulkan_op_copy;
 extern const dure_backend_op dure_vulkan_op_add;
+extern const dure_backend_op dure_vulkan_op_scale;
 extern const dure_backend_op dure_vulkan_op_multiply;
 extern const dure_backend_op dure_vulkan_op_activation;
 extern const dure_backend_op dure_vulkan_op_activation_gradient;

@@ -111,6 +111,21 @@ static dure_status record_copy(dure_device *device, dure_recording *recording, c
   return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(y));
 }
 
+static dure_status record_scale(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  const dure_operand *x = &call->operands[0], *y = &call->operands[1];
+  const bool accumulates = dure_vulkan_accumulates(call, 1);
+  const dure_vulkan_elementwise op = {
+      .kernel = "scale",
+      .operands = {{.operand = x, .access = DURE_READ},
+                   {.operand = y, .access = accumulates ? DURE_READ_WRITE : DURE_WRITE}},
+      .operand_count = 2,
+      .constants = {accumulates, dure_vulkan_type(x)},
+      .constant_count = 2,
+      .parameter = {call->attributes.scale.factor},
+  };
+  return dure_vulkan_record_elementwise(device, recording, &op, dure_operand_count(y));
+}
+
 // y = a + b, a * b
 static dure_status record_binary(dure_device *device, dure_recording *recording, const dure_op_call *call,
                                  const char *kernel) {
@@ -164,6 +179,7 @@ static dure_status record_activation_gradient(dure_device *device, dure_recordin
 
 const dure_backend_op dure_vulkan_op_fill = {.record = record_fill, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_copy = {.record = record_copy, .takes_16_bit = true};
+const dure_backend_op dure_vulkan_op_scale = {.record = record_scale, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_add = {.record = record_add, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_multiply = {.record = record_multiply, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_activation = {.record = record_activation, .takes_16_bit = true};

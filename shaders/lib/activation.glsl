@@ -6,7 +6,7 @@
 #define ACTIVATION_GLSL
 #include "math.glsl"
 
-const uint GELU_TANH = 0, GELU_ERF = 1, RELU = 2, SILU = 3;
+const uint GELU_TANH = 0, GELU_ERF = 1, RELU = 2, SILU = 3, TANH = 4;
 const float TWICE_SQRT_2_OVER_PI = 1.595769122;
 const float CUBIC = 0.044715;
 
@@ -25,6 +25,10 @@ void activation_parts(uint kind, vec4 x, out vec4 value, out vec4 slope) {
     logistic(x, probability, density);
     value = x * probability;
     slope = probability + x * density;
+  } else if (kind == TANH) {
+    logistic(2.0 * x, probability, density);
+    value = hyperbolic_tangent(x);
+    slope = 4.0 * density;
   } else {
     logistic(TWICE_SQRT_2_OVER_PI * x * (1.0 + CUBIC * x * x), probability, density);
     // The square is bounded: beyond it `density` is 0 and must not meet infinity.

@@ -48,10 +48,17 @@ CONFIGS = {
                          rope_scaling=dict(rope_type="linear", factor=4.0)),
     "llama_yarn": dict(model_type="llama", **LLAMA, rope_scaling=dict(rope_type="yarn", factor=2.0,
                                                                       original_max_position_embeddings=32)),
+    "llama_dynamic": dict(model_type="llama", **LLAMA, rope_scaling=dict(rope_type="dynamic", factor=2.0)),
     "mistral": dict(model_type="mistral", **LLAMA, num_key_value_heads=2, sliding_window=9),
     "qwen2": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, tie_word_embeddings=True),
     "qwen2_window": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, use_sliding_window=True, sliding_window=8,
                          max_window_layers=1),
+    "gemma2": dict(model_type="gemma2", **{**LLAMA, "num_attention_heads": 4}, num_key_value_heads=2, head_dim=16,
+                   query_pre_attn_scalar=10, sliding_window=8, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
+    "gemma3": dict(model_type="gemma3_text", **{**LLAMA, "num_hidden_layers": 3}, num_key_value_heads=1, head_dim=12,
+                   query_pre_attn_scalar=20, sliding_window=8, sliding_window_pattern=3,
+                   rope_parameters=dict(full_attention=dict(rope_type="linear", factor=4.0, rope_theta=50000.0),
+                                        sliding_attention=dict(rope_type="default", rope_theta=1000.0))),
 }
 
 

@@ -70,6 +70,11 @@ static dure_tensor build_gelu_tanh(problem_build *b) { return build_activation(b
 static dure_tensor build_gelu_erf(problem_build *b) { return build_activation(b, DURE_ACTIVATION_GELU_ERF); }
 static dure_tensor build_relu(problem_build *b) { return build_activation(b, DURE_ACTIVATION_RELU); }
 static dure_tensor build_silu(problem_build *b) { return build_activation(b, DURE_ACTIVATION_SILU); }
+static dure_tensor build_tanh(problem_build *b) { return build_activation(b, DURE_ACTIVATION_TANH); }
+
+static dure_tensor build_scale(problem_build *b) {
+  return problem_weigh(b, dure_scale(b->program, b->inputs[0], -2.5f));
+}
 
 static dure_tensor build_multiply(problem_build *b) {
   return problem_weigh(b, dure_multiply(b->program, b->inputs[0], b->inputs[1]));
@@ -267,6 +272,8 @@ static const problem problems[] = {
     {"activation gelu_erf", DURE_OP_activation, {WIDE_VALUES("x", 2, 4, 9)}, build_gelu_erf},
     {"activation relu", DURE_OP_activation, {AROUND_ZERO("x", 2, 4, 9)}, build_relu},
     {"activation silu", DURE_OP_activation, {WIDE_VALUES("x", 2, 4, 9)}, build_silu},
+    {"activation tanh", DURE_OP_activation, {WIDE_VALUES("x", 2, 4, 9)}, build_tanh},
+    {"scale", DURE_OP_scale, {VALUES("x", 2, 3, 5)}, build_scale},
     {"multiply", DURE_OP_multiply, {VALUES("a", 2, 3, 5), VALUES("b", 2, 3, 5)}, build_multiply},
     {"multiply of a tensor with itself", DURE_OP_multiply, {VALUES("a", 2, 3, 5)}, build_square},
     {"rms_norm", DURE_OP_rms_norm, {VALUES("x", 2, 4, 7), VALUES("w", 1, 7)}, build_rms_norm},
