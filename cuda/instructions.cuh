@@ -9,6 +9,8 @@
 //   a[1]: row group + 8, columns 2 pair + {0, 1}        b[1]: rows 2 pair + {0, 1} + 8, column group
 //   a[2]: row group,     columns 2 pair + {0, 1} + 8    d[0], d[1]: row group,     columns 2 pair + {0, 1}
 //   a[3]: row group + 8, columns 2 pair + {0, 1} + 8    d[2], d[3]: row group + 8, columns 2 pair + {0, 1}
+// Of 8-bit integers the depth is 32 and a register holds four, the first in the lowest byte: the same picture with 4
+// pair + {0 .. 3} in the place of 2 pair + {0, 1}, and 16 in that of 8, along k.
 #ifndef DURE_CUDA_INSTRUCTIONS_CUH_
 #define DURE_CUDA_INSTRUCTIONS_CUH_
 
@@ -55,6 +57,27 @@ __device__ __forceinline__ void matrix_multiply<float16>(float (&d)[4], const ui
 #endif
 }
 
+// d = begin + a b of signed 8-bit integers, exact (sm_75: as four products of 8 x 8 x 16).
+__device__ __forceinline__ void matrix_multiply_integers(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                                         int begin) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %10, %10, "
+      "%10};"
+      : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(begin));
+#else
+  d[0] = d[1] = d[2] = d[3] = begin;
+#pragma unroll
+  for (int part = 0; part < 4; part++) {  // rows group and group + 8, k below 16 and above
+    const int rows = part % 2;
+    asm volatile("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
+                 : "+r"(d[2 * rows]), "+r"(d[2 * rows + 1])
+                 : "r"(a[part]), "r"(b[part / 2]));
+  }
+#endif
+}
+
 // Four 8 x 8 matrices of 16-bit values from shared memory: lane i gives the address of row i % 8 of matrix i / 8 (16
 // bytes, aligned). r[m]: row lane / 4, columns 2 (lane % 4) + {0, 1} of matrix m.
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void *row) {
@@ -82,6 +105,16 @@ __device__ __forceinline__ void copy_async(void *shared, const void *global, boo
                : "memory");
 #else
   *static_cast<uint4 *>(shared) = is_valid ? *static_cast<const uint4 *>(global) : make_uint4(0, 0, 0, 0);
+#endif
+}
+// The same of 4 bytes, aligned to that.
+__device__ __forceinline__ void copy_async_word(float *shared, const float *global, bool is_valid) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+               "l"(global), "r"(is_valid ? 4 : 0)
+               : "memory");
+#else
+  *shared = is_valid ? *global : 0.0f;
 #endif
 }
 // Closes the group of the copies so far; waits until at most `Pending` of this thread's groups are unfinished.

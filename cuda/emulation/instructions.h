@@ -40,6 +40,23 @@ void matrix_multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
   }
 }
 
+inline void matrix_multiply_integers(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int begin) {
+  emulation_fragment mine;
+  std::memcpy(mine.a, a, sizeof(mine.a));
+  std::memcpy(mine.b, b, sizeof(mine.b));
+  emulation_warp_meet(0xffffffffu, &mine, sizeof(mine));
+  const int group = emulation_lane() / 4, pair = emulation_lane() % 4;
+  for (int i = 0; i < 4; i++) {
+    const int row = group + i / 2 * 8, column = pair * 2 + i % 2;
+    d[i] = begin;
+    for (int k = 0; k < 32; k += 4) {
+      const auto *left = static_cast<const emulation_fragment *>(emulation_warp_left(row % 8 * 4 + k % 16 / 4));
+      const auto *right = static_cast<const emulation_fragment *>(emulation_warp_left(column * 4 + k % 16 / 4));
+      d[i] = __dp4a((int)left->a[row / 8 + k / 16 * 2], (int)right->b[k / 16], d[i]);
+    }
+  }
+}
+
 inline void emulation_load_matrices(uint32_t (&r)[4], const void *row, bool is_transposed) {
   if ((uintptr_t)row % 16 != 0) emulation_fault("a row given to ldmatrix is not aligned to 16 bytes");
   emulation_warp_meet(0xffffffffu, &row, sizeof(row));
@@ -63,6 +80,11 @@ inline void copy_async(void *shared, const void *global, bool is_valid) {
   if (is_valid && (uintptr_t)global % 16 != 0)
     emulation_fault("the source of an asynchronous copy is not aligned to 16 bytes");
   emulation_copy_later(shared, is_valid ? global : nullptr, 16);
+}
+inline void copy_async_word(float *shared, const float *global, bool is_valid) {
+  if ((uintptr_t)shared % 4 != 0 || (is_valid && (uintptr_t)global % 4 != 0))
+    emulation_fault("an asynchronous copy of a word is not aligned to 4 bytes");
+  emulation_copy_later(shared, is_valid ? global : nullptr, 4);
 }
 inline void copy_async_commit() { emulation_copy_commit(); }
 template <int Pending>
