@@ -59,7 +59,8 @@ static dure_status decode(const generate_options *options, const opened_model *o
   for (int64_t i = 0; i < options->max_tokens; i++) {
     uint32_t token = 0;
     DURE_TRY(dure_session_sample(session, &sampling, &token));
-    if (has_end && token == end_of_text) {
+    // Models that answer end with a token of their own (<|im_end|>), which the configuration names.
+    if ((has_end && token == end_of_text) || (options->stops_at_end && token == opened->model->config.end_id)) {
       g->finish_reason = "end_of_text";
       break;
     }

@@ -5,16 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/weights.h"
 #include "runtime/os.h"
 
 static dure_status open_all(const char *device, const char *dtype, const char *directory, bool with_tokenizer,
                             opened_model *opened) {
   // Files first: a mistyped path should not wait for a driver.
-  if (!dure_os_is_directory(directory)) {
-    return dure_fail(DURE_NOT_FOUND, "no model at '%s': expected a directory with config.json and model.safetensors",
+  if (!dure_os_is_directory(directory) && !dure_gguf_is_file(directory)) {
+    return dure_fail(DURE_NOT_FOUND,
+                     "no model at '%s': expected a directory with config.json and model.safetensors, or a GGUF file",
                      directory);
   }
-  if (with_tokenizer) DURE_TRY(dure_tokenizer_open(directory, &opened->tokenizer));
+  if (with_tokenizer) DURE_TRY(dure_weights_tokenizer(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));
   dure_model_options kept = {.dtype = DURE_DTYPE_F32};

@@ -13,6 +13,7 @@
 #include "data/jsonl.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_bytes.h"
+#include "model/weights.h"
 #include "runtime/os.h"
 
 // ---- lines of a file, of any length, with any bytes ----
@@ -206,7 +207,7 @@ static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encod
 
 static dure_status encode_input(const char *path, const char *text, bool as_json, const dure_encode_options *options) {
   dure_tokenizer *tokenizer;
-  DURE_TRY(dure_tokenizer_open(path, &tokenizer));
+  DURE_TRY(dure_weights_tokenizer(path, &tokenizer));
   dure_ids ids = {0};
   line_reader reader = {.file = stdin};
   dure_status status = text != NULL ? encode_line(tokenizer, options, as_json, text, strlen(text), &ids) : NULL;
@@ -228,7 +229,7 @@ static int run_encode(int argc, char **argv) {
   bool as_json = false;
   dure_encode_options encode_options = {.parse_special = true, .add_special = true};
   const option_row options[] = {
-      {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json or a model directory (required)"},
+      {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json, model directory or GGUF file (required)"},
       {"text", OPTION_TEXT, &text, "TEXT", "encode this instead of the lines of standard input"},
       {"parse-special", OPTION_FLAG, &encode_options.parse_special, NULL,
        "\"<|endoftext|>\" in the text is that token (default; --no-parse-special)"},
@@ -295,7 +296,7 @@ static dure_status decode_line(const dure_tokenizer *tokenizer, bool skip_specia
 
 static dure_status decode_input(const char *path, const char *text, bool skip_special, bool as_json) {
   dure_tokenizer *tokenizer;
-  DURE_TRY(dure_tokenizer_open(path, &tokenizer));
+  DURE_TRY(dure_weights_tokenizer(path, &tokenizer));
   dure_ids ids = {0};
   line_reader reader = {.file = stdin};
   dure_status status = text != NULL ? decode_line(tokenizer, skip_special, as_json, text, &ids) : NULL;
@@ -324,7 +325,7 @@ static int run_decode(int argc, char **argv) {
   const char *path = NULL, *text = NULL;
   bool as_json = false, skip_special = false;
   const option_row options[] = {
-      {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json or a model directory (required)"},
+      {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json, model directory or GGUF file (required)"},
       {"ids", OPTION_TEXT, &text, "\"1 2 3\"", "decode these instead of the lines of standard input"},
       {"skip-special", OPTION_FLAG, &skip_special, NULL, "leave special tokens out"},
       {"json", OPTION_FLAG, &as_json, NULL, "a line is {\"text\":\"...\"}; bytes that are not UTF-8 become U+FFFD"},

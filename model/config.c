@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/family.h"
+#include "model/gguf_family.h"
 #include "runtime/log.h"
 #include "runtime/nearest.h"
 #include "runtime/os.h"
@@ -177,8 +178,17 @@ dure_status dure_model_config_parse(const char *name, const char *text, size_t l
   return NULL;
 }
 
+static dure_status read_gguf(const char *path, dure_model_config *out_config) {
+  dure_gguf *file = NULL;
+  DURE_TRY(dure_gguf_open(path, &file));
+  dure_status status = dure_gguf_config(file, out_config);
+  dure_gguf_close(file);
+  return status;
+}
+
 dure_status dure_model_config_read(const char *file_or_directory, dure_model_config *out_config) {
   memset(out_config, 0, sizeof(*out_config));
+  if (dure_gguf_is_file(file_or_directory)) return read_gguf(file_or_directory, out_config);
   bool is_directory = dure_os_is_directory(file_or_directory);
   char *path = is_directory ? dure_os_path_join(file_or_directory, "config.json") : strdup(file_or_directory);
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", file_or_directory);

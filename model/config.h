@@ -108,8 +108,9 @@ typedef struct dure_model_config {
   struct json_t *source;         // the config.json as read, so that writing keeps what Dure does not know; may be NULL
 } dure_model_config;
 
-// Reads config.json, or the one in a directory. DURE_NOT_FOUND, DURE_CORRUPT (naming the key), or DURE_UNSUPPORTED
-// (naming the nearest model type, or the option that is not there). Release with dure_model_config_clear.
+// Reads config.json, the one in a directory, or what a GGUF file says. DURE_NOT_FOUND, DURE_CORRUPT (naming the key),
+// or DURE_UNSUPPORTED (naming the nearest model type, or the option that is not there). Release with
+// dure_model_config_clear.
 DURE_MUST_CHECK dure_status dure_model_config_read(const char *file_or_directory, dure_model_config *out_config);
 // The same from text; `name` stands for the file in messages.
 DURE_MUST_CHECK dure_status dure_model_config_parse(const char *name, const char *text, size_t length,

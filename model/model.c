@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/safetensors.h"
+#include "model/weights.h"
 #include "runtime/os.h"
 
 static dure_status create_buffers(dure_model *model, const dure_model_options *options) {
@@ -64,8 +64,9 @@ dure_status dure_model_open(const char *directory, dure_device *device, dure_str
 dure_status dure_model_open_as(const char *directory, const dure_model_options *options, dure_device *device,
                                dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
-  if (!dure_os_is_directory(directory)) {
-    return dure_fail(DURE_NOT_FOUND, "'%s' is not a model directory (with config.json and model.safetensors)",
+  if (!dure_os_is_directory(directory) && !dure_gguf_is_file(directory)) {
+    return dure_fail(DURE_NOT_FOUND,
+                     "'%s' is neither a model directory (with config.json and model.safetensors) nor a GGUF file",
                      directory);
   }
   dure_model *model = NULL;
@@ -73,7 +74,7 @@ dure_status dure_model_open_as(const char *directory, const dure_model_options *
   const dure_parameter_buffers *sets[2];
   const size_t count = list_sets(model, sets);
   dure_safetensors *file = NULL;
-  dure_status status = dure_safetensors_open(directory, &file);
+  dure_status status = dure_weights_open(directory, &file);
   if (status == NULL) {
     status = dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", stream);
   }
@@ -126,22 +127,13 @@ dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
   return NULL;
 }
 
-bool dure_model_has_weights(const char *path) {
-  bool found = false;
-  static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
-  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-    char *file = dure_os_path_join(path, names[i]);
-    found = found || (file != NULL && dure_os_is_file(file));
-    free(file);
-  }
-  return found;
-}
+bool dure_model_has_weights(const char *path) { return dure_weights_exist(path); }
 
 dure_dtype dure_model_dtype(const dure_model *model) { return model->weights.storage.dtype; }
 
 dure_dtype dure_model_file_dtype(const char *directory) {
   dure_safetensors *file = NULL;
-  dure_status status = dure_safetensors_open(directory, &file);
+  dure_status status = dure_weights_open(directory, &file);
   if (status != NULL) {
     dure_status_free(status);
     return DURE_DTYPE_NONE;
@@ -152,7 +144,9 @@ dure_dtype dure_model_file_dtype(const char *directory) {
   dure_dtype most = DURE_DTYPE_NONE;
   for (size_t i = 0; i < dure_safetensors_count(file); i++) {
     const dure_safetensors_tensor *tensor = dure_safetensors_get(file, i);
-    for (size_t k = 0; k < type_count; k++) counts[k] += tensor->dtype == types[k] ? tensor->count : 0;
+    // Quantised weights are read as f32; f16 keeps what they say.
+    const dure_dtype dtype = tensor->type[0] == 'Q' ? DURE_DTYPE_F16 : tensor->dtype;
+    for (size_t k = 0; k < type_count; k++) counts[k] += dtype == types[k] ? tensor->count : 0;
   }
   uint64_t largest = 0;
   for (size_t k = 0; k < type_count; k++) {

@@ -28,7 +28,7 @@ typedef struct dure_model {
   dure_stream *stream;             // borrowed: everything of this model happens on it
 } dure_model;
 
-// Opens a Hugging Face model directory: config.json and model.safetensors (or its shards).
+// Opens a Hugging Face model directory, config.json and model.safetensors (or its shards), or a GGUF file.
 DURE_MUST_CHECK dure_status dure_model_open(const char *directory, dure_device *device, dure_stream *stream,
                                             dure_model **out_model);
 DURE_MUST_CHECK dure_status dure_model_open_as(const char *directory, const dure_model_options *options,
@@ -41,11 +41,12 @@ DURE_MUST_CHECK dure_status dure_model_create_as(const char *config_or_directory
                                                  dure_stream *stream, dure_model **out_model);
 void dure_model_destroy(dure_model *model);  // NULL is fine; executables made from it must be gone
 
-// True when `path` is a directory that holds weights.
+// True when `path` is a directory that holds weights, or a GGUF file.
 bool dure_model_has_weights(const char *path);
 
 dure_dtype dure_model_dtype(const dure_model *model);  // of weights and activations
-// The type in which the weights of a directory are stored (that of most elements); NONE when they cannot be read.
+// The type in which the weights of a model are stored (that of most elements; quantised ones count as f16); NONE when
+// they cannot be read.
 dure_dtype dure_model_file_dtype(const char *directory);
 
 // The words that --dtype takes for running a model; NONE for "auto" or NULL. DURE_INVALID_ARGUMENT for others.

@@ -23,6 +23,9 @@ typedef struct dure_safetensors_tensor {
   uint64_t count;       // elements
   uint64_t size;        // bytes
   const uint8_t *data;  // in the mapped file; at any alignment
+  // Tensors of other formats: how their elements are read, and from what. NULL: from `data`, as `dtype` says.
+  dure_status (*read)(const struct dure_safetensors_tensor *tensor, uint64_t first, uint64_t count, float *out_values);
+  void *source;
 } dure_safetensors_tensor;
 
 // ---- reading ----
@@ -41,6 +44,12 @@ const char *dure_safetensors_metadata(const dure_safetensors *file, const char *
 // Elements [first, first + count) as f32, from F64, F32, F16 or BF16; DURE_UNSUPPORTED for other types.
 DURE_MUST_CHECK dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
                                                   float *out_values);
+
+// A file of another format, seen as one of these: takes `tensors` (from malloc; the names must live as long as
+// `owner`), sorts them, and `owner`, which close() releases by `release`. Takes them even when it fails.
+DURE_MUST_CHECK dure_status dure_safetensors_wrap(const char *path, dure_safetensors_tensor *tensors, size_t count,
+                                                  void *owner, void (*release)(void *owner),
+                                                  dure_safetensors **out_file);
 
 // ---- writing ----
 // Declare every tensor, then append their bytes in the same order, in pieces of any size, then finish. Nothing but the

@@ -21,6 +21,8 @@ struct dure_safetensors {
   size_t file_count;
   dure_safetensors_tensor *tensors;
   size_t tensor_count;
+  void *owner;  // of a file of another format
+  void (*release)(void *owner);
 };
 
 static const struct {
@@ -243,7 +245,7 @@ static dure_status sort_names(const char *path, dure_safetensors *all) {
   qsort(all->tensors, all->tensor_count, sizeof(*all->tensors), compare_names);
   for (size_t i = 1; i < all->tensor_count; i++) {
     if (strcmp(all->tensors[i - 1].name, all->tensors[i].name) == 0) {
-      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is in two shards", path, all->tensors[i].name);
+      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is there twice", path, all->tensors[i].name);
     }
   }
   return NULL;
@@ -315,7 +317,27 @@ void dure_safetensors_close(dure_safetensors *file) {
   }
   free(file->files);
   free(file->tensors);
+  if (file->owner != NULL) file->release(file->owner);
   free(file);
+}
+
+dure_status dure_safetensors_wrap(const char *path, dure_safetensors_tensor *tensors, size_t count, void *owner,
+                                  void (*release)(void *owner), dure_safetensors **out_file) {
+  *out_file = NULL;
+  dure_safetensors *all = calloc(1, sizeof(*all));
+  if (all == NULL) {
+    free(tensors);
+    release(owner);
+    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", path);
+  }
+  *all = (dure_safetensors){.tensors = tensors, .tensor_count = count, .owner = owner, .release = release};
+  dure_status status = sort_names(path, all);
+  if (status != NULL) {
+    dure_safetensors_close(all);
+    return status;
+  }
+  *out_file = all;
+  return NULL;
 }
 
 size_t dure_safetensors_count(const dure_safetensors *file) { return file->tensor_count; }
@@ -349,6 +371,7 @@ dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_
     return dure_fail(DURE_UNSUPPORTED, "tensor '%s' has dtype %s where floating point is needed", tensor->name,
                      tensor->type);
   }
+  if (tensor->read != NULL) return tensor->read(tensor, first, count, out_values);
   const uint64_t size = dure_dtype_size(tensor->dtype);
   const uint8_t *source = tensor->data + first * size;
   if (tensor->dtype == DURE_DTYPE_F32) {

@@ -1,0 +1,392 @@
+#include "model/gguf_family.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/nearest.h"
+
+// A key of the metadata and of config.json; a public name and GGUF's.
+#define KEY(gguf_key_, config_key_, ...) \
+  { .gguf_key = gguf_key_, .config_key = config_key_, __VA_ARGS__ }
+#define NAME(public_name_, gguf_name_, ...) \
+  { .public_name = public_name_, .gguf_name = gguf_name_, __VA_ARGS__ }
+
+// ---- what families have in common --------------------------------------------------------------------------------
+
+static bool has_tensor(const dure_gguf *file, const char *name) { return dure_gguf_tensor_find(file, name) != NULL; }
+
+static int64_t integer_of(const json_t *json, const char *key) {
+  return json_integer_value(json_object_get(json, key));
+}
+
+// ---- LLaMA and its kin -------------------------------------------------------------------------------------------
+
+// clang-format off
+#define LLAMA_KEYS                                                               \
+    KEY("context_length", "max_position_embeddings", .is_required = true),                  \
+    KEY("embedding_length", "hidden_size", .is_required = true),                            \
+    KEY("block_count", "num_hidden_layers", .is_required = true),                           \
+    KEY("feed_forward_length", "intermediate_size", .is_required = true),                   \
+    KEY("attention.head_count", "num_attention_heads", .is_required = true),                \
+    KEY("attention.head_count_kv", "num_key_value_heads"),            \
+    KEY("attention.key_length", "head_dim"),                          \
+    KEY("attention.layer_norm_rms_epsilon", "rms_norm_eps", .is_number = true, .is_required = true),            \
+    KEY("rope.freq_base", "rope_theta", .is_number = true)
+
+#define LLAMA_NAMES(query_order, key_order)                                      \
+    NAME("model.embed_tokens", "token_embd"),                        \
+    NAME("model.norm", "output_norm"),                               \
+    NAME("lm_head", "output"),                                       \
+    NAME("model.layers.%u.input_layernorm", "blk.%u.attn_norm"),     \
+    NAME("model.layers.%u.self_attn.q_proj", "blk.%u.attn_q", .order = query_order),          \
+    NAME("model.layers.%u.self_attn.k_proj", "blk.%u.attn_k", .order = key_order),            \
+    NAME("model.layers.%u.self_attn.v_proj", "blk.%u.attn_v"),       \
+    NAME("model.layers.%u.self_attn.o_proj", "blk.%u.attn_output"),  \
+    NAME("model.layers.%u.post_attention_layernorm", "blk.%u.ffn_norm"), \
+    NAME("model.layers.%u.mlp.gate_proj", "blk.%u.ffn_gate"),        \
+    NAME("model.layers.%u.mlp.up_proj", "blk.%u.ffn_up"),            \
+    NAME("model.layers.%u.mlp.down_proj", "blk.%u.ffn_down")
+// clang-format on
+
+static const dure_gguf_key llama_keys[] = {LLAMA_KEYS, KEY("attention.sliding_window", "sliding_window")};
+static const dure_gguf_key qwen2_keys[] = {LLAMA_KEYS};
+static const dure_gguf_name llama_names[] = {LLAMA_NAMES(DURE_GGUF_ROTARY_QUERY, DURE_GGUF_ROTARY_KEY)};
+static const dure_gguf_name qwen2_names[] = {LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME)};
+
+static dure_status finish_llama(const dure_gguf *file, json_t *json) {
+  int64_t experts;
+  if (dure_gguf_integer(dure_gguf_value_find(file, "llama.expert_count"), 0, &experts) && experts > 0) {
+    return dure_fail(DURE_UNSUPPORTED, "'%s' is a mixture of experts; such GGUF files are not read, only dense ones",
+                     dure_gguf_path(file));
+  }
+  if (integer_of(json, "sliding_window") > 0) json_object_set_new(json, "model_type", json_string("mistral"));
+  json_object_set_new(json, "attention_bias", json_boolean(has_tensor(file, "blk.0.attn_q.bias")));
+  json_object_set_new(json, "mlp_bias", json_boolean(has_tensor(file, "blk.0.ffn_up.bias")));
+  return NULL;
+}
+
+// ---- Gemma 2 and 3 -----------------------------------------------------------------------------------------------
+
+// clang-format off
+static const dure_gguf_name gemma_names[] = {
+    NAME("model.embed_tokens", "token_embd"),
+    NAME("lm_head", "output"),
+    NAME("model.norm", "output_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.input_layernorm", "blk.%u.attn_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.self_attn.q_proj", "blk.%u.attn_q"),
+    NAME("model.layers.%u.self_attn.k_proj", "blk.%u.attn_k"),
+    NAME("model.layers.%u.self_attn.v_proj", "blk.%u.attn_v"),
+    NAME("model.layers.%u.self_attn.o_proj", "blk.%u.attn_output"),
+    NAME("model.layers.%u.self_attn.q_norm", "blk.%u.attn_q_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.self_attn.k_norm", "blk.%u.attn_k_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.post_attention_layernorm", "blk.%u.post_attention_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.pre_feedforward_layernorm", "blk.%u.ffn_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.post_feedforward_layernorm", "blk.%u.post_ffw_norm", .order = DURE_GGUF_PLUS_ONE),
+    NAME("model.layers.%u.mlp.gate_proj", "blk.%u.ffn_gate"),
+    NAME("model.layers.%u.mlp.up_proj", "blk.%u.ffn_up"),
+    NAME("model.layers.%u.mlp.down_proj", "blk.%u.ffn_down"),
+};
+// clang-format on
+
+static const dure_gguf_key gemma2_keys[] = {
+    LLAMA_KEYS,
+    KEY("attention.sliding_window", "sliding_window"),
+    KEY("attn_logit_softcapping", "attn_logit_softcapping", .is_number = true, .is_own = true),
+    KEY("final_logit_softcapping", "final_logit_softcapping", .is_number = true, .is_own = true),
+};
+static const dure_gguf_key gemma3_keys[] = {LLAMA_KEYS, KEY("attention.sliding_window", "sliding_window")};
+
+// The largest models scale scores by the width of a head that the others' sizes would give; nothing in the file says
+// so but their number of layers.
+static dure_status finish_gemma(const dure_gguf *file, json_t *json) {
+  (void)file;
+  const int64_t layers = integer_of(json, "num_hidden_layers"), heads = integer_of(json, "num_attention_heads");
+  const int64_t head_width = json_object_get(json, "head_dim") != NULL ? integer_of(json, "head_dim") : 256;
+  const bool is_largest = layers == 46 || layers == 62;
+  const int64_t scalar = is_largest && heads > 0 ? integer_of(json, "hidden_size") / heads : head_width;
+  json_object_set_new(json, "query_pre_attn_scalar", json_integer(scalar));
+  json_object_set_new(json, "head_dim", json_integer(head_width));
+  return NULL;
+}
+
+// ---- GPT-2 -------------------------------------------------------------------------------------------------------
+
+static const dure_gguf_key gpt2_keys[] = {
+    KEY("context_length", "n_positions", .is_required = true),
+    KEY("embedding_length", "n_embd", .is_required = true),
+    KEY("block_count", "n_layer", .is_required = true),
+    KEY("feed_forward_length", "n_inner", .is_required = true),
+    KEY("attention.head_count", "n_head", .is_required = true),
+    KEY("attention.layer_norm_epsilon", "layer_norm_epsilon", .is_number = true, .is_required = true),
+};
+static const dure_gguf_name gpt2_names[] = {
+    NAME("transformer.wte", "token_embd"),
+    NAME("transformer.wpe", "position_embd"),
+    NAME("transformer.h.%u.ln_1", "blk.%u.attn_norm"),
+    NAME("transformer.h.%u.attn.c_attn", "blk.%u.attn_qkv", .order = DURE_GGUF_TRANSPOSED),
+    NAME("transformer.h.%u.attn.c_proj", "blk.%u.attn_output", .order = DURE_GGUF_TRANSPOSED),
+    NAME("transformer.h.%u.ln_2", "blk.%u.ffn_norm"),
+    NAME("transformer.h.%u.mlp.c_fc", "blk.%u.ffn_up", .order = DURE_GGUF_TRANSPOSED),
+    NAME("transformer.h.%u.mlp.c_proj", "blk.%u.ffn_down", .order = DURE_GGUF_TRANSPOSED),
+    NAME("transformer.ln_f", "output_norm"),
+    NAME("lm_head", "output"),
+};
+
+// ---- GPT-NeoX ----------------------------------------------------------------------------------------------------
+
+static const dure_gguf_key neox_keys[] = {
+    KEY("context_length", "max_position_embeddings", .is_required = true),
+    KEY("embedding_length", "hidden_size", .is_required = true),
+    KEY("block_count", "num_hidden_layers", .is_required = true),
+    KEY("feed_forward_length", "intermediate_size", .is_required = true),
+    KEY("attention.head_count", "num_attention_heads", .is_required = true),
+    KEY("attention.layer_norm_epsilon", "layer_norm_eps", .is_number = true, .is_required = true),
+    KEY("rope.freq_base", "rotary_emb_base", .is_number = true),
+};
+static const dure_gguf_name neox_names[] = {
+    NAME("gpt_neox.embed_in", "token_embd"),
+    NAME("gpt_neox.layers.%u.input_layernorm", "blk.%u.attn_norm"),
+    NAME("gpt_neox.layers.%u.post_attention_layernorm", "blk.%u.ffn_norm"),
+    NAME("gpt_neox.layers.%u.attention.query_key_value", "blk.%u.attn_qkv", .order = DURE_GGUF_BY_KIND),
+    NAME("gpt_neox.layers.%u.attention.dense", "blk.%u.attn_output"),
+    NAME("gpt_neox.layers.%u.mlp.dense_h_to_4h", "blk.%u.ffn_up"),
+    NAME("gpt_neox.layers.%u.mlp.dense_4h_to_h", "blk.%u.ffn_down"),
+    NAME("gpt_neox.final_layer_norm", "output_norm"),
+    NAME("embed_out", "output"),
+};
+
+static dure_status finish_neox(const dure_gguf *file, json_t *json) {
+  int64_t rotated;
+  bool is_parallel;
+  const int64_t heads = integer_of(json, "num_attention_heads"), width = integer_of(json, "hidden_size");
+  if (dure_gguf_integer(dure_gguf_value_find(file, "gptneox.rope.dimension_count"), 0, &rotated) && heads > 0 &&
+      width >= heads) {
+    // Rounded down to whole elements again when it is read.
+    json_object_set_new(json, "rotary_pct", json_real(((double)rotated + 0.25) / (double)(width / heads)));
+    if (rotated == width / heads) json_object_set_new(json, "rotary_pct", json_real(1));
+  }
+  if (dure_gguf_boolean(dure_gguf_value_find(file, "gptneox.use_parallel_residual"), 0, &is_parallel))
+    json_object_set_new(json, "use_parallel_residual", json_boolean(is_parallel));
+  json_object_set_new(json, "attention_bias", json_boolean(has_tensor(file, "blk.0.attn_qkv.bias")));
+  return NULL;
+}
+
+// ---- Falcon ------------------------------------------------------------------------------------------------------
+
+static const dure_gguf_key falcon_keys[] = {
+    KEY("context_length", "max_position_embeddings", .is_required = true),
+    KEY("embedding_length", "hidden_size", .is_required = true),
+    KEY("block_count", "num_hidden_layers", .is_required = true),
+    KEY("feed_forward_length", "ffn_hidden_size"),
+    KEY("attention.head_count", "num_attention_heads", .is_required = true),
+    KEY("attention.head_count_kv", "num_kv_heads"),
+    KEY("attention.layer_norm_epsilon", "layer_norm_epsilon", .is_number = true, .is_required = true),
+    KEY("rope.freq_base", "rope_theta", .is_number = true),
+};
+// The 40B kind's attention has the second norm, its feed-forward block the first.
+static const dure_gguf_name falcon_names[] = {
+    NAME("transformer.word_embeddings", "token_embd"),
+    NAME("transformer.h.%u.self_attention.query_key_value", "blk.%u.attn_qkv", .order = DURE_GGUF_BY_KIND),
+    NAME("transformer.h.%u.self_attention.dense", "blk.%u.attn_output"),
+    NAME("transformer.h.%u.mlp.dense_h_to_4h", "blk.%u.ffn_up"),
+    NAME("transformer.h.%u.mlp.dense_4h_to_h", "blk.%u.ffn_down"),
+    NAME("transformer.ln_f", "output_norm"),
+    NAME("lm_head", "output"),
+    NAME("transformer.h.%u.input_layernorm", "blk.%u.attn_norm", .needs = DURE_TRAIT_ONE_NORM),
+    NAME("transformer.h.%u.ln_mlp", "blk.%u.attn_norm", .needs = DURE_TRAIT_TWO_NORMS),
+    NAME("transformer.h.%u.ln_attn", "blk.%u.attn_norm_2", .needs = DURE_TRAIT_TWO_NORMS),
+};
+
+static dure_status finish_falcon(const dure_gguf *file, json_t *json) {
+  const int64_t heads = integer_of(json, "num_attention_heads");
+  const int64_t key_heads = json_object_get(json, "num_kv_heads") != NULL ? integer_of(json, "num_kv_heads") : heads;
+  const bool has_two_norms = has_tensor(file, "blk.0.attn_norm_2.weight");
+  const bool is_new = has_two_norms || (key_heads > 1 && key_heads < heads);
+  json_object_set_new(json, "new_decoder_architecture", json_boolean(is_new));
+  json_object_set_new(json, "multi_query", json_boolean(key_heads == 1));
+  json_object_set_new(json, "num_ln_in_parallel_attn", json_integer(has_two_norms ? 2 : 1));
+  json_object_set_new(json, "num_kv_heads", json_integer(key_heads));
+  json_object_set_new(json, "bias", json_false());
+  json_object_set_new(json, "alibi", json_false());
+  json_object_set_new(json, "parallel_attn", json_true());
+  return NULL;
+}
+
+// ---- BLOOM and MPT -----------------------------------------------------------------------------------------------
+
+static const dure_gguf_key bloom_keys[] = {
+    KEY("context_length", "seq_length", .is_required = true),
+    KEY("embedding_length", "hidden_size", .is_required = true),
+    KEY("block_count", "n_layer", .is_required = true),
+    KEY("attention.head_count", "n_head", .is_required = true),
+    KEY("attention.layer_norm_epsilon", "layer_norm_epsilon", .is_number = true, .is_required = true),
+};
+static const dure_gguf_name bloom_names[] = {
+    NAME("transformer.word_embeddings", "token_embd"),
+    NAME("transformer.word_embeddings_layernorm", "token_embd_norm"),
+    NAME("transformer.h.%u.input_layernorm", "blk.%u.attn_norm"),
+    NAME("transformer.h.%u.self_attention.query_key_value", "blk.%u.attn_qkv", .order = DURE_GGUF_BY_KIND),
+    NAME("transformer.h.%u.self_attention.dense", "blk.%u.attn_output"),
+    NAME("transformer.h.%u.post_attention_layernorm", "blk.%u.ffn_norm"),
+    NAME("transformer.h.%u.mlp.dense_h_to_4h", "blk.%u.ffn_up"),
+    NAME("transformer.h.%u.mlp.dense_4h_to_h", "blk.%u.ffn_down"),
+    NAME("transformer.ln_f", "output_norm"),
+    NAME("lm_head", "output"),
+};
+
+static const dure_gguf_key mpt_keys[] = {
+    KEY("context_length", "max_seq_len", .is_required = true),
+    KEY("embedding_length", "d_model", .is_required = true),
+    KEY("block_count", "n_layers", .is_required = true),
+    KEY("attention.head_count", "n_heads", .is_required = true),
+    KEY("attention.layer_norm_epsilon", "layer_norm_epsilon", .is_number = true, .is_required = true),
+};
+static const dure_gguf_name mpt_names[] = {
+    NAME("transformer.wte", "token_embd"),
+    NAME("transformer.blocks.%u.norm_1", "blk.%u.attn_norm"),
+    NAME("transformer.blocks.%u.attn.Wqkv", "blk.%u.attn_qkv"),
+    NAME("transformer.blocks.%u.attn.out_proj", "blk.%u.attn_output"),
+    NAME("transformer.blocks.%u.norm_2", "blk.%u.ffn_norm"),
+    NAME("transformer.blocks.%u.ffn.up_proj", "blk.%u.ffn_up"),
+    NAME("transformer.blocks.%u.ffn.down_proj", "blk.%u.ffn_down"),
+    NAME("transformer.norm_f", "output_norm"),
+    NAME("lm_head", "output"),
+};
+
+static dure_status finish_mpt(const dure_gguf *file, json_t *json) {
+  double largest = 8, clamp = 0;
+  dure_gguf_number(dure_gguf_value_find(file, "mpt.attention.max_alibi_bias"), 0, &largest);
+  json_t *attention = json_pack("{s:b}", "alibi", largest > 0);
+  if (largest > 0 && largest < 1e6) json_object_set_new(attention, "alibi_bias_max", json_integer((json_int_t)largest));
+  if (dure_gguf_number(dure_gguf_value_find(file, "mpt.attention.clamp_kqv"), 0, &clamp) && clamp > 0)
+    json_object_set_new(attention, "clip_qkv", json_real(clamp));
+  json_object_set_new(json, "attn_config", attention);
+  json_object_set_new(json, "no_bias", json_boolean(!has_tensor(file, "blk.0.attn_qkv.bias")));
+  return NULL;
+}
+
+// ---- the table ---------------------------------------------------------------------------------------------------
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define FAMILY(architecture, model_type, keys, names, finish) \
+  { architecture, model_type, keys, COUNT(keys), names, COUNT(names), finish }
+
+// The first row of a model type writes it.
+static const dure_gguf_family families[] = {
+    FAMILY("llama", "llama", llama_keys, llama_names, finish_llama),
+    FAMILY("llama", "mistral", llama_keys, llama_names, finish_llama),
+    FAMILY("qwen2", "qwen2", qwen2_keys, qwen2_names, NULL),
+    FAMILY("gemma2", "gemma2", gemma2_keys, gemma_names, finish_gemma),
+    FAMILY("gemma3", "gemma3_text", gemma3_keys, gemma_names, finish_gemma),
+    FAMILY("gpt2", "gpt2", gpt2_keys, gpt2_names, NULL),
+    FAMILY("gptneox", "gpt_neox", neox_keys, neox_names, finish_neox),
+    FAMILY("falcon", "falcon", falcon_keys, falcon_names, finish_falcon),
+    FAMILY("bloom", "bloom", bloom_keys, bloom_names, NULL),
+    FAMILY("mpt", "mpt", mpt_keys, mpt_names, finish_mpt),
+};
+enum { family_count = COUNT(families) };
+
+dure_status dure_gguf_family_find(const char *path, const char *architecture, const dure_gguf_family **out_family) {
+  const char *names[family_count];
+  for (size_t i = 0; i < family_count; i++) {
+    names[i] = families[i].architecture;
+    if (strcmp(names[i], architecture) != 0) continue;
+    *out_family = &families[i];
+    return NULL;
+  }
+  *out_family = NULL;
+  return dure_fail(DURE_UNSUPPORTED, "'%s': the architecture \"%.60s\" is not supported; the nearest that is: \"%s\"",
+                   path, architecture, dure_nearest_name(architecture, names, family_count, NULL));
+}
+
+const dure_gguf_family *dure_gguf_family_writing(const char *model_type) {
+  for (size_t i = 0; i < family_count; i++) {
+    if (strcmp(families[i].model_type, model_type) == 0) return &families[i];
+  }
+  return NULL;
+}
+
+// ---- names -------------------------------------------------------------------------------------------------------
+
+static const char *const suffixes[] = {".weight", ".bias"};
+
+// Writes `to` for a `name` that is `from` with a layer's number and a suffix.
+static bool translate(const char *name, const char *from, const char *to, char *out_name, size_t size) {
+  const char *mark = strstr(from, "%u");
+  unsigned long layer = 0;
+  const char *rest;
+  if (mark == NULL) {
+    if (strncmp(name, from, strlen(from)) != 0) return false;
+    rest = name + strlen(from);
+  } else {
+    const size_t head = (size_t)(mark - from);
+    if (strncmp(name, from, head) != 0 || name[head] < '0' || name[head] > '9') return false;
+    char *end;
+    layer = strtoul(name + head, &end, 10);
+    if (layer >= DURE_LAYERS_MOST || strncmp(end, mark + 2, strlen(mark + 2)) != 0) return false;
+    rest = end + strlen(mark + 2);
+  }
+  if (strcmp(rest, suffixes[0]) != 0 && strcmp(rest, suffixes[1]) != 0) return false;
+  const char *to_mark = strstr(to, "%u");
+  const int written = to_mark == NULL
+                          ? snprintf(out_name, size, "%s%s", to, rest)
+                          : snprintf(out_name, size, "%.*s%lu%s%s", (int)(to_mark - to), to, layer, to_mark + 2, rest);
+  return written > 0 && (size_t)written < size;
+}
+
+// A bias is one row: transposing it means nothing.
+static dure_gguf_order order_of(const dure_gguf_name *row, const char *name) {
+  const size_t length = strlen(name), ending = strlen(suffixes[1]);
+  const bool is_bias = length > ending && strcmp(name + length - ending, suffixes[1]) == 0;
+  return is_bias && row->order == DURE_GGUF_TRANSPOSED ? DURE_GGUF_SAME : row->order;
+}
+
+bool dure_gguf_name_to_public(const dure_gguf_family *family, const dure_model_config *config, const char *name,
+                              char *out_name, size_t size, dure_gguf_order *out_order) {
+  for (size_t i = 0; i < family->name_count; i++) {
+    const dure_gguf_name *row = &family->names[i];
+    if (!dure_model_config_has(config, row->needs)) continue;
+    if (!translate(name, row->gguf_name, row->public_name, out_name, size)) continue;
+    *out_order = order_of(row, name);
+    return true;
+  }
+  return false;
+}
+
+bool dure_gguf_name_from_public(const dure_gguf_family *family, const char *optional_prefix, const char *name,
+                                char *out_name, size_t size, dure_gguf_order *out_order) {
+  const size_t prefix = strlen(optional_prefix);
+  for (size_t i = 0; i < family->name_count; i++) {
+    const dure_gguf_name *row = &family->names[i];
+    const bool has_prefix = prefix > 0 && strncmp(row->public_name, optional_prefix, prefix) == 0;
+    if (!translate(name, row->public_name, row->gguf_name, out_name, size) &&
+        !(has_prefix && translate(name, row->public_name + prefix, row->gguf_name, out_name, size)))
+      continue;
+    *out_order = order_of(row, name);
+    return true;
+  }
+  return false;
+}
+
+static uint64_t row_by_kind(const dure_model_config *config, uint64_t row) {
+  const uint64_t D = config->head_width, groups = config->key_head_count, queries = config->head_count / groups * D;
+  const uint64_t group = row / (queries + 2 * D), within = row % (queries + 2 * D);
+  if (within < queries) return group * queries + within;
+  const bool is_value = within >= queries + D;
+  return groups * queries + (is_value ? groups * D : 0) + group * D + (within - queries - (is_value ? D : 0));
+}
+
+uint64_t dure_gguf_row(dure_gguf_order order, const dure_model_config *config, uint64_t row) {
+  const uint64_t D = config->head_width, half = D / 2;
+  switch (order) {
+    case DURE_GGUF_ROTARY_QUERY:
+    case DURE_GGUF_ROTARY_KEY: return row / D * D + row % half * 2 + row % D / half;
+    case DURE_GGUF_BY_KIND: return row_by_kind(config, row);
+    case DURE_GGUF_SAME:
+    case DURE_GGUF_TRANSPOSED:
+    case DURE_GGUF_PLUS_ONE: break;
+  }
+  return row;
+}

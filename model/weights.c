@@ -1,0 +1,205 @@
+#include "model/weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/gguf_family.h"
+#include "runtime/os.h"
+
+// ---- GGUF tensors under public names -----------------------------------------------------------------------------
+
+typedef struct gguf_weights gguf_weights;
+
+typedef struct mapped {
+  gguf_weights *all;
+  const dure_gguf_tensor *tensor;
+  dure_gguf_order order;
+  char name[160];
+} mapped;
+
+struct gguf_weights {
+  dure_gguf *file;
+  dure_model_config config;
+  mapped *mapped;
+  // The last transposed tensor, expanded: reading one column of blocks at a time would expand each block many times.
+  const mapped *transposed;
+  float *values;  // [in, out]
+};
+
+static void release(void *owner) {
+  gguf_weights *all = owner;
+  dure_gguf_close(all->file);
+  if (all->config.family != NULL) dure_model_config_clear(&all->config);
+  free(all->mapped);
+  free(all->values);
+  free(all);
+}
+
+static dure_status expand_transposed(const mapped *m) {
+  gguf_weights *all = m->all;
+  if (all->transposed == m) return NULL;
+  const uint64_t out = m->tensor->shape[0], in = m->tensor->shape[1];
+  all->transposed = NULL;
+  free(all->values);
+  all->values = m->tensor->count <= SIZE_MAX / sizeof(float) ? malloc((size_t)m->tensor->count * sizeof(float)) : NULL;
+  float *row = in <= SIZE_MAX / sizeof(float) ? malloc((size_t)in * sizeof(float)) : NULL;
+  dure_status status = NULL;
+  if (all->values == NULL || row == NULL)
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", m->tensor->name);
+  for (uint64_t o = 0; o < out && status == NULL; o++) {
+    status = dure_gguf_read(m->tensor, o * in, in, row);
+    for (uint64_t i = 0; i < in && status == NULL; i++) all->values[i * out + o] = row[i];
+  }
+  free(row);
+  if (status == NULL) all->transposed = m;
+  return status;
+}
+
+static dure_status read_rows(const mapped *m, uint64_t first, uint64_t count, float *out_values) {
+  const uint64_t columns = m->tensor->rank > 1 ? m->tensor->shape[m->tensor->rank - 1] : 1;
+  for (uint64_t done = 0; done < count;) {
+    const uint64_t row = (first + done) / columns, within = (first + done) % columns;
+    const uint64_t left = count - done, size = left < columns - within ? left : columns - within;
+    const uint64_t source = dure_gguf_row(m->order, &m->all->config, row);
+    DURE_TRY(dure_gguf_read(m->tensor, source * columns + within, size, out_values + done));
+    done += size;
+  }
+  return NULL;
+}
+
+static dure_status read_mapped(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
+                               float *out_values) {
+  const mapped *m = tensor->source;
+  if (m->order == DURE_GGUF_TRANSPOSED) {
+    DURE_TRY(expand_transposed(m));
+    if (count > 0) memcpy(out_values, m->all->values + first, (size_t)(count * sizeof(float)));
+    return NULL;
+  }
+  if (m->order == DURE_GGUF_ROTARY_QUERY || m->order == DURE_GGUF_ROTARY_KEY || m->order == DURE_GGUF_BY_KIND)
+    return read_rows(m, first, count, out_values);
+  DURE_TRY(dure_gguf_read(m->tensor, first, count, out_values));
+  for (uint64_t i = 0; i < count && m->order == DURE_GGUF_PLUS_ONE; i++) out_values[i] -= 1;
+  return NULL;
+}
+
+// Rows beyond those that an order knows would be looked for outside the tensor.
+static bool order_fits(const dure_model_config *config, dure_gguf_order order, const dure_gguf_tensor *tensor) {
+  const uint64_t D = config->head_width, queries = config->head_count * D, keys = config->key_head_count * D;
+  const uint64_t rows = tensor->rank > 0 ? tensor->shape[0] : 0;
+  switch (order) {
+    case DURE_GGUF_ROTARY_QUERY: return tensor->rank <= 2 && D % 2 == 0 && rows == queries;
+    case DURE_GGUF_ROTARY_KEY: return tensor->rank <= 2 && D % 2 == 0 && rows == keys;
+    case DURE_GGUF_BY_KIND: return tensor->rank <= 2 && rows == queries + 2 * keys;
+    case DURE_GGUF_TRANSPOSED: return tensor->rank == 2;
+    case DURE_GGUF_SAME:
+    case DURE_GGUF_PLUS_ONE: break;
+  }
+  return true;
+}
+
+static void describe(mapped *m, dure_safetensors_tensor *out_tensor) {
+  const dure_gguf_tensor *tensor = m->tensor;
+  *out_tensor = (dure_safetensors_tensor){.name = m->name,
+                                          .type = tensor->type->name,
+                                          .dtype = tensor->type->dtype,
+                                          .rank = tensor->rank,
+                                          .count = tensor->count,
+                                          .size = tensor->size,
+                                          .data = tensor->data,
+                                          .read = read_mapped,
+                                          .source = m};
+  for (uint32_t i = 0; i < tensor->rank; i++) {
+    const bool is_turned = m->order == DURE_GGUF_TRANSPOSED;
+    out_tensor->shape[i] = tensor->shape[is_turned ? tensor->rank - 1 - i : i];
+  }
+}
+
+static dure_status map_tensors(gguf_weights *all, const dure_gguf_family *family, dure_safetensors_tensor *tensors,
+                               size_t *out_count) {
+  for (size_t i = 0; i < dure_gguf_tensor_count(all->file); i++) {
+    mapped *m = &all->mapped[*out_count];
+    *m = (mapped){.all = all, .tensor = dure_gguf_tensor_at(all->file, i)};
+    if (strcmp(m->tensor->name, "rope_freqs.weight") == 0) continue;  // part of the configuration
+    const bool is_known =
+        dure_gguf_name_to_public(family, &all->config, m->tensor->name, m->name, sizeof(m->name), &m->order);
+    if (is_known && !order_fits(&all->config, m->order, m->tensor)) {
+      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' does not have the shape that the sizes of the model ask for",
+                       dure_gguf_path(all->file), m->tensor->name);
+    }
+    if (!is_known && strlen(m->tensor->name) >= sizeof(m->name))
+      return dure_fail(DURE_UNSUPPORTED, "'%s': tensor '%.100s...' has too long a name", dure_gguf_path(all->file),
+                       m->tensor->name);
+    if (!is_known) memcpy(m->name, m->tensor->name, strlen(m->tensor->name) + 1);
+    describe(m, &tensors[(*out_count)++]);
+  }
+  return NULL;
+}
+
+static dure_status find_family(const gguf_weights *all, const dure_gguf_family **out_family) {
+  const char *text;
+  char architecture[64];
+  size_t length;
+  dure_gguf_text(dure_gguf_value_find(all->file, "general.architecture"), &text, &length);
+  if (length > 63) length = 63;
+  memcpy(architecture, text != NULL ? text : "", length);
+  architecture[length] = '\0';
+  return dure_gguf_family_find(dure_gguf_path(all->file), architecture, out_family);
+}
+
+static dure_status open_gguf(const char *path, dure_safetensors **out_file) {
+  gguf_weights *all = calloc(1, sizeof(*all));
+  if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", path);
+  const dure_gguf_family *family = NULL;
+  dure_safetensors_tensor *tensors = NULL;
+  size_t count = 0;
+  dure_status status = dure_gguf_open(path, &all->file);
+  if (status == NULL) status = dure_gguf_config(all->file, &all->config);
+  if (status == NULL) status = find_family(all, &family);
+  if (status == NULL) {
+    const size_t most = dure_gguf_tensor_count(all->file) + 1;
+    all->mapped = calloc(most, sizeof(*all->mapped));
+    tensors = calloc(most, sizeof(*tensors));
+    if (all->mapped == NULL || tensors == NULL)
+      status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", path);
+  }
+  if (status == NULL) status = map_tensors(all, family, tensors, &count);
+  if (status != NULL) {
+    free(tensors);
+    release(all);
+    return status;
+  }
+  return dure_safetensors_wrap(path, tensors, count, all, release, out_file);
+}
+
+// ---- any kind ----------------------------------------------------------------------------------------------------
+
+bool dure_weights_exist(const char *path) {
+  static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+  if (dure_gguf_is_file(path)) return true;
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    char *file = dure_os_path_join(path, names[i]);
+    const bool is_there = file != NULL && dure_os_is_file(file);
+    free(file);
+    if (is_there) return true;
+  }
+  return false;
+}
+
+dure_status dure_weights_open(const char *path, dure_safetensors **out_file) {
+  *out_file = NULL;
+  return dure_gguf_is_file(path) ? open_gguf(path, out_file) : dure_safetensors_open(path, out_file);
+}
+
+dure_status dure_weights_tokenizer(const char *path, dure_tokenizer **out_tokenizer) {
+  *out_tokenizer = NULL;
+  if (!dure_gguf_is_file(path)) return dure_tokenizer_open(path, out_tokenizer);
+  dure_gguf *file = NULL;
+  char *json = NULL;
+  size_t length = 0;
+  dure_status status = dure_gguf_open(path, &file);
+  if (status == NULL) status = dure_gguf_tokenizer(file, &json, &length);
+  if (status == NULL) status = dure_status_prefix(dure_tokenizer_parse(json, length, out_tokenizer), "%s", path);
+  free(json);
+  dure_gguf_close(file);
+  return status;
+}
