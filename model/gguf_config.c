@@ -106,6 +106,10 @@ static bool find_llama3(double base, uint64_t count, const float *factors, llama
     x[at] = 1 / wavelength_of(base, i, 2 * count);
     y[at] = (1 / factor - 1 / largest) / (1 - 1 / largest);
   }
+  if (found == 1) {  // as if the usual ratio of high to low
+    *out_scaling = (llama3){largest, 1, 4, round((1 + 3 * y[0]) / x[0])};
+    return explains(out_scaling, base, count, factors);
+  }
   if (found < 2) return false;
   const double slope = (y[1] - y[0]) / (x[1] - x[0]), at_zero = slope * x[0] - y[0];
   if (!(slope > 0 && at_zero > 0)) return false;

@@ -434,10 +434,14 @@ bool dure_gguf_integer(const dure_gguf_value *value, uint64_t index, int64_t *ou
   const int size = kind_size(value->element_kind);
   const uint64_t raw = size > 0 ? load(value->data + index * (uint64_t)size, size) : 0;
   switch (value->element_kind) {
-    case DURE_GGUF_I8: *out_integer = (int8_t)raw; return true;
-    case DURE_GGUF_I16: *out_integer = (int16_t)raw; return true;
-    case DURE_GGUF_I32: *out_integer = (int32_t)raw; return true;
-    case DURE_GGUF_I64: *out_integer = (int64_t)raw; return true;
+    case DURE_GGUF_I8:
+    case DURE_GGUF_I16:
+    case DURE_GGUF_I32:
+    case DURE_GGUF_I64: {
+      const uint64_t sign = UINT64_C(1) << (8 * size - 1);  // of two's complement
+      *out_integer = (int64_t)((raw ^ sign) - sign);
+      return true;
+    }
     case DURE_GGUF_U8:
     case DURE_GGUF_U16:
     case DURE_GGUF_U32:

@@ -135,8 +135,9 @@ static dure_status read_tokens(parts *p) {
   const dure_gguf_value *tokens = dure_gguf_value_find(p->file, "tokenizer.ggml.tokens");
   const dure_gguf_value *kinds = dure_gguf_value_find(p->file, "tokenizer.ggml.token_type");
   const dure_gguf_value *merges = dure_gguf_value_find(p->file, "tokenizer.ggml.merges");
-  if (tokens == NULL || merges == NULL || tokens->element_kind != DURE_GGUF_TEXT ||
-      merges->element_kind != DURE_GGUF_TEXT) {
+  const bool has_merges = merges != NULL && merges->count > 0;  // a tokenizer of bytes alone has none
+  if (tokens == NULL || tokens->element_kind != DURE_GGUF_TEXT ||
+      (has_merges && merges->element_kind != DURE_GGUF_TEXT)) {
     return dure_fail(DURE_CORRUPT, "'%s' has no lists of texts tokenizer.ggml.tokens and tokenizer.ggml.merges",
                      dure_gguf_path(p->file));
   }

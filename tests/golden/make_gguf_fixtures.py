@@ -1,0 +1,331 @@
+#!/usr/bin/env python3
+"""Writes tests/golden/gguf: GGUF files made with PyPI's `gguf`, and what it reads in them.
+
+    python3 tests/golden/make_gguf_fixtures.py      (packages: requirements.txt; needs tests/golden/families)
+
+blocks.gguf holds a tensor of random blocks of every type; blocks.safetensors what `gguf` makes of them (f32).
+NAME.gguf is tests/golden/families/NAME as the GGUF world writes it: its names, its order of rows, its metadata.
+tokenizer.gguf is the tokenizer of tests/golden/gpt2/even. The seeds of tests/fuzz/gguf.c come from here too.
+"""
+import json
+import os
+
+import gguf
+import numpy
+from gguf import GGMLQuantizationType as T
+from safetensors.numpy import load_file, save_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+OUT = os.path.join(HERE, "gguf")
+SEEDS = os.path.join(HERE, "..", "fuzz", "seeds", "gguf")
+# Where the f16 scales of a block lie.
+SCALES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q2_K: [80, 82], T.Q3_K: [108],
+          T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208]}
+
+
+def make_blocks():
+    random = numpy.random.default_rng(11)
+    writer = gguf.GGUFWriter(os.path.join(OUT, "blocks.gguf"), "blocks")
+    expected = {}
+    for kind in [T.F32, T.F16, T.BF16, *SCALES]:
+        elements, size = gguf.GGML_QUANT_SIZES[kind]
+        rows, columns = 3, 512
+        if kind in SCALES:
+            blocks = random.integers(0, 256, (rows * columns // elements, size), dtype=numpy.uint8)
+            for at in SCALES[kind]:
+                scale = random.normal(0, 0.02, len(blocks)).astype(numpy.float16)
+                scale[:2] = [6e-8, -65504 / 4096]  # the smallest f16, and a large one
+                blocks[:, at:at + 2] = scale.view(numpy.uint8).reshape(-1, 2)
+            data = blocks.reshape(rows, -1)
+        else:
+            values = random.normal(0, 1, (rows, columns)).astype(numpy.float32)
+            values[0, :4] = [0, -0.0, 1e-7, 60000]
+            data = gguf.quants.quantize(values, kind)
+        name = "tensor." + kind.name
+        expected[name] = gguf.quants.dequantize(data, kind)
+        writer.add_tensor(name, data, raw_dtype=kind)
+    writer.add_uint8("key.u8", 200)
+    writer.add_int64("key.i64", -5)
+    writer.add_float64("key.f64", 0.25)
+    writer.add_bool("key.bool", True)
+    writer.add_string("key.text", "안녕")
+    writer.add_array("key.texts", ["a", "", "bc"])
+    finish(writer)
+    save_file(expected, os.path.join(OUT, "blocks.safetensors"))
+
+
+def finish(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def rotary(weight, heads):
+    """Rotated pairs, half a head apart, come beside each other."""
+    return weight.reshape(heads, 2, -1, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def by_kind(weight, groups, queries):
+    """(queries.., key, value) of each group: all queries, all keys, all values."""
+    width = weight.shape[0] // (groups * (queries + 2))
+    parts = weight.reshape(groups, queries + 2, width, *weight.shape[1:])
+    return numpy.concatenate([parts[:, :queries].reshape(-1, *weight.shape[1:]),
+                              parts[:, queries].reshape(-1, *weight.shape[1:]),
+                              parts[:, queries + 1].reshape(-1, *weight.shape[1:])])
+
+
+class Family:
+    def __init__(self, name, architecture):
+        self.folder = os.path.join(HERE, "families", name)
+        self.config = json.load(open(os.path.join(self.folder, "config.json")))
+        self.weights = load_weights(os.path.join(self.folder, "model.safetensors"))
+        self.writer = gguf.GGUFWriter(os.path.join(OUT, name + ".gguf"), architecture)
+        self.names = gguf.get_tensor_name_map(getattr(gguf.MODEL_ARCH, architecture.upper()),
+                                              max(2, self.config.get("num_hidden_layers", 2)))
+
+    def sizes(self, context, width, layers, inner, heads, epsilon, key_heads=None, is_rms=False):
+        w = self.writer
+        w.add_context_length(context)
+        w.add_embedding_length(width)
+        w.add_block_count(layers)
+        w.add_feed_forward_length(inner)
+        w.add_head_count(heads)
+        if key_heads is not None:
+            w.add_head_count_kv(key_heads)
+        (w.add_layer_norm_rms_eps if is_rms else w.add_layer_norm_eps)(epsilon)
+        w.add_bos_token_id(self.config["bos_token_id"])
+        w.add_eos_token_id(self.config["eos_token_id"])
+
+    def tensors(self, change=lambda name, weight: weight):
+        for name, weight in self.weights.items():
+            weight = numpy.ascontiguousarray(change(name, weight))
+            to = (self.names.get_name(name, try_suffixes=(".weight", ".bias")) or
+                  self.names.get_name(name.removeprefix("transformer."), try_suffixes=(".weight", ".bias")))
+            assert to is not None, name
+            kind = T.BF16 if weight.ndim > 1 else T.F32
+            self.writer.add_tensor(to, gguf.quants.quantize(weight, kind), raw_dtype=kind)
+        finish(self.writer)
+
+
+def load_weights(path):
+    from safetensors import safe_open
+    weights = {}
+    with safe_open(path, "np") as file:
+        for name in file.keys():
+            try:
+                weights[name] = file.get_tensor(name).astype(numpy.float32)
+            except TypeError:
+                break
+    if weights:
+        return weights
+    # bf16, which numpy does not know: by hand.
+    raw = open(path, "rb").read()
+    length = int.from_bytes(raw[:8], "little")
+    for name, entry in sorted(json.loads(raw[8:8 + length]).items()):
+        if name == "__metadata__":
+            continue
+        begin, end = (8 + length + o for o in entry["data_offsets"])
+        assert entry["dtype"] == "BF16"
+        bits = numpy.frombuffer(raw[begin:end], numpy.uint16).astype(numpy.uint32) << 16
+        weights[name] = bits.view(numpy.float32).reshape(entry["shape"])
+    return weights
+
+
+def theta(config):
+    return config.get("rope_theta") or config["rope_parameters"]["rope_theta"]
+
+
+def make_llama(name, architecture="llama"):
+    f = Family(name, architecture)
+    c = f.config
+    heads, key_heads = c["num_attention_heads"], c["num_key_value_heads"]
+    width = c.get("head_dim") or c["hidden_size"] // heads
+    f.sizes(c["max_position_embeddings"], c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], heads,
+            c["rms_norm_eps"], key_heads, is_rms=True)
+    f.writer.add_rope_dimension_count(width)
+    f.writer.add_rope_freq_base(theta(c))
+    if width * heads != c["hidden_size"]:
+        f.writer.add_key_length(width)
+        f.writer.add_value_length(width)
+    scaling = c.get("rope_parameters") or c.get("rope_scaling") or {}
+    kind = scaling.get("rope_type", "default")
+    if kind == "linear":
+        f.writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        f.writer.add_rope_scaling_factor(scaling["factor"])
+    if kind == "yarn":
+        f.writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        f.writer.add_rope_scaling_factor(scaling["factor"])
+        f.writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+    if kind == "llama3":
+        f.writer.add_tensor("rope_freqs.weight", llama3_factors(scaling, theta(c), width))
+
+    def change(tensor, weight):
+        if architecture == "llama" and ".q_proj." in tensor:
+            return rotary(weight, heads)
+        if architecture == "llama" and ".k_proj." in tensor:
+            return rotary(weight, key_heads)
+        return weight
+    f.tensors(change)
+
+
+def llama3_factors(scaling, base, width):
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    original, factor = scaling["original_max_position_embeddings"], scaling["factor"]
+    factors = []
+    for frequency in 1.0 / base ** (numpy.arange(0, width, 2, dtype=numpy.float32) / width):
+        wavelength = 2 * numpy.pi / frequency
+        if wavelength < original / high:
+            factors.append(1)
+        elif wavelength > original / low:
+            factors.append(factor)
+        else:
+            smooth = (original / wavelength - low) / (high - low)
+            factors.append(1 / ((1 - smooth) / factor + smooth))
+    return numpy.array(factors, dtype=numpy.float32)
+
+
+def make_gpt2():
+    f = Family("gpt2", "gpt2")
+    c = f.config
+    f.sizes(c["n_positions"], c["n_embd"], c["n_layer"], c.get("n_inner") or 4 * c["n_embd"], c["n_head"],
+            c["layer_norm_epsilon"])
+    turned = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")
+    f.tensors(lambda name, weight: weight.T if name.endswith(turned) else weight)
+
+
+def make_neox(name):
+    f = Family(name, "gptneox")
+    c = f.config
+    heads = c["num_attention_heads"]
+    share = c.get("rotary_pct") or c["rope_parameters"]["partial_rotary_factor"]
+    f.sizes(c["max_position_embeddings"], c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], heads,
+            c["layer_norm_eps"])
+    f.writer.add_rope_dimension_count(int(share * (c["hidden_size"] // heads)))
+    f.writer.add_parallel_residual(c["use_parallel_residual"])
+    f.tensors(lambda name, weight: by_kind(weight, heads, 1) if "query_key_value" in name else weight)
+
+
+def make_falcon(name):
+    f = Family(name, "falcon")
+    c = f.config
+    heads = c["num_attention_heads"]
+    key_heads = c["num_kv_heads"] if c["new_decoder_architecture"] else 1
+    f.sizes(c["max_position_embeddings"], c["hidden_size"], c["num_hidden_layers"], c["ffn_hidden_size"], heads,
+            c["layer_norm_epsilon"], key_heads)
+    f.writer.add_rope_freq_base(theta(c))
+    f.tensors(lambda name, weight: by_kind(weight, key_heads, heads // key_heads) if "query_key_value" in name else weight)
+
+
+def make_bloom():
+    f = Family("bloom", "bloom")
+    c = f.config
+    f.sizes(c.get("seq_length", 2048), c["hidden_size"], c["n_layer"], 4 * c["hidden_size"], c["n_head"],
+            c["layer_norm_epsilon"])
+    f.tensors(lambda name, weight: by_kind(weight, c["n_head"], 1) if "query_key_value" in name else weight)
+
+
+def make_mpt():
+    f = Family("mpt", "mpt")
+    c = f.config
+    f.sizes(c["max_seq_len"], c["d_model"], c["n_layers"], 4 * c["d_model"], c["n_heads"], c["layer_norm_epsilon"])
+    f.writer.add_max_alibi_bias(c["attn_config"]["alibi_bias_max"])
+    f.tensors()
+
+
+def make_tokenizer():
+    tokenizer = json.load(open(os.path.join(HERE, "gpt2", "even", "tokenizer.json")))
+    vocabulary = {text: i for text, i in tokenizer["model"]["vocab"].items()}
+    kinds = {i: gguf.TokenType.NORMAL for i in vocabulary.values()}
+    for row in tokenizer["added_tokens"]:
+        vocabulary[row["content"]] = row["id"]
+        kinds[row["id"]] = gguf.TokenType.CONTROL
+    texts = {i: text for text, i in vocabulary.items()}
+    rows = 272  # of the model's embedding
+    writer = gguf.GGUFWriter(os.path.join(OUT, "tokenizer.gguf"), "gpt2")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([texts.get(i, "[PAD%d]" % i) for i in range(rows)])
+    writer.add_token_types([kinds.get(i, gguf.TokenType.UNUSED) for i in range(rows)])
+    writer.add_token_merges([])
+    writer.add_bos_token_id(256)
+    writer.add_eos_token_id(256)
+    writer.add_chat_template("{{ messages }}")
+    finish(writer)
+
+
+# ---- seeds of the fuzz target ----
+
+def seed(name, architecture):
+    writer = gguf.GGUFWriter(os.path.join(SEEDS, name), architecture)
+    writer.add_context_length(8)
+    writer.add_embedding_length(8)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(8)
+    writer.add_head_count(2)
+    return writer
+
+
+def make_seeds():
+    random = numpy.random.default_rng(3)
+
+    def add(writer, name, *shape, kind=T.F32):
+        values = random.normal(0, 1, shape).astype(numpy.float32)
+        writer.add_tensor(name + ".weight", gguf.quants.quantize(values, kind), raw_dtype=kind)
+
+    writer = seed("llama.gguf", "llama")
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    add(writer, "token_embd", 8, 8)
+    add(writer, "blk.0.attn_q", 8, 8)
+    add(writer, "blk.0.attn_k", 4, 8)
+    add(writer, "output_norm", 8)
+    writer.add_tensor("rope_freqs.weight", numpy.array([1, 8], numpy.float32))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("llama-bpe")
+    writer.add_token_list(["a", "b", "ab", "<s>"])
+    writer.add_token_types([1, 1, 1, 3])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(3)
+    writer.add_chat_template("{{ x }}")
+    finish(writer)
+
+    writer = seed("gpt2.gguf", "gpt2")
+    writer.add_layer_norm_eps(1e-5)
+    add(writer, "token_embd", 8, 8)
+    add(writer, "blk.0.attn_qkv", 24, 8)
+    add(writer, "blk.0.ffn_up", 8, 8, kind=T.BF16)
+    finish(writer)
+
+    writer = seed("falcon.gguf", "falcon")
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_head_count_kv(1)
+    add(writer, "token_embd", 8, 8)
+    add(writer, "blk.0.attn_qkv", 16, 8)
+    finish(writer)
+
+    writer = gguf.GGUFWriter(os.path.join(SEEDS, "blocks.gguf"), "blocks")
+    for kind in SCALES:
+        size = gguf.GGML_QUANT_SIZES[kind][1]
+        writer.add_tensor(kind.name, random.integers(0, 256, (1, size), dtype=numpy.uint8), raw_dtype=kind)
+    writer.add_array("list", [1, 2, 3])
+    writer.add_bool("truth", True)
+    writer.add_float64("number", 1.5)
+    finish(writer)
+
+
+os.makedirs(OUT, exist_ok=True)
+os.makedirs(SEEDS, exist_ok=True)
+make_seeds()
+make_blocks()
+for llama in ["llama", "llama_3_1", "llama_linear", "llama_yarn"]:
+    make_llama(llama)
+make_llama("qwen2", "qwen2")
+make_gpt2()
+make_neox("gpt_neox")
+make_neox("gpt_neox_sequential")
+make_falcon("falcon_7b")
+make_falcon("falcon_40b")
+make_bloom()
+make_mpt()
+make_tokenizer()
