@@ -12,7 +12,7 @@
 #include "runtime/os.h"
 
 // A product's sizes, types and places, as far as descriptors and the choice of an algorithm depend on them.
-enum { KEY_SHAPE = 25, KEY_SIZE = 27 };  // the last two: addresses that descriptors hold
+enum { KEY_SHAPE = 25, KEY_SIZE = 29 };  // the last four: addresses that descriptors hold
 
 typedef struct plan {
   uint64_t key[KEY_SIZE];
@@ -156,7 +156,12 @@ struct cuda_blas *cuda_blas_get(cuda_device *device) {
 }
 
 static int type_of(dure_dtype dtype) {
-  return dtype == DURE_DTYPE_BF16 ? LT_R_16BF : dtype == DURE_DTYPE_F16 ? LT_R_16F : LT_R_32F;
+  switch (dtype) {
+    case DURE_DTYPE_BF16: return LT_R_16BF;
+    case DURE_DTYPE_F16: return LT_R_16F;
+    case DURE_DTYPE_U8: return LT_R_8F_E4M3;
+    default: return LT_R_32F;
+  }
 }
 
 // Of an address: the largest power of two up to 256 that it and all matrices of the batch are multiples of.
@@ -195,6 +200,8 @@ static void fill_key(const cuda_blas_product *p, uint64_t workspace_bytes, uint6
   }
   key[n++] = (uint64_t)(uintptr_t)p->bias;  // KEY_SHAPE
   key[n++] = (uint64_t)(uintptr_t)p->saved.address;
+  key[n++] = (uint64_t)(uintptr_t)p->a_scale;
+  key[n++] = (uint64_t)(uintptr_t)p->b_scale;
 }
 
 // The column-major view of a row-major matrix [rows, columns].
@@ -231,6 +238,15 @@ static dure_status set_epilogue(const lt_functions *lt, const cuda_blas_product 
       what);
 }
 
+// cuBLASLt's first factor is our b.
+static dure_status set_scales(const lt_functions *lt, const cuda_blas_product *p, lt_matmul_desc desc) {
+  if (p->a_scale == NULL) return NULL;
+  DURE_TRY(check(lt->MatmulDescSetAttribute(desc, LT_MATMUL_DESC_A_SCALE_POINTER, &p->b_scale, sizeof(p->b_scale)),
+                 "describing a scale"));
+  return check(lt->MatmulDescSetAttribute(desc, LT_MATMUL_DESC_B_SCALE_POINTER, &p->a_scale, sizeof(p->a_scale)),
+               "describing a scale");
+}
+
 static dure_status describe(const lt_functions *lt, const cuda_blas_product *p, plan *out_plan) {
   const int32_t first = p->transpose_b ? LT_OP_T : LT_OP_N, second = p->transpose_a ? LT_OP_T : LT_OP_N;
   const bool is_tf32 = p->allows_tf32 && p->a.dtype == DURE_DTYPE_F32;
@@ -241,7 +257,7 @@ static dure_status describe(const lt_functions *lt, const cuda_blas_product *p, 
   DURE_TRY(check(lt->MatmulDescSetAttribute(out_plan->desc, LT_MATMUL_DESC_TRANSB, &second, sizeof(second)),
                  "describing a product"));
   DURE_TRY(set_epilogue(lt, p, out_plan->desc));
-  // cuBLASLt's first factor is our b.
+  DURE_TRY(set_scales(lt, p, out_plan->desc));
   DURE_TRY(make_layout(lt, &p->b, p->batch, p->transpose_b ? p->N : p->K, p->transpose_b ? p->K : p->N, &out_plan->a));
   DURE_TRY(make_layout(lt, &p->a, p->batch, p->transpose_a ? p->K : p->M, p->transpose_a ? p->M : p->K, &out_plan->b));
   DURE_TRY(make_layout(lt, &p->d, p->batch, p->M, p->N, &out_plan->d));
@@ -354,14 +370,28 @@ static dure_status enqueue(cuda_device *device, cudaStream_t stream, const void 
                "a matrix product");
 }
 
+static dure_status find_plan_alone(struct cuda_blas *blas, const cuda_blas_product *p, uint64_t workspace_bytes,
+                                   const plan **out_plan) {
+  pthread_mutex_lock(&blas->mutex);
+  dure_status status = find_plan(blas, p, workspace_bytes, out_plan);
+  pthread_mutex_unlock(&blas->mutex);
+  return status;
+}
+
+dure_status cuda_blas_ask(struct cuda_blas *blas, const cuda_blas_product *product, uint64_t workspace_bytes,
+                          bool *out_possible) {
+  const plan *found = NULL;
+  *out_possible = false;
+  DURE_TRY(find_plan_alone(blas, product, workspace_bytes, &found));
+  *out_possible = found->is_possible;
+  return NULL;
+}
+
 dure_status cuda_blas_record(struct cuda_blas *blas, dure_recording *recording, const cuda_blas_product *product,
                              void *workspace, uint64_t workspace_bytes, bool *out_recorded) {
   const plan *found = NULL;
   *out_recorded = false;
-  pthread_mutex_lock(&blas->mutex);
-  dure_status status = find_plan(blas, product, workspace_bytes, &found);
-  pthread_mutex_unlock(&blas->mutex);
-  DURE_TRY(status);
+  DURE_TRY(find_plan_alone(blas, product, workspace_bytes, &found));
   if (!found->is_possible) return NULL;
   const product_command command = {
       .plan = found,

@@ -19,7 +19,7 @@ extern "C" {
 
 typedef struct cuda_blas_matrix {
   void *address;
-  dure_dtype dtype;        // f32, bf16 or f16
+  dure_dtype dtype;        // f32, bf16 or f16; a and b of products in fp8: U8, which stands for e4m3
   uint64_t stride, batch;  // of rows and of matrices, elements
 } cuda_blas_matrix;
 
@@ -31,19 +31,26 @@ typedef enum cuda_blas_epilogue {
 } cuda_blas_epilogue;
 
 // d = epilogue(t), t = op(a) op(b) + bias + added
+// In fp8 (e4m3) a and b have a scale each, which their product is multiplied with; a is not transposed, b is, strides
+// and addresses of both are multiples of 16, so is N; no batch, no epilogue.
 typedef struct cuda_blas_product {
   uint32_t batch, M, N, K;  // none is 0
   bool transpose_a, transpose_b, allows_tf32;
   cuda_blas_epilogue epilogue;
   cuda_blas_matrix a, b, d;
-  cuda_blas_matrix added;  // of d's type, may be d itself; address NULL: none
-  cuda_blas_matrix saved;  // of d's type, for the epilogues that need it
-  const void *bias;        // [N] of d's type; NULL: none
+  cuda_blas_matrix added;          // of d's type, may be d itself; address NULL: none
+  cuda_blas_matrix saved;          // of d's type, for the epilogues that need it
+  const void *bias;                // [N] of d's type; NULL: none
+  const float *a_scale, *b_scale;  // on the device; NULL but in fp8
 } cuda_blas_product;
 
 // The device's, made by the first call; NULL where the switch is off or there is no library (said once in the log, and
 // caps.uses_cublaslt is false from then on).
 struct cuda_blas *cuda_blas_get(cuda_device *device);
+
+// Whether the library has an algorithm for it. Nothing is recorded; addresses need not be valid yet.
+DURE_MUST_CHECK dure_status cuda_blas_ask(struct cuda_blas *blas, const cuda_blas_product *product,
+                                          uint64_t workspace_bytes, bool *out_possible);
 
 // Adds the product to the recording; out_recorded is false where the library has no algorithm for it. `workspace` is
 // aligned to 256 bytes and stays the product's while it runs.

@@ -23,7 +23,7 @@ enum {
 };
 
 // cudaDataType
-enum { LT_R_32F = 0, LT_R_16F = 2, LT_R_16BF = 14 };
+enum { LT_R_32F = 0, LT_R_16F = 2, LT_R_16BF = 14, LT_R_8F_E4M3 = 28 };
 // cublasComputeType_t
 enum { LT_COMPUTE_32F = 68, LT_COMPUTE_32F_FAST_TF32 = 77 };
 // cublasOperation_t
@@ -31,13 +31,15 @@ enum { LT_OP_N = 0, LT_OP_T = 1 };
 
 // cublasLtMatmulDescAttributes_t; the type of the value behind each.
 enum {
-  LT_MATMUL_DESC_TRANSA = 3,                     // int32_t
-  LT_MATMUL_DESC_TRANSB = 4,                     // int32_t
-  LT_MATMUL_DESC_EPILOGUE = 7,                   // uint32_t
-  LT_MATMUL_DESC_BIAS_POINTER = 8,               // const void *
-  LT_MATMUL_DESC_EPILOGUE_AUX_POINTER = 11,      // void *
-  LT_MATMUL_DESC_EPILOGUE_AUX_LD = 12,           // int64_t
-  LT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE = 13  // int64_t
+  LT_MATMUL_DESC_TRANSA = 3,                      // int32_t
+  LT_MATMUL_DESC_TRANSB = 4,                      // int32_t
+  LT_MATMUL_DESC_EPILOGUE = 7,                    // uint32_t
+  LT_MATMUL_DESC_BIAS_POINTER = 8,                // const void *
+  LT_MATMUL_DESC_EPILOGUE_AUX_POINTER = 11,       // void *
+  LT_MATMUL_DESC_EPILOGUE_AUX_LD = 12,            // int64_t
+  LT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE = 13,  // int64_t
+  LT_MATMUL_DESC_A_SCALE_POINTER = 17,            // const float *
+  LT_MATMUL_DESC_B_SCALE_POINTER = 18,            // const float *
 };
 
 // cublasLtEpilogue_t: what is done to alpha op(A) op(B) + beta C.

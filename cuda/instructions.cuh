@@ -130,6 +130,20 @@ __device__ __forceinline__ void copy_async_wait() {
 #endif
 }
 
+// Four floats as e4m3, the first in the lowest byte: to nearest even, what is beyond 448 becomes 448 (sm_89 and later).
+__device__ __forceinline__ uint32_t pack_four_e4m3(float4 x) {
+#if __CUDA_ARCH__ >= 890
+  uint16_t low, high;
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(x.y), "f"(x.x));
+  asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(x.w), "f"(x.z));
+  return (uint32_t)low | (uint32_t)high << 16;
+#else
+  (void)x;
+  __trap();  // nothing chooses such a kernel there
+  return 0;
+#endif
+}
+
 // 2^x to 2 units in the last place; 0 for -infinity and where the result would be subnormal.
 __device__ __forceinline__ float exp2_approximate(float x) {
   float y;

@@ -6,11 +6,13 @@
 //   vector            few rows: reads b once
 //   simt64, simt128   tiles without matrix units: every type, stride and alignment
 //   mma64, mma128     matrix units: bf16 (sm_80 and later) and f16, every stride and alignment
+//   fp8               products rounded to 8-bit floats, by cuBLASLt (sm_89 and later): see "fp8" below
 #include <cstdlib>
 #include <cstring>
 
 #include "cuda/kernels/matmul.cuh"
 #include "cuda/kernels/matmul_epilogue.cuh"
+#include "cuda/kernels/matmul_fp8.cuh"
 #include "cuda/kernels/matmul_mma.cuh"
 #include "cuda/kernels/matmul_simt.cuh"
 #include "cuda/kernels/matmul_sum_chunks.cuh"
@@ -364,7 +366,7 @@ void use_epilogue_kernel(const problem *p, const cuda_blas_matrix *target, blas_
 }
 
 // How cuBLASLt makes the call; false: not at all.
-bool find_route(const problem *p, blas_route *route) {
+bool find_route(const problem *p, bool is_fp8, blas_route *route) {
   const matmul_arguments *o = &p->arguments;
   const uint32_t flags = o->flags;
   const cuda_blas_matrix c = matrix_of(o->c.address, o->c.dtype, o->c_stride, o->c_batch);
@@ -375,12 +377,13 @@ bool find_route(const problem *p, blas_route *route) {
   const bool accumulates = (flags & MATMUL_ACCUMULATES) != 0;
   const bool is_residual_c = o->residual == o->c.address;  // the product must not overwrite it
   cuda_blas_product *product = &route->product;
-  if (activates && use_own_activation(p, &c, &saved, route)) {
+  if (activates && !is_fp8 && use_own_activation(p, &c, &saved, route)) {
     // nothing is left to do
   } else if (o->saved != nullptr) {
     use_epilogue_kernel(p, &saved, route);
   } else if (activates || (o->residual != nullptr && c.dtype != p->storage)) {
-    if (c.dtype != DURE_DTYPE_F32 || accumulates || is_residual_c) return false;  // t would be rounded, or c lost
+    const bool rounds = c.dtype != DURE_DTYPE_F32 && !is_fp8;  // t, before its time; fp8 has rounded more already
+    if (rounds || accumulates || is_residual_c) return false;  // the last two: c would be lost
     use_epilogue_kernel(p, &c, route);
   } else {
     product->saved = cuda_blas_matrix();
@@ -389,7 +392,7 @@ bool find_route(const problem *p, blas_route *route) {
     if (o->residual != nullptr)
       product->added = matrix_of(o->residual, p->storage, o->residual_stride, o->residual_batch);
   }
-  if (o->bias != nullptr && product->d.dtype == p->storage) {
+  if (o->bias != nullptr && product->d.dtype == p->storage && !(is_fp8 && p->storage == DURE_DTYPE_F32)) {
     if (reinterpret_cast<uintptr_t>(o->bias) % 16 != 0) return false;  // no word on what its kernels need
     product->bias = o->bias;
   } else if (o->bias != nullptr) {  // cuBLASLt's bias is of the result's type
@@ -429,16 +432,85 @@ uint64_t blas_workspace_bytes(const dure_cuda_caps *caps, const problem *p) {
   return parts < most ? cuda_ceil_divide(parts, 256) * 256 : most;
 }
 
-// At most BATCHES_MOST batches. out_recorded: false where own kernels must do it.
-dure_status record_blas(dure_device *device, dure_recording *recording, const dure_op_call *call, const problem *p,
-                        bool *out_recorded) {
-  *out_recorded = false;
-  cuda_device *owner = cuda_device_of(device);
-  struct cuda_blas *blas = cuda_blas_get(owner);
-  blas_route route;
-  if (blas == nullptr || !find_route(p, &route)) return nullptr;
+// ---- fp8 ---------------------------------------------------------------------------------------------------------
+//
+// DURE_CUDA_MATMUL=fp8 (opt-in, sm_89 and later): both factors of every call that allows it are rounded to e4m3 with
+// one scale a matrix, found anew each time (kernels/matmul_fp8.cuh), and multiplied by cuBLASLt with sums in f32 (its
+// slower, exact accumulation); results, biases and epilogues are as ever. Each factor errs by 2^-4 of an element, or
+// 2^-10 of 1 / 448 of the matrix's largest where an element is that small: a choice for training large models, not for
+// comparing. Storage may be of any type. Calls with few rows, with a batch, or whose N is no multiple of 16 run as
+// without the switch, and so does everything on older cards.
+
+// The call's workspace, from its beginning: what the library may use, the copies of op(a) and op(b), the parts' largest
+// magnitudes, the scales.
+struct fp8_places {
+  uint64_t padded_k, blas_bytes, a, b, largest, scales, size;
+};
+
+fp8_places fp8_places_of(const dure_cuda_caps *caps, const problem *p) {
+  const auto whole = [](uint64_t bytes) { return cuda_ceil_divide(bytes, 256) * 256; };
   const matmul_arguments *o = &p->arguments;
-  cuda_blas_product *product = &route.product;
+  fp8_places places = {};
+  places.padded_k = cuda_ceil_divide(o->K, 16) * 16;
+  places.blas_bytes = places.a = blas_workspace_bytes(caps, p);
+  places.b = places.a + whole(o->M * places.padded_k);
+  places.largest = places.b + whole(o->N * places.padded_k);
+  places.scales = places.largest + whole(2 * MATMUL_FP8_PARTS * sizeof(uint32_t));
+  places.size = places.scales + whole(4 * sizeof(float));
+  return places;
+}
+
+bool wants_fp8(const dure_cuda_caps *caps, const problem *p) {
+  const char *name = getenv("DURE_CUDA_MATMUL");
+  return name != nullptr && strcmp(name, "fp8") == 0 && caps->compute_capability >= 89 && p->batch == 1 &&
+         p->arguments.N % 16 == 0 && p->arguments.K > 0;
+}
+
+template <typename T>
+dure_status record_fp8_copies(dure_recording *recording, const matmul_fp8_arguments *o) {
+  const uint32_t lines = o->operands[0].lines > o->operands[1].lines ? o->operands[0].lines : o->operands[1].lines;
+  const uint64_t tiles = cuda_ceil_divide(lines, MATMUL_FP8_TILE) * cuda_ceil_divide(o->padded_k, MATMUL_FP8_TILE);
+  const uint32_t threads = MATMUL_FP8_THREADS;
+  DURE_TRY(cuda_record(recording, matmul_fp8_largest_kernel<T>, dim3(MATMUL_FP8_PARTS, 2), threads, 0, *o));
+  DURE_TRY(cuda_record(recording, matmul_fp8_scales_kernel, dim3(1, 2), threads, 0, *o));
+  return cuda_record(recording, matmul_fp8_copy_kernel<T>, dim3((unsigned)tiles, 2), threads, 0, *o);
+}
+
+// The product of the copies that `workspace` will hold.
+matmul_fp8_arguments use_fp8(const problem *p, const fp8_places *places, char *workspace, cuda_blas_product *product) {
+  const matmul_arguments *o = &p->arguments;
+  const uint32_t flags = o->flags;
+  matmul_fp8_arguments copies = {};
+  copies.operands[0] = {o->a,
+                        o->a_stride,
+                        o->M,
+                        (flags & MATMUL_TRANSPOSES_A) == 0,
+                        (flags & MATMUL_A_IN_FOURS) != 0,
+                        reinterpret_cast<uint8_t *>(workspace + places->a)};
+  copies.operands[1] = {o->b,
+                        o->b_stride,
+                        o->N,
+                        (flags & MATMUL_TRANSPOSES_B) != 0,
+                        (flags & MATMUL_B_IN_FOURS) != 0,
+                        reinterpret_cast<uint8_t *>(workspace + places->b)};
+  copies.k = o->K;
+  copies.padded_k = (uint32_t)places->padded_k;
+  copies.largest = reinterpret_cast<uint32_t *>(workspace + places->largest);
+  copies.scales = reinterpret_cast<float *>(workspace + places->scales);
+  product->K = copies.padded_k;
+  product->transpose_a = false;
+  product->transpose_b = true;
+  product->a = matrix_of(copies.operands[0].q, DURE_DTYPE_U8, copies.padded_k, 0);
+  product->b = matrix_of(copies.operands[1].q, DURE_DTYPE_U8, copies.padded_k, 0);
+  product->a_scale = copies.scales;
+  product->b_scale = copies.scales + 1;
+  return copies;
+}
+
+// ---- recording with cuBLASLt -------------------------------------------------------------------------------------
+
+void describe_product(const problem *p, cuda_blas_product *product) {
+  const matmul_arguments *o = &p->arguments;
   product->batch = p->batch;
   product->M = o->M;
   product->N = o->N;
@@ -448,19 +520,53 @@ dure_status record_blas(dure_device *device, dure_recording *recording, const du
   product->allows_tf32 = is_switched_on("DURE_CUDA_TF32");
   product->a = matrix_of(o->a, p->storage, o->a_stride, o->a_batch);
   product->b = matrix_of(o->b, p->storage, o->b_stride, o->b_batch);
+}
+
+// The workspace, if it has that size and lies at a multiple of 256 bytes.
+char *blas_workspace(const dure_op_call *call, uint64_t bytes) {
+  char *workspace = has_workspace(call, bytes) ? cuda_address<char>(&call->workspace) : nullptr;
+  return reinterpret_cast<uintptr_t>(workspace) % 256 == 0 ? workspace : nullptr;
+}
+
+dure_status record_fp8(cuda_device *device, dure_recording *recording, const dure_op_call *call, const problem *p,
+                       bool *out_recorded) {
+  struct cuda_blas *blas = cuda_blas_get(device);
+  const fp8_places places = fp8_places_of(&device->caps, p);
+  char *workspace = blas_workspace(call, places.size);
+  blas_route route;
+  *out_recorded = false;
+  if (blas == nullptr || workspace == nullptr || !find_route(p, true, &route)) return nullptr;
+  describe_product(p, &route.product);
+  const matmul_fp8_arguments copies = use_fp8(p, &places, workspace, &route.product);
+  bool is_possible = false;
+  DURE_TRY(cuda_blas_ask(blas, &route.product, places.blas_bytes, &is_possible));
+  if (!is_possible) return nullptr;
+  CUDA_WITH_STORAGE(p->storage, T, DURE_TRY(record_fp8_copies<T>(recording, &copies)));
+  DURE_TRY(cuda_blas_record(blas, recording, &route.product, workspace, places.blas_bytes, out_recorded));
+  return *out_recorded && route.has_epilogue ? record_rest(recording, p, &route) : nullptr;
+}
+
+// At most BATCHES_MOST batches. out_recorded: false where own kernels must do it.
+dure_status record_blas(dure_device *device, dure_recording *recording, const dure_op_call *call, const problem *p,
+                        bool *out_recorded) {
+  *out_recorded = false;
+  cuda_device *owner = cuda_device_of(device);
+  struct cuda_blas *blas = cuda_blas_get(owner);
+  blas_route route;
+  if (wants_fp8(&owner->caps, p)) DURE_TRY(record_fp8(owner, recording, call, p, out_recorded));
+  if (*out_recorded || blas == nullptr || !find_route(p, false, &route)) return nullptr;
+  describe_product(p, &route.product);
   uint64_t bytes = blas_workspace_bytes(&owner->caps, p);
-  void *workspace = nullptr;
-  if (has_workspace(call, bytes)) workspace = cuda_address<void>(&call->workspace);
-  if (reinterpret_cast<uintptr_t>(workspace) % 256 != 0) workspace = nullptr;
+  char *workspace = blas_workspace(call, bytes);
   if (workspace == nullptr) bytes = 0;
-  DURE_TRY(cuda_blas_record(blas, recording, product, workspace, bytes, out_recorded));
+  DURE_TRY(cuda_blas_record(blas, recording, &route.product, workspace, bytes, out_recorded));
   return *out_recorded && route.has_epilogue ? record_rest(recording, p, &route) : nullptr;
 }
 
 // Few rows are the kernel `vector`'s.
 bool prefers_blas(dure_device *device, const variant *v) {
   const char *name = getenv("DURE_CUDA_MATMUL");
-  if (name != nullptr && name[0] != '\0')
+  if (name != nullptr && name[0] != '\0' && strcmp(name, "fp8") != 0)
     return strcmp(name, "blas") == 0 && dure_cuda_device_caps(device)->uses_cublaslt;
   return v->kind != VECTOR && dure_cuda_device_caps(device)->uses_cublaslt;
 }
@@ -489,7 +595,8 @@ uint64_t matmul_workspace(dure_device *device, const dure_op_call *call) {
   const variant *v = choose(device, &p);
   const uint64_t own = chunks_bytes(v, &p);
   if (!prefers_blas(device, v) || cuda_blas_get(cuda_device_of(device)) == nullptr) return own;
-  const uint64_t blas = blas_workspace_bytes(dure_cuda_device_caps(device), &p);
+  const dure_cuda_caps *caps = dure_cuda_device_caps(device);
+  const uint64_t blas = wants_fp8(caps, &p) ? fp8_places_of(caps, &p).size : blas_workspace_bytes(caps, &p);
   return own > blas ? own : blas;
 }
 

@@ -28,7 +28,7 @@ extern "C" {
 struct lt_context {
   std::mutex mutex;
   std::deque<std::function<void()>> products;  // kept: a graph may run them again
-  unsigned refused = 0;
+  unsigned refused = 0, in_fp8 = 0;
 };
 struct lt_matmul_desc_opaque {
   int compute_type;
@@ -37,6 +37,7 @@ struct lt_matmul_desc_opaque {
   const void *bias;
   void *auxiliary;
   int64_t auxiliary_ld, auxiliary_batch;
+  const float *a_scale, *b_scale;
 };
 struct lt_layout_opaque {
   int type;
@@ -56,10 +57,19 @@ cudaError_t (*launch_host_function)(cudaStream_t, void (*)(void *), void *);
 enum { HAS_BIAS = LT_EPILOGUE_BIAS, HAS_GELU = LT_EPILOGUE_GELU, IS_GRADIENT = 64, HAS_AUXILIARY = 128 };
 const uint64_t WORKSPACE_NEEDED = 256;
 
-size_t size_of(int type) { return type == LT_R_32F ? 4 : 2; }
+size_t size_of(int type) { return type == LT_R_32F ? 4 : type == LT_R_8F_E4M3 ? 1 : 2; }
+
+float from_e4m3(uint8_t bits) {
+  const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+  if ((bits & 0x7f) == 0x7f) return NAN;
+  const float magnitude =
+      exponent == 0 ? std::ldexp((float)mantissa, -9) : std::ldexp(1 + mantissa / 8.0f, exponent - 7);
+  return (bits & 0x80) != 0 ? -magnitude : magnitude;
+}
 
 float load(const void *matrix, int type, int64_t index) {
   if (type == LT_R_32F) return static_cast<const float *>(matrix)[index];
+  if (type == LT_R_8F_E4M3) return from_e4m3(static_cast<const uint8_t *>(matrix)[index]);
   const uint16_t bits = static_cast<const uint16_t *>(matrix)[index];
   return type == LT_R_16BF ? dure_bf16_to_float(bits) : dure_f16_to_float(bits);
 }
@@ -79,7 +89,7 @@ float gelu_slope(float x) {
 
 // ---- what is possible --------------------------------------------------------------------------------------------
 
-bool is_type(int type) { return type == LT_R_32F || type == LT_R_16F || type == LT_R_16BF; }
+bool is_type(int type) { return type == LT_R_32F || type == LT_R_16F || type == LT_R_16BF || type == LT_R_8F_E4M3; }
 
 bool is_layout(const lt_layout_opaque &l) {
   return is_type(l.type) && l.rows > 0 && l.columns > 0 && l.leading_dimension >= (int64_t)l.rows && l.batch > 0;
@@ -116,10 +126,23 @@ bool has_epilogue(const lt_matmul_desc_opaque &desc, const lt_layout_opaque &a, 
 }
 
 bool has_types(const lt_layout_opaque &a, const lt_layout_opaque &d) {
-  return d.type == a.type || (a.type != LT_R_32F && d.type == LT_R_32F);
+  if (d.type == LT_R_8F_E4M3) return false;
+  return d.type == a.type || a.type == LT_R_8F_E4M3 || (a.type != LT_R_32F && d.type == LT_R_32F);
+}
+
+// Products in fp8: the first factor transposed, the second not, all matrices at multiples of 16 bytes, with scales,
+// bias only for results in bf16 (its types are others where they are in f32).
+bool is_in_order(const lt_matmul_desc_opaque &desc, const lt_layout_opaque &a, const lt_layout_opaque &b,
+                 const lt_layout_opaque &d) {
+  if (a.type != LT_R_8F_E4M3) return desc.a_scale == nullptr && desc.b_scale == nullptr;
+  return desc.transpose_a == LT_OP_T && desc.transpose_b == LT_OP_N && desc.a_scale != nullptr &&
+         desc.b_scale != nullptr && a.rows % 16 == 0 && a.columns % 16 == 0 && a.leading_dimension % 16 == 0 &&
+         b.leading_dimension % 16 == 0 && d.leading_dimension * (int64_t)size_of(d.type) % 16 == 0 &&
+         (desc.epilogue == LT_EPILOGUE_DEFAULT || (desc.epilogue == LT_EPILOGUE_BIAS && d.type == LT_R_16BF));
 }
 
 bool is_even(const lt_layout_opaque &l, uint32_t alignment) {
+  if (l.type == LT_R_8F_E4M3) return alignment >= 16;
   return size_of(l.type) == 4 || (alignment >= 4 && l.leading_dimension % 2 == 0 && l.batch_offset % 2 == 0);
 }
 
@@ -184,11 +207,12 @@ void compute(const product &p) {
     const std::vector<float> a = factor(p.a, p.a_layout, batch, p.desc.transpose_a == LT_OP_T, true);
     const std::vector<float> b = factor(p.b, p.b_layout, batch, p.desc.transpose_b == LT_OP_T, false);
     const int64_t k = (int64_t)a.size() / m;
+    const float scale = p.desc.a_scale != nullptr ? *p.desc.a_scale * *p.desc.b_scale : 1;
     for (int64_t j = 0; j < n; j++) {
       for (int64_t i = 0; i < m; i++) {
         float sum = 0;
         for (int64_t x = 0; x < k; x++) sum += a[(size_t)(i * k + x)] * b[(size_t)(j * k + x)];
-        const float t = finish(p, batch, i, j, p.alpha * sum);
+        const float t = finish(p, batch, i, j, p.alpha * scale * sum);
         store(p.d, p.d_layout.type, batch * p.d_layout.batch_offset + i + j * p.d_layout.leading_dimension, t);
       }
     }
@@ -219,8 +243,8 @@ EXPORTED lt_status cublasLtCreate(lt_handle *out_handle) {
 // DURE_CUBLASLT_COUNT=1: says how much it was asked for, so that tests can tell that they have tested it.
 EXPORTED lt_status cublasLtDestroy(lt_handle handle) {
   if (std::getenv("DURE_CUBLASLT_COUNT") != nullptr) {
-    std::fprintf(stderr, "cublaslt emulation: %zu products, %u problems refused\n", handle->products.size(),
-                 handle->refused);
+    std::fprintf(stderr, "cublaslt emulation: %zu products, %u of them in fp8, %u problems refused\n",
+                 handle->products.size(), handle->in_fp8, handle->refused);
   }
   delete handle;
   return LT_STATUS_SUCCESS;
@@ -229,7 +253,8 @@ EXPORTED lt_status cublasLtDestroy(lt_handle handle) {
 EXPORTED lt_status cublasLtMatmulDescCreate(lt_matmul_desc *out_desc, int compute_type, int scale_type) {
   if (scale_type != LT_R_32F || (compute_type != LT_COMPUTE_32F && compute_type != LT_COMPUTE_32F_FAST_TF32))
     return LT_STATUS_INVALID_VALUE;
-  *out_desc = new lt_matmul_desc_opaque{compute_type, LT_OP_N, LT_OP_N, LT_EPILOGUE_DEFAULT, nullptr, nullptr, 0, 0};
+  *out_desc = new lt_matmul_desc_opaque{compute_type, LT_OP_N, LT_OP_N, LT_EPILOGUE_DEFAULT, nullptr, nullptr, 0, 0,
+                                        nullptr,      nullptr};
   return LT_STATUS_SUCCESS;
 }
 EXPORTED lt_status cublasLtMatmulDescDestroy(lt_matmul_desc desc) {
@@ -245,6 +270,8 @@ EXPORTED lt_status cublasLtMatmulDescSetAttribute(lt_matmul_desc desc, int attri
     case LT_MATMUL_DESC_EPILOGUE_AUX_POINTER: return set(&desc->auxiliary, value, size);
     case LT_MATMUL_DESC_EPILOGUE_AUX_LD: return set(&desc->auxiliary_ld, value, size);
     case LT_MATMUL_DESC_EPILOGUE_AUX_BATCH_STRIDE: return set(&desc->auxiliary_batch, value, size);
+    case LT_MATMUL_DESC_A_SCALE_POINTER: return set(&desc->a_scale, value, size);
+    case LT_MATMUL_DESC_B_SCALE_POINTER: return set(&desc->b_scale, value, size);
     default: return LT_STATUS_INVALID_VALUE;
   }
 }
@@ -297,7 +324,7 @@ EXPORTED lt_status cublasLtMatmulAlgoGetHeuristic(lt_handle handle, lt_matmul_de
   handle->refused++;
   if (!agree(*desc, *a, *b, *c, *d)) return LT_STATUS_INVALID_VALUE;
   const lt_layout_opaque *const layouts[4] = {a, b, c, d};
-  bool is_possible = has_types(*a, *d) && has_epilogue(*desc, *a, *d);
+  bool is_possible = has_types(*a, *d) && has_epilogue(*desc, *a, *d) && is_in_order(*desc, *a, *b, *d);
   for (int i = 0; i < 4; i++) is_possible = is_possible && is_even(*layouts[i], preference->alignments[i]);
   if (!is_possible) return LT_STATUS_NOT_SUPPORTED;
   lt_heuristic_result result = {};
@@ -337,6 +364,7 @@ EXPORTED lt_status cublasLtMatmul(lt_handle handle, lt_matmul_desc desc, const v
   std::memset(workspace, 0xff, algorithm->data[3]);
   const std::lock_guard<std::mutex> lock(handle->mutex);
   handle->products.push_back([p] { compute(p); });
+  if (a_layout->type == LT_R_8F_E4M3) handle->in_fp8++;
   const auto run = [](void *work) { (*static_cast<std::function<void()> *>(work))(); };
   return launch_host_function(stream, run, &handle->products.back()) == cudaSuccess ? LT_STATUS_SUCCESS
                                                                                     : LT_STATUS_NOT_INITIALIZED;

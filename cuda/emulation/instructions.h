@@ -92,6 +92,23 @@ void copy_async_wait() {
   emulation_copy_wait(Pending);
 }
 
+inline uint32_t emulation_e4m3(float x) {
+  const uint32_t sign = std::signbit(x) ? 0x80 : 0;
+  const float magnitude = std::fabs(x);
+  if (std::isnan(x)) return sign | 0x7f;
+  if (magnitude >= 448) return sign | 0x7e;
+  int exponent = magnitude < 0.015625f ? -6 : std::ilogb(magnitude);
+  int mantissa = (int)std::nearbyint(std::ldexp(magnitude, 3 - exponent));  // 8 .. 16, below 8 where subnormal
+  if (mantissa == 16) {
+    mantissa = 8;
+    exponent++;
+  }
+  return sign | (uint32_t)(mantissa < 8 ? mantissa : (exponent + 7) << 3 | (mantissa - 8));
+}
+inline uint32_t pack_four_e4m3(float4 x) {
+  return emulation_e4m3(x.x) | emulation_e4m3(x.y) << 8 | emulation_e4m3(x.z) << 16 | emulation_e4m3(x.w) << 24;
+}
+
 inline float exp2_approximate(float x) {
   const float y = std::exp2(x);
   return y < 1.17549435e-38f ? 0 : y;
