@@ -19,7 +19,8 @@ static dure_tensor rotate(const dure_decoder *decoder, dure_tensor x, dure_tenso
 static heads project_together(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
   const dure_model_config *config = decoder->config;
   const uint64_t H = config->head_count, G = config->key_head_count, D = config->head_width;
-  dure_tensor qkv = decoder_project(decoder, h, DURE_ROLE_QKV_WEIGHT, DURE_ROLE_QKV_BIAS, layer);  // [B, T, (H + 2 G) D]
+  dure_tensor qkv =
+      decoder_project(decoder, h, DURE_ROLE_QKV_WEIGHT, DURE_ROLE_QKV_BIAS, layer);  // [B, T, (H + 2 G) D]
   const dure_tensor v = decoder_columns(decoder, qkv, (H + G) * D, G, D);
   if (config->position == DURE_POSITION_ROTARY)
     qkv = rotate(decoder, decoder_columns(decoder, qkv, 0, H + G, D), positions, layer);  // [B, T, H + G, D]
@@ -81,5 +82,5 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
   const uint64_t shape[3] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1),
                              (uint64_t)config->head_count * config->head_width};
   return decoder_project_with(decoder, dure_tensor_reshape(p, y, 3, shape), DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
-                      DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer, (dure_matmul_options){.residual = residual});
+                              DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer, (dure_matmul_options){.residual = residual});
 }

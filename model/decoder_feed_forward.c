@@ -13,8 +13,8 @@ dure_tensor decoder_feed_forward(const dure_decoder *decoder, dure_tensor h, dur
                               dure_tensor_view(p, h, 3, shape, stride, I), config->activation);  // [B, T, I]
   } else {
     h = decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer,
-                     (dure_matmul_options){.has_activation = true, .activation = config->activation});
+                             (dure_matmul_options){.has_activation = true, .activation = config->activation});
   }
-  return decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS, layer,
-                      (dure_matmul_options){.residual = residual});
+  return decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS,
+                              layer, (dure_matmul_options){.residual = residual});
 }

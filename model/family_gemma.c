@@ -128,13 +128,13 @@ static const dure_parameter_row rows[] = {
 };
 // clang-format on
 
-#define FAMILY(suffix, type, class)                                                      \
-  const dure_family dure_family_##suffix = {.model_type = type,                          \
-                                            .architecture = class,                       \
-                                            .optional_prefix = "",                       \
-                                            .parse = parse_##suffix,                     \
-                                            .write = write,                              \
-                                            .rows = rows,                                \
+#define FAMILY(suffix, type, class)                                  \
+  const dure_family dure_family_##suffix = {.model_type = type,      \
+                                            .architecture = class,   \
+                                            .optional_prefix = "",   \
+                                            .parse = parse_##suffix, \
+                                            .write = write,          \
+                                            .rows = rows,            \
                                             .row_count = sizeof(rows) / sizeof(rows[0])}
 
 FAMILY(gemma2, "gemma2", "Gemma2ForCausalLM");

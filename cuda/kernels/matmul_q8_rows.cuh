@@ -62,7 +62,8 @@ __device__ __forceinline__ void matmul_q8_warp_sums(float (&values)[COUNT]) {
 
 // Grid: x over groups of ROWS rows, within fours of columns.
 template <typename T, int ROWS>
-__global__ void __launch_bounds__(MATMUL_Q8_ROWS_THREADS, ROWS == 8 ? 3 : 4) matmul_q8_rows_kernel(matmul_q8_arguments p) {
+__global__ void __launch_bounds__(MATMUL_Q8_ROWS_THREADS, ROWS == 8 ? 3 : 4)
+    matmul_q8_rows_kernel(matmul_q8_arguments p) {
   enum { COLUMNS = MATMUL_Q8_ROWS_COLUMNS, COUNT = ROWS * COLUMNS, WARPS = MATMUL_Q8_ROWS_THREADS / WARP };
   __shared__ __align__(16) float shared[WARPS * COUNT];
   const matmul_arguments &o = p.o;

@@ -212,10 +212,12 @@ static bool is_drawn(const char *name) {
   const char *every_text = getenv("DURE_TEST_EVERY"), *part_text = getenv("DURE_TEST_PART");
   if (device_name == NULL || strcmp(device_name, "reference") == 0 || (full != NULL && strcmp(full, "1") == 0))
     return true;
-  const int every = every_text != NULL && atoi(every_text) > 0 ? atoi(every_text) : EVERY_ON_DEVICES;
+  const unsigned long said = every_text != NULL ? strtoul(every_text, NULL, 10) : 0;
+  const unsigned long every = said > 0 ? said : EVERY_ON_DEVICES;
+  const unsigned long part = part_text != NULL ? strtoul(part_text, NULL, 10) : 0;
   uint32_t hash = 2166136261;  // FNV-1a
   for (const char *c = name; *c != '\0'; c++) hash = (hash ^ (uint8_t)*c) * 16777619;
-  return (int)((hash >> 8) % (uint32_t)every) == (part_text != NULL ? atoi(part_text) : 0) % every;
+  return (hash >> 8) % every == part % every;
 }
 
 static bool is_missing(const char *device_name) {
