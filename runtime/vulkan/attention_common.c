@@ -21,12 +21,19 @@ bool dure_vulkan_rows_begin_at(const dure_operand *operand, uint32_t count) {
 
 uint32_t dure_vulkan_rows_width(const dure_operand *operand) { return dure_vulkan_rows_begin_at(operand, 4) ? 4 : 1; }
 
-bool dure_vulkan_is_in_quads(const dure_device *device, const dure_operand *operand) {
+bool dure_vulkan_is_in_quads(const dure_device *device, const dure_vulkan_attention_tier *tier,
+                             const dure_operand *operand) {
   for (uint32_t axis = 0; axis + 1 < operand->rank; axis++) {
     if (operand->shape[axis] > 1 && operand->stride[axis] % 4 != 0) return false;
   }
-  const uint64_t texels = dure_vulkan_device_caps(device)->max_texel_elements;
-  return operand->offset % 16 == 0 && (texels == 0 || dure_operand_span(operand) / 16 <= texels);
+  if (operand->offset % 16 != 0) return false;
+  return dure_vulkan_attention_fits_texels(device, tier, dure_operand_span(operand) / 16);
+}
+
+bool dure_vulkan_attention_fits_texels(const dure_device *device, const dure_vulkan_attention_tier *tier,
+                                       uint64_t texels) {
+  const uint64_t most = dure_vulkan_device_caps(device)->max_texel_elements;
+  return !tier->reads_texels || most == 0 || texels <= most;
 }
 
 dure_operand dure_vulkan_take_rows(const dure_operand *operand, dure_vulkan_rows rows) {
@@ -41,21 +48,26 @@ dure_operand dure_vulkan_take_rows(const dure_operand *operand, dure_vulkan_rows
 
 enum { MOST_HEAD_SIZE = 256 };
 
-// Measured at B, T, H = 4, 256, 6 (docs/kernels-vulkan.md). `rows`: 8 lanes, each with the QUERIES or OWN of
-// shaders/variants/attention.txt; of the plain kernels 4.
+// Measured at B, T, H = 4, 256, 6 (docs/kernels-vulkan.md). `rows`: the lanes (8, of quads 4), each with the QUERIES or
+// OWN of shaders/variants/attention.txt; of the plain kernels 4. SwiftShader has no limit of turns, so those of the
+// quads are what they are.
 static const dure_vulkan_attention_tier tiers[] = {
-    // name, software, gpu, takes_types, wants_quads, head_size, rows, turns
-    {"texel", true, false, false, true, 32, {32, 32, 32, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, false, true, 64, {32, 16, 16, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, false, true, 96, {16, 16, 8, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, false, true, 128, {16, 8, 8, 1}, {8, 8, 8, 4}},
-    {"tile", false, true, true, false, 64, {64, 64, 64, 0}, {200, 350, 450, 0}},
-    {"tile", false, true, true, false, 128, {64, 64, 64, 0}, {350, 600, 750, 0}},
-    {"tile", false, true, true, false, 256, {64, 64, 64, 0}, {650, 1150, 1400, 0}},
-    {"tile_small", false, true, true, false, 64, {32, 32, 32, 0}, {350, 600, 750, 0}},
-    {"tile_small", false, true, true, false, 128, {32, 32, 32, 0}, {600, 1000, 1200, 0}},
-    {"tile_small", false, true, true, false, 256, {32, 32, 32, 0}, {1100, 1900, 2200, 0}},
-    {"plain", true, true, false, false, 0, {4, 4, 4, 4}, {1024, 576, 576, 1024}},
+    // name, software, gpu, takes_types, wants_quads, reads_texels, head_size, rows, turns
+    {"texel", true, false, false, true, true, 32, {32, 32, 32, 1}, {8, 8, 8, 4}},
+    {"texel", true, false, false, true, true, 64, {32, 16, 16, 1}, {8, 8, 8, 4}},
+    {"texel", true, false, false, true, true, 96, {16, 16, 8, 1}, {8, 8, 8, 4}},
+    {"texel", true, false, false, true, true, 128, {16, 8, 8, 1}, {8, 8, 8, 4}},
+    {"quad", true, false, false, true, false, 32, {16, 16, 16, 0}, {16, 16, 16, 0}},
+    {"quad", true, false, false, true, false, 64, {16, 8, 8, 0}, {16, 16, 16, 0}},
+    {"quad", true, false, false, true, false, 96, {8, 4, 4, 0}, {16, 16, 16, 0}},
+    {"quad", true, false, false, true, false, 128, {8, 4, 4, 0}, {16, 16, 16, 0}},
+    {"tile", false, true, true, false, false, 64, {64, 64, 64, 0}, {200, 350, 450, 0}},
+    {"tile", false, true, true, false, false, 128, {64, 64, 64, 0}, {350, 600, 750, 0}},
+    {"tile", false, true, true, false, false, 256, {64, 64, 64, 0}, {650, 1150, 1400, 0}},
+    {"tile_small", false, true, true, false, false, 64, {32, 32, 32, 0}, {350, 600, 750, 0}},
+    {"tile_small", false, true, true, false, false, 128, {32, 32, 32, 0}, {600, 1000, 1200, 0}},
+    {"tile_small", false, true, true, false, false, 256, {32, 32, 32, 0}, {1100, 1900, 2200, 0}},
+    {"plain", true, true, false, false, false, 0, {4, 4, 4, 4}, {1024, 576, 576, 1024}},
 };
 enum { TIER_COUNT = sizeof(tiers) / sizeof(tiers[0]) };
 

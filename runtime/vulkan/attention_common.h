@@ -10,8 +10,6 @@
 
 // [B, T, heads, D]: elements between positions and between heads. A dimension of one element may have any stride.
 void dure_vulkan_attention_strides(const dure_operand *operand, uint32_t *out_t, uint32_t *out_h);
-// Rows of the last dimension begin at 16 bytes, and the whole may be bound as texels.
-bool dure_vulkan_is_in_quads(const dure_device *device, const dure_operand *operand);
 // Whether every row of the last dimension begins at a multiple of `count` elements of its type and is one long.
 bool dure_vulkan_rows_begin_at(const dure_operand *operand, uint32_t count);
 // 4 when they do so at multiples of 4, else 1.
@@ -41,10 +39,18 @@ typedef struct dure_vulkan_attention_tier {
   bool software, gpu;  // where it is taken unasked
   bool takes_types;    // 16-bit operands, any strides and alignment (the constants `type` and `in_fours`)
   bool wants_quads;    // f32 only, and rows must begin at 16 bytes
+  bool reads_texels;   // and its inputs must fit texel buffers
   uint32_t head_size;  // 0: any
   uint32_t rows[DURE_VULKAN_ATTENTION_PASSES];   // queries or keys of a workgroup; 0: no kernel of this pass
   uint32_t turns[DURE_VULKAN_ATTENTION_PASSES];  // of all loops of one invocation, for 64 rows of the other side
 } dure_vulkan_attention_tier;
+
+// Whether so many texels may be bound for the tier, and whether an operand's rows are as it wants them with
+// wants_quads.
+bool dure_vulkan_attention_fits_texels(const dure_device *device, const dure_vulkan_attention_tier *tier,
+                                       uint64_t texels);
+bool dure_vulkan_is_in_quads(const dure_device *device, const dure_vulkan_attention_tier *tier,
+                             const dure_operand *operand);
 
 // The first tier of the table that has the kernel, fits the device and takes heads of that size, padded if need be. The
 // environment's DURE_VULKAN_ATTENTION names a tier to take instead (tests, measurements).

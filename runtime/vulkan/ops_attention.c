@@ -97,9 +97,10 @@ typedef struct attention_plan {
   dure_vulkan_packing packing;
 } attention_plan;
 
-static bool all_in_quads(const dure_device *device, const dure_op_call *call, uint32_t mask) {
+static bool all_in_quads(const dure_device *device, const dure_vulkan_attention_tier *tier, const dure_op_call *call,
+                         uint32_t mask) {
   for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
-    if ((mask >> i & 1) != 0 && !dure_vulkan_is_in_quads(device, &call->operands[i])) return false;
+    if ((mask >> i & 1) != 0 && !dure_vulkan_is_in_quads(device, tier, &call->operands[i])) return false;
   }
   return true;
 }
@@ -116,11 +117,12 @@ static attention_plan plan_call(const dure_device *device, const dure_op_call *c
   plan.tier = dure_vulkan_attention_choose(device, D, pass);
   const bool is_f32 = q->dtype == DURE_DTYPE_F32;
   if (plan.tier->takes_types) return plan;
-  if (plan.tier->wants_quads && (!is_f32 || D != plan.tier->head_size || !all_in_quads(device, call, mask))) {
+  if (plan.tier->wants_quads &&
+      (!is_f32 || D != plan.tier->head_size || !all_in_quads(device, plan.tier, call, mask))) {
     plan.packing = dure_vulkan_pack_plan(call, mask, plan.tier->head_size);
-    const uint64_t texels = dure_vulkan_device_caps(device)->max_texel_elements;
     const uint64_t copied = dure_operand_count(q) / D * plan.tier->head_size / 4;
-    if (plan.packing.rest <= workspace_bytes && (texels == 0 || copied <= texels)) return plan;
+    if (plan.packing.rest <= workspace_bytes && dure_vulkan_attention_fits_texels(device, plan.tier, copied))
+      return plan;
     plan.tier = dure_vulkan_attention_plain();
   }
   plan.packing = dure_vulkan_pack_plan(call, is_f32 ? 0 : mask, dure_vulkan_ceil_divide(D, 4) * 4);

@@ -60,7 +60,7 @@ static dure_vulkan_kernel_name choose_cached(dure_device *device, const dure_op_
   const dure_vulkan_attention_tier *tier = dure_vulkan_attention_choose(device, operands[Q].shape[3], pass);
   bool fits = operands[Q].dtype == DURE_DTYPE_F32 && tier->head_size == operands[Q].shape[3];
   for (size_t i = 0; i < sizeof(in_quads) / sizeof(in_quads[0]); i++) {
-    fits = fits && dure_vulkan_is_in_quads(device, &operands[in_quads[i]]);
+    fits = fits && dure_vulkan_is_in_quads(device, tier, &operands[in_quads[i]]);
   }
   if (tier->wants_quads && !fits) tier = dure_vulkan_attention_plain();
   *out_tier = tier;
