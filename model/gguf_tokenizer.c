@@ -268,3 +268,169 @@ dure_status dure_gguf_chat_template(const dure_gguf *file, char **out_template) 
   if (!dure_gguf_text(dure_gguf_value_find(file, "tokenizer.chat_template"), &text, &length)) return NULL;
   return copy_value(text, length, out_template);
 }
+
+// ---- writing -----------------------------------------------------------------------------------------------------
+
+// The regular expressions that a tokenizer.json cuts text by, in order; false when they are not of the kinds above.
+static bool list_patterns(const json_t *part, const char *out_patterns[PATTERNS_MOST], size_t *count) {
+  const char *type = json_string_value(json_object_get(part, "type")), *pattern = NULL;
+  if (type == NULL) return false;
+  if (strcmp(type, "Sequence") == 0) {
+    const json_t *one = NULL;
+    size_t i;
+    json_array_foreach(json_object_get(part, "pretokenizers"), i, one) {
+      if (!list_patterns(one, out_patterns, count)) return false;
+    }
+    return true;
+  }
+  if (strcmp(type, "ByteLevel") == 0) {
+    const json_t *uses_regex = json_object_get(part, "use_regex"), *adds = json_object_get(part, "add_prefix_space");
+    if (adds == NULL || json_is_true(adds)) return false;
+    if (json_is_false(uses_regex)) return true;
+    pattern = DURE_GPT2_PATTERN;
+  } else if (strcmp(type, "Digits") == 0) {
+    pattern = json_is_true(json_object_get(part, "individual_digits")) ? "\\p{N}" : "\\p{N}+";
+  } else if (strcmp(type, "Split") == 0) {
+    pattern = json_string_value(json_object_get(json_object_get(part, "pattern"), "Regex"));
+  }
+  if (pattern == NULL || *count >= PATTERNS_MOST) return false;
+  out_patterns[(*count)++] = pattern;
+  return true;
+}
+
+static const char *name_pre(const json_t *root) {
+  const char *patterns[PATTERNS_MOST + 1] = {NULL};
+  size_t count = 0;
+  if (!list_patterns(json_object_get(root, "pre_tokenizer"), patterns, &count)) return NULL;
+  for (size_t i = 0; i < pre_count; i++) {
+    bool agrees = true;
+    for (size_t k = 0; k < PATTERNS_MOST && agrees; k++) {
+      const char *known = pre_tokenizers[i].patterns[k];
+      agrees = known == NULL || patterns[k] == NULL ? known == patterns[k] : strcmp(known, patterns[k]) == 0;
+    }
+    if (agrees) return pre_tokenizers[i].name;
+  }
+  return NULL;
+}
+
+typedef struct token_list {
+  const char **texts;
+  int32_t *kinds;
+  uint32_t rows;
+} token_list;
+
+static dure_status place_token(const token_list *list, const json_t *id, const char *text, int32_t kind) {
+  if (text == NULL || !json_is_integer(id) || json_integer_value(id) < 0 ||
+      json_integer_value(id) >= (json_int_t)list->rows) {
+    return dure_fail(DURE_CORRUPT, "tokenizer.json: the token '%.60s' has no id below the model's %u rows",
+                     text != NULL ? text : "", list->rows);
+  }
+  list->texts[json_integer_value(id)] = text;
+  list->kinds[json_integer_value(id)] = kind;
+  return NULL;
+}
+
+static dure_status list_tokens(const json_t *root, const token_list *list) {
+  const char *text = NULL;
+  json_t *id = NULL, *row = NULL;
+  size_t i;
+  json_object_foreach(json_object_get(json_object_get(root, "model"), "vocab"), text, id) {
+    DURE_TRY(place_token(list, id, text, KIND_NORMAL));
+  }
+  json_array_foreach(json_object_get(root, "added_tokens"), i, row) {
+    const bool is_special = json_is_true(json_object_get(row, "special"));
+    DURE_TRY(place_token(list, json_object_get(row, "id"), json_string_value(json_object_get(row, "content")),
+                         is_special ? KIND_CONTROL : KIND_USER));
+  }
+  return NULL;
+}
+
+static void write_tokens(dure_gguf_writer *writer, const token_list *list) {
+  dure_gguf_writer_list(writer, "tokenizer.ggml.tokens", DURE_GGUF_TEXT, list->rows);
+  for (uint32_t i = 0; i < list->rows; i++) {
+    char padding[32];
+    snprintf(padding, sizeof(padding), "[PAD%u]", i);
+    const char *text = list->texts[i] != NULL ? list->texts[i] : padding;
+    dure_gguf_writer_text_element(writer, text, strlen(text));
+  }
+  dure_gguf_writer_list(writer, "tokenizer.ggml.token_type", DURE_GGUF_I32, list->rows);
+  for (uint32_t i = 0; i < list->rows; i++)
+    dure_gguf_writer_i32_element(writer, list->texts[i] != NULL ? list->kinds[i] : KIND_UNUSED);
+}
+
+static dure_status write_merges(dure_gguf_writer *writer, const json_t *merges) {
+  const json_t *merge = NULL;
+  size_t i;
+  dure_gguf_writer_list(writer, "tokenizer.ggml.merges", DURE_GGUF_TEXT, json_array_size(merges));
+  json_array_foreach(merges, i, merge) {
+    const char *left = json_string_value(json_array_get(merge, 0)),
+               *right = json_string_value(json_array_get(merge, 1));
+    const char *text = json_string_value(merge);
+    if (text == NULL && (left == NULL || right == NULL))
+      return dure_fail(DURE_CORRUPT, "tokenizer.json: merge %zu is neither a text nor two", i);
+    const size_t length = text != NULL ? strlen(text) : strlen(left) + 1 + strlen(right);
+    char *joined = malloc(length + 1);
+    if (joined == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a merge");
+    if (text != NULL) snprintf(joined, length + 1, "%s", text);
+    if (text == NULL) snprintf(joined, length + 1, "%s %s", left, right);
+    dure_gguf_writer_text_element(writer, joined, length);
+    free(joined);
+  }
+  return NULL;
+}
+
+// Whether a text begins with a token of its own.
+static bool adds_beginning(const json_t *processor) {
+  const char *type = json_string_value(json_object_get(processor, "type"));
+  const json_t *one = NULL;
+  size_t i;
+  if (type == NULL) return false;
+  if (strcmp(type, "TemplateProcessing") == 0)
+    return json_object_get(json_array_get(json_object_get(processor, "single"), 0), "SpecialToken") != NULL;
+  if (strcmp(type, "Sequence") != 0) return false;
+  json_array_foreach(json_object_get(processor, "processors"), i, one) {
+    if (adds_beginning(one)) return true;
+  }
+  return false;
+}
+
+static dure_status write_parts(dure_gguf_writer *writer, const json_t *root, uint32_t rows) {
+  const char *pre = name_pre(root);
+  if (pre == NULL) {
+    pre = "gpt-2";
+    dure_log(DURE_LOG_WARNING,
+             "GGUF has no name for how this tokenizer cuts text; \"gpt-2\" is written, and the whole tokenizer.json "
+             "beside it for tools that read that");
+  }
+  token_list list = {calloc(rows + 1u, sizeof(*list.texts)), calloc(rows + 1u, sizeof(*list.kinds)), rows};
+  dure_status status = NULL;
+  if (list.texts == NULL || list.kinds == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "no memory for %u tokens", rows);
+  if (status == NULL) status = list_tokens(root, &list);
+  if (status == NULL) {
+    dure_gguf_writer_text(writer, "tokenizer.ggml.model", "gpt2", 4);
+    dure_gguf_writer_text(writer, "tokenizer.ggml.pre", pre, strlen(pre));
+    write_tokens(writer, &list);
+    status = write_merges(writer, json_object_get(json_object_get(root, "model"), "merges"));
+    dure_gguf_writer_boolean(writer, "tokenizer.ggml.add_bos_token",
+                             adds_beginning(json_object_get(root, "post_processor")));
+  }
+  free(list.texts);
+  free(list.kinds);
+  return status;
+}
+
+dure_status dure_gguf_write_tokenizer(dure_gguf_writer *writer, const char *json, size_t length, uint32_t rows,
+                                      int64_t beginning_id, int64_t end_id) {
+  dure_tokenizer *checked = NULL;
+  DURE_TRY(dure_tokenizer_parse(json, length, &checked));  // byte-level BPE, whole and not contradicting itself
+  dure_tokenizer_close(checked);
+  json_t *root = json_loadb(json, length, JSON_ALLOW_NUL, NULL);
+  if (root == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a tokenizer of %zu bytes", length);
+  dure_status status = write_parts(writer, root, rows);
+  json_decref(root);
+  DURE_TRY(status);
+  if (beginning_id >= 0) dure_gguf_writer_u32(writer, "tokenizer.ggml.bos_token_id", (uint32_t)beginning_id);
+  if (end_id >= 0) dure_gguf_writer_u32(writer, "tokenizer.ggml.eos_token_id", (uint32_t)end_id);
+  dure_gguf_writer_text(writer, "tokenizer.huggingface.json", json, length);
+  return NULL;
+}

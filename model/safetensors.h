@@ -58,6 +58,9 @@ typedef struct dure_safetensors_writer dure_safetensors_writer;
 DURE_MUST_CHECK dure_status dure_safetensors_writer_create(const char *path, dure_safetensors_writer **out_writer);
 DURE_MUST_CHECK dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, const char *name,
                                                             dure_dtype dtype, uint32_t rank, const uint64_t *shape);
+// With the name, type, shape and size of a tensor that was read, whatever its type.
+DURE_MUST_CHECK dure_status dure_safetensors_writer_declare_alike(dure_safetensors_writer *writer,
+                                                                  const dure_safetensors_tensor *tensor);
 // Writes the header at the first call.
 DURE_MUST_CHECK dure_status dure_safetensors_writer_append(dure_safetensors_writer *writer, const void *bytes,
                                                            uint64_t size);

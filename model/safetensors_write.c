@@ -58,19 +58,14 @@ static const char *type_name(dure_dtype dtype) {
   return NULL;
 }
 
-dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, const char *name, dure_dtype dtype,
-                                            uint32_t rank, const uint64_t *shape) {
-  const char *type = type_name(dtype);
+static dure_status declare(dure_safetensors_writer *writer, const char *name, const char *type, uint32_t rank,
+                           const uint64_t *shape, uint64_t size) {
   if (writer->header_is_written || type == NULL || json_object_get(writer->header, name) != NULL) {
     return dure_fail(DURE_INVALID_ARGUMENT, "'%s': tensor '%s' is declared twice, too late, or without a dtype",
                      writer->path, name);
   }
   json_t *dimensions = json_array();
-  uint64_t size = dure_dtype_size(dtype);
-  for (uint32_t i = 0; i < rank; i++) {
-    size *= shape[i];
-    json_array_append_new(dimensions, json_integer((json_int_t)shape[i]));
-  }
+  for (uint32_t i = 0; i < rank; i++) json_array_append_new(dimensions, json_integer((json_int_t)shape[i]));
   uint64_t end = writer->declared + size;
   json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", type, "shape", dimensions, "data_offsets",
                             (json_int_t)writer->declared, (json_int_t)end);
@@ -79,6 +74,18 @@ dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, con
   }
   writer->declared = end;
   return NULL;
+}
+
+dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, const char *name, dure_dtype dtype,
+                                            uint32_t rank, const uint64_t *shape) {
+  uint64_t size = dure_dtype_size(dtype);
+  for (uint32_t i = 0; i < rank; i++) size *= shape[i];
+  return declare(writer, name, type_name(dtype), rank, shape, size);
+}
+
+dure_status dure_safetensors_writer_declare_alike(dure_safetensors_writer *writer,
+                                                  const dure_safetensors_tensor *tensor) {
+  return declare(writer, tensor->name, tensor->type, tensor->rank, tensor->shape, tensor->size);
 }
 
 static dure_status write_bytes(dure_safetensors_writer *writer, const void *bytes, size_t size) {

@@ -114,14 +114,15 @@ static void describe(mapped *m, dure_safetensors_tensor *out_tensor) {
   }
 }
 
+// `family` NULL: as they are stored.
 static dure_status map_tensors(gguf_weights *all, const dure_gguf_family *family, dure_safetensors_tensor *tensors,
                                size_t *out_count) {
   for (size_t i = 0; i < dure_gguf_tensor_count(all->file); i++) {
     mapped *m = &all->mapped[*out_count];
     *m = (mapped){.all = all, .tensor = dure_gguf_tensor_at(all->file, i)};
-    if (strcmp(m->tensor->name, "rope_freqs.weight") == 0) continue;  // part of the configuration
-    const bool is_known =
-        dure_gguf_name_to_public(family, &all->config, m->tensor->name, m->name, sizeof(m->name), &m->order);
+    if (family != NULL && strcmp(m->tensor->name, "rope_freqs.weight") == 0) continue;  // part of the configuration
+    const bool is_known = family != NULL && dure_gguf_name_to_public(family, &all->config, m->tensor->name, m->name,
+                                                                     sizeof(m->name), &m->order);
     if (is_known && !order_fits(&all->config, m->order, m->tensor)) {
       return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' does not have the shape that the sizes of the model ask for",
                        dure_gguf_path(all->file), m->tensor->name);
@@ -146,15 +147,15 @@ static dure_status find_family(const gguf_weights *all, const dure_gguf_family *
   return dure_gguf_family_find(dure_gguf_path(all->file), architecture, out_family);
 }
 
-static dure_status open_gguf(const char *path, dure_safetensors **out_file) {
+static dure_status open_gguf(const char *path, bool as_stored, dure_safetensors **out_file) {
   gguf_weights *all = calloc(1, sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", path);
   const dure_gguf_family *family = NULL;
   dure_safetensors_tensor *tensors = NULL;
   size_t count = 0;
   dure_status status = dure_gguf_open(path, &all->file);
-  if (status == NULL) status = dure_gguf_config(all->file, &all->config);
-  if (status == NULL) status = find_family(all, &family);
+  if (status == NULL && !as_stored) status = dure_gguf_config(all->file, &all->config);
+  if (status == NULL && !as_stored) status = find_family(all, &family);
   if (status == NULL) {
     const size_t most = dure_gguf_tensor_count(all->file) + 1;
     all->mapped = calloc(most, sizeof(*all->mapped));
@@ -187,7 +188,12 @@ bool dure_weights_exist(const char *path) {
 
 dure_status dure_weights_open(const char *path, dure_safetensors **out_file) {
   *out_file = NULL;
-  return dure_gguf_is_file(path) ? open_gguf(path, out_file) : dure_safetensors_open(path, out_file);
+  return dure_gguf_is_file(path) ? open_gguf(path, false, out_file) : dure_safetensors_open(path, out_file);
+}
+
+dure_status dure_weights_open_as_stored(const char *path, dure_safetensors **out_file) {
+  *out_file = NULL;
+  return dure_gguf_is_file(path) ? open_gguf(path, true, out_file) : dure_safetensors_open(path, out_file);
 }
 
 dure_status dure_weights_tokenizer(const char *path, dure_tokenizer **out_tokenizer) {

@@ -13,6 +13,8 @@ bool dure_weights_exist(const char *path);  // a GGUF file, or a directory with 
 // A directory's or a single file's tensors under public names. Of a GGUF file: those that the architecture's tables
 // know; the others keep their own names. Quantised tensors have dtype F32 and `type` as "Q4_0".
 DURE_MUST_CHECK dure_status dure_weights_open(const char *path, dure_safetensors **out_file);
+// The same with the names, shapes and orders of the file itself, whatever model it is.
+DURE_MUST_CHECK dure_status dure_weights_open_as_stored(const char *path, dure_safetensors **out_file);
 // The tokenizer of a model, a directory of one, a GGUF file, or a tokenizer.json.
 DURE_MUST_CHECK dure_status dure_weights_tokenizer(const char *path, dure_tokenizer **out_tokenizer);
 
