@@ -22,7 +22,7 @@ build_preset() {
     cmake --build "$DURE_BUILD_DIR" --target dure_shaders >/dev/null
     options+=(-DDURE_MADE_SHADERS="$DURE_BUILD_DIR/shaders/embedded")
   fi
-  if command -v ccache >/dev/null; then options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache); fi
+  if command -v ccache >/dev/null; then options+=(-DCMAKE_{C,CXX}_COMPILER_LAUNCHER=ccache); fi
   cmake --preset "$1" "${options[@]}" >/dev/null
   cmake --build --preset "$1"
 }

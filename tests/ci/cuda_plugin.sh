@@ -1,7 +1,26 @@
 #!/usr/bin/env bash
-# The CUDA plugin compiles and links wherever there is an nvcc.
+# The CUDA plugin compiles and links without warnings wherever there is an nvcc, for two kinds of cards, with
+# DURE_FULL=1 for all. It exports one symbol, needs nothing of NVIDIA's to be there, and without a driver says so.
 . "$(dirname "$0")/common.sh"
-PATH=$PATH:/usr/local/cuda/bin
-require nvcc
-[ -n "$(git ls-files -- 'cuda/*.c' 'cuda/*.cu')" ] || skip "there is no CUDA backend yet"
+cmake --build "$DURE_BUILD_DIR" --target help | grep -q '^dure_cuda:' || skip "there is no nvcc (scripts/install.sh fetches one)"
 cmake --build "$DURE_BUILD_DIR" --target dure_cuda
+plugin=$DURE_BUILD_DIR/libdure_cuda.so
+
+exported=$(nm -D --defined-only "$plugin" | awk '{print $3}')
+if [ "$exported" != dure_cuda_plugin_get ]; then
+  echo "$plugin exports more than its entry point:" "$exported"
+  exit 1
+fi
+needed=$(readelf -d "$plugin" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')
+if grep -E 'cuda|cublas|nccl|nv' <<<"$needed"; then
+  echo "$plugin cannot be opened where these are missing"
+  exit 1
+fi
+echo "$(cmake -L -N -B "$DURE_BUILD_DIR" 2>/dev/null | grep DURE_CUDA_ARCHITECTURES), $(stat -c %s "$plugin") bytes"
+
+unset DURE_CUDA_PLUGIN
+answer=$("$DURE_PROGRAM" devices)
+if ! grep -qE '^cuda:0|no CUDA: ' <<<"$answer"; then
+  echo "dure devices neither lists a CUDA device nor says what is missing: $answer"
+  exit 1
+fi
