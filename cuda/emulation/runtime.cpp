@@ -429,15 +429,15 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return cudaGraphD
 static int wait_value(cudaStream_t stream, unsigned long long address, uint64_t value, unsigned flags) {
   if (flags != 0) return cudaErrorInvalidValue;
   const auto *counter = reinterpret_cast<const volatile uint64_t *>(address);
-  return stream->push([=] {
-    while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) < value)
+  return emulation_enqueue(stream, [=] {
+    while (__atomic_load_n(counter, __ATOMIC_ACQUIRE) < value && lasting() == cudaSuccess)
       std::this_thread::sleep_for(std::chrono::microseconds(50));
   });
 }
 static int write_value(cudaStream_t stream, unsigned long long address, uint64_t value, unsigned flags) {
   if (flags != 0) return cudaErrorInvalidValue;
   auto *counter = reinterpret_cast<volatile uint64_t *>(address);
-  return stream->push([=] { __atomic_store_n(counter, value, __ATOMIC_RELEASE); });
+  return emulation_enqueue(stream, [=] { __atomic_store_n(counter, value, __ATOMIC_RELEASE); });
 }
 
 cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned version,

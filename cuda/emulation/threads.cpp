@@ -153,8 +153,16 @@ void end_thread(thread *t) {
   run.ended++;
 }
 
+// AddressSanitizer keeps the locals of a function in memory of the host's thread that called it; a fibre outlives that
+// thread and goes on on another.
+#if defined(__GNUC__)
+#define OUTLIVES_HOST_THREADS __attribute__((no_sanitize("address"), noinline))
+#else
+#define OUTLIVES_HOST_THREADS
+#endif
+
 // What a fibre does: threads, one after the other; the scheduler's when there are none.
-void fibre_main() {
+OUTLIVES_HOST_THREADS void fibre_main() {
   for (;;) {
     while (run.begun < run.count) {
       const unsigned index = nth(run.begun++);
