@@ -36,23 +36,33 @@ def driver_manifest(name):
     return None
 
 
+def emulated_plugin():
+    """The CUDA backend with its kernels run by the host's cores; the build puts it beside the program."""
+    return os.path.join(os.path.dirname(PROGRAM), "libdure_cuda_emulated.so")
+
+
 def has_device(name):
+    if name == "cuda":
+        return os.path.isfile(emulated_plugin())
     return name == "reference" or driver_manifest(name) is not None
 
 
 def require_device(name):
     if not has_device(name):
-        skip(f"the driver of {name} is not installed (scripts/install.sh, scripts/fetch_swiftshader.sh)")
+        skip("the emulation of CUDA needs a C++ compiler" if name == "cuda" else
+             f"the driver of {name} is not installed (scripts/install.sh, scripts/fetch_swiftshader.sh)")
 
 
 def device_arguments(name):
-    return ["--device", "reference" if name == "reference" else "vulkan"]
+    return ["--device", name if name in ("reference", "cuda") else "vulkan"]
 
 
 def device_environment(name):
-    """The environment in which `--device vulkan` is that driver and no other."""
+    """The environment in which `--device vulkan` is that driver and no other, and `--device cuda` the emulation."""
     environment = dict(os.environ)
-    if name != "reference":
+    if name == "cuda":
+        environment["DURE_CUDA_PLUGIN"] = emulated_plugin()
+    elif name != "reference":
         for variable in ("VK_ADD_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_DRIVER_FILES"):
             environment.pop(variable, None)
         environment["VK_DRIVER_FILES"] = environment["VK_ICD_FILENAMES"] = driver_manifest(name)

@@ -1,5 +1,5 @@
 // Every op on every device found, against the reference. DURE_TEST_DEVICE restricts it to one device, DURE_TEST_EVERY=N
-// to about one case in N (DURE_TEST_PART says which of the N parts).
+// to about one case in N (DURE_TEST_PART says which of the N parts) unless DURE_FULL=1 asks for all.
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +25,7 @@ static size_t failures_on(const char *identifier) {
   dure_device *device = NULL;
   dure_conformance_summary summary = {0};
   dure_conformance_options options = {.every = number_from("DURE_TEST_EVERY"), .part = number_from("DURE_TEST_PART")};
+  if (number_from("DURE_FULL") == 1) options.every = options.part = 0;
   dure_status status = dure_device_open(identifier, &device);
   if (status == NULL) {
     const dure_device_info *info = dure_device_get_info(device);

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Promise: a run goes on where another device left it, and its loss stays within 1e-3 of the uninterrupted run's.
 
-    python3 change_device.py FIRST SECOND [THIRD ...]      each of reference, lavapipe, swiftshader; 20 steps on each
+    python3 change_device.py FIRST SECOND [THIRD ...]
+
+each of reference, lavapipe, swiftshader, cuda (emulated); 20 steps on each.
 """
 
 import os
