@@ -16,7 +16,7 @@ static const double seconds_per_case = 0.5;  // repeats go on for about so long
 
 typedef struct bench_options {
   const char *device, *op, *dtype;
-  bool as_json, is_terminal;
+  bool as_json, is_terminal, is_large;
   int64_t repeats;     // at least
   int64_t size;        // of matmuls; 0: the sizes of training
   dure_dtype storage;  // what dtype says
@@ -183,11 +183,14 @@ static dure_status run_cases(dure_device *device, dure_stream *stream, const ben
 }
 
 static dure_status run_on(dure_device *device, const bench_options *options) {
-  // The oracle is hundreds of times slower than a GPU: smaller calls say as much.
-  uint64_t scale = dure_device_get_info(device)->kind == DURE_DEVICE_REFERENCE ? 8 : 1;
+  // The oracle is hundreds of times slower than a GPU: smaller calls say as much. So do a processor's cores.
+  const dure_device_kind kind = dure_device_get_info(device)->kind;
+  bench_choice choice = {.size = (uint64_t)options->size, .storage = options->storage, .is_large = options->is_large};
+  choice.scale = kind == DURE_DEVICE_REFERENCE ? 8 : 1;
+  if (options->is_large && (kind == DURE_DEVICE_REFERENCE || kind == DURE_DEVICE_CPU)) choice.scale = 64;
   dure_case_list list;
   dure_stream *stream = NULL;
-  DURE_TRY(bench_cases_collect(scale, (uint64_t)options->size, options->storage, &list));
+  DURE_TRY(bench_cases_collect(&choice, &list));
   measurement *rows = calloc(list.count, sizeof(*rows));
   dure_status status = rows == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "no memory left for the measurements") : NULL;
   if (status == NULL) status = dure_stream_create(device, &stream);
@@ -227,11 +230,12 @@ int command_bench(int argc, char **argv) {
       {"op", OPTION_TEXT, &chosen.op, "OP", "only the calls of this op"},
       {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "f32, bf16 or f16: the type of tensors (default: f32)"},
       {"size", OPTION_INTEGER, &chosen.size, "N", "only matmuls of N x N x N"},
+      {"large", OPTION_FLAG, &chosen.is_large, NULL, "sizes of several times a large card's caches"},
       {"repeats", OPTION_INTEGER, &chosen.repeats, "N", "at least so many timed runs of each call (default: 5)"},
       {"json", OPTION_FLAG, &chosen.as_json, NULL, "the measurements as one JSON object"},
   };
   const command_usage usage = {
-      .synopsis = "dure bench ops [--op OP] [--dtype TYPE] [--size N] [--device D] [--repeats N] [--json]",
+      .synopsis = "dure bench ops [--op OP] [--dtype TYPE] [--size N] [--large] [--device D] [--repeats N] [--json]",
       .description =
           "Measures single operations at the sizes that training and generation use: median time, spread\n"
           "(between the quartiles), rates, and the share of what the device was seen to reach at best\n"

@@ -248,17 +248,44 @@ static void add_training(dure_case_list *list, uint64_t scale) {
   add_sample(list, 8192);
 }
 
-dure_status bench_cases_collect(uint64_t scale, uint64_t size, dure_dtype storage, dure_case_list *out_list) {
+// In 16 bits with f32 masters and moments, as mixed precision trains.
+static void add_adamw_with_masters(dure_case_list *list, uint64_t count) {
+  add_adamw(list, count);
+  dure_case *c = &list->cases[list->count - 1];
+  dure_case_rename(c, "masters");
+  dure_case_tensor(c, 5, 1, &count);
+  c->operands[0].dtype = c->operands[4].dtype = DURE_DTYPE_BF16;
+  c->operands[6].dtype = c->operands[7].dtype = DURE_DTYPE_F32;
+}
+
+// What fills a data centre's card: operands of several times its caches.
+static void add_large(dure_case_list *list, uint64_t scale) {
+  const uint64_t rows = 65536 / scale;
+  add_cubes(list, 8192 / scale);
+  add_attention(list, DURE_OP_attention, 4, 4096 / scale, 16, 128);
+  add_attention(list, DURE_OP_attention_gradient, 4, 4096 / scale, 16, 128);
+  add_norms(list, rows, 2048);
+  add_rms_norms(list, rows, 2048);
+  add_losses(list, 4096 / scale, 50257);
+  add_embeddings(list, 50257 / scale, 768, rows);
+  add_adamw(list, (1u << 26) / scale);
+  add_adamw_with_masters(list, (1u << 26) / scale);
+}
+
+dure_status bench_cases_collect(const bench_choice *choice, dure_case_list *out_list) {
   memset(out_list, 0, sizeof(*out_list));
   dure_case_list *list = out_list;
-  add_elementwise(list, DURE_OP_copy, 2, (1u << 24) / scale);
-  add_matmul(list, false, false, 1024 / scale, 1024, 1024);
-  if (size > 0) {
-    add_cubes(list, size);
+  const uint64_t scale = choice->scale, cube = (choice->is_large ? 8192 : 1024) / scale;
+  add_elementwise(list, DURE_OP_copy, 2, (1u << (choice->is_large ? 28 : 24)) / scale);
+  add_matmul(list, false, false, cube, choice->is_large ? cube : 1024, choice->is_large ? cube : 1024);
+  if (choice->size > 0) {
+    add_cubes(list, choice->size);
+  } else if (choice->is_large) {
+    add_large(list, scale);
   } else {
     add_training(list, scale);
   }
-  for (size_t i = 0; i < list->count; i++) list->cases[i].storage = storage;
+  for (size_t i = 0; i < list->count; i++) list->cases[i].storage = choice->storage;
   for (size_t i = 0; i < list->count; i++) {  // cheap to make, and no slower or faster than other numbers
     for (uint32_t j = 0; j < DURE_MAX_OPERANDS; j++) {
       dure_case_operand *operand = &list->cases[i].operands[j];

@@ -1,5 +1,5 @@
-// AdamW: the host's version and a Vulkan device's leave the same bits; stochastic rounding is unbiased; 8-bit moments
-// train as f32 ones do.
+// AdamW: the host's version and a device's, Vulkan or CUDA, leave the same bits; stochastic rounding is unbiased; 8-bit
+// moments train as f32 ones do.
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -179,26 +179,41 @@ static void compare_with_host(dure_device *device, bool with_small_limits) {
   dure_stream_destroy(stream);
 }
 
-// On the software drivers, whose division and square root are correctly rounded. Others are held to the tolerances of
-// the conformance suite.
-START_TEST(the_host_and_software_drivers_leave_the_same_bits) {
-  for (int i = 0; i < 4; i++) {
+// Compares where division and square root are correctly rounded: on the software drivers and on CUDA, whose kernels ask
+// for it. Others are held to the tolerances of the conformance suite. False where there is no such device.
+static bool compare_device(const char *identifier, bool with_small_limits) {
+  dure_device *device = NULL;
+  dure_status status = dure_device_open(identifier, &device);
+  if (status != NULL) {
+    dure_status_free(status);
+    return false;
+  }
+  const bool is_exact = strcmp(device->info.backend, "cuda") == 0 || strstr(device->info.name, "llvmpipe") != NULL ||
+                        strstr(device->info.name, "SwiftShader") != NULL;
+  if (is_exact) {
+    printf("compared with %s\n", device->info.name);
+    compare_with_host(device, with_small_limits);
+  }
+  dure_device_close(device);
+  return true;
+}
+
+START_TEST(the_host_and_exact_devices_leave_the_same_bits) {
+  bool is_there = true;
+  for (int i = 0; i < 4 && is_there; i++) {
     char identifier[32];
     snprintf(identifier, sizeof(identifier), "vulkan:%d", i);
-    dure_device *device = NULL;
-    dure_status status = dure_device_open(identifier, &device);
-    if (status != NULL) {
-      dure_status_free(status);
-      break;
-    }
-    const bool is_exact =
-        strstr(device->info.name, "llvmpipe") != NULL || strstr(device->info.name, "SwiftShader") != NULL;
-    if (is_exact) {
-      printf("compared with %s\n", device->info.name);
-      compare_with_host(device, _i == 1);
-    }
-    dure_device_close(device);
+    is_there = compare_device(identifier, _i == 1);
   }
+  compare_device("cuda:0", _i == 1);
+}
+END_TEST
+
+START_TEST(the_host_and_the_emulation_of_cuda_leave_the_same_bits) {
+  const char *plugin = getenv("DURE_CUDA_EMULATED");
+  if (plugin == NULL) return;  // no C++ compiler built it
+  setenv("DURE_CUDA_PLUGIN", plugin, 1);
+  ck_assert(compare_device("cuda:0", _i == 1));
 }
 END_TEST
 
@@ -312,7 +327,8 @@ END_TEST
 int main(void) {
   Suite *suite = suite_create("adamw");
   TCase *test_case = tcase_create("adamw");
-  tcase_add_loop_test(test_case, the_host_and_software_drivers_leave_the_same_bits, 0, 2);
+  tcase_add_loop_test(test_case, the_host_and_exact_devices_leave_the_same_bits, 0, 2);
+  tcase_add_loop_test(test_case, the_host_and_the_emulation_of_cuda_leave_the_same_bits, 0, 2);
   tcase_add_test(test_case, nothing_changes_when_the_step_does_not_count);
   tcase_add_test(test_case, stochastic_rounding_is_right_on_average);
   tcase_add_test(test_case, codes_of_moments_are_within_a_sixteenth_and_keep_what_is_above_zero);
