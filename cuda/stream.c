@@ -239,7 +239,10 @@ static bool find_room(const cuda_stream *stream, uint64_t size, uint64_t *out_of
 static dure_status take_staging(cuda_stream *stream, uint64_t size, void *target, uint64_t *out_offset) {
   DURE_TRY(reserve((void **)&stream->parts, &stream->part_capacity, stream->part_count, sizeof(*stream->parts)));
   const uint64_t padded = (size + staging_alignment - 1) / staging_alignment * staging_alignment;
-  while (!find_room(stream, padded, out_offset)) DURE_TRY(wait_serial(stream, stream->parts[0].serial));
+  while (!find_room(stream, padded, out_offset)) {
+    stream->head.wait_count++;
+    DURE_TRY(wait_serial(stream, stream->parts[0].serial));
+  }
   stream->parts[stream->part_count++] = (staging_part){*out_offset, size, stream->marked_serial + 1, target};
   stream->staging_head = (*out_offset + padded) % stream->staging_bytes;
   stream->has_unmarked = true;

@@ -237,8 +237,9 @@ dure_status dure_checkpoint_clean(const char *run) {
 
 // ---- saving ------------------------------------------------------------------------------------------------------
 
-// What optimizer.safetensors holds of a training.
-static size_t list_sets(const dure_training *training, dure_named_buffers out_sets[set_count]) {
+// What optimizer.safetensors holds of a training; of its copy where `snapshot` is not NULL.
+static size_t list_sets(const dure_training *training, const dure_snapshot *snapshot,
+                        dure_named_buffers out_sets[set_count]) {
   static const struct {
     dure_training_set set;
     const char *suffix;
@@ -248,20 +249,28 @@ static size_t list_sets(const dure_training *training, dure_named_buffers out_se
                        {DURE_TRAINING_SECOND_SCALES, ".second_scales"}};
   size_t count = 0;
   for (size_t i = 0; i < set_count; i++) {
-    const dure_parameter_buffers *buffers = dure_training_buffers(training, rows[i].set);
+    const dure_parameter_buffers *buffers =
+        snapshot != NULL ? dure_snapshot_buffers(snapshot, rows[i].set) : dure_training_buffers(training, rows[i].set);
     if (buffers != NULL) out_sets[count++] = (dure_named_buffers){buffers, rows[i].suffix};
   }
   return count;
 }
 
+static dure_status save_model(const dure_checkpoint_content *content, const char *directory) {
+  if (content->snapshot == NULL) return dure_model_save(content->model, directory);
+  const dure_parameter_buffers *masters = dure_snapshot_buffers(content->snapshot, DURE_TRAINING_MASTERS);
+  const dure_parameter_buffers *weights = dure_snapshot_buffers(content->snapshot, DURE_TRAINING_PARAMETERS);
+  return dure_model_save_copy(content->model, masters != NULL ? masters : weights, directory);
+}
+
 static dure_status write_content(const dure_checkpoint_content *content, const char *directory) {
   const dure_model *model = content->model;
-  DURE_TRY(dure_model_save(model, directory));
+  DURE_TRY(save_model(content, directory));
   DURE_TRY(dure_model_save_tokenizer(model, content->tokenizer_path, content->end_of_text, directory));
   char *path = dure_os_path_join(directory, "optimizer.safetensors");
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory);
   dure_named_buffers sets[set_count];
-  const size_t count = list_sets(content->training, sets);
+  const size_t count = list_sets(content->training, content->snapshot, sets);
   dure_status status = dure_parameters_save(sets, count, &model->layout, model->stream, path);
   free(path);
   DURE_TRY(status);
@@ -359,7 +368,7 @@ dure_status dure_checkpoint_load_moments(const char *directory, const dure_model
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory);
   dure_safetensors *file = NULL;
   dure_named_buffers sets[set_count];
-  const size_t count = list_sets(training, sets);
+  const size_t count = list_sets(training, NULL, sets);
   dure_status status = dure_safetensors_open(path, &file);
   if (status == NULL) status = load_moments(sets, count, model, file, path);
   dure_safetensors_close(file);

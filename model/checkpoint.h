@@ -15,6 +15,7 @@
 #define DURE_MODEL_CHECKPOINT_H_
 
 #include "model/model.h"
+#include "model/snapshot.h"
 #include "model/train_options.h"
 #include "model/training.h"
 
@@ -37,6 +38,7 @@ void dure_trainer_state_clear(dure_trainer_state *state);
 typedef struct dure_checkpoint_content {
   const dure_model *model;
   const dure_training *training;
+  const dure_snapshot *snapshot;  // what is saved, complete; no device is asked then. NULL: the training as it is now
   const dure_trainer_state *state;
   const char *tokenizer_path;
   const char *end_of_text;  // its text; NULL: none

@@ -206,18 +206,22 @@ static dure_status write_generation_config(const dure_model *model, const char *
 }
 
 dure_status dure_model_save(const dure_model *model, const char *directory) {
+  return dure_model_save_copy(model, model->masters.count > 0 ? &model->masters : &model->weights, directory);
+}
+
+dure_status dure_model_save_copy(const dure_model *model, const dure_parameter_buffers *weights,
+                                 const char *directory) {
   char *config_path = dure_os_path_join(directory, "config.json");
   char *weights_path = dure_os_path_join(directory, "model.safetensors");
   dure_status status = NULL;
   if (config_path == NULL || weights_path == NULL) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory);
   }
-  const dure_parameter_buffers *saved = model->masters.count > 0 ? &model->masters : &model->weights;
-  if (status == NULL) status = dure_model_config_write(&model->config, saved->storage.dtype, config_path);
+  if (status == NULL) status = dure_model_config_write(&model->config, weights->storage.dtype, config_path);
   if (status == NULL) status = write_generation_config(model, directory);
   if (status == NULL) {
-    const dure_named_buffers weights = {saved, ""};
-    status = dure_parameters_save(&weights, 1, &model->layout, model->stream, weights_path);
+    const dure_named_buffers named = {weights, ""};
+    status = dure_parameters_save(&named, 1, &model->layout, model->stream, weights_path);
   }
   free(config_path);
   free(weights_path);

@@ -59,6 +59,9 @@ DURE_MUST_CHECK dure_status dure_model_choose_dtype(const char *word, const dure
 // Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists: the masters
 // where there are some, else the weights in their own type.
 DURE_MUST_CHECK dure_status dure_model_save(const dure_model *model, const char *directory);
+// The same of a copy of those weights in host memory; asks no device.
+DURE_MUST_CHECK dure_status dure_model_save_copy(const dure_model *model, const dure_parameter_buffers *weights,
+                                                 const char *directory);
 // Copies tokenizer.json there and writes the tokenizer_config.json that transformers wants beside it. `end_of_text` is
 // the text of the end-of-text token, NULL: none.
 DURE_MUST_CHECK dure_status dure_model_save_tokenizer(const dure_model *model, const char *tokenizer_path,

@@ -11,6 +11,7 @@
 #include "model/checkpoint.h"
 #include "model/inference.h"
 #include "model/run_files.h"
+#include "model/saver.h"
 #include "model/schedule.h"
 #include "model/training.h"
 #include "model/training_choice.h"
@@ -29,6 +30,7 @@ typedef struct trainer {
   dure_training *training;
   dure_scorer *scorer;  // NULL when nothing is held out or never evaluated
   dure_run_files *files;
+  dure_saver *saver;  // NULL: checkpoints are written while the training waits
   dure_schedule schedule;
   dure_trainer_state state;   // of the last step collected
   dure_trainer_state before;  // as the checkpoint has it; all zero: from the beginning
@@ -41,6 +43,7 @@ typedef struct trainer {
   int lock;                     // on the run's directory
   bool made_run;                // that directory
   uint64_t saved_step;          // of the last checkpoint saved or found; UINT64_MAX: none
+  uint64_t copied_step;         // that the saver began with last
   uint64_t clock;               // when the last step ended
   double smoothed_seconds;      // a step
   uint32_t timed_steps;         // that it is made of, at most 10
@@ -86,8 +89,9 @@ static dure_status open_device(trainer *t) {
   DURE_TRY(dure_stream_create(t->device, &t->stream));
   const dure_device_info *info = dure_device_get_info(t->device);
   // Devices made of this machine's own cores run while they are given work (lavapipe's vkQueueSubmit does): nothing is
-  // gained by being ahead of them, and the times of steps would be those of their successors.
-  bool is_software = info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU;
+  // gained by being ahead of them, and the times of steps would be those of their successors. (With another device's
+  // profile they are driven like that one.)
+  bool is_software = (info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU) && info->profile[0] == '\0';
   t->ahead = is_software ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
   return NULL;
@@ -207,6 +211,40 @@ static dure_status prepare_training(trainer *t, const char *checkpoint) {
   say(t, "%" PRIu64 " steps of %" PRIu64 " tokens (%u x %u, accumulated %u times): %.2f passes over %" PRIu64 " tokens",
       t->steps, step_tokens, t->shape.batch_size, t->shape.context, t->shape.accumulate,
       (double)t->steps * (double)step_tokens / (double)counts.tokens, counts.tokens);
+  return NULL;
+}
+
+static bool is_due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
+static bool saves_at(const trainer *t, uint64_t step) {
+  return step == t->last_step || is_due(step, t->options->save_every);
+}
+
+static dure_checkpoint_content checkpoint_content(const trainer *t) {
+  return (dure_checkpoint_content){
+      .model = t->model,
+      .training = t->training,
+      .state = &t->state,
+      .tokenizer_path = dure_dataset_tokenizer_path(t->dataset),
+      .end_of_text = t->end_of_text,
+  };
+}
+
+// For runs that save before they end, where the state can be copied.
+static dure_status prepare_saver(trainer *t) {
+  const uint64_t every = (uint64_t)t->options->save_every;
+  if (every == 0 || (t->state.step / every + 1) * every >= t->last_step) return NULL;
+  const dure_saver_options options = {
+      .run = t->options->out,
+      .keep = (uint64_t)t->options->keep,
+      .training = t->training,
+      .files = t->files,
+      .content = checkpoint_content(t),
+  };
+  dure_status status = dure_saver_create(&options, &t->saver);
+  const dure_code code = dure_status_code(status);
+  if (code != DURE_UNSUPPORTED && code != DURE_OUT_OF_MEMORY) return status;
+  say(t, "training waits while checkpoints are written: %s", dure_status_message(status));
+  dure_status_free(status);
   return NULL;
 }
 
@@ -332,10 +370,12 @@ static dure_status prepare(trainer *t, bool resume) {
   if (status == NULL) status = prepare_training(t, checkpoint);
   free(checkpoint);
   if (status == NULL) status = dure_run_files_open(t->options->out, t->state.step, t->last_step, &t->files);
+  if (status == NULL) status = prepare_saver(t);
   return status;
 }
 
 static void release(trainer *t) {
+  dure_saver_destroy(t->saver);
   dure_run_files_close(t->files);
   dure_scorer_destroy(t->scorer);
   dure_training_destroy(t->training);
@@ -354,10 +394,6 @@ static void release(trainer *t) {
 
 // ---- steps -------------------------------------------------------------------------------------------------------
 
-static bool is_due(uint64_t step, int64_t every) { return every > 0 && step % (uint64_t)every == 0; }
-static bool saves_at(const trainer *t, uint64_t step) {
-  return step == t->last_step || is_due(step, t->options->save_every);
-}
 static bool evaluates_at(const trainer *t, uint64_t step) {
   return t->scorer != NULL && (step == t->last_step || is_due(step, t->options->eval_every));
 }
@@ -376,11 +412,28 @@ static dure_status submit_next(trainer *t) {
   return NULL;
 }
 
+// Takes `directory`.
+static void note_saved(trainer *t, uint64_t step, char *directory) {
+  snprintf(t->result->checkpoint, sizeof(t->result->checkpoint), "%s", directory);
+  free(directory);
+  t->saved_step = step;
+}
+
+// Lets a save in the background go on; `waits`: to its end.
+static dure_status proceed_saving(trainer *t, bool waits) {
+  if (t->saver == NULL) return NULL;
+  uint64_t step = 0;
+  char *directory = NULL;
+  DURE_TRY(dure_saver_proceed(t->saver, waits, &step, &directory));
+  if (directory != NULL) note_saved(t, step, directory);
+  return NULL;
+}
+
 // Names the first bad op of the step after the last good one, by running it again op by op.
 static dure_status explain_not_finite(trainer *t, const dure_training_result *result) {
   uint64_t step = t->state.step + 1;
   char where[768] = "";
-  dure_status status = NULL;
+  dure_status status = proceed_saving(t, true);  // so that the message names the last checkpoint
   while (status == NULL && dure_training_in_flight(t->training) > 0) {
     dure_training_result ignored;
     status = dure_training_collect(t->training, &ignored);
@@ -449,20 +502,22 @@ static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double 
   return NULL;
 }
 
+// Begins to save the step submitted last.
+static dure_status begin_saving(trainer *t) {
+  DURE_TRY(proceed_saving(t, true));
+  DURE_TRY(dure_saver_begin(t->saver));
+  t->copied_step = t->submitted;
+  return NULL;
+}
+
+// Saves at once; nothing is in flight.
 static dure_status save(trainer *t) {
-  const dure_checkpoint_content content = {
-      .model = t->model,
-      .training = t->training,
-      .state = &t->state,
-      .tokenizer_path = dure_dataset_tokenizer_path(t->dataset),
-      .end_of_text = t->end_of_text,
-  };
+  const dure_checkpoint_content content = checkpoint_content(t);
   char *directory = NULL;
+  DURE_TRY(proceed_saving(t, true));
   DURE_TRY(dure_run_files_sync(t->files));
   DURE_TRY(dure_checkpoint_save(t->options->out, &content, (uint64_t)t->options->keep, &directory));
-  snprintf(t->result->checkpoint, sizeof(t->result->checkpoint), "%s", directory);
-  free(directory);
-  t->saved_step = t->state.step;
+  note_saved(t, t->state.step, directory);
   return NULL;
 }
 
@@ -528,7 +583,9 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
   t->result->loss = row.loss;
   report_progress(t, &row);
   if (evaluates_at(t, row.step)) DURE_TRY(evaluate_into(t, &row));
-  return dure_run_files_append(t->files, &row);
+  DURE_TRY(dure_run_files_append(t->files, &row));
+  if (t->saver != NULL && t->copied_step == row.step) dure_saver_describe(t->saver, &t->state);
+  return NULL;
 }
 
 // Waits for the oldest `count` steps in flight. They share the time since the last one was booked: where a device runs
@@ -545,6 +602,7 @@ static dure_status collect(trainer *t, uint32_t count) {
 }
 
 static dure_status stop_for_interrupt(trainer *t) {
+  DURE_TRY(proceed_saving(t, true));
   if (t->saved_step != t->state.step) DURE_TRY(save(t));
   return dure_fail(DURE_CANCELLED,
                    "interrupted after step %" PRIu64 " of %" PRIu64
@@ -558,11 +616,15 @@ static dure_status run_steps(trainer *t) {
   while (t->state.step < t->last_step) {
     const bool interrupted = dure_os_interrupted();
     if (!interrupted) DURE_TRY(submit_next(t));
+    const bool saves = !interrupted && saves_at(t, t->submitted);
+    const bool saves_behind = saves && t->saver != NULL && t->submitted < t->last_step;
+    if (saves_behind) DURE_TRY(begin_saving(t));
     // Steps that must be complete before something else happens leave nothing in flight behind them.
-    const bool drains = interrupted || saves_at(t, t->submitted) || evaluates_at(t, t->submitted);
+    const bool drains = interrupted || (saves && !saves_behind) || evaluates_at(t, t->submitted);
     const uint32_t stay = drains ? 0 : t->ahead, in_flight = dure_training_in_flight(t->training);
     if (in_flight > stay) DURE_TRY(collect(t, in_flight - stay));
-    if (!interrupted && drains && saves_at(t, t->state.step)) DURE_TRY(save(t));
+    DURE_TRY(proceed_saving(t, false));
+    if (saves && !saves_behind) DURE_TRY(save(t));
     if (interrupted) return stop_for_interrupt(t);
     if (drains) t->clock = dure_os_nanoseconds();
   }
@@ -581,7 +643,10 @@ dure_status dure_train(const dure_train_options *options, bool resume, const dur
         t.state.step);
   } else if (status == NULL) {
     status = run_steps(&t);
+    // What has been begun is ended, so that as little as possible is lost; a lost device ends nothing any more.
+    if (dure_status_code(status) != DURE_DEVICE_LOST) status = dure_status_join(status, proceed_saving(&t, true));
   }
+  if (t.stream != NULL) out_result->waits = dure_stream_wait_count(t.stream);
   if (t.files != NULL) status = dure_status_join(status, dure_run_files_draw(t.files));
   release(&t);
   if (status != NULL && t.made_run) (void)remove(options->out);  // an empty directory would be all that is left

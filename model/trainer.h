@@ -24,8 +24,9 @@ typedef struct dure_train_observer {
 } dure_train_observer;
 
 typedef struct dure_train_result {
-  uint64_t step;  // reached
-  double loss;    // of the last step (NaN: none was made)
+  uint64_t step;   // reached
+  double loss;     // of the last step (NaN: none was made)
+  uint64_t waits;  // of the host for the device, all in all: one a step, and those of preparing, evaluating and saving
   bool has_evaluation;
   double evaluation_loss, bits_per_byte;
   char checkpoint[4096];  // the last one saved or found; "" when there is none

@@ -24,6 +24,8 @@ struct dure_training {
   dure_buffer *values;                                        // by dure_training_value_offset
   dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
   dure_tensor tokens, positions, labels;                      // of micro_step
+  dure_event *held_by;                                        // NULL: the next update begins when it can
+  uint64_t held_until;
   pending_step pending[DURE_TRAINING_MAX_IN_FLIGHT];
   uint32_t first_pending, pending_count;
 };
@@ -36,6 +38,8 @@ const dure_parameter_buffers *dure_training_buffers(const dure_training *trainin
   if (set == DURE_TRAINING_MASTERS) buffers = &training->model->masters;
   return buffers->count > 0 ? buffers : NULL;
 }
+
+const dure_model *dure_training_model(const dure_training *training) { return training->model; }
 
 // The places of all tensors that the program has and the training owns.
 static size_t list_places(const dure_training *training, const dure_training_tensors *tensors, dure_place *out_places) {
@@ -273,6 +277,19 @@ static dure_status read_result(dure_training *training, pending_step *step) {
                               sizeof(step->state), &step->point);
 }
 
+void dure_training_hold_update(dure_training *training, dure_event *event, uint64_t value) {
+  training->held_by = event;
+  training->held_until = value;
+}
+
+static dure_status submit_update(dure_training *training) {
+  dure_executable *update = training->executables[DURE_TRAINING_UPDATE];
+  if (training->held_by == NULL) return dure_executable_submit(update, training->model->stream);
+  DURE_TRY(dure_executable_submit_after(update, training->model->stream, training->held_by, training->held_until));
+  training->held_by = NULL;
+  return NULL;
+}
+
 dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate, const uint32_t *tokens,
                                  const uint32_t *labels) {
   if (training->pending_count == DURE_TRAINING_MAX_IN_FLIGHT) {
@@ -285,7 +302,7 @@ dure_status dure_training_submit(dure_training *training, uint64_t update, doubl
   update_values values;
   DURE_TRY(write_update_values(training, update, learning_rate, &values));
   DURE_TRY(submit_micro_steps(training, tokens, labels, &step->valid_labels));
-  DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_UPDATE], stream));
+  DURE_TRY(submit_update(training));
   DURE_TRY(read_result(training, step));
   if (training->offload != NULL) {
     DURE_TRY(dure_stream_wait(stream, step->point));  // the host must know the clip scale

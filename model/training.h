@@ -45,6 +45,9 @@ dure_model_options dure_training_model_options(const dure_training_options *opti
 DURE_MUST_CHECK dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate,
                                                  const uint32_t *tokens, const uint32_t *labels);
 uint32_t dure_training_in_flight(const dure_training *training);
+// The next update, before which nothing changes the parameters and moments, begins when the event has reached the
+// value. The event must stay until then; NULL: forget it.
+void dure_training_hold_update(dure_training *training, dure_event *event, uint64_t value);
 // Waits for the oldest step in flight and returns its result.
 DURE_MUST_CHECK dure_status dure_training_collect(dure_training *training, dure_training_result *out_result);
 
@@ -54,6 +57,7 @@ DURE_MUST_CHECK dure_status dure_training_gradients(dure_training *training, con
 // Buffers by the model's layout; NULL where the options ask for no such set. Gradients are those of the last step,
 // times the loss scale.
 const dure_parameter_buffers *dure_training_buffers(const dure_training *training, dure_training_set set);
+const dure_model *dure_training_model(const dure_training *training);
 
 // Loss scaling as of the last step collected, for a checkpoint, and back.
 dure_loss_scaling dure_training_get_scaling(const dure_training *training);

@@ -29,6 +29,16 @@ dure_status dure_executable_submit(dure_executable *executable, dure_stream *str
   return dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL);
 }
 
+dure_status dure_executable_submit_after(dure_executable *executable, dure_stream *stream, dure_event *event,
+                                         uint64_t value) {
+  if (!checks_every_op() && !dure_trace_enabled() && executable->recording_count > 0) {
+    return dure_stream_submit(stream, executable->recordings, executable->recording_count, event, value, NULL, 0, NULL);
+  }
+  bool reached = false;
+  while (!reached) DURE_TRY(dure_event_wait(event, value, UINT64_MAX, &reached));
+  return dure_executable_submit(executable, stream);
+}
+
 dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor, dure_operand *out_operand) {
   memset(out_operand, 0, sizeof(*out_operand));
   if (tensor.index == 0 || tensor.index >= executable->operand_count ||

@@ -306,6 +306,7 @@ dure_status dure_stream_create(dure_device *device, dure_stream **out_stream) {
   DURE_TRY(device->vtable->stream_create(device, &stream));
   stream->device = device;
   stream->point = 0;
+  stream->wait_count = 0;
   *out_stream = stream;
   return NULL;
 }
@@ -356,12 +357,14 @@ dure_status dure_stream_submit(dure_stream *stream, dure_recording *const *recor
 }
 
 uint64_t dure_stream_point(const dure_stream *stream) { return stream->point; }
+uint64_t dure_stream_wait_count(const dure_stream *stream) { return stream->wait_count; }
 
 dure_status dure_stream_wait(dure_stream *stream, uint64_t point) {
   if (point > stream->point) {
     return dure_fail(DURE_INVALID_ARGUMENT, "waiting for point %llu of a stream that is at %llu would never end",
                      (unsigned long long)point, (unsigned long long)stream->point);
   }
+  stream->wait_count++;
   return stream->device->vtable->stream_wait(stream, point == 0 ? stream->point : point);
 }
 

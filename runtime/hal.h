@@ -153,6 +153,8 @@ DURE_MUST_CHECK dure_status dure_stream_submit(dure_stream *stream, dure_recordi
                                                dure_event *wait_event, uint64_t wait_value, dure_event *signal_event,
                                                uint64_t signal_value, uint64_t *out_point);
 uint64_t dure_stream_point(const dure_stream *stream);  // of the last thing enqueued
+// Times that the host has waited for this stream so far, also where a transfer had to wait for room.
+uint64_t dure_stream_wait_count(const dure_stream *stream);
 // Waits until the stream has reached `point` (0: everything enqueued so far). DURE_DEVICE_LOST when it never will.
 DURE_MUST_CHECK dure_status dure_stream_wait(dure_stream *stream, uint64_t point);
 
@@ -286,7 +288,8 @@ struct dure_buffer {
 };
 struct dure_stream {
   dure_device *device;
-  uint64_t point;  // of the last thing enqueued; advanced by the HAL, before the backend's call
+  uint64_t point;       // of the last thing enqueued; advanced by the HAL, before the backend's call
+  uint64_t wait_count;  // of the host; by the HAL, and by the backend where an enqueue waits
 };
 struct dure_event {
   dure_device *device;

@@ -201,6 +201,9 @@ DURE_MUST_CHECK dure_status dure_program_compile(const dure_program *program, du
                                                  const dure_compile_options *options, dure_executable **out_executable);
 void dure_executable_destroy(dure_executable *executable);  // NULL is fine; the caller has waited for its work
 DURE_MUST_CHECK dure_status dure_executable_submit(dure_executable *executable, dure_stream *stream);
+// The same, begun on the device when the event has reached the value.
+DURE_MUST_CHECK dure_status dure_executable_submit_after(dure_executable *executable, dure_stream *stream,
+                                                         dure_event *event, uint64_t value);
 // Where a tensor lies (valid as long as the executable). Activations are only meaningful right after their last write.
 DURE_MUST_CHECK dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor,
                                                     dure_operand *out_operand);

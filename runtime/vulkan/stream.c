@@ -419,6 +419,7 @@ static dure_status take_staging(vulkan_stream *stream, uint64_t size, void *targ
   uint64_t padded = (size + staging_alignment - 1) / staging_alignment * staging_alignment;
   while (!find_room(stream, padded, out_offset)) {
     if (stream->parts[0].serial > stream->submitted_serial) DURE_TRY(flush(stream));
+    stream->head.wait_count++;
     DURE_TRY(wait_serial(stream, stream->parts[0].serial));
   }
   stream->parts[stream->part_count++] = (staging_part){*out_offset, size, stream->submitted_serial + 1, target};

@@ -3,15 +3,17 @@ scaled_dot_product_attention by each of its backends.
 
   python3 tests/bench/pytorch_ops.py [--device cuda] [--matmul 8192] [--attention 4,4096,16,128]
 
-Prints rows of a Markdown table: what, median ms, quartiles, TFLOP/s. Times are CUDA events around whole calls, the
+Prints JSON like that of `dure bench ops --json`. Times are CUDA events around whole calls, the
 median of 20 groups. Causal attention counts half of the square, as `dure bench ops` does.
 """
 
 import argparse
+import json
 import statistics
 import time
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -37,21 +39,34 @@ def measure(call, device, groups=20):
     return statistics.quantiles(times, n=4)
 
 
-def show(what, times, flops):
-    lower, median, upper = times
-    print(f"| {what} | {median * 1e3:.3f} | {lower * 1e3:.3f} to {upper * 1e3:.3f} | {flops / median * 1e-12:.2f} |",
-          flush=True)
+class Results:
+    """Calls as `dure bench ops --json` has them."""
+
+    def __init__(self):
+        self.calls, self.copy, self.matmul = [], 0, 0
+
+    def add(self, what, times, flops=0, moved=0):
+        lower, median, upper = times
+        self.matmul = max(self.matmul, flops / median if what.startswith("torch.mm") else 0)
+        self.copy = moved / median if what.startswith("copy") else self.copy
+        self.calls.append({"call": what, "median_seconds": median, "lower_quartile_seconds": lower,
+                           "upper_quartile_seconds": upper, "flops_per_second": flops / median,
+                           "bytes_per_second": moved / median,
+                           "share_of_ceiling": moved / median / self.copy if self.copy and not flops else 0})
+
+    def refuse(self, what, reason):
+        self.calls.append({"call": what, "unsupported": reason})
 
 
-def matmul(size, device):
+def matmul(size, device, results):
     a, b = (torch.rand(size, size, device=device).sub_(0.5).mul_(2).bfloat16() for _ in range(2))
     out = torch.empty_like(a)
     for name, second in (("nn", b), ("nt", b.t())):
         call = lambda: torch.mm(a, second, out=out)  # noqa: E731
-        show(f"torch.mm bf16 {name} {size} cubed", measure(call, device), 2.0 * size**3)
+        results.add(f"torch.mm bf16 {name} {size} cubed", measure(call, device), 2.0 * size**3)
 
 
-def attention(shape, device):
+def attention(shape, device, results):
     B, T, H, D = shape
     flops = 4.0 * B * H * T * T * D / 2
     make = lambda: torch.rand(B, H, T, D, device=device).sub_(0.5).mul_(2).bfloat16().requires_grad_()  # noqa: E731
@@ -67,11 +82,32 @@ def attention(shape, device):
                     y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
                     forward = lambda: functional.scaled_dot_product_attention(q, k, v, is_causal=True)  # noqa: E731
                     backward = lambda: torch.autograd.grad(y, (q, k, v), dy, retain_graph=True)  # noqa: E731
-                    show(f"{name} forward", measure(forward, device), flops)
-                    show(f"{name} backward", measure(backward, device), 2.5 * flops)
+                    results.add(f"{name} forward", measure(forward, device), flops)
+                    results.add(f"{name} backward", measure(backward, device), 2.5 * flops)
             except RuntimeError as error:
-                print(f"| {name} | - | {str(error).splitlines()[0]} | - |")
+                results.refuse(name, str(error).splitlines()[0])
     torch.use_deterministic_algorithms(False)
+
+
+def memory(scale, device, results):
+    """What moves bytes; those that must be moved are counted, as `dure bench ops` counts them."""
+    count, rows, width, vocabulary = 2**26 // scale, 65536 // scale, 2048, 50257
+    source = torch.rand(2 * count, device=device).bfloat16()
+    target = torch.empty_like(source)
+    results.add(f"copy bf16 {2 * count}", measure(lambda: target.copy_(source), device), moved=8 * count)
+    parameter = nn.Parameter(torch.rand(count, device=device))
+    parameter.grad = torch.rand_like(parameter)
+    optimizer = torch.optim.AdamW([parameter], fused=True)
+    results.add(f"AdamW fused f32 {count}", measure(optimizer.step, device), moved=28 * count)
+    x, weight = torch.rand(rows, width, device=device).bfloat16(), torch.rand(width, device=device).bfloat16()
+    layer_norm = lambda: functional.layer_norm(x, (width,), weight, weight)  # noqa: E731
+    results.add(f"layer_norm bf16 {rows}x{width}", measure(layer_norm, device), moved=4 * rows * width)
+    rms_norm = lambda: functional.rms_norm(x, (width,), weight)  # noqa: E731
+    results.add(f"rms_norm bf16 {rows}x{width}", measure(rms_norm, device), moved=4 * rows * width)
+    logits = torch.rand(4096 // scale, vocabulary, device=device).bfloat16()
+    labels = torch.randint(vocabulary, (4096 // scale,), device=device)
+    loss = lambda: functional.cross_entropy(logits, labels, reduction="none")  # noqa: E731
+    results.add(f"cross_entropy bf16 {4096 // scale}x{vocabulary}", measure(loss, device), moved=2 * logits.numel())
 
 
 def main():
@@ -79,12 +115,20 @@ def main():
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--matmul", type=int, default=8192)
     parser.add_argument("--attention", default="4,4096,16,128", help="batch, context, heads, head size")
+    parser.add_argument("--scale", type=int, default=1, help="divides the sizes of what moves bytes")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.manual_seed(1)
-    print("| what | median ms | quartiles | TFLOP/s |\n| --- | --- | --- | --- |")
-    matmul(arguments.matmul, device)
-    attention([int(n) for n in arguments.attention.split(",")], device)
+    if device.type == "cuda":
+        torch.backends.cuda.preferred_blas_library("cublaslt")
+    results = Results()
+    matmul(arguments.matmul, device, results)
+    attention([int(n) for n in arguments.attention.split(",")], device, results)
+    memory(arguments.scale, device, results)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(json.dumps({"device": f"PyTorch {torch.__version__}", "name": name, "clock": "device",
+                      "copy_bytes_per_second": results.copy, "matmul_flops_per_second": results.matmul,
+                      "calls": results.calls}))
 
 
 if __name__ == "__main__":

@@ -2,27 +2,20 @@
 
   python3 tests/bench/pytorch_train.py --shape gpt2-124m [--batch 16] [--context 1024] [--steps 20] [--device cuda]
 
-Prints one line, "RESULT tokens/s lower-quartile upper-quartile flops-a-token memory-MiB", on standard output. bf16
-parameters and gradients with f32 master copies would be PyTorch's mixed precision by hand; what its users run is
-autocast over f32 parameters, and that is what is measured.
+Prints one line of JSON: "tokens" of a step, the "seconds" of every step, and "memory_mib". bf16 parameters
+and gradients with f32 master copies would be PyTorch's mixed precision by hand; what its users run is autocast over f32
+parameters, and that is what is measured.
 """
 
 import argparse
-import statistics
+import json
 import time
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-# layers, width, heads, key heads, hidden width of the feed-forward part, vocabulary, llama
-SHAPES = {
-    "gpt2-124m": (12, 768, 12, 12, 3072, 50257, False),
-    "gpt-neo-1.3b": (24, 2048, 16, 16, 8192, 50257, False),
-    "llama-1b": (16, 2048, 32, 8, 8192, 32000, True),
-    "tiny": (2, 64, 4, 4, 256, 257, False),
-    "tiny-llama": (2, 64, 4, 2, 192, 257, True),
-}
+from gpu_tables import SHAPES
 
 
 class Attention(nn.Module):
@@ -94,14 +87,6 @@ class Model(nn.Module):
         return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
 
 
-def flops_a_token(shape, context):
-    """Forward and backward, as `dure train` counts: 6 a weight of a product, and causal attention at half its square."""
-    layers, width, heads, key_heads, hidden, vocabulary, is_llama = shape
-    size = width // heads
-    weights = layers * (width * (heads + 2 * key_heads) * size + width * width + (3 if is_llama else 2) * width * hidden)
-    return 6 * (weights + vocabulary * width) + 6 * layers * width * context
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="gpt2-124m")
@@ -142,11 +127,8 @@ def main():
         if is_cuda:
             torch.cuda.synchronize()
         times.append((time.perf_counter() - start) / (2 if is_cuda else 1))
-    tokens = arguments.batch * arguments.context
-    lower, median, upper = statistics.quantiles(times, n=4)
     memory = torch.cuda.max_memory_allocated() / 2**20 if is_cuda else 0
-    print(f"RESULT {tokens / median:.0f} {tokens / upper:.0f} {tokens / lower:.0f} "
-          f"{flops_a_token(shape, arguments.context):.0f} {memory:.0f}")
+    print(json.dumps({"tokens": arguments.batch * arguments.context, "seconds": times, "memory_mib": memory}))
 
 
 if __name__ == "__main__":
