@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/weights.h"
+#include "model/workers.h"
 #include "runtime/os.h"
 
 static dure_status create_buffers(dure_model *model, const dure_model_options *options) {
@@ -87,23 +88,49 @@ dure_status dure_model_open_as(const char *directory, const dure_model_options *
   return NULL;
 }
 
-static dure_status initialise(const dure_model *model, uint64_t seed) {
-  enum { piece_elements = 1 << 16 };
+// A piece of a parameter that is being made.
+typedef struct initial_piece {
+  const dure_model *model;
+  size_t parameter;
+  uint64_t seed, first;
+  float *values;
+} initial_piece;
+
+static void make_values(void *context, uint64_t first, uint64_t count) {
+  const initial_piece *piece = context;
+  dure_parameter_initial(&piece->model->layout, piece->parameter, &piece->model->config, piece->seed,
+                         piece->first + first, count, piece->values + first);
+}
+
+enum { piece_elements = 1 << 20, grain_elements = 1 << 12, most_makers = 32 };
+
+static dure_status initialise_pieces(const dure_model *model, initial_piece *piece, dure_workers *workers) {
   const dure_parameter_buffers *sets[2];
   const size_t set_count = list_sets(model, sets);
-  float *piece = malloc(piece_elements * sizeof(*piece));
-  if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory initialising a model");
-  dure_status status = NULL;
-  for (size_t i = 0; i < model->layout.count && status == NULL; i++) {
+  for (size_t i = 0; i < model->layout.count; i++) {
     const dure_parameter *parameter = &model->layout.parameters[i];
-    for (uint64_t first = 0; first < parameter->count && status == NULL; first += piece_elements) {
-      uint64_t count = parameter->count - first < piece_elements ? parameter->count - first : piece_elements;
-      dure_parameter_initial(&model->layout, i, &model->config, seed, first, count, piece);
-      for (size_t k = 0; k < set_count && status == NULL; k++)
-        status = dure_parameter_upload(sets[k], parameter, model->stream, first, count, piece);
+    piece->parameter = i;
+    for (piece->first = 0; piece->first < parameter->count; piece->first += piece_elements) {
+      const uint64_t left = parameter->count - piece->first, count = left < piece_elements ? left : piece_elements;
+      dure_workers_start(workers, make_values, piece, count, grain_elements);
+      dure_workers_wait(workers);
+      for (size_t k = 0; k < set_count; k++)
+        DURE_TRY(dure_parameter_upload(sets[k], parameter, model->stream, piece->first, count, piece->values));
     }
   }
-  free(piece);
+  return NULL;
+}
+
+// Each value is a function of its place alone, so that any number of threads makes the same ones.
+static dure_status initialise(const dure_model *model, uint64_t seed) {
+  initial_piece piece = {.model = model, .seed = seed, .values = malloc(piece_elements * sizeof(*piece.values))};
+  if (piece.values == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory initialising a model");
+  const uint32_t cores = dure_os_core_count();
+  dure_workers *workers = NULL;
+  dure_status status = dure_workers_create(cores < most_makers ? cores : most_makers, &workers);
+  if (status == NULL) status = initialise_pieces(model, &piece, workers);
+  dure_workers_destroy(workers);
+  free(piece.values);
   return status;
 }
 
