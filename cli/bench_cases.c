@@ -14,6 +14,38 @@ static void add_matmul(dure_case_list *list, bool transpose_a, bool transpose_b,
   dure_case_tensor(c, 5, 2, DURE_SHAPE(m, n));
 }
 
+enum { MATMUL_BIAS = 2, MATMUL_RESIDUAL, MATMUL_PREACTIVATION, MATMUL_C, MATMUL_SAVED };
+
+// A feed-forward block of GPT-2 as it is trained, `rows` tokens of width C: up with bias and GELU whose input is kept,
+// down with bias and the residual, back through the GELU, and the gradient of a weight added to what is there, which is
+// f32 whatever the operands are.
+static void add_feed_forward(dure_case_list *list, uint64_t rows, uint64_t C) {
+  add_matmul(list, false, false, rows, 4 * C, C);
+  dure_case *c = &list->cases[list->count - 1];
+  dure_case_rename(c, "bias+gelu+saved");
+  c->attributes.matmul.epilogue = DURE_EPILOGUE_ACTIVATION;
+  dure_case_tensor(c, MATMUL_BIAS, 1, DURE_SHAPE(4 * C));
+  dure_case_tensor(c, MATMUL_SAVED, 2, DURE_SHAPE(rows, 4 * C));
+
+  add_matmul(list, false, false, rows, C, 4 * C);
+  c = &list->cases[list->count - 1];
+  dure_case_rename(c, "bias+residual");
+  dure_case_tensor(c, MATMUL_BIAS, 1, &C);
+  dure_case_tensor(c, MATMUL_RESIDUAL, 2, DURE_SHAPE(rows, C));
+
+  add_matmul(list, false, true, rows, 4 * C, C);
+  c = &list->cases[list->count - 1];
+  dure_case_rename(c, "gelu_gradient");
+  c->attributes.matmul.epilogue = DURE_EPILOGUE_ACTIVATION_GRADIENT;
+  dure_case_tensor(c, MATMUL_PREACTIVATION, 2, DURE_SHAPE(rows, 4 * C));
+
+  add_matmul(list, true, false, C, 4 * C, rows);
+  c = &list->cases[list->count - 1];
+  dure_case_rename(c, "accumulate_f32");
+  c->operands[MATMUL_C].dtype = DURE_DTYPE_F32;
+  c->accumulate = 1u << MATMUL_C;
+}
+
 static void add_matmul_q8(dure_case_list *list, uint64_t m, uint64_t n, uint64_t k) {
   dure_case *c = dure_case_add(list, DURE_OP_matmul_q8, "m=%llu,n=%llu,k=%llu", (number)m, (number)n, (number)k);
   dure_case_tensor(c, 0, 2, DURE_SHAPE(m, k));
@@ -52,6 +84,7 @@ static void add_matmuls(dure_case_list *list, uint64_t scale) {
   add_matmul(list, false, true, rows, 8192, 384);
   add_matmul(list, false, false, 1, 2048, 2048);  // decoding
   add_matmul(list, false, true, 1, 2048, 2048);
+  add_feed_forward(list, 256 / scale, 768);
 }
 
 static void add_quantized(dure_case_list *list, uint64_t scale) {
@@ -260,8 +293,10 @@ static void add_adamw_with_masters(dure_case_list *list, uint64_t count) {
 
 // What fills a data centre's card: operands of several times its caches.
 static void add_large(dure_case_list *list, uint64_t scale) {
-  const uint64_t rows = 65536 / scale;
+  const uint64_t rows = 32768 / scale;
   add_cubes(list, 8192 / scale);
+  add_feed_forward(list, 16384 / scale, 768);
+  add_matmul_q8(list, 4096 / scale, 4096, 4096 / scale);
   add_attention(list, DURE_OP_attention, 4, 4096 / scale, 16, 128);
   add_attention(list, DURE_OP_attention_gradient, 4, 4096 / scale, 16, 128);
   add_norms(list, rows, 2048);
@@ -276,7 +311,7 @@ dure_status bench_cases_collect(const bench_choice *choice, dure_case_list *out_
   memset(out_list, 0, sizeof(*out_list));
   dure_case_list *list = out_list;
   const uint64_t scale = choice->scale, cube = (choice->is_large ? 8192 : 1024) / scale;
-  add_elementwise(list, DURE_OP_copy, 2, (1u << (choice->is_large ? 28 : 24)) / scale);
+  add_elementwise(list, DURE_OP_copy, 2, (1u << (choice->is_large ? 27 : 24)) / scale);
   add_matmul(list, false, false, cube, choice->is_large ? cube : 1024, choice->is_large ? cube : 1024);
   if (choice->size > 0) {
     add_cubes(list, choice->size);

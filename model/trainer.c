@@ -554,8 +554,8 @@ static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
 // Books one step: state, metrics, progress, and the evaluation that is due after it.
 static dure_status book_step(trainer *t, const dure_training_result *result, double seconds) {
   if (!result->is_finite) return explain_not_finite(t, result);
-  uint64_t used = 0, peak = 0, available = 0;
-  DURE_TRY(dure_device_memory(t->device, &used, &peak, &available));
+  uint64_t used = 0, peak = 0;
+  DURE_TRY(dure_device_memory(t->device, &used, &peak, NULL));
   const uint64_t step_tokens = samples_per_step(t) * t->shape.context;
   t->state.step++;
   t->state.samples += samples_per_step(t);

@@ -159,6 +159,7 @@ dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t
   const uint64_t taken = device->memory_used + device->memory_overhead;
   *out_used = taken;
   *out_peak = device->memory_peak;
+  if (out_available == NULL) return NULL;
   *out_available = 0;
   uint64_t available = 0;
   DURE_TRY(device->vtable->available_memory(device, &available));

@@ -97,7 +97,8 @@ DURE_MUST_CHECK dure_status dure_device_open(const char *identifier, dure_device
 void dure_device_close(dure_device *device);  // NULL is fine; waits for work in flight
 const dure_device_info *dure_device_get_info(const dure_device *device);
 // Bytes of device memory taken through this device now and at most so far, all that the backend takes with them
-// included, and what may still be taken (asked of the driver each time). Buffers of DURE_MEMORY_HOST do not count.
+// included, and what may still be taken (asked of the driver each time; NULL: it is not). Buffers of DURE_MEMORY_HOST
+// do not count.
 DURE_MUST_CHECK dure_status dure_device_memory(dure_device *device, uint64_t *out_used, uint64_t *out_peak,
                                                uint64_t *out_available);
 // The most by which the bytes taken exceed the sizes of the buffers, about: memory that small buffers share, and is not

@@ -197,7 +197,7 @@ static void round_to_storage(const dure_case *c, dure_case_data *data) {
   }
 }
 
-dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case_data *out_data) {
+static dure_status generate(const dure_case *c, uint64_t seed, dure_case_data *out_data) {
   DURE_TRY(allocate(c, out_data));
   const dure_op_row *row = dure_op_get(c->op);
   for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
@@ -211,6 +211,20 @@ dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case
     generate_base(operand, is_float, seed, STREAM_VALUES + i, out_data->bases[i]);
     if (operand->sprinkled > 0) sprinkle(operand, is_float, seed, STREAM_PLACES + i, out_data->bases[i]);
   }
+  return NULL;
+}
+
+dure_status dure_case_data_generate_part(const dure_case *c, uint64_t seed, uint64_t most, dure_case_data *out_data) {
+  dure_case part = *c;
+  for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) {
+    part.operands[i].sprinkled = 0;
+    if (part.operands[i].base_count > most) part.operands[i].base_count = most;
+  }
+  return generate(&part, seed, out_data);
+}
+
+dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case_data *out_data) {
+  DURE_TRY(generate(c, seed, out_data));
   round_to_storage(c, out_data);
   dure_status status = make_consistent(c, out_data);
   round_to_storage(c, out_data);

@@ -15,6 +15,10 @@ DURE_MUST_CHECK dure_status dure_case_data_copy(const dure_case *c, const dure_c
                                                 dure_case_data *out_data);
 // The case's inputs, and what its outputs hold before the op runs, from `seed`.
 DURE_MUST_CHECK dure_status dure_case_data_generate(const dure_case *c, uint64_t seed, dure_case_data *out_data);
+// The same of the first `most` elements of each base, and operands that only make sense together are as random as all
+// others: for measurements.
+DURE_MUST_CHECK dure_status dure_case_data_generate_part(const dure_case *c, uint64_t seed, uint64_t most,
+                                                         dure_case_data *out_data);
 // Replaces `data` by what the oracle leaves there.
 DURE_MUST_CHECK dure_status dure_case_data_run_oracle(const dure_case *c, dure_case_data *data);
 // For every element of output `operand` (in row-major order) the size of the terms that its rounding errors come from;

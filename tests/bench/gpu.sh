@@ -83,10 +83,10 @@ fi
 
 # models: shape, batch, context, what is asked for: tokens/s over PyTorch's, utilisation
 if "$dry"; then
-  cube=128 sizes=(64) attention=1,32,2,16 scale=256 every=60 steps=6 python_device=cpu python_steps=3 python_extra=--no-compile
+  repeats=1 saving_steps=12 cube=128 sizes=(64) attention=1,32,2,16 scale=256 every=60 steps=6 python_device=cpu python_steps=3 python_extra=--no-compile
   models=(tiny:2:32:1.10:0.50 tiny-wide:1:32:1.05:0.55 tiny-llama:2:32:0:0.55)
 else
-  cube=8192 sizes=(4096 8192) attention=4,4096,16,128 scale=1 every=4 steps=30 python_device=cuda python_steps=12 python_extra=
+  repeats=5 saving_steps=300 cube=8192 sizes=(4096 8192) attention=4,4096,16,128 scale=1 every=4 steps=30 python_device=cuda python_steps=12 python_extra=
   models=(gpt2-124m:16:1024:1.10:0.50 gpt-neo-1.3b:8:2048:1.05:0.55 llama-1b:4:4096:0:0.55)
 fi
 vulkan=vulkan:0
@@ -170,7 +170,7 @@ done
 # ---- operations --------------------------------------------------------------------------------------------------
 
 ops() {  # FILE NAME SECONDS ARGUMENTS of dure bench ops...
-  into "$1" "$2" "$3" "$dure" bench ops --json "${@:4}" && "$python" "$tables" ops "$results/$1"
+  into "$1" "$2" "$3" "$dure" bench ops --json --repeats "$repeats" "${@:4}" && "$python" "$tables" ops "$results/$1"
 }
 section "Operations on CUDA, bf16"
 ops cuda-ops.json "operations on CUDA" 100 --large --dtype bf16 --device cuda
@@ -241,7 +241,7 @@ compare_saving() {
     "$python" "$tables" saving "$5/plain.jsonl" "$5/saving.jsonl"
 }
 export -f compare_saving
-part "saving" 60 bash -c 'compare_saving "$@"' saving "$first" "$first_batch" "$first_context" $((steps * 10)) "$results"
+part "saving" 60 bash -c 'compare_saving "$@"' saving "$first" "$first_batch" "$first_context" "$saving_steps" "$results"
 
 section "Two runs: $first"
 twice() {
