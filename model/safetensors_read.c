@@ -245,7 +245,7 @@ static dure_status sort_names(const char *path, dure_safetensors *all) {
   qsort(all->tensors, all->tensor_count, sizeof(*all->tensors), compare_names);
   for (size_t i = 1; i < all->tensor_count; i++) {
     if (strcmp(all->tensors[i - 1].name, all->tensors[i].name) == 0) {
-      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is there twice", path, all->tensors[i].name);
+      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is there twice, or in two shards", path, all->tensors[i].name);
     }
   }
   return NULL;

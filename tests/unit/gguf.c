@@ -158,7 +158,7 @@ START_TEST(files_of_families_are_the_models_of_their_directories) {
     b.rotary.high_frequency_factor = a.rotary.high_frequency_factor;
     b.rotary.original_context = a.rotary.original_context;
   }
-  json_t *sources[2] = {a.source, b.source};
+  struct json_t *sources[2] = {a.source, b.source};
   a.source = b.source = NULL;
   const uint8_t *left = (const uint8_t *)&a, *right = (const uint8_t *)&b;
   for (size_t i = 0; i < offsetof(dure_model_config, source); i++)
