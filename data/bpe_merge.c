@@ -127,8 +127,8 @@ static void rank_pair(const dure_bpe_table *table, node *nodes, uint32_t at, mer
 }
 
 // Every merge removes a symbol and pushes at most two pairs, so the heap holds fewer than 3 * count entries.
-static size_t merge_by_heap(const dure_bpe_table *table, node *nodes, merge_heap heap, uint32_t *symbols,
-                            size_t count) {
+static size_t merge_by_heap(const dure_bpe_table *table, node *nodes, merge_heap heap, const dure_bpe_dropout *dropout,
+                            uint32_t *symbols, size_t count) {
   for (size_t i = 0; i < count; i++) {
     nodes[i] = (node){symbols[i], i > 0 ? (uint32_t)i - 1 : NO_NODE, i + 1 < count ? (uint32_t)i + 1 : NO_NODE, 0};
   }
@@ -137,6 +137,10 @@ static size_t merge_by_heap(const dure_bpe_table *table, node *nodes, merge_heap
     uint64_t entry = pop(&heap);
     uint32_t at = (uint32_t)entry;
     if (nodes[at].rank != (uint32_t)(entry >> 32)) continue;
+    if (dropout != NULL && dure_draw(dropout->draws) < dropout->probability) {
+      nodes[at].rank = DURE_BPE_NO_RANK;
+      continue;
+    }
     uint32_t gone = nodes[at].next;
     nodes[at].symbol = find(table, nodes[at].symbol, nodes[gone].symbol).id;
     nodes[at].next = nodes[gone].next;
@@ -155,11 +159,11 @@ void dure_bpe_scratch_free(dure_bpe_scratch *scratch) {
   *scratch = (dure_bpe_scratch){0};
 }
 
-dure_status dure_bpe_merge(const dure_bpe_table *table, dure_bpe_scratch *scratch, uint32_t *symbols, size_t count,
-                           size_t *out_count) {
+dure_status dure_bpe_merge(const dure_bpe_table *table, dure_bpe_scratch *scratch, const dure_bpe_dropout *dropout,
+                           uint32_t *symbols, size_t count, size_t *out_count) {
   *out_count = count;
   if (count < 2) return NULL;
-  if (count <= scan_limit) {
+  if (count <= scan_limit && dropout == NULL) {
     *out_count = merge_by_scanning(table, symbols, count);
     return NULL;
   }
@@ -174,6 +178,6 @@ dure_status dure_bpe_merge(const dure_bpe_table *table, dure_bpe_scratch *scratc
     scratch->size = size;
   }
   merge_heap heap = {scratch->memory, 0};
-  *out_count = merge_by_heap(table, (node *)((uint64_t *)scratch->memory + 3 * count), heap, symbols, count);
+  *out_count = merge_by_heap(table, (node *)((uint64_t *)scratch->memory + 3 * count), heap, dropout, symbols, count);
   return NULL;
 }

@@ -1,10 +1,11 @@
-// The merges of a byte-level BPE vocabulary, and applying them to one pre-token.
+// The merges of a BPE vocabulary, and applying them to one pre-token.
 #ifndef DURE_DATA_BPE_MERGE_H_
 #define DURE_DATA_BPE_MERGE_H_
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "data/tokenizer_unigram.h"
 #include "runtime/status.h"
 
 // One merge: the pair (left, right) becomes `id`; a lower rank goes first.
@@ -36,9 +37,18 @@ typedef struct dure_bpe_scratch {
 } dure_bpe_scratch;
 void dure_bpe_scratch_free(dure_bpe_scratch *scratch);
 
-// Joins the pair of lowest rank, leftmost first, until none has a rank. `symbols` [count] holds one id a byte before
+// Provilkov et al., "BPE-Dropout: Simple and Effective Subword Regularization" (2020), section 3: each merge that comes
+// up is passed over with this probability, and comes up again only when its neighbours change.
+typedef struct dure_bpe_dropout {
+  double probability;
+  dure_draws *draws;
+} dure_bpe_dropout;
+
+// Joins the pair of lowest rank, leftmost first, until none has a rank; those that `dropout` (NULL: none) passes over
+// stay. `symbols` [count] holds one id a byte before
 // and `*out_count` ids after. Time n log n for long ones. DURE_OUT_OF_MEMORY, or DURE_UNSUPPORTED beyond 2^31 symbols.
-DURE_MUST_CHECK dure_status dure_bpe_merge(const dure_bpe_table *table, dure_bpe_scratch *scratch, uint32_t *symbols,
-                                           size_t count, size_t *out_count);
+DURE_MUST_CHECK dure_status dure_bpe_merge(const dure_bpe_table *table, dure_bpe_scratch *scratch,
+                                           const dure_bpe_dropout *dropout, uint32_t *symbols, size_t count,
+                                           size_t *out_count);
 
 #endif  // DURE_DATA_BPE_MERGE_H_

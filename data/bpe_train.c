@@ -134,15 +134,16 @@ static dure_status add_bytes(trainer *t) {
 
 // ---- reading ----
 
-static dure_status count_word(void *context, const char *bytes, size_t length) {
-  return dure_words_add(&((trainer *)context)->words, bytes, length);
+static dure_status count_word(void *context, const dure_piece *piece) {
+  return dure_words_add(&((trainer *)context)->words, piece->bytes, piece->length);
 }
 
 bool dure_bpe_trainer_needs_text(const dure_bpe_trainer *t) { return t->token_count < t->options.vocabulary_size; }
 
 dure_status dure_bpe_trainer_add(dure_bpe_trainer *t, const char *text, size_t length) {
   if (!dure_bpe_trainer_needs_text(t)) return NULL;
-  DURE_TRY(dure_pretokenize(t->pretokenizer, t->scratch, text, length, count_word, t));
+  dure_piece chunk = {text, length, NULL, 0};
+  DURE_TRY(dure_pretokenize(t->pretokenizer, t->scratch, &chunk, true, false, count_word, t));
   t->progress.bytes_read += length;
   return t->chunk_count++ % progress_interval == 0 ? report(t) : NULL;
 }
@@ -261,8 +262,8 @@ static dure_status prepare(trainer *t) {
   DURE_TRY(add_special_tokens(t));
   DURE_TRY(add_bytes(t));
   DURE_TRY(dure_pretokenizer_create(&t->pretokenizer));
-  DURE_TRY(
-      dure_pretokenizer_add_pattern(t->pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false, true, true));
+  DURE_TRY(dure_pretokenizer_add_pattern(t->pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false,
+                                         DURE_SPLIT_ISOLATED, false));
   return dure_pretokenize_scratch_create(&t->scratch);
 }
 

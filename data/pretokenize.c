@@ -1,17 +1,22 @@
 #include "data/pretokenize.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/pretokenize_pattern.h"
+#include "data/pretokenize_match.h"
 #include "data/tokenizer_bytes.h"
 
+typedef enum step_kind { STEP_PATTERN, STEP_PREFIX_SPACE, STEP_METASPACE, STEP_RUNS } step_kind;
+
 typedef struct step {
-  pcre2_code *code;  // NULL: the step that adds a prefix space
-  bool has_jit;
-  bool keep_matches, keep_others;
+  step_kind kind;
+  dure_pattern *pattern;
+  dure_split split;
+  bool is_inverted;
+  char mark[4];  // Metaspace's replacement, or the mark of runs
+  size_t mark_length;
+  dure_prepend prepend;
+  bool is_splitting;
 } step;
 
 enum { step_limit = 16 };
@@ -22,11 +27,8 @@ struct dure_pretokenizer {
 };
 
 struct dure_pretokenize_scratch {
-  pcre2_match_data *match;
-  pcre2_match_context *context;
-  pcre2_jit_stack *jit_stack;
-  char *prefixed;  // a piece with a space before it
-  size_t prefixed_capacity;
+  dure_matcher *matcher;
+  dure_aligned changed[step_limit];  // what the steps that change the text make of a piece
 };
 
 // What stays the same while one text is cut.
@@ -35,6 +37,8 @@ typedef struct run {
   dure_pretokenize_scratch *scratch;
   dure_pretoken_sink sink;
   void *context;
+  const char *text_start;  // a piece that begins here is the first; NULL when the text goes on from another
+  bool is_tracking;
   bool is_first_stretch;  // bytes that are not UTF-8 before a stretch: no space is put between them
 } run;
 
@@ -45,13 +49,13 @@ dure_status dure_pretokenizer_create(dure_pretokenizer **out_pretokenizer) {
 
 void dure_pretokenizer_destroy(dure_pretokenizer *pretokenizer) {
   if (pretokenizer == NULL) return;
-  for (size_t i = 0; i < pretokenizer->step_count; i++) pcre2_code_free(pretokenizer->steps[i].code);
+  for (size_t i = 0; i < pretokenizer->step_count; i++) dure_pattern_destroy(pretokenizer->steps[i].pattern);
   free(pretokenizer);
 }
 
 static dure_status add_step(dure_pretokenizer *pretokenizer, step added) {
   if (pretokenizer->step_count == step_limit) {
-    pcre2_code_free(added.code);
+    dure_pattern_destroy(added.pattern);
     return dure_fail(DURE_UNSUPPORTED, "a pre-tokenizer of more than %d steps", step_limit);
   }
   pretokenizer->steps[pretokenizer->step_count++] = added;
@@ -59,148 +63,201 @@ static dure_status add_step(dure_pretokenizer *pretokenizer, step added) {
 }
 
 dure_status dure_pretokenizer_add_pattern(dure_pretokenizer *pretokenizer, const char *pattern, size_t length,
-                                          bool is_literal, bool keep_matches, bool keep_others) {
-  char *rewritten = NULL;
-  size_t rewritten_length = length;
-  if (!is_literal) DURE_TRY(dure_pattern_rewrite(pattern, length, &rewritten, &rewritten_length));
-  int error = 0;
-  PCRE2_SIZE error_offset = 0;
-  uint32_t options = is_literal ? PCRE2_UTF | PCRE2_LITERAL : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE;
-  pcre2_code *code = pcre2_compile((PCRE2_SPTR)(is_literal ? pattern : rewritten), rewritten_length, options, &error,
-                                   &error_offset, NULL);
-  free(rewritten);
-  if (code == NULL) {
-    PCRE2_UCHAR message[160] = "";
-    pcre2_get_error_message(error, message, sizeof(message));
-    return dure_fail(DURE_UNSUPPORTED, "the regular expression '%.*s' cannot be compiled: %s",
-                     (int)(length < 200 ? length : 200), pattern, (const char *)message);
-  }
-  step added = {code, pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) == 0, keep_matches, keep_others};
+                                          bool is_literal, dure_split split, bool is_inverted) {
+  step added = {.kind = STEP_PATTERN, .split = split, .is_inverted = is_inverted};
+  DURE_TRY(dure_pattern_create(pattern, length, is_literal, &added.pattern));
   return add_step(pretokenizer, added);
 }
 
 dure_status dure_pretokenizer_add_prefix_space(dure_pretokenizer *pretokenizer) {
-  for (size_t i = 0; i < pretokenizer->step_count; i++) {
-    // There is one buffer for it, and no reason for a second.
-    if (pretokenizer->steps[i].code == NULL)
-      return dure_fail(DURE_UNSUPPORTED, "a pre-tokenizer with two prefix spaces");
-  }
-  return add_step(pretokenizer, (step){.keep_matches = true, .keep_others = true});
+  return add_step(pretokenizer, (step){.kind = STEP_PREFIX_SPACE});
+}
+
+static dure_status add_marked(dure_pretokenizer *pretokenizer, step added, const char *mark, size_t length) {
+  if (length == 0 || dure_utf8_character(mark, length, NULL) != length)
+    return dure_fail(DURE_UNSUPPORTED, "a replacement for spaces of %zu bytes; expected one character", length);
+  memcpy(added.mark, mark, length);
+  added.mark_length = length;
+  return add_step(pretokenizer, added);
+}
+
+dure_status dure_pretokenizer_add_metaspace(dure_pretokenizer *pretokenizer, const char *replacement, size_t length,
+                                            dure_prepend prepend, bool is_splitting) {
+  step added = {.kind = STEP_METASPACE, .prepend = prepend, .is_splitting = is_splitting};
+  return add_marked(pretokenizer, added, replacement, length);
+}
+
+dure_status dure_pretokenizer_add_runs(dure_pretokenizer *pretokenizer, const char *mark, size_t length) {
+  return add_marked(pretokenizer, (step){.kind = STEP_RUNS}, mark, length);
 }
 
 bool dure_pretokenizer_is_lossless(const dure_pretokenizer *pretokenizer) {
   for (size_t i = 0; i < pretokenizer->step_count; i++) {
     const step *s = &pretokenizer->steps[i];
-    if (s->code == NULL || !s->keep_matches || !s->keep_others) return false;
+    bool is_cut_only = s->kind == STEP_RUNS || (s->kind == STEP_PATTERN && s->split != DURE_SPLIT_REMOVED);
+    if (!is_cut_only) return false;
   }
   return true;
 }
 
+bool dure_pretokenizer_is_empty(const dure_pretokenizer *pretokenizer) { return pretokenizer->step_count == 0; }
+
 void dure_pretokenize_scratch_destroy(dure_pretokenize_scratch *scratch) {
   if (scratch == NULL) return;
-  pcre2_match_data_free(scratch->match);
-  pcre2_match_context_free(scratch->context);
-  pcre2_jit_stack_free(scratch->jit_stack);
-  free(scratch->prefixed);
+  dure_matcher_destroy(scratch->matcher);
+  for (size_t i = 0; i < step_limit; i++) dure_aligned_free(&scratch->changed[i]);
   free(scratch);
 }
 
 dure_status dure_pretokenize_scratch_create(dure_pretokenize_scratch **out_scratch) {
   *out_scratch = NULL;
   dure_pretokenize_scratch *scratch = calloc(1, sizeof(*scratch));
-  if (scratch != NULL) {
-    scratch->match = pcre2_match_data_create(1, NULL);
-    scratch->context = pcre2_match_context_create(NULL);
-    scratch->jit_stack = pcre2_jit_stack_create(32 * 1024, 4 * 1024 * 1024, NULL);
-  }
-  if (scratch == NULL || scratch->match == NULL || scratch->context == NULL) {
+  if (scratch == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a pre-tokenizer");
+  dure_status status = dure_matcher_create(&scratch->matcher);
+  if (status != NULL) {
     dure_pretokenize_scratch_destroy(scratch);
-    return dure_fail(DURE_OUT_OF_MEMORY, "no memory to match regular expressions");
+    return status;
   }
-  // Without a JIT (or memory for its stack) the interpreter does the same, slower.
-  if (scratch->jit_stack != NULL) pcre2_jit_stack_assign(scratch->context, NULL, scratch->jit_stack);
   *out_scratch = scratch;
   return NULL;
 }
 
-// The first match at or after `offset`: 1, 0 for none, or an error of PCRE2 (negative).
-static int find_match(const step *s, dure_pretokenize_scratch *scratch, const char *text, size_t length, size_t offset,
-                      size_t *out_start, size_t *out_end) {
-  int result = PCRE2_ERROR_JIT_STACKLIMIT;
-  if (s->has_jit) {
-    result = pcre2_jit_match(s->code, (PCRE2_SPTR)text, length, offset, 0, scratch->match, scratch->context);
-  }
-  if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
-    result = pcre2_match(s->code, (PCRE2_SPTR)text, length, offset, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->match,
-                         scratch->context);
-  }
-  if (result == PCRE2_ERROR_NOMATCH) return 0;
-  if (result < 0) return result;
-  const PCRE2_SIZE *bounds = pcre2_get_ovector_pointer(scratch->match);
-  *out_start = bounds[0];
-  *out_end = bounds[1];
-  return *out_start <= *out_end ? 1 : 0;  // \K in a lookahead can turn them round; rewriting refuses it
+// ---- cutting ----
+
+static dure_status cut(const run *r, size_t step_index, const dure_piece *piece);
+
+static dure_status pass_on(const run *r, size_t step_index, const dure_piece *piece, size_t start, size_t end) {
+  if (start == end) return NULL;
+  dure_piece slice = dure_piece_slice(piece, start, end - start);
+  if (step_index + 1 == r->pretokenizer->step_count) return r->sink(r->context, &slice);
+  return cut(r, step_index + 1, &slice);
 }
 
-static dure_status cut(const run *r, size_t step_index, const char *text, size_t length);
+// The piece that is not passed on yet because the next one may join it.
+typedef struct pending_piece {
+  size_t start, end;
+  bool is_there, after_match;  // `after_match`: the last one taken was a match
+} pending_piece;
 
-static dure_status cut_by_pattern(const run *r, size_t step_index, const char *text, size_t length) {
+static dure_status take(const run *r, size_t step_index, const dure_piece *piece, pending_piece *pending, size_t start,
+                        size_t end, bool is_match) {
   const step *s = &r->pretokenizer->steps[step_index];
-  bool is_last = step_index + 1 == r->pretokenizer->step_count;
-  size_t done = 0, offset = 0;  // before `done` everything has been given out; matching goes on at `offset`
+  if (start == end) return NULL;
+  if (s->is_inverted) is_match = !is_match;
+  if (s->split == DURE_SPLIT_ISOLATED) return pass_on(r, step_index, piece, start, end);
+  if (s->split == DURE_SPLIT_REMOVED) return is_match ? NULL : pass_on(r, step_index, piece, start, end);
+  bool joins = s->split == DURE_SPLIT_WITH_PREVIOUS ? is_match && !pending->after_match
+               : s->split == DURE_SPLIT_WITH_NEXT   ? !is_match && pending->after_match
+                                                    : is_match == pending->after_match;
+  pending_piece before = *pending;
+  *pending = (pending_piece){before.is_there && joins ? before.start : start, end, true, is_match};
+  return before.is_there && !joins ? pass_on(r, step_index, piece, before.start, before.end) : NULL;
+}
+
+static dure_status cut_by_pattern(const run *r, size_t step_index, const dure_piece *piece) {
+  const step *s = &r->pretokenizer->steps[step_index];
+  size_t length = piece->length, done = 0, offset = 0;
+  pending_piece pending = {0};
   while (offset < length) {
-    size_t start = length, end = length;
-    int result = find_match(s, r->scratch, text, length, offset, &start, &end);
-    if (result < 0) {
-      PCRE2_UCHAR message[160] = "";
-      pcre2_get_error_message(result, message, sizeof(message));
-      return dure_fail(DURE_UNSUPPORTED, "the pre-tokenizer's regular expression gave up on a text of %zu bytes: %s",
-                       length, (const char *)message);
-    }
-    if (start > done && s->keep_others) DURE_TRY(cut(r, step_index + 1, text + done, start - done));
-    if (result == 0) return NULL;
-    if (end > start && s->keep_matches) {
-      DURE_TRY(is_last ? r->sink(r->context, text + start, end - start)
-                       : cut(r, step_index + 1, text + start, end - start));
-    }
+    size_t start, end;
+    bool is_found;
+    DURE_TRY(dure_pattern_find(s->pattern, r->scratch->matcher, piece->bytes, length, offset, &is_found, &start, &end));
+    if (!is_found) break;
+    DURE_TRY(take(r, step_index, piece, &pending, done, start, false));
+    DURE_TRY(take(r, step_index, piece, &pending, start, end, true));
     done = end;
-    offset = end > start ? end : end + dure_utf8_character(text + end, length - end, NULL);
-    if (end == start && end == length) return NULL;
+    offset = end > start ? end : end + dure_utf8_character(piece->bytes + end, length - end, NULL);
+    if (end == start && end == length) break;
   }
-  if (done < length && s->keep_others) return cut(r, step_index + 1, text + done, length - done);
+  DURE_TRY(take(r, step_index, piece, &pending, done, length, false));
+  return pending.is_there ? pass_on(r, step_index, piece, pending.start, pending.end) : NULL;
+}
+
+static dure_status cut_with_prefix_space(const run *r, size_t step_index, const dure_piece *piece) {
+  if (piece->bytes[0] == ' ' || !r->is_first_stretch) return pass_on(r, step_index, piece, 0, piece->length);
+  dure_aligned *changed = &r->scratch->changed[step_index];
+  dure_aligned_clear(changed, r->is_tracking);
+  DURE_TRY(dure_aligned_put(changed, " ", 1, dure_piece_first(piece)));
+  DURE_TRY(dure_aligned_copy(changed, piece, 0, piece->length));
+  dure_piece prefixed = dure_aligned_piece(changed, piece->origin);
+  return pass_on(r, step_index, &prefixed, 0, prefixed.length);
+}
+
+static bool begins_with(const step *s, const char *bytes, size_t length) {
+  return length >= s->mark_length && memcmp(bytes, s->mark, s->mark_length) == 0;
+}
+
+static dure_status cut_by_metaspace(const run *r, size_t step_index, const dure_piece *piece) {
+  const step *s = &r->pretokenizer->steps[step_index];
+  dure_aligned *changed = &r->scratch->changed[step_index];
+  dure_aligned_clear(changed, r->is_tracking);
+  bool is_marked = piece->bytes[0] == ' ' || begins_with(s, piece->bytes, piece->length);
+  bool is_prepending =
+      s->prepend == DURE_PREPEND_ALWAYS || (s->prepend == DURE_PREPEND_FIRST && piece->bytes == r->text_start);
+  if (is_prepending && !is_marked)
+    DURE_TRY(dure_aligned_put(changed, s->mark, s->mark_length, dure_piece_first(piece)));
+  for (size_t at = 0; at < piece->length;) {
+    const char *space = memchr(piece->bytes + at, ' ', piece->length - at);
+    size_t end = space != NULL ? (size_t)(space - piece->bytes) : piece->length;
+    DURE_TRY(dure_aligned_copy(changed, piece, at, end - at));
+    if (end < piece->length)
+      DURE_TRY(dure_aligned_put(changed, s->mark, s->mark_length, dure_piece_span(piece, end, end + 1)));
+    at = end + 1;
+  }
+  dure_piece marked = dure_aligned_piece(changed, piece->origin);
+  if (!s->is_splitting) return pass_on(r, step_index, &marked, 0, marked.length);
+  size_t start = 0;
+  for (size_t at = 0; at < marked.length; at++) {
+    if (at == start || !begins_with(s, marked.bytes + at, marked.length - at)) continue;
+    DURE_TRY(pass_on(r, step_index, &marked, start, at));
+    start = at;
+  }
+  return pass_on(r, step_index, &marked, start, marked.length);
+}
+
+static dure_status cut_before_runs(const run *r, size_t step_index, const dure_piece *piece) {
+  const step *s = &r->pretokenizer->steps[step_index];
+  size_t start = 0, run_end = 0;  // the last run of marks ended at `run_end`
+  for (size_t at = 0; at < piece->length;) {
+    const char *next = memchr(piece->bytes + at, s->mark[0], piece->length - at);
+    if (next == NULL) break;
+    at = (size_t)(next - piece->bytes);
+    if (!begins_with(s, next, piece->length - at)) {
+      at++;
+      continue;
+    }
+    if (at > run_end) {
+      DURE_TRY(pass_on(r, step_index, piece, start, at));
+      start = at;
+    }
+    at += s->mark_length;
+    run_end = at;
+  }
+  return pass_on(r, step_index, piece, start, piece->length);
+}
+
+static dure_status cut(const run *r, size_t step_index, const dure_piece *piece) {
+  switch (r->pretokenizer->steps[step_index].kind) {
+    case STEP_PATTERN: return cut_by_pattern(r, step_index, piece);
+    case STEP_PREFIX_SPACE: return cut_with_prefix_space(r, step_index, piece);
+    case STEP_METASPACE: return cut_by_metaspace(r, step_index, piece);
+    case STEP_RUNS: return cut_before_runs(r, step_index, piece);
+  }
   return NULL;
 }
 
-static dure_status cut_with_prefix_space(const run *r, size_t step_index, const char *text, size_t length) {
-  if (text[0] == ' ' || !r->is_first_stretch) return cut(r, step_index + 1, text, length);
-  dure_pretokenize_scratch *scratch = r->scratch;
-  if (length + 1 > scratch->prefixed_capacity) {
-    char *grown = realloc(scratch->prefixed, length + 1 + length / 2);
-    if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a text of %zu bytes", length);
-    scratch->prefixed = grown;
-    scratch->prefixed_capacity = length + 1 + length / 2;
-  }
-  scratch->prefixed[0] = ' ';
-  memcpy(scratch->prefixed + 1, text, length);
-  return cut(r, step_index + 1, scratch->prefixed, length + 1);
-}
-
-static dure_status cut(const run *r, size_t step_index, const char *text, size_t length) {
-  if (length == 0) return NULL;
-  if (step_index == r->pretokenizer->step_count) return r->sink(r->context, text, length);
-  if (r->pretokenizer->steps[step_index].code == NULL) return cut_with_prefix_space(r, step_index, text, length);
-  return cut_by_pattern(r, step_index, text, length);
-}
-
-dure_status dure_pretokenize(const dure_pretokenizer *pretokenizer, dure_pretokenize_scratch *scratch, const char *text,
-                             size_t length, dure_pretoken_sink sink, void *context) {
-  run r = {pretokenizer, scratch, sink, context, true};
-  for (size_t at = 0; at < length;) {
-    size_t valid = dure_utf8_valid_prefix(text + at, length - at);
-    DURE_TRY(cut(&r, 0, text + at, valid));
+dure_status dure_pretokenize(const dure_pretokenizer *pretokenizer, dure_pretokenize_scratch *scratch,
+                             const dure_piece *text, bool is_text_start, bool is_tracking, dure_pretoken_sink sink,
+                             void *context) {
+  run r = {pretokenizer, scratch, sink, context, is_text_start ? text->bytes : NULL, is_tracking, true};
+  for (size_t at = 0; at < text->length;) {
+    size_t valid = dure_utf8_valid_prefix(text->bytes + at, text->length - at);
+    dure_piece piece = dure_piece_slice(text, at, valid);
+    if (valid > 0) DURE_TRY(pretokenizer->step_count > 0 ? cut(&r, 0, &piece) : sink(context, &piece));
     at += valid;
-    size_t invalid = dure_utf8_invalid_prefix(text + at, length - at);
-    if (invalid > 0) DURE_TRY(sink(context, text + at, invalid));
+    size_t invalid = dure_utf8_invalid_prefix(text->bytes + at, text->length - at);
+    piece = dure_piece_slice(text, at, invalid);
+    if (invalid > 0) DURE_TRY(sink(context, &piece));
     at += invalid;
     r.is_first_stretch = false;
   }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/bytes.h"
 #include "data/tokenizer_parts.h"
 #include "runtime/os.h"
 
@@ -55,9 +56,17 @@ void dure_tokenizer_close(dure_tokenizer *tokenizer) {
   if (tokenizer == NULL) return;
   dure_encoder_pool_destroy(tokenizer->encoders);
   dure_pretokenizer_destroy(tokenizer->pretokenizer);
+  dure_normalizer_free(&tokenizer->normalizer);
+  dure_sentencepiece_destroy(tokenizer->sentencepiece);
   dure_added_set_free(&tokenizer->added);
   dure_added_set_free(&tokenizer->added_normalized);
+  free(tokenizer->normalized_contents);
   dure_bpe_table_free(&tokenizer->merges);
+  dure_trie_free(&tokenizer->unigram.trie);
+  free(tokenizer->scores);
+  for (uint32_t id = 0; id < tokenizer->vocabulary_size && tokenizer->decoded != NULL; id++)
+    free(tokenizer->decoded[id]);
+  free(tokenizer->decoded);
   dure_ids_free(&tokenizer->prefix);
   dure_ids_free(&tokenizer->suffix);
   free(tokenizer->byte_tokens);
@@ -93,6 +102,7 @@ static dure_status read_json(dure_tokenizer *tokenizer) {
   if (status == NULL) status = dure_tokenizer_read_normalizer(tokenizer, root);
   if (status == NULL) status = dure_tokenizer_read_model(tokenizer, root);
   if (status == NULL) status = dure_tokenizer_read_pipeline(tokenizer, root);
+  if (status == NULL) status = dure_tokenizer_read_decoder(tokenizer, root);
   json_decref(root);
   return status;
 }
@@ -126,23 +136,32 @@ dure_status dure_tokenizer_parse(const char *json, size_t length, dure_tokenizer
   return parse_owned(copy, length, out_tokenizer);
 }
 
-dure_status dure_tokenizer_open(const char *file_or_directory, dure_tokenizer **out_tokenizer) {
-  // Files in use are below 40 MB.
-  const uint64_t size_limit = (uint64_t)1 << 30;
+dure_status dure_tokenizer_open_as(const char *file_or_directory, const char *pattern, dure_tokenizer **out_tokenizer) {
+  static const char *const names[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
   *out_tokenizer = NULL;
   char *joined = NULL;
-  const char *path = file_or_directory;
-  if (dure_os_is_directory(path)) {
-    joined = dure_os_path_join(path, "tokenizer.json");
-    if (joined == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a path");
-    path = joined;
+  for (size_t i = 0; i < 3 && dure_os_is_directory(file_or_directory); i++) {
+    char *path = dure_os_path_join(file_or_directory, names[i]);
+    if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a path");
+    if (joined == NULL || dure_os_is_file(path)) {
+      free(joined);
+      joined = path;
+      if (dure_os_is_file(path)) break;
+    } else {
+      free(path);
+    }
   }
+  const char *path = joined != NULL ? joined : file_or_directory;
   char *json = NULL;
   size_t length = 0;
-  dure_status status = dure_os_read_file(path, size_limit, &json, &length);
+  dure_status status = dure_tokenizer_file_to_json(path, pattern, &json, &length);
   if (status == NULL) status = dure_status_prefix(parse_owned(json, length, out_tokenizer), "%s", path);
   free(joined);
   return status;
+}
+
+dure_status dure_tokenizer_open(const char *file_or_directory, dure_tokenizer **out_tokenizer) {
+  return dure_tokenizer_open_as(file_or_directory, NULL, out_tokenizer);
 }
 
 dure_status dure_tokenizer_save(const dure_tokenizer *tokenizer, const char *path) {
@@ -158,11 +177,28 @@ const char *dure_tokenizer_json(const dure_tokenizer *tokenizer, size_t *out_len
 
 uint32_t dure_tokenizer_vocabulary_size(const dure_tokenizer *tokenizer) { return tokenizer->vocabulary_size; }
 
+// SentencePiece's spelling: spaces as marks.
+static uint32_t find_marked(const dure_tokenizer *tokenizer, const char *text) {
+  size_t spaces = 0, length = 0;
+  for (const char *at = text; *at != '\0'; at++) spaces += *at == ' ';
+  char *marked = spaces > 0 ? malloc(strlen(text) + 2 * spaces + 1) : NULL;
+  if (marked == NULL) return DURE_NO_ID;
+  for (const char *at = text; *at != '\0'; at++) {
+    size_t size = *at == ' ' ? 3 : 1;
+    memcpy(marked + length, *at == ' ' ? DURE_SPACE_MARK : at, size);
+    length += size;
+  }
+  uint32_t id = dure_tokenizer_find_bytes(tokenizer, marked, length);
+  free(marked);
+  return id;
+}
+
 bool dure_tokenizer_find(const dure_tokenizer *tokenizer, const char *token_text, uint32_t *out_id) {
   size_t length = strlen(token_text);
   const dure_added_token *added = dure_added_set_find(&tokenizer->added, token_text, length);
   if (added == NULL) added = dure_added_set_find(&tokenizer->added_normalized, token_text, length);
   *out_id = added != NULL ? added->id : dure_tokenizer_find_bytes(tokenizer, token_text, length);
+  if (*out_id == DURE_NO_ID && !tokenizer->is_byte_level) *out_id = find_marked(tokenizer, token_text);
   return *out_id != DURE_NO_ID;
 }
 
@@ -172,8 +208,7 @@ bool dure_tokenizer_token(const dure_tokenizer *tokenizer, uint32_t id, const ch
   *out_length = 0;
   *out_is_special = false;
   if (id >= tokenizer->vocabulary_size || !(tokenizer->tokens[id].flags & DURE_TOKEN_USED)) return false;
-  *out_bytes = tokenizer->tokens[id].bytes;
-  *out_length = tokenizer->tokens[id].length;
+  dure_tokenizer_text_of(tokenizer, id, out_bytes, out_length);
   *out_is_special = (tokenizer->tokens[id].flags & DURE_TOKEN_SPECIAL) != 0;
   return true;
 }
@@ -190,6 +225,11 @@ void dure_ids_free(dure_ids *ids) {
   *ids = (dure_ids){0};
 }
 
+void dure_spans_free(dure_spans *spans) {
+  free(spans->spans);
+  *spans = (dure_spans){0};
+}
+
 dure_status dure_ids_reserve(dure_ids *ids, size_t additional) {
   if (additional <= ids->capacity - ids->count) return NULL;
   size_t wanted = ids->count + additional;
@@ -204,29 +244,75 @@ dure_status dure_ids_reserve(dure_ids *ids, size_t additional) {
   return NULL;
 }
 
+// Appends one token. In the first one, Metaspace leaves out the marks instead of writing spaces.
+static void decode_token(const dure_tokenizer *tokenizer, uint32_t id, bool is_first, dure_bytes *text) {
+  const dure_decoder *decoder = &tokenizer->decoder;
+  const char *bytes;
+  size_t length, mark = decoder->metaspace_length;
+  if (!is_first || mark == 0) {
+    dure_tokenizer_text_of(tokenizer, id, &bytes, &length);
+    if (!is_first && decoder->joins_with_spaces) dure_bytes_append(text, " ", 1);
+    size_t size = strlen(DURE_SPACE_MARK);
+    bool is_marked = decoder->drops_first_mark && is_first && tokenizer->tokens[id].length >= size &&
+                     memcmp(tokenizer->tokens[id].bytes, DURE_SPACE_MARK, size) == 0;
+    if (is_marked && length > 0) {
+      bytes++;
+      length--;
+    }
+    dure_bytes_append(text, bytes, length);
+    return;
+  }
+  bytes = tokenizer->tokens[id].bytes;
+  length = tokenizer->tokens[id].length;
+  for (size_t at = 0; at < length;) {
+    if (at + mark <= length && memcmp(bytes + at, decoder->metaspace, mark) == 0) {
+      at += mark;
+    } else {
+      dure_bytes_append(text, bytes + at++, 1);
+    }
+  }
+}
+
+static void strip_ends(const dure_decoder *decoder, dure_bytes *text) {
+  size_t start = 0, size = decoder->strip_length;
+  if (size == 0) return;
+  for (size_t i = 0; i < decoder->strip_left && text->size - start >= size; i++) {
+    if (memcmp(text->data + start, decoder->strip, size) != 0) break;
+    start += size;
+  }
+  for (size_t i = 0; i < decoder->strip_right && text->size - start >= size; i++) {
+    if (memcmp(text->data + text->size - size, decoder->strip, size) != 0) break;
+    text->size -= size;
+  }
+  text->size -= start;
+  if (start > 0 && text->size > 0) memmove(text->data, text->data + start, text->size);
+}
+
 dure_status dure_tokenizer_decode(const dure_tokenizer *tokenizer, const uint32_t *ids, size_t count, bool skip_special,
                                   char **out_text, size_t *out_length) {
   *out_text = NULL;
   *out_length = 0;
-  size_t length = 0;
+  dure_bytes text = {0};
+  bool is_first = true;
   for (size_t i = 0; i < count; i++) {
     if (ids[i] >= tokenizer->vocabulary_size || !(tokenizer->tokens[ids[i]].flags & DURE_TOKEN_USED)) {
+      dure_bytes_free(&text);
       return dure_fail(DURE_INVALID_ARGUMENT, "token id %u at position %zu is not in the vocabulary (ids up to %u)",
                        ids[i], i, tokenizer->vocabulary_size - 1);
     }
-    length += tokenizer->tokens[ids[i]].length;
+    if (skip_special && (tokenizer->tokens[ids[i]].flags & DURE_TOKEN_SPECIAL)) continue;
+    decode_token(tokenizer, ids[i], is_first, &text);
+    is_first = tokenizer->decoder.drops_all_first && text.size == 0;
   }
-  char *text = malloc(length + 1);
-  if (text == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a text of %zu bytes", length);
-  length = 0;
-  for (size_t i = 0; i < count; i++) {
-    const dure_token *token = &tokenizer->tokens[ids[i]];
-    if (skip_special && (token->flags & DURE_TOKEN_SPECIAL)) continue;
-    memcpy(text + length, token->bytes, token->length);
-    length += token->length;
+  strip_ends(&tokenizer->decoder, &text);
+  *out_length = text.size;
+  dure_bytes_append(&text, "", 1);
+  dure_status status = dure_bytes_status(&text);
+  if (status != NULL) {
+    dure_bytes_free(&text);
+    *out_length = 0;
+    return status;
   }
-  text[length] = '\0';
-  *out_text = text;
-  *out_length = length;
+  *out_text = text.data;
   return NULL;
 }

@@ -73,8 +73,8 @@ static uint32_t lower_bound(const dure_added_set *set, uint32_t low, uint32_t hi
   return low;
 }
 
-// The longest token at the start of `text`, or NULL.
-static const dure_added_token *longest_at(const dure_added_set *set, const char *text, size_t length) {
+const dure_added_token *dure_added_set_longest(const dure_added_set *set, const char *text, size_t length) {
+  if (set->count == 0) return NULL;
   uint32_t low = set->first[(uint8_t)text[0]], high = set->first[(uint8_t)text[0] + 1];
   const dure_added_token *longest = NULL;
   // Tokens in [low, high) begin with the first `depth` bytes of the text.
@@ -85,13 +85,6 @@ static const dure_added_token *longest_at(const dure_added_set *set, const char 
     high = lower_bound(set, low, high, depth, (uint32_t)(uint8_t)text[depth] + 1);
   }
   return longest;
-}
-
-static bool is_space(uint32_t c) {
-  if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
-  utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
-  return c == 0x85 || category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
-         category == UTF8PROC_CATEGORY_ZP;
 }
 
 static bool is_word_character(uint32_t c) {
@@ -111,30 +104,10 @@ static bool is_word_character(uint32_t c) {
   }
 }
 
-// Bytes of the character that ends at `end`, 0 where there is none.
-static size_t character_before(const char *text, size_t end, uint32_t *out_character) {
-  for (size_t size = 1; size <= 4 && size <= end; size++) {
-    if (dure_utf8_character(text + end - size, size, out_character) == size) return size;
-  }
-  return 0;
-}
-
 static bool is_within_word(const char *text, size_t length, size_t start, size_t end) {
   uint32_t c;
-  if (character_before(text, start, &c) > 0 && is_word_character(c)) return true;
+  if (dure_utf8_character_before(text, start, &c) > 0 && is_word_character(c)) return true;
   return dure_utf8_character(text + end, length - end, &c) > 0 && is_word_character(c);
-}
-
-static size_t strip_left(const char *text, size_t start, size_t limit) {
-  uint32_t c;
-  for (size_t size; start > limit && (size = character_before(text, start, &c)) > 0 && is_space(c);) start -= size;
-  return start > limit ? start : limit;
-}
-
-static size_t strip_right(const char *text, size_t length, size_t end) {
-  uint32_t c;
-  for (size_t size; (size = dure_utf8_character(text + end, length - end, &c)) > 0 && is_space(c);) end += size;
-  return end;
 }
 
 bool dure_added_set_next(const dure_added_set *set, bool parse_special, const char *text, size_t length, size_t at,
@@ -146,7 +119,7 @@ bool dure_added_set_next(const dure_added_set *set, bool parse_special, const ch
   while (at < length) {
     uint8_t byte = (uint8_t)text[at];
     const dure_added_token *token =
-        set->first[byte] < set->first[byte + 1] ? longest_at(set, text + at, length - at) : NULL;
+        set->first[byte] < set->first[byte + 1] ? dure_added_set_longest(set, text + at, length - at) : NULL;
     if (token == NULL) {
       at++;
       continue;
@@ -157,8 +130,8 @@ bool dure_added_set_next(const dure_added_set *set, bool parse_special, const ch
     if (is_taken) {
       *out_token = token;
       *out_resume = end;
-      *out_start = token->strips_left ? strip_left(text, at, plain_start) : at;
-      *out_end = token->strips_right ? strip_right(text, length, end) : end;
+      *out_start = token->strips_left ? dure_utf8_skip_spaces_back(text, plain_start, at) : at;
+      *out_end = token->strips_right ? dure_utf8_skip_spaces(text, length, end) : end;
       if (*out_start < plain_start) *out_start = plain_start;
       return true;
     }

@@ -133,3 +133,64 @@ size_t dure_bytes_to_characters(const char *bytes, size_t length, char *out_text
     count += dure_utf8_write(dure_byte_to_character((uint8_t)bytes[i]), out_text + count);
   return count;
 }
+
+bool dure_utf8_is_space(uint32_t c) {
+  if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+         c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+size_t dure_utf8_character_before(const char *text, size_t end, uint32_t *out_character) {
+  for (size_t size = 1; size <= 4 && size <= end; size++) {
+    if (dure_utf8_character(text + end - size, size, out_character) == size) return size;
+  }
+  return 0;
+}
+
+size_t dure_utf8_skip_spaces(const char *text, size_t length, size_t at) {
+  uint32_t c;
+  for (size_t size; (size = dure_utf8_character(text + at, length - at, &c)) > 0 && dure_utf8_is_space(c);) at += size;
+  return at;
+}
+
+size_t dure_utf8_skip_spaces_back(const char *text, size_t start, size_t end) {
+  uint32_t c;
+  for (size_t size; end > start && (size = dure_utf8_character_before(text, end, &c)) > 0 && dure_utf8_is_space(c);)
+    end -= size;
+  return end > start ? end : start;
+}
+
+static int base64_value(char c) {
+  if (c >= 'A' && c <= 'Z') return c - 'A';
+  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+  if (c >= '0' && c <= '9') return c - '0' + 52;
+  return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool dure_base64_decode(const char *text, size_t length, char *out_bytes, size_t *out_length) {
+  *out_length = 0;
+  while (length > 0 && text[length - 1] == '=') length--;
+  uint32_t bits = 0;
+  for (size_t i = 0; i < length; i++) {
+    int value = base64_value(text[i]);
+    if (value < 0) return false;
+    bits = bits << 6 | (uint32_t)value;
+    // Of each four characters, the second to fourth finish a byte.
+    if (i % 4 != 0) out_bytes[(*out_length)++] = (char)(uint8_t)(bits >> (6 - 2 * (i % 4)));
+  }
+  return length % 4 != 1;
+}
+
+void dure_base64_encode(const char *bytes, size_t length, char *out_text) {
+  static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const uint8_t *b = (const uint8_t *)bytes;
+  for (size_t i = 0; i < length; i += 3) {
+    size_t left = length - i;
+    uint32_t bits = (uint32_t)b[i] << 16 | (left > 1 ? (uint32_t)b[i + 1] << 8 : 0) | (left > 2 ? b[i + 2] : 0);
+    *out_text++ = letters[bits >> 18];
+    *out_text++ = letters[bits >> 12 & 63];
+    *out_text++ = left > 1 ? letters[bits >> 6 & 63] : '=';
+    *out_text++ = left > 2 ? letters[bits & 63] : '=';
+  }
+  *out_text = '\0';
+}

@@ -17,6 +17,18 @@ size_t dure_utf8_invalid_prefix(const char *bytes, size_t length);
 size_t dure_utf8_unfinished_suffix(const char *bytes, size_t length);
 // Writes 1 to 4 bytes and returns how many.
 size_t dure_utf8_write(uint32_t character, char *out_bytes);
+// Unicode's White_Space.
+bool dure_utf8_is_space(uint32_t character);
+// The first place at or after `at` that is not white space; the last at or before `end`, not before `start`.
+size_t dure_utf8_skip_spaces(const char *text, size_t length, size_t at);
+size_t dure_utf8_skip_spaces_back(const char *text, size_t start, size_t end);
+// Bytes of the character that ends at `end`, 0 where there is none.
+size_t dure_utf8_character_before(const char *text, size_t end, uint32_t *out_character);
+
+// Base64 without line breaks; `out_bytes` has room for `length`. False for other characters or a wrong length.
+bool dure_base64_decode(const char *text, size_t length, char *out_bytes, size_t *out_length);
+// The other way, with padding and a NUL; `out_text` has room for length / 3 * 4 + 5.
+void dure_base64_encode(const char *bytes, size_t length, char *out_text);
 
 // GPT-2's table: each byte has a printable character, so that a vocabulary is a list of words in JSON. Bytes that print
 // in Latin-1 (except the soft hyphen) stand for themselves, the others are U+0100, U+0101, ... in order.

@@ -151,7 +151,7 @@ START_TEST(merging_joins_the_lowest_rank_first) {
     }
     for (size_t i = 0; i < count; i++) symbols[i] = expected[i] = (uint32_t)(random_next(&state) % 3);
     size_t expected_count = merge_by_definition(merges, merge_count, expected, count);
-    must(dure_bpe_merge(&table, &scratch, symbols, count, &fast_count));
+    must(dure_bpe_merge(&table, &scratch, NULL, symbols, count, &fast_count));
     ck_assert_uint_eq(fast_count, expected_count);
     ck_assert(memcmp(symbols, expected, fast_count * sizeof(uint32_t)) == 0);
     dure_bpe_table_free(&table);
@@ -295,11 +295,12 @@ static const struct {
     {"[]", DURE_CORRUPT, "expected an object"},
     {"{}", DURE_CORRUPT, "\"model\""},
     {"{\"model\":[]}", DURE_CORRUPT, "model: expected an object, found an array"},
-    {"{\"model\":{\"type\":\"Unigram\"}}", DURE_UNSUPPORTED, "Unigram"},
+    {"{\"model\":{\"type\":\"WordPiece\"}}", DURE_UNSUPPORTED, "WordPiece"},
+    {"{\"model\":{\"type\":\"Unigram\"}}", DURE_CORRUPT, "no \"vocab\""},
     {FILE_OF("\"type\":5", ""), DURE_CORRUPT, "model.type"},
     {FILE_OF("\"vocab\":{}", ""), DURE_CORRUPT, "no \"merges\""},
     {FILE_OF("\"vocab\":{},\"merges\":[]", ""), DURE_CORRUPT, "empty"},
-    {FILE_OF("\"vocab\":[],\"merges\":[]", ""), DURE_CORRUPT, "model.vocab"},
+    {FILE_OF("\"type\":\"BPE\",\"vocab\":[],\"merges\":[]", ""), DURE_CORRUPT, "model.vocab"},
     {FILE_OF("\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]", ""), DURE_CORRUPT, "id 0 is given twice"},
     {FILE_OF("\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]", ""), DURE_CORRUPT, "duplicate"},
     {FILE_OF("\"vocab\":{\"a\":-1},\"merges\":[]", ""), DURE_CORRUPT, "found -1"},
@@ -314,7 +315,10 @@ static const struct {
     {FILE_OF(VOCAB ",\"merges\":[7]", ""), DURE_CORRUPT, "found a whole number"},
     {FILE_OF(MODEL ",\"dropout\":0.1", ""), DURE_UNSUPPORTED, "dropout"},
     {FILE_OF(MODEL ",\"end_of_word_suffix\":\"</w>\"", ""), DURE_UNSUPPORTED, "end_of_word_suffix"},
-    {FILE_OF(MODEL ",\"byte_fallback\":true", ""), DURE_UNSUPPORTED, "byte_fallback"},
+    {FILE_OF("\"type\":\"Unigram\",\"vocab\":[[\"a\",-1]]", ""), DURE_UNSUPPORTED,
+     "ByteLevel is not supported with model.type Unigram"},
+    {"{\"model\":{\"vocab\":[[\"a\"]]}}", DURE_CORRUPT, "model.vocab[0]"},
+    {"{\"model\":{\"vocab\":[[\"a\",-1]],\"unk_id\":1}}", DURE_CORRUPT, "model.unk_id"},
     {FILE_OF(MODEL ",\"unk_token\":\"<unk>\"", ""), DURE_CORRUPT, "<unk>"},
     {FILE_OF(MODEL, ",\"added_tokens\":{}"), DURE_CORRUPT, "added_tokens"},
     {FILE_OF(MODEL, ",\"added_tokens\":[{\"id\":3}]"), DURE_CORRUPT, "added_tokens[0].content"},
@@ -326,7 +330,9 @@ static const struct {
     {FILE_OF(MODEL, ",\"added_tokens\":[{\"id\":3,\"content\":\"x\"},{\"id\":3,\"content\":\"y\"}]"), DURE_CORRUPT,
      "another token's"},
     {FILE_OF(MODEL, ",\"added_tokens\":[{\"id\":3,\"content\":\"x\",\"special\":1}]"), DURE_CORRUPT, "special"},
-    {FILE_OF(MODEL, ",\"normalizer\":{\"type\":\"Lowercase\"}"), DURE_UNSUPPORTED, "Lowercase"},
+    {FILE_OF(MODEL, ",\"normalizer\":{\"type\":\"BertNormalizer\"}"), DURE_UNSUPPORTED, "BertNormalizer"},
+    {FILE_OF(MODEL, ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAAA\"}"), DURE_CORRUPT,
+     "precompiled_charsmap"},
     {FILE_OF(MODEL, ",\"normalizer\":{}"), DURE_CORRUPT, "normalizer.type"},
     {FILE_OF(MODEL, ",\"decoder\":{\"type\":\"WordPiece\"}"), DURE_UNSUPPORTED, "WordPiece"},
     {FILE_OF(MODEL, ",\"post_processor\":{\"type\":\"Other\"}"), DURE_UNSUPPORTED, "Other"},
@@ -336,8 +342,7 @@ static const struct {
              ",\"added_tokens\":[{\"id\":9,\"content\":\"x\"}],\"post_processor\":{\"type\":\"BertProcessing\",\"cls\":"
              "[\"a\",5]}"),
      DURE_CORRUPT, "token id 5"},
-    {"{\"model\":{" MODEL "}}", DURE_UNSUPPORTED, "ByteLevel"},
-    {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"Metaspace\"}}", DURE_UNSUPPORTED, "Metaspace"},
+    {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", DURE_UNSUPPORTED, "UnicodeScripts"},
     {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL
      "]}}",
      DURE_UNSUPPORTED, "ByteLevel comes last"},
@@ -348,7 +353,7 @@ static const struct {
      "},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a-z&&[^b]]\"},\"behavior\":\"Isolated\"}}",
      DURE_UNSUPPORTED, "intersection"},
     {"{\"model\":{" MODEL
-     "},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"MergedWithNext\"}}",
+     "},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Other\"}}",
      DURE_UNSUPPORTED, "MergedWithNext"},
     {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":\"a\",\"behavior\":\"Isolated\"}}",
      DURE_CORRUPT, "pattern"},
@@ -408,7 +413,8 @@ START_TEST(a_damaged_file_never_does_harm) {
     if (status == NULL) {
       dure_ids ids = {0};
       const char *text = "The tokenizer 학습 <|begin|> 123's\n\n x";
-      dure_status_free(dure_tokenizer_encode(damaged, text, strlen(text), &(dure_encode_options){true, true}, &ids));
+      dure_status_free(dure_tokenizer_encode(damaged, text, strlen(text),
+                                             &(dure_encode_options){.parse_special = true, .add_special = true}, &ids));
       dure_ids_free(&ids);
     }
     dure_status_free(status);

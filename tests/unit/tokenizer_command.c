@@ -61,7 +61,7 @@ START_TEST(mistakes_have_their_exit_status) {
   ck_assert_int_eq(run("\"$DURE\" tokenizer train --vocab-size 300", output, sizeof(output)), 2);
   ck_assert_int_eq(run("\"$DURE\" tokenizer encode --tokenizer missing.json", output, sizeof(output)), 1);
   ck_assert_int_eq(
-      run("echo '{\"model\":{\"type\":\"Unigram\"}}' > u.json; \"$DURE\" tokenizer encode --tokenizer u.json", output,
+      run("echo '{\"model\":{\"type\":\"WordPiece\"}}' > u.json; \"$DURE\" tokenizer encode --tokenizer u.json", output,
           sizeof(output)),
       3);
   ck_assert_int_eq(run("\"$DURE\" tokenizer train --help | grep -q example", output, sizeof(output)), 0);

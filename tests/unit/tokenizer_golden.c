@@ -86,6 +86,73 @@ START_TEST(ids_are_those_of_tokenizers) {
 }
 END_TEST
 
+// ---- every kind of file: make_kinds.py ----
+
+static const char *const kinds[] = {"llama2.json",     "gemma.json",     "first.json",         "t5.json",
+                                    "xlmr.json",       "albert.json",    "sp_bpe.model",       "sp_unigram.model",
+                                    "sp_suffix.model", "sp_cross.model", "o200k_base.tiktoken"};
+
+// How many characters begin before byte `at`.
+static size_t characters_before(const char *text, size_t at) {
+  size_t count = 0;
+  for (size_t i = 0; i < at; i++) count += ((uint8_t)text[i] & 0xC0) != 0x80;
+  return count;
+}
+
+// Characters that a span touches, as the library counts them: parts of one count for all of it.
+static void check_offsets(const json_t *row, const char *text, size_t length, const dure_spans *spans) {
+  const json_t *wanted = json_object_get(row, "offsets"), *pair;
+  size_t i;
+  json_array_foreach(wanted, i, pair) {
+    dure_span span = spans->spans[i];
+    ck_assert(span.start <= span.end && span.end <= length);
+    size_t start = span.start, end = span.end;
+    while (start > 0 && start < length && ((uint8_t)text[start] & 0xC0) == 0x80) start--;
+    while (end > span.start && end < length && ((uint8_t)text[end] & 0xC0) == 0x80) end++;
+    ck_assert_msg((json_int_t)characters_before(text, start) == json_integer_value(json_array_get(pair, 0)) &&
+                      (json_int_t)characters_before(text, end) == json_integer_value(json_array_get(pair, 1)),
+                  "token %zu of '%s' is at bytes [%zu, %zu)", i, text, span.start, span.end);
+  }
+}
+
+static void check_kind(void *context, const json_t *row) {
+  const dure_tokenizer *tokenizer = context;
+  const json_t *text = json_object_get(row, "text"), *decoded = json_object_get(row, "decoded");
+  const char *bytes = json_string_value(text);
+  size_t length = json_string_length(text), found_length;
+  dure_ids ids = {0};
+  dure_spans spans = {0};
+  char *found;
+  dure_encode_options options = {.parse_special = json_object_get(row, "offsets") != NULL, .add_special = true};
+  check_ids(tokenizer, row, "ids", options);
+  must(dure_tokenizer_encode_spans(tokenizer, bytes, length, &options, &ids, &spans));
+  ck_assert_uint_eq(spans.count, ids.count);
+  ck_assert_uint_eq(ids.count, json_array_size(json_object_get(row, "ids")));
+  check_offsets(row, bytes, length, &spans);
+  must(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &found, &found_length));
+  ck_assert_msg(
+      found_length == json_string_length(decoded) && memcmp(found, json_string_value(decoded), found_length) == 0,
+      "'%s' comes back as '%s', expected '%s'", bytes, found, json_string_value(decoded));
+  free(found);
+  dure_ids_free(&ids);
+  dure_spans_free(&spans);
+}
+
+START_TEST(every_kind_of_file_gives_the_ids_text_and_offsets_of_its_program) {
+  char name[64];
+  dure_tokenizer *tokenizer = open_fixture(kinds[_i]), *again;
+  snprintf(name, sizeof(name), "%.*s.cases.jsonl", (int)(strrchr(kinds[_i], '.') - kinds[_i]), kinds[_i]);
+  ck_assert_uint_ge(for_each_case(name, check_kind, tokenizer), 100);
+  // What it would save encodes the same.
+  size_t length;
+  const char *json = dure_tokenizer_json(tokenizer, &length);
+  must(dure_tokenizer_parse(json, length, &again));
+  for_each_case(name, check_kind, again);
+  dure_tokenizer_close(again);
+  dure_tokenizer_close(tokenizer);
+}
+END_TEST
+
 // ---- pre-tokens ----
 
 typedef struct expected_pieces {
@@ -94,10 +161,11 @@ typedef struct expected_pieces {
   bool is_same;
 } expected_pieces;
 
-static dure_status compare_piece(void *context, const char *bytes, size_t length) {
+static dure_status compare_piece(void *context, const dure_piece *found) {
   expected_pieces *expected = context;
   const json_t *piece = json_array_get(expected->pieces, expected->next++);
-  if (piece == NULL || json_string_length(piece) != length || memcmp(json_string_value(piece), bytes, length) != 0)
+  if (piece == NULL || json_string_length(piece) != found->length ||
+      memcmp(json_string_value(piece), found->bytes, found->length) != 0)
     expected->is_same = false;
   return NULL;
 }
@@ -111,8 +179,8 @@ static void check_pieces(void *context, const json_t *row) {
   pretokenizing *p = context;
   const json_t *text = json_object_get(row, "text");
   expected_pieces expected = {json_object_get(row, "pieces"), 0, true};
-  must(dure_pretokenize(p->pretokenizer, p->scratch, json_string_value(text), json_string_length(text), compare_piece,
-                        &expected));
+  dure_piece whole = {json_string_value(text), json_string_length(text), NULL, 0};
+  must(dure_pretokenize(p->pretokenizer, p->scratch, &whole, true, false, compare_piece, &expected));
   if (!expected.is_same || expected.next != json_array_size(expected.pieces)) {
     char *shown = json_dumps(row, JSON_ENSURE_ASCII);
     ck_abort_msg("other pieces than %s", shown);
@@ -122,7 +190,8 @@ static void check_pieces(void *context, const json_t *row) {
 START_TEST(pieces_are_those_of_byte_level) {
   pretokenizing p;
   must(dure_pretokenizer_create(&p.pretokenizer));
-  must(dure_pretokenizer_add_pattern(p.pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false, true, true));
+  must(dure_pretokenizer_add_pattern(p.pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false,
+                                     DURE_SPLIT_ISOLATED, false));
   must(dure_pretokenize_scratch_create(&p.scratch));
   ck_assert_uint_ge(for_each_case("pretokens.jsonl", check_pieces, &p), 100);
   dure_pretokenize_scratch_destroy(p.scratch);
@@ -209,6 +278,8 @@ int main(void) {
   TCase *cases = tcase_create("golden");
   tcase_set_timeout(cases, 120);
   tcase_add_loop_test(cases, ids_are_those_of_tokenizers, 0, sizeof(encoding_fixtures) / sizeof(encoding_fixtures[0]));
+  tcase_add_loop_test(cases, every_kind_of_file_gives_the_ids_text_and_offsets_of_its_program, 0,
+                      sizeof(kinds) / sizeof(kinds[0]));
   tcase_add_test(cases, pieces_are_those_of_byte_level);
   tcase_add_loop_test(cases, training_learns_the_merges_of_tokenizers, 0, sizeof(trainings) / sizeof(trainings[0]));
   suite_add_tcase(suite, cases);
