@@ -32,8 +32,8 @@ static uint32_t find_spelling(const dure_tokenizer *tokenizer, const char *text,
   return id;
 }
 
-static dure_status read_added_token(dure_tokenizer *tokenizer, json_t *row, size_t index,
-                                    char **arena_end, dure_added_token *out_added, bool *out_is_normalized) {
+static dure_status read_added_token(dure_tokenizer *tokenizer, json_t *row, size_t index, char **arena_end,
+                                    dure_added_token *out_added, bool *out_is_normalized) {
   char where[40];
   snprintf(where, sizeof(where), "added_tokens[%zu]", index);
   const json_t *content = json_object_get(row, "content");
@@ -99,7 +99,8 @@ static uint32_t drop_repeats(dure_added_token *tokens, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
     bool is_new = tokens[i].length > 0;
     for (uint32_t k = 0; k < kept && is_new; k++)
-      is_new = tokens[k].length != tokens[i].length || memcmp(tokens[k].content, tokens[i].content, tokens[i].length) != 0;
+      is_new =
+          tokens[k].length != tokens[i].length || memcmp(tokens[k].content, tokens[i].content, tokens[i].length) != 0;
     if (is_new) tokens[kept++] = tokens[i];
   }
   return kept;

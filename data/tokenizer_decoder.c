@@ -49,8 +49,8 @@ static dure_status read_replace(chain *c, json_t *part) {
   if (content == NULL) return dure_fail(DURE_CORRUPT, "decoder(Replace).content: expected a string, found nothing");
   if (c->tokenizer->decoder.is_fused)
     return dure_fail(DURE_UNSUPPORTED, "decoder(Replace) after Fuse is not supported; before it, it is");
-  return add_step(c, (step){STEP_REPLACE, json_string_value(from), json_string_value(content),
-                            json_string_length(from), json_string_length(content), 0, 0});
+  return add_step(c, (step){STEP_REPLACE, json_string_value(from), json_string_value(content), json_string_length(from),
+                            json_string_length(content), 0, 0});
 }
 
 static dure_status read_strip(chain *c, json_t *part) {
@@ -62,8 +62,9 @@ static dure_status read_strip(chain *c, json_t *part) {
   size_t length = json_string_length(content);
   json_int_t left = json_integer_value(start), right = json_integer_value(stop);
   if (length == 0 || dure_utf8_character(json_string_value(content), length, NULL) != length || left < 0 || right < 0)
-    return dure_fail(DURE_CORRUPT, "decoder(Strip): expected a character in \"content\" and counts in \"start\" and "
-                                   "\"stop\"");
+    return dure_fail(DURE_CORRUPT,
+                     "decoder(Strip): expected a character in \"content\" and counts in \"start\" and "
+                     "\"stop\"");
   if (!decoder->is_fused) {
     return add_step(c, (step){STEP_STRIP, json_string_value(content), NULL, length, 0, (size_t)left, (size_t)right});
   }
@@ -84,7 +85,8 @@ static dure_status read_metaspace(chain *c, json_t *part) {
   const char *mark = replacement != NULL ? json_string_value(replacement) : DURE_SPACE_MARK;
   size_t length = strlen(mark);
   if (length == 0 || dure_utf8_character(mark, length, NULL) != length)
-    return dure_fail(DURE_UNSUPPORTED, "decoder(Metaspace).replacement: expected one character, found %zu bytes", length);
+    return dure_fail(DURE_UNSUPPORTED, "decoder(Metaspace).replacement: expected one character, found %zu bytes",
+                     length);
   if (decoder->is_fused || c->count > 0)
     return dure_fail(DURE_UNSUPPORTED, "decoder(Metaspace) after other steps is not supported; it comes first");
   if (prepend != DURE_PREPEND_NEVER) {
@@ -110,12 +112,14 @@ static dure_status read_decoder(chain *c, json_t *part, int depth) {
     return NULL;
   }
   if (strcmp(type, "ByteLevel") == 0 && is_byte_level) return NULL;  // its tokens are bytes already
-  if (is_byte_level) return dure_part_unsupported("decoder of a byte-level model", type, "ByteLevel, Fuse and Sequence");
+  if (is_byte_level)
+    return dure_part_unsupported("decoder of a byte-level model", type, "ByteLevel, Fuse and Sequence");
   if (strcmp(type, "Replace") == 0) return read_replace(c, part);
   if (strcmp(type, "ByteFallback") == 0) return add_step(c, (step){.kind = STEP_BYTES});
   if (strcmp(type, "Strip") == 0) return read_strip(c, part);
   if (strcmp(type, "Metaspace") == 0) return read_metaspace(c, part);
-  return dure_part_unsupported("decoder", type, "ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and Sequence");
+  return dure_part_unsupported("decoder", type,
+                               "ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace and Sequence");
 }
 
 // ---- each token ----
@@ -163,7 +167,8 @@ static dure_status decode_token(chain *c, uint32_t id, dure_bytes *text, dure_by
     if (s->kind == STEP_STRIP) strip(text, s);
   }
   DURE_TRY(dure_bytes_status(text));
-  if (text->size == token->length && (text->size == 0 || memcmp(text->data, token->bytes, text->size) == 0)) return NULL;
+  if (text->size == token->length && (text->size == 0 || memcmp(text->data, token->bytes, text->size) == 0))
+    return NULL;
   uint32_t length = (uint32_t)text->size;
   char *decoded = malloc(sizeof(length) + length);
   if (decoded == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a token of %u bytes", length);

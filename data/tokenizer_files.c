@@ -74,8 +74,9 @@ dure_status dure_merges_to_json(const char *vocabulary, size_t vocabulary_length
   put_specials(&out, vocabulary, vocabulary_length);
   dure_json_put(&out, "\"normalizer\":null,\"pre_tokenizer\":%s,\"post_processor\":null,\"decoder\":%s,\n", byte_level,
                 byte_level);
-  dure_json_put(&out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
-                      "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\n\"vocab\":");
+  dure_json_put(&out,
+                "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+                "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\n\"vocab\":");
   dure_bytes_append(&out, vocabulary, vocabulary_length);
   dure_json_put(&out, ",\n\"merges\":[\n");
   for (size_t at = 0; at < merges_length;) {
@@ -92,14 +93,17 @@ dure_status dure_merges_to_json(const char *vocabulary, size_t vocabulary_length
 
 // From the path of either file.
 static dure_status read_pair(const char *path, char **out_json, size_t *out_length) {
-  static const char *const vocabularies[] = {"vocab.json", "encoder.json"}, *const lists[] = {"merges.txt", "vocab.bpe"};
+  static const char *const vocabularies[] = {"vocab.json", "encoder.json"}, *const lists[] = {"merges.txt",
+                                                                                              "vocab.bpe"};
   char *vocabulary_path = beside(path, vocabularies, 2), *merges_path = beside(path, lists, 2);
   char *vocabulary = NULL, *merges = NULL;
   size_t vocabulary_length = 0, merges_length = 0;
   dure_status status = NULL;
   if (vocabulary_path == NULL || merges_path == NULL) {
-    status = dure_fail(DURE_NOT_FOUND, "%s: expected vocab.json (or encoder.json) and merges.txt (or vocab.bpe) beside each "
-                                       "other, found no %s", path, vocabulary_path == NULL ? vocabularies[0] : lists[0]);
+    status = dure_fail(DURE_NOT_FOUND,
+                       "%s: expected vocab.json (or encoder.json) and merges.txt (or vocab.bpe) beside each "
+                       "other, found no %s",
+                       path, vocabulary_path == NULL ? vocabularies[0] : lists[0]);
   }
   if (status == NULL) status = dure_os_read_file(vocabulary_path, size_limit, &vocabulary, &vocabulary_length);
   if (status == NULL) status = dure_os_read_file(merges_path, size_limit, &merges, &merges_length);
@@ -135,8 +139,10 @@ dure_status dure_tokenizer_file_to_json(const char *path, const char *pattern, c
   } else if (length > 0 && bytes[0] == '\n') {  // the tag of the first piece
     status = dure_sentencepiece_to_json(bytes, length, out_json, out_length);
   } else {
-    status = dure_fail(DURE_CORRUPT, "expected a tokenizer.json, a SentencePiece model, tiktoken's ranks or a vocab.json, "
-                                     "found %zu bytes of something else", length);
+    status = dure_fail(DURE_CORRUPT,
+                       "expected a tokenizer.json, a SentencePiece model, tiktoken's ranks or a vocab.json, "
+                       "found %zu bytes of something else",
+                       length);
   }
   free(bytes);
   return dure_status_prefix(status, "%s", path);

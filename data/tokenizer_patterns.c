@@ -71,7 +71,7 @@ dure_status dure_json_finish(dure_bytes *out, char **out_json, size_t *out_lengt
 #define QWEN CONTRACTIONS "|" LETTERS "|\\p{N}" REST ENDS
 // White space at the very end is one piece, line breaks or not.
 #define CL100K CONTRACTIONS "|" LETTERS "|\\p{N}{1,3}" REST "|\\s++\\z" ENDS
-#define O200K \
+#define O200K                                                                          \
   BEFORE UPPER "*" LOWER "+" CONTRACTIONS "?|" BEFORE UPPER "+" LOWER "*" CONTRACTIONS \
                "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" ENDS
 
@@ -81,8 +81,8 @@ static const dure_special_run p50k_edit_specials[] = {{"<|endoftext|>", 50256, 0
                                                       {"<|fim_middle|>", 50282, 0, 0},
                                                       {"<|fim_suffix|>", 50283, 0, 0},
                                                       {NULL, 0, 0, 0}};
-static const dure_special_run cl100k_specials[] = {{"<|endoftext|>", 100257, 0, 0},  {"<|fim_prefix|>", 100258, 0, 0},
-                                                   {"<|fim_middle|>", 100259, 0, 0}, {"<|fim_suffix|>", 100260, 0, 0},
+static const dure_special_run cl100k_specials[] = {{"<|endoftext|>", 100257, 0, 0},   {"<|fim_prefix|>", 100258, 0, 0},
+                                                   {"<|fim_middle|>", 100259, 0, 0},  {"<|fim_suffix|>", 100260, 0, 0},
                                                    {"<|endofprompt|>", 100276, 0, 0}, {NULL, 0, 0, 0}};
 static const dure_special_run o200k_specials[] = {
     {"<|endoftext|>", 199999, 0, 0}, {"<|endofprompt|>", 200018, 0, 0}, {NULL, 0, 0, 0}};
@@ -115,45 +115,42 @@ static const dure_special_run llama3_specials[] = {{"<|begin_of_text|>", 128000,
                                                    {"<|image|>", 128011, 0, 0},
                                                    {"<|reserved_special_token_%u|>", 128012, 2, 244},
                                                    {NULL, 0, 0, 0}};
-static const dure_special_run llama4_specials[] = {
-    {"<|begin_of_text|>", 200000, 0, 0},
-    {"<|end_of_text|>", 200001, 0, 0},
-    {"<|fim_prefix|>", 200002, 0, 0},
-    {"<|fim_middle|>", 200003, 0, 0},
-    {"<|fim_suffix|>", 200004, 0, 0},
-    {"<|header_start|>", 200005, 0, 0},
-    {"<|header_end|>", 200006, 0, 0},
-    {"<|eom|>", 200007, 0, 0},
-    {"<|eot|>", 200008, 0, 0},
-    {"<|step|>", 200009, 0, 0},
-    {"<|text_post_train_reserved_special_token_%u|>", 200010, 0, 6},
-    {"<|python_start|>", 200016, 0, 0},
-    {"<|python_end|>", 200017, 0, 0},
-    {"<|finetune_right_pad|>", 200018, 0, 0},
-    {"<|text_post_train_reserved_special_token_%u|>", 200019, 8, 61},
-    {"<|image_start|>", 200080, 0, 0},
-    {"<|image_end|>", 200081, 0, 0},
-    {"<|vision_reserved_special_token_%u|>", 200082, 0, 2},
-    {"<|tile_x_separator|>", 200084, 0, 0},
-    {"<|tile_y_separator|>", 200085, 0, 0},
-    {"<|vision_reserved_special_token_%u|>", 200086, 2, 4},
-    {"<|image|>", 200090, 0, 0},
-    {"<|vision_reserved_special_token_%u|>", 200091, 6, 1},
-    {"<|patch|>", 200092, 0, 0},
-    {"<|vision_reserved_special_token_%u|>", 200093, 7, 1041},
-    {"<|reasoning_reserved_special_token_%u|>", 201134, 0, 8},
-    {"<|reasoning_thinking_start|>", 201142, 0, 0},
-    {"<|reasoning_thinking_end|>", 201143, 0, 0},
-    {NULL, 0, 0, 0}};
+static const dure_special_run llama4_specials[] = {{"<|begin_of_text|>", 200000, 0, 0},
+                                                   {"<|end_of_text|>", 200001, 0, 0},
+                                                   {"<|fim_prefix|>", 200002, 0, 0},
+                                                   {"<|fim_middle|>", 200003, 0, 0},
+                                                   {"<|fim_suffix|>", 200004, 0, 0},
+                                                   {"<|header_start|>", 200005, 0, 0},
+                                                   {"<|header_end|>", 200006, 0, 0},
+                                                   {"<|eom|>", 200007, 0, 0},
+                                                   {"<|eot|>", 200008, 0, 0},
+                                                   {"<|step|>", 200009, 0, 0},
+                                                   {"<|text_post_train_reserved_special_token_%u|>", 200010, 0, 6},
+                                                   {"<|python_start|>", 200016, 0, 0},
+                                                   {"<|python_end|>", 200017, 0, 0},
+                                                   {"<|finetune_right_pad|>", 200018, 0, 0},
+                                                   {"<|text_post_train_reserved_special_token_%u|>", 200019, 8, 61},
+                                                   {"<|image_start|>", 200080, 0, 0},
+                                                   {"<|image_end|>", 200081, 0, 0},
+                                                   {"<|vision_reserved_special_token_%u|>", 200082, 0, 2},
+                                                   {"<|tile_x_separator|>", 200084, 0, 0},
+                                                   {"<|tile_y_separator|>", 200085, 0, 0},
+                                                   {"<|vision_reserved_special_token_%u|>", 200086, 2, 4},
+                                                   {"<|image|>", 200090, 0, 0},
+                                                   {"<|vision_reserved_special_token_%u|>", 200091, 6, 1},
+                                                   {"<|patch|>", 200092, 0, 0},
+                                                   {"<|vision_reserved_special_token_%u|>", 200093, 7, 1041},
+                                                   {"<|reasoning_reserved_special_token_%u|>", 201134, 0, 8},
+                                                   {"<|reasoning_thinking_start|>", 201142, 0, 0},
+                                                   {"<|reasoning_thinking_end|>", 201143, 0, 0},
+                                                   {NULL, 0, 0, 0}};
 static const dure_special_run qwen_specials[] = {{"<|endoftext|>", 151643, 0, 0},
                                                  {"<|im_start|>", 151644, 0, 0},
                                                  {"<|im_end|>", 151645, 0, 0},
                                                  {"<|extra_%u|>", 151646, 0, 205},
                                                  {NULL, 0, 0, 0}};
-static const dure_special_run qwen2_specials[] = {{"<|endoftext|>", 151643, 0, 0},
-                                                  {"<|im_start|>", 151644, 0, 0},
-                                                  {"<|im_end|>", 151645, 0, 0},
-                                                  {NULL, 0, 0, 0}};
+static const dure_special_run qwen2_specials[] = {
+    {"<|endoftext|>", 151643, 0, 0}, {"<|im_start|>", 151644, 0, 0}, {"<|im_end|>", 151645, 0, 0}, {NULL, 0, 0, 0}};
 
 static const dure_named_pattern patterns[] = {
     {"gpt2", DURE_GPT2_PATTERN, false, NULL, gpt2_specials},
@@ -189,10 +186,11 @@ dure_status dure_named_pattern_find(const char *name, const char *file_name, siz
   // Published as "tokenizer.model".
   if (rank_count == 128000 || rank_count == 200000)
     return dure_named_pattern_find(rank_count == 128000 ? "llama3" : "llama4", "", 0, out_pattern);
-  return dure_fail(DURE_UNSUPPORTED,
-                   "%zu ranks of tiktoken without the pattern that cuts text; name it (--pattern NAME, or a file called "
-                   "NAME.tiktoken): %s",
-                   rank_count, names);
+  return dure_fail(
+      DURE_UNSUPPORTED,
+      "%zu ranks of tiktoken without the pattern that cuts text; name it (--pattern NAME, or a file called "
+      "NAME.tiktoken): %s",
+      rank_count, names);
 }
 
 static void put_specials(const dure_named_pattern *pattern, dure_bytes *out) {
@@ -203,8 +201,9 @@ static void put_specials(const dure_named_pattern *pattern, dure_bytes *out) {
       const char *number = strstr(run->name, "%u");
       size_t before = number != NULL ? (size_t)(number - run->name) : strlen(run->name);
       char text[128];
-      int length = number != NULL ? snprintf(text, sizeof(text), "%.*s%u%s", (int)before, run->name, run->first + i, number + 2)
-                                  : snprintf(text, sizeof(text), "%s", run->name);
+      int length = number != NULL
+                       ? snprintf(text, sizeof(text), "%.*s%u%s", (int)before, run->name, run->first + i, number + 2)
+                       : snprintf(text, sizeof(text), "%s", run->name);
       dure_json_put_added(out, &is_first, text, (size_t)length, run->id + i, true);
     }
   }
@@ -228,15 +227,17 @@ void dure_named_pattern_put(const dure_named_pattern *pattern, dure_bytes *out) 
                   "\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"%s\","
                   "\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\n",
                   name);
-    dure_json_put(out,
-                  "\"pair\":[{\"SpecialToken\":{\"id\":\"%s\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},"
-                  "{\"SpecialToken\":{\"id\":\"%s\",\"type_id\":1}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\n",
-                  name, name);
+    dure_json_put(
+        out,
+        "\"pair\":[{\"SpecialToken\":{\"id\":\"%s\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},"
+        "{\"SpecialToken\":{\"id\":\"%s\",\"type_id\":1}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\n",
+        name, name);
     dure_json_put(out, "\"special_tokens\":{\"%s\":{\"id\":\"%s\",\"ids\":[%u],\"tokens\":[\"%s\"]}}},\n", name, name,
                   pattern->specials[0].id, name);
   } else {
     dure_json_put(out, "\"post_processor\":null,\n");
   }
-  dure_json_put(out, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,"
-                     "\"use_regex\":false},\n");
+  dure_json_put(out,
+                "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,"
+                "\"use_regex\":false},\n");
 }

@@ -41,9 +41,9 @@ typedef struct message {
 
 typedef struct field {
   uint32_t number;
-  uint32_t kind;        // 0 varint, 1 eight bytes, 2 a length and bytes, 5 four bytes
-  uint64_t value;       // of kinds 0, 1 and 5
-  const char *bytes;    // of kind 2
+  uint32_t kind;      // 0 varint, 1 eight bytes, 2 a length and bytes, 5 four bytes
+  uint64_t value;     // of kinds 0, 1 and 5
+  const char *bytes;  // of kind 2
   size_t length;
 } field;
 
@@ -107,7 +107,8 @@ static dure_status read_piece(model *sp, const field *f) {
     return dure_fail(DURE_CORRUPT, "pieces[%zu].type: expected 1 to 6, found another number", sp->count);
   if (!isfinite(p.score)) return dure_fail(DURE_CORRUPT, "pieces[%zu].score: expected a finite number", sp->count);
   if (p.length == 0 || dure_utf8_valid_prefix(p.text, p.length) != p.length || memchr(p.text, '\0', p.length) != NULL)
-    return dure_fail(DURE_CORRUPT, "pieces[%zu].piece: expected UTF-8 without NUL, found %zu other bytes", sp->count, p.length);
+    return dure_fail(DURE_CORRUPT, "pieces[%zu].piece: expected UTF-8 without NUL, found %zu other bytes", sp->count,
+                     p.length);
   if (sp->count >= DURE_TOKEN_ID_LIMIT) return dure_fail(DURE_CORRUPT, "pieces: more than %u", DURE_TOKEN_ID_LIMIT);
   if (sp->count == sp->capacity) {
     size_t capacity = sp->capacity * 2 + 1024;
@@ -143,8 +144,10 @@ static dure_status read_normalizer(model *sp, const field *f, bool is_denormaliz
   while (m.at < m.length) {
     DURE_TRY(read_field(&m, &part));
     if (is_denormalizer && part.number == 2 && part.length > 0) {
-      return dure_fail(DURE_UNSUPPORTED, "denormalizer_spec.precompiled_charsmap is not supported; expected it empty, found "
-                                         "%zu bytes", part.length);
+      return dure_fail(DURE_UNSUPPORTED,
+                       "denormalizer_spec.precompiled_charsmap is not supported; expected it empty, found "
+                       "%zu bytes",
+                       part.length);
     }
     if (is_denormalizer) continue;
     if (part.number == 2 && part.kind == 2) {
@@ -169,9 +172,10 @@ static dure_status read_model(model *sp, const char *bytes, size_t length) {
   }
   if (sp->count == 0) return dure_fail(DURE_CORRUPT, "pieces: expected a vocabulary, found none");
   if (sp->type != MODEL_UNIGRAM && sp->type != MODEL_BPE) {
-    return dure_part_unsupported("trainer_spec.model_type", sp->type == MODEL_WORD   ? "WORD"
-                                                            : sp->type == MODEL_CHAR ? "CHAR"
-                                                                                     : "another number",
+    return dure_part_unsupported("trainer_spec.model_type",
+                                 sp->type == MODEL_WORD   ? "WORD"
+                                 : sp->type == MODEL_CHAR ? "CHAR"
+                                                          : "another number",
                                  "UNIGRAM and BPE");
   }
   return NULL;
@@ -222,20 +226,25 @@ static void put_pipeline(const model *sp, dure_bytes *out) {
     dure_json_put(out, "},");
   }
   if (sp->removes_extra_spaces) {
-    dure_json_put(out, "{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},"
-                       "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\" \"},");
+    dure_json_put(out,
+                  "{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},"
+                  "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\" \"},");
   }
-  if (sp->adds_dummy_prefix && !is_unigram) dure_json_put(out, "{\"type\":\"Prepend\",\"prepend\":\"%s\"},", DURE_SPACE_MARK);
+  if (sp->adds_dummy_prefix && !is_unigram)
+    dure_json_put(out, "{\"type\":\"Prepend\",\"prepend\":\"%s\"},", DURE_SPACE_MARK);
   dure_json_put(out, "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"%s\"}]},\n", DURE_SPACE_MARK);
   if (is_unigram) {
-    dure_json_put(out, "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\",\"prepend_scheme\":\"%s\",\"split\":%s},\n",
-                  DURE_SPACE_MARK, sp->adds_dummy_prefix ? "always" : "never", is_split ? "true" : "false");
+    dure_json_put(
+        out,
+        "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\",\"prepend_scheme\":\"%s\",\"split\":%s},\n",
+        DURE_SPACE_MARK, sp->adds_dummy_prefix ? "always" : "never", is_split ? "true" : "false");
   } else {
     dure_json_put(out, "\"pre_tokenizer\":null,\n");
   }
-  dure_json_put(out, "\"post_processor\":null,\n\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
-                     "{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},\"content\":\" \"},"
-                     "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}%s]},\n",
+  dure_json_put(out,
+                "\"post_processor\":null,\n\"decoder\":{\"type\":\"Sequence\",\"decoders\":["
+                "{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},\"content\":\" \"},"
+                "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}%s]},\n",
                 DURE_SPACE_MARK,
                 sp->adds_dummy_prefix ? ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}" : "");
 }
@@ -243,8 +252,9 @@ static void put_pipeline(const model *sp, dure_bytes *out) {
 static const char *truth(bool value) { return value ? "true" : "false"; }
 
 static void put_rules(const model *sp, dure_bytes *out) {
-  dure_json_put(out, "\"sentencepiece\":{\"add_dummy_prefix\":%s,\"remove_extra_whitespaces\":%s,"
-                     "\"escape_whitespaces\":%s,\"treat_whitespace_as_suffix\":%s,\n\"types\":\"",
+  dure_json_put(out,
+                "\"sentencepiece\":{\"add_dummy_prefix\":%s,\"remove_extra_whitespaces\":%s,"
+                "\"escape_whitespaces\":%s,\"treat_whitespace_as_suffix\":%s,\n\"types\":\"",
                 truth(sp->adds_dummy_prefix), truth(sp->removes_extra_spaces), truth(sp->escapes_spaces),
                 truth(sp->space_is_suffix));
   for (size_t i = 0; i < sp->count; i++) dure_json_put(out, "%u", sp->pieces[i].type);
@@ -343,9 +353,10 @@ static dure_status put_merges(const model *sp, dure_bytes *out) {
 
 static dure_status put_bpe(const model *sp, dure_bytes *out) {
   size_t unknown = unknown_index(sp);
-  dure_json_put(out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"continuing_subword_prefix\":null,"
-                     "\"end_of_word_suffix\":null,\"fuse_unk\":true,\"byte_fallback\":%s,\"ignore_merges\":false,"
-                     "\"ranks_by_token\":true,\n\"unk_token\":",
+  dure_json_put(out,
+                "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"continuing_subword_prefix\":null,"
+                "\"end_of_word_suffix\":null,\"fuse_unk\":true,\"byte_fallback\":%s,\"ignore_merges\":false,"
+                "\"ranks_by_token\":true,\n\"unk_token\":",
                 truth(sp->byte_fallback));
   if (unknown < sp->count) {
     dure_json_put_string(out, sp->pieces[unknown].text, sp->pieces[unknown].length);

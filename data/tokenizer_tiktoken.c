@@ -175,9 +175,10 @@ static dure_status write_json(const rank_table *table, const dure_named_pattern 
   bool is_first = true;
   dure_json_put(&out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n");
   dure_named_pattern_put(pattern, &out);
-  dure_json_put(&out, "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
-                      "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":true,"
-                      "\"ranks_by_token\":true,\n\"vocab\":{\n");
+  dure_json_put(&out,
+                "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+                "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":true,"
+                "\"ranks_by_token\":true,\n\"vocab\":{\n");
   for (uint32_t rank = 0; rank <= table->highest; rank++) {
     const dure_token *token = &table->tokens[rank];
     if (token->length == 0) continue;

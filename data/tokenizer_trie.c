@@ -27,8 +27,7 @@ typedef struct range {
 static dure_status make_room(builder *b, size_t wanted) {
   if (wanted <= b->capacity) return NULL;
   size_t capacity = wanted + b->capacity / 2 + 1024;
-  dure_trie_node *nodes =
-      capacity < UINT32_MAX / 2 ? realloc(b->trie->nodes, capacity * sizeof(*nodes)) : NULL;
+  dure_trie_node *nodes = capacity < UINT32_MAX / 2 ? realloc(b->trie->nodes, capacity * sizeof(*nodes)) : NULL;
   if (nodes == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a trie of %zu nodes", wanted);
   for (size_t i = b->capacity; i < capacity; i++)
     nodes[i] = (dure_trie_node){DURE_TRIE_NONE, DURE_TRIE_NONE, DURE_TRIE_NONE};

@@ -157,8 +157,8 @@ static dure_status build_lattice(const dure_unigram *unigram, dure_unigram_scrat
       has_single = has_single || end - start == size;
     }
     if (!has_single) {
-      DURE_TRY(add_edge(scratch, &count, places, start, start + size, alpha * unigram->unknown_score,
-                        unigram->unknown_id));
+      DURE_TRY(
+          add_edge(scratch, &count, places, start, start + size, alpha * unigram->unknown_score, unigram->unknown_id));
     }
     start += size;
   }
