@@ -306,8 +306,10 @@ dure_status record_own(dure_recording *recording, const dure_op_call *call, cons
 //   GELU_AUX  gives f of t before it was rounded for `saved`, while the row's is of what was saved, so that what is
 //             computed again from there is the same: only by DURE_CUDA_GELU_SAVED=1. Else the product goes to `saved`
 //             and matmul_epilogue makes c of it, at the cost of reading it again.
-// The documentation gives no error for its GELU (tanh) and its gradient: they are used where results are bf16, whose
-// rounding is coarser than any approximation in use. All other epilogues are matmul_epilogue's.
+// The documentation gives neither form nor error of its GELU; other frameworks use it for the tanh form, and so do we,
+// with its gradient, where results are bf16, whose rounding is coarser than any approximation in use. All other
+// epilogues are matmul_epilogue's. Its bias gradients (BGRADA, BGRADB, DGELU_BGRAD) have nothing to do: no row makes a
+// product and the sum of its factor's rows; sum_rows makes those.
 
 struct blas_route {
   cuda_blas_product product;

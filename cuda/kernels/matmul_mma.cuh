@@ -200,7 +200,9 @@ __global__ void __launch_bounds__(TILE * 2, matmul_mma_blocks(TILE)) matmul_mma_
     copy_async_commit();
     if (step < 0) continue;
     const T *const stage = tiles + used * 2 * SIZE;
-    matmul_mma_step<T, TILE, !TRANSPOSE_A, TRANSPOSE_B>(stage, stage + SIZE, row, column, sums);
+    // A transposed a needs more places than there are registers to keep them in.
+    const uint32_t first_row = TRANSPOSE_A ? computed_here(row) : row;
+    matmul_mma_step<T, TILE, !TRANSPOSE_A, TRANSPOSE_B>(stage, stage + SIZE, first_row, column, sums);
     used = used + 1 < STAGES ? used + 1 : 0;
   }
   copy_async_wait<0>();

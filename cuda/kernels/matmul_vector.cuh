@@ -150,7 +150,7 @@ __device__ __forceinline__ void matmul_vector_along_n(const matmul_arguments &o,
 
 // Grid: x over rows of c by ROWS, within columns; y over batches and chunks.
 template <typename T, int ROWS, bool TRANSPOSE_B>
-__global__ void __launch_bounds__(MATMUL_VECTOR_THREADS) matmul_vector_kernel(matmul_arguments o) {
+__global__ void __launch_bounds__(MATMUL_VECTOR_THREADS, 4) matmul_vector_kernel(matmul_arguments o) {
   enum { COLUMNS = TRANSPOSE_B ? 8 : 128 / sizeof(T), GROUPS = TRANSPOSE_B ? 1 : 16 };
   __shared__ __align__(16) float shared[MATMUL_VECTOR_A_SIZE];
   __shared__ __align__(16) float sums[ROWS * 8];
