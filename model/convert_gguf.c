@@ -183,7 +183,10 @@ static void write_tokenizer(const writing *w) {
                                        w->config.end_id);
   }
   if (template != NULL) dure_gguf_writer_text(w->writer, "tokenizer.chat_template", template, strlen(template));
-  if (status != NULL) dure_log(DURE_LOG_WARNING, "without a tokenizer: %s", dure_status_message(status));
+  if (status != NULL) {
+    dure_log(DURE_LOG_WARNING, "without a tokenizer: %s", dure_status_message(status));
+    dure_gguf_writer_text(w->writer, "tokenizer.ggml.model", "no_vocab", strlen("no_vocab"));
+  }
   dure_status_free(status);
   free(json);
   free(template);

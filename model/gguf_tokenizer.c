@@ -243,7 +243,8 @@ dure_status dure_gguf_tokenizer(const dure_gguf *file, char **out_json, size_t *
     *out_length = length;
     return copy_value(text, length, out_json);
   }
-  if (!dure_gguf_text(dure_gguf_value_find(file, "tokenizer.ggml.model"), &text, &length))
+  if (!dure_gguf_text(dure_gguf_value_find(file, "tokenizer.ggml.model"), &text, &length) ||
+      (length == 8 && memcmp(text, "no_vocab", 8) == 0))
     return dure_fail(DURE_NOT_FOUND, "'%s' has no tokenizer", dure_gguf_path(file));
   if (length != 4 || memcmp(text, "gpt2", 4) != 0) {
     return dure_fail(DURE_UNSUPPORTED,

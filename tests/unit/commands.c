@@ -47,6 +47,23 @@ START_TEST(options_without_meaning_are_wrong_usage) {
 }
 END_TEST
 
+START_TEST(models_are_converted_inspected_and_differentiated) {
+  expect("\"$DURE\" convert \"$MODEL\" m.gguf --type q8_0", 0, "28 tensors");
+  expect("\"$DURE\" inspect m.gguf | tail -n 1", 0,
+         "as a model of type \"gpt2\": 0 missing or of another shape, 0 left over");
+  expect("\"$DURE\" inspect m.gguf --json --no-statistics | grep -o 'gpt2.embedding_length[^,]*48'", 0, "48");
+  expect("\"$DURE\" logits m.gguf $ON --tokens '1 2 3' -o l.safetensors", 0, "wrote logits [3, 272]");
+  expect("\"$DURE\" generate m.gguf $ON --prompt a --max-tokens 2 --json", 0, "\"finish_reason\"");
+  expect("\"$DURE\" gradients m.gguf $ON --tokens '1 2 3' -o g.safetensors", 0, "nats over 2 tokens");
+  expect("\"$DURE\" inspect g.safetensors | grep h.1.mlp.c_proj.weight", 0, "[192, 48]");
+  expect("\"$DURE\" convert m.gguf back --type bf16 && \"$DURE\" inspect back | tail -n 1", 0, "0 left over");
+  expect("\"$DURE\" convert \"$MODEL\" m --type q8_0", 2, "--type must be one of");
+  expect("\"$DURE\" convert \"$MODEL\"", 2, "an argument is missing");
+  expect("\"$DURE\" gradients m.gguf $ON --tokens 1 -o g.safetensors", 1, "from 2 to the model's context");
+  expect("\"$DURE\" inspect nothing", 1, "nothing");
+}
+END_TEST
+
 START_TEST(results_that_do_not_arrive_are_a_failure) {
   if (access("/dev/full", W_OK) != 0) return;
   expect("\"$DURE\" --version > /dev/full", 1, "cannot write to standard output");
@@ -86,6 +103,7 @@ int main(void) {
   tcase_set_timeout(cases, 60);
   tcase_add_checked_fixture(cases, setup, teardown);
   tcase_add_test(cases, options_without_meaning_are_wrong_usage);
+  tcase_add_test(cases, models_are_converted_inspected_and_differentiated);
   tcase_add_test(cases, results_that_do_not_arrive_are_a_failure);
   tcase_add_test(cases, closed_standard_files_do_not_mix_text_into_outputs);
   tcase_add_test(cases, a_trace_is_closed);
