@@ -70,6 +70,7 @@ static dure_status read_rows(const mapped *m, uint64_t first, uint64_t count, fl
 static dure_status read_mapped(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
                                float *out_values) {
   const mapped *m = tensor->source;
+  if (count == 0) return NULL;  // of a tensor without elements, whose other dimension may be anything
   if (m->order == DURE_GGUF_TRANSPOSED) {
     DURE_TRY(expand_transposed(m));
     if (count > 0) memcpy(out_values, m->all->values + first, (size_t)(count * sizeof(float)));
