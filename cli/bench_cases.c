@@ -295,7 +295,7 @@ static void add_adamw_with_masters(dure_case_list *list, uint64_t count) {
 static void add_large(dure_case_list *list, uint64_t scale) {
   const uint64_t rows = 32768 / scale;
   add_cubes(list, 8192 / scale);
-  add_feed_forward(list, 16384 / scale, 768);
+  add_feed_forward(list, 16384 / scale, scale > 1 ? 96 : 768);
   add_matmul_q8(list, 4096 / scale, 4096, 4096 / scale);
   add_attention(list, DURE_OP_attention, 4, 4096 / scale, 16, 128);
   add_attention(list, DURE_OP_attention_gradient, 4, 4096 / scale, 16, 128);
