@@ -5,12 +5,13 @@
 #   tests/bench/gpu.sh --dry      the same lines with tiny sizes, on whatever there is (CUDA by its emulation)
 #
 # Every part has a time limit. One that fails or is cut off says so, the others still run, and the status is 1 in the end.
-#   DURE_PROGRAM   the program instead of build-gpu/dure        DURE_PYTHON   python3 with PyTorch
+#   DURE_PROGRAM   the program (libdure_cuda.so beside it) instead of build-gpu/dure
+#   DURE_PYTHON    python3 with PyTorch
 #   DURE_PEAK      dense bf16 TFLOP/s of the card where the table below does not know it
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 dry=false
-case "${1:-}" in --dry) dry=true ;; "") ;; *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
+case "${1:-}" in --dry) dry=true ;; "") ;; *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
 PATH=$PATH:/usr/local/cuda/bin
 export DURE_PROGRAM=${DURE_PROGRAM:-build-gpu/dure} DURE_BENCH_WORK
 DURE_BENCH_WORK=$(mktemp -d)
@@ -117,14 +118,16 @@ fi
 # ---- build and correctness ---------------------------------------------------------------------------------------
 
 build() {
-  local capability
+  local capability plugin=dure_cuda
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
-  case "$capability" in 90 | 100) capability+=a ;; esac
-  cmake -G Ninja -S . -B build-gpu -DCMAKE_BUILD_TYPE=Release -DDURE_TESTS=OFF \
+  if [ "$capability" = 90 ]; then capability=90a; fi  # wgmma
+  if "$dry"; then plugin=dure_cuda_emulated; fi
+  cmake -G Ninja -S . -B build-gpu -DCMAKE_BUILD_TYPE=Release -DDURE_TESTS=OFF -DDURE_CUDA="$("$dry" && echo OFF || echo ON)" \
     ${capability:+-DDURE_CUDA_ARCHITECTURES=$capability-real} &&
-    cmake --build build-gpu
+    cmake --build build-gpu --target dure "$plugin"
 }
 export -f build
+export dry
 section Build
 if [ -x "$dure" ]; then
   echo "$dure is there already"
@@ -135,6 +138,7 @@ else
   echo "nothing can be measured"
   exit 1
 fi
+if "$dry"; then export DURE_CUDA_PLUGIN=${DURE_CUDA_PLUGIN:-$(dirname "$dure")/libdure_cuda_emulated.so}; fi
 section Devices
 part devices 20 "$dure" devices
 
