@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "data/pretokenize.h"
+#include "data/tokenizer_bytes.h"
 #include "model/weights.h"
 #include "runtime/log.h"
 #include "runtime/nearest.h"
@@ -115,6 +116,17 @@ static dure_status copy_text(parts *p, uint64_t id, const char *text, size_t len
   return NULL;
 }
 
+// Added tokens are in the vocabulary as well, or other readers of tokenizer.json would number them anew; but not those
+// whose characters stand for other bytes there.
+static bool stands_for_itself(const char *text, size_t length) {
+  char *bytes = malloc(length + 1);
+  size_t byte_length;
+  const bool is_same = bytes != NULL && (!dure_characters_to_bytes(text, length, bytes, &byte_length) ||
+                                         (byte_length == length && memcmp(bytes, text, length) == 0));
+  free(bytes);
+  return is_same;
+}
+
 static dure_status add_token(parts *p, uint64_t id, int64_t kind, const char *text, size_t length) {
   if (kind == KIND_UNUSED) return NULL;
   DURE_TRY(copy_text(p, id, text, length));
@@ -123,7 +135,7 @@ static dure_status add_token(parts *p, uint64_t id, int64_t kind, const char *te
                             "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", kind != KIND_USER);
     if (row == NULL) return corrupt(p, id, "is not UTF-8");
     json_array_append_new(p->added, row);
-    return NULL;
+    if (!stands_for_itself(p->text, length)) return NULL;
   }
   if (json_object_get(p->vocabulary, p->text) != NULL) return corrupt(p, id, "is there twice");
   if (json_object_set_new(p->vocabulary, p->text, json_integer((json_int_t)id)) != 0)
