@@ -1,4 +1,4 @@
-// dure tokenizer train | encode | decode
+// dure tokenizer train | encode | decode; convert and fertility are in cli/tokenizer_fertility.c
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,11 +8,13 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/tokenizer.h"
 #include "data/bpe_train.h"
 #include "data/documents.h"
 #include "data/jsonl.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_bytes.h"
+#include "data/tokenizer_pieces.h"
 #include "model/weights.h"
 #include "runtime/os.h"
 
@@ -52,15 +54,21 @@ static size_t without_newline(const char *line, size_t length) {
 // ---- train ----
 
 typedef struct training_text {
-  dure_bpe_trainer *trainer;
-  const char *unit;  // "line", "document", or "auto": lines of plain text, documents of JSONL
+  dure_bpe_trainer *trainer;    // of bytes, or
+  dure_pieces_trainer *pieces;  // of SentencePiece's kind
+  const char *unit;             // "line", "document", or "auto": lines of plain text, documents of JSONL
 } training_text;
 
-static dure_status add_lines(dure_bpe_trainer *trainer, const char *text, size_t length) {
+static dure_status add_chunk(training_text *input, const char *text, size_t length) {
+  return input->trainer != NULL ? dure_bpe_trainer_add(input->trainer, text, length)
+                                : dure_pieces_trainer_add(input->pieces, text, length);
+}
+
+static dure_status add_lines(training_text *input, const char *text, size_t length) {
   for (size_t at = 0; at < length;) {
     const char *newline = memchr(text + at, '\n', length - at);
     size_t size = newline != NULL ? (size_t)(newline - (text + at)) + 1 : length - at;
-    DURE_TRY(dure_bpe_trainer_add(trainer, text + at, size));
+    DURE_TRY(add_chunk(input, text + at, size));
     at += size;
   }
   return NULL;
@@ -74,8 +82,7 @@ static dure_status add_document(void *context, const dure_document *document) {
   DURE_TRY(dure_jsonl_document_text(document, &object, &text, &length));
   bool by_line =
       strcmp(input->unit, "line") == 0 || (strcmp(input->unit, "auto") == 0 && document->format != DURE_FORMAT_JSONL);
-  dure_status status =
-      by_line ? add_lines(input->trainer, text, length) : dure_bpe_trainer_add(input->trainer, text, length);
+  dure_status status = by_line ? add_lines(input, text, length) : add_chunk(input, text, length);
   json_decref(object);
   return status;
 }
@@ -98,13 +105,21 @@ static size_t split_names(char *text, const char **out_names, size_t limit) {
   return count;
 }
 
-static dure_status learn(const char *const *inputs, size_t input_count, const char *unit,
-                         const dure_bpe_train_options *options, dure_tokenizer **out_tokenizer) {
-  training_text text = {NULL, unit};
+typedef struct training {
+  const char *kind, *unit;  // "bytes", "bpe" or "unigram"
+  dure_bpe_train_options bytes;
+  dure_pieces_options pieces;
+} training;
+
+static dure_status learn(const char *const *inputs, size_t input_count, const training *options,
+                         dure_tokenizer **out_tokenizer) {
+  training_text text = {.unit = options->unit};
+  bool is_bytes = strcmp(options->kind, "bytes") == 0;
   *out_tokenizer = NULL;
-  DURE_TRY(dure_bpe_trainer_create(options, &text.trainer));
+  DURE_TRY(is_bytes ? dure_bpe_trainer_create(&options->bytes, &text.trainer)
+                    : dure_pieces_trainer_create(&options->pieces, &text.pieces));
   dure_status status = NULL;
-  if (dure_bpe_trainer_needs_text(text.trainer)) {
+  if (!is_bytes || dure_bpe_trainer_needs_text(text.trainer)) {
     dure_document_counts counts;
     dure_document_reading reading = {.stage = "counting", .visit = add_document, .context = &text};
     status = dure_documents_visit(&reading, inputs, input_count, &counts);
@@ -113,9 +128,13 @@ static dure_status learn(const char *const *inputs, size_t input_count, const ch
     }
     if (status == NULL && counts.documents == 0) status = dure_fail(DURE_INVALID_ARGUMENT, "the inputs hold no text");
   }
-  if (status == NULL) status = dure_bpe_trainer_finish(text.trainer, out_tokenizer);
+  if (status == NULL) {
+    status = is_bytes ? dure_bpe_trainer_finish(text.trainer, out_tokenizer)
+                      : dure_pieces_trainer_finish(text.pieces, out_tokenizer);
+  }
   progress_clear();
   dure_bpe_trainer_destroy(text.trainer);
+  dure_pieces_trainer_destroy(text.pieces);
   return status;
 }
 
@@ -135,18 +154,27 @@ static dure_status save(const dure_tokenizer *tokenizer, const char *output, uin
 
 static int run_train(int argc, char **argv) {
   int64_t vocabulary_size = 0, min_frequency = 0;
-  const char *output = NULL, *special = "<|endoftext|>", *unit = "auto";
+  const char *output = NULL, *special = NULL, *unit = "auto", *kind = "bytes";
+  double coverage = 0.9995;
+  bool byte_fallback = true;
   const option_row options[] = {
       {"vocab-size", OPTION_INTEGER, &vocabulary_size, "N",
        "tokens in all, special ones and the 256 bytes included (required)"},
       {"o", OPTION_TEXT, &output, "FILE", "where to write the tokenizer.json, or a directory for it (required)"},
       {"min-frequency", OPTION_INTEGER, &min_frequency, "N", "merge only pairs seen at least N times (default 0)"},
-      {"special-tokens", OPTION_TEXT, &special, "A,B", "special tokens, ids from 0 on (default <|endoftext|>)"},
+      {"special-tokens", OPTION_TEXT, &special, "A,B",
+       "special tokens, ids from 0 on (default <|endoftext|>; for bpe and unigram <unk>,<s>,</s>)"},
+      {"model", OPTION_TEXT, &kind, "KIND", "bytes (default), or SentencePiece's kinds: bpe, unigram"},
+      {"character-coverage", OPTION_NUMBER, &coverage, "X",
+       "bpe, unigram: the share of the text whose characters are tokens (default 0.9995)"},
+      {"byte-fallback", OPTION_FLAG, &byte_fallback, NULL,
+       "bpe, unigram: other characters become bytes (default; --no-byte-fallback)"},
       {"by", OPTION_TEXT, &unit, "UNIT",
        "line or document: no token crosses from one to the next (default: lines of text, documents of JSONL)"},
   };
   const command_usage usage = {"dure tokenizer train --vocab-size N -o tokenizer.json IN... [options]",
-                               "Learns a byte-level BPE vocabulary from UTF-8 text files, from the \"text\" of each "
+                               "Learns a vocabulary (byte-level BPE unless --model says otherwise) from UTF-8 text "
+                               "files, from the \"text\" of each "
                                "line of .jsonl files, or from\n"
                                "directories of them (\"-\" is standard input), and writes it as a Hugging Face "
                                "tokenizer.json. With no room for more\n"
@@ -166,6 +194,12 @@ static int run_train(int argc, char **argv) {
             "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency is not negative\n");
     result = EXIT_USAGE;
   }
+  bool is_bytes = strcmp(kind, "bytes") == 0, is_unigram = strcmp(kind, "unigram") == 0;
+  if (result < 0 && !is_bytes && !is_unigram && strcmp(kind, "bpe") != 0) {
+    fprintf(stderr, "dure tokenizer train: --model expects bytes, bpe or unigram, found '%s'\n", kind);
+    result = EXIT_USAGE;
+  }
+  if (special == NULL) special = is_bytes ? "<|endoftext|>" : "<unk>,<s>,</s>";
   if (result < 0 && strcmp(unit, "auto") != 0 && strcmp(unit, "line") != 0 && strcmp(unit, "document") != 0) {
     fprintf(stderr, "dure tokenizer train: --by expects line or document, found '%s'\n", unit);
     result = EXIT_USAGE;
@@ -175,16 +209,26 @@ static int run_train(int argc, char **argv) {
     size_t special_size = strlen(special) + 1;
     special_copy = malloc(special_size);
     if (special_copy != NULL) memcpy(special_copy, special, special_size);
-    dure_bpe_train_options train_options = {
-        .vocabulary_size = (uint32_t)vocabulary_size,
-        .min_frequency = (uint64_t)min_frequency,
-        .special_tokens = special_names,
-        .special_token_count = special_copy != NULL ? split_names(special_copy, special_names, 64) : 0,
-        .progress = show_progress,
+    size_t special_count = special_copy != NULL ? split_names(special_copy, special_names, 64) : 0;
+    training options_given = {
+        .kind = kind,
+        .unit = unit,
+        .bytes = {.vocabulary_size = (uint32_t)vocabulary_size,
+                  .min_frequency = (uint64_t)min_frequency,
+                  .special_tokens = special_names,
+                  .special_token_count = special_count,
+                  .progress = show_progress},
+        .pieces = {.is_unigram = is_unigram,
+                   .vocabulary_size = (uint32_t)vocabulary_size,
+                   .character_coverage = coverage,
+                   .byte_fallback = byte_fallback,
+                   .special_tokens = special_names,
+                   .special_token_count = special_count,
+                   .progress = show_progress},
     };
     dure_tokenizer *tokenizer = NULL;
-    dure_status status = learn(positional, count, unit, &train_options, &tokenizer);
-    if (status == NULL) status = save(tokenizer, output, train_options.vocabulary_size);
+    dure_status status = learn(positional, count, &options_given, &tokenizer);
+    if (status == NULL) status = save(tokenizer, output, options_given.bytes.vocabulary_size);
     dure_tokenizer_close(tokenizer);
     result = command_finish("tokenizer train", status);
   }
@@ -194,39 +238,57 @@ static int run_train(int argc, char **argv) {
 
 // ---- encode ----
 
-static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encode_options *options, bool as_json,
-                               const char *text, size_t length, dure_ids *ids) {
-  ids->count = 0;
-  DURE_TRY(dure_tokenizer_encode(tokenizer, text, length, options, ids));
+typedef struct encoded_line {
+  dure_ids ids;
+  dure_spans spans;
+  bool as_json, with_offsets;
+} encoded_line;
+
+static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encode_options *options, const char *text,
+                               size_t length, encoded_line *line) {
+  dure_ids *ids = &line->ids;
+  bool as_json = line->as_json;
+  ids->count = line->spans.count = 0;
+  DURE_TRY(
+      dure_tokenizer_encode_spans(tokenizer, text, length, options, ids, line->with_offsets ? &line->spans : NULL));
   fputs(as_json ? "{\"ids\":[" : "", stdout);
   for (size_t i = 0; i < ids->count; i++)
     printf(i == 0 ? "%" PRIu32 : as_json ? ",%" PRIu32 : " %" PRIu32, ids->ids[i]);
+  if (line->with_offsets) {
+    fputs("],\"offsets\":[", stdout);
+    for (size_t i = 0; i < line->spans.count; i++)
+      printf(i == 0 ? "[%zu,%zu]" : ",[%zu,%zu]", line->spans.spans[i].start, line->spans.spans[i].end);
+  }
   fputs(as_json ? "]}\n" : "\n", stdout);
   return ferror(stdout) ? output_check() : NULL;  // input may never end
 }
 
-static dure_status encode_input(const char *path, const char *text, bool as_json, const dure_encode_options *options) {
+static dure_status encode_input(const char *path, const char *pattern, const char *text, encoded_line *encoded,
+                                dure_encode_options options) {
   dure_tokenizer *tokenizer;
-  DURE_TRY(dure_weights_tokenizer(path, &tokenizer));
-  dure_ids ids = {0};
+  DURE_TRY(pattern != NULL ? dure_tokenizer_open_as(path, pattern, &tokenizer)
+                           : dure_weights_tokenizer(path, &tokenizer));
   line_reader reader = {.file = stdin};
-  dure_status status = text != NULL ? encode_line(tokenizer, options, as_json, text, strlen(text), &ids) : NULL;
+  dure_status status = text != NULL ? encode_line(tokenizer, &options, text, strlen(text), encoded) : NULL;
   while (status == NULL && text == NULL) {
     const char *line;
     size_t length;
     status = read_line(&reader, "standard input", &line, &length);
     if (status != NULL || line == NULL) break;
-    status = encode_line(tokenizer, options, as_json, line, without_newline(line, length), &ids);
+    status = encode_line(tokenizer, &options, line, without_newline(line, length), encoded);
+    options.seed++;  // lines that are the same are not drawn the same
   }
   free(reader.line);
-  dure_ids_free(&ids);
+  dure_ids_free(&encoded->ids);
+  dure_spans_free(&encoded->spans);
   dure_tokenizer_close(tokenizer);
   return status != NULL ? status : output_check();
 }
 
 static int run_encode(int argc, char **argv) {
-  const char *path = NULL, *text = NULL;
-  bool as_json = false;
+  const char *path = NULL, *text = NULL, *pattern = NULL;
+  int64_t seed = 0;
+  encoded_line encoded = {0};
   dure_encode_options encode_options = {.parse_special = true, .add_special = true};
   const option_row options[] = {
       {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json, model directory or GGUF file (required)"},
@@ -235,7 +297,14 @@ static int run_encode(int argc, char **argv) {
        "\"<|endoftext|>\" in the text is that token (default; --no-parse-special)"},
       {"add-special", OPTION_FLAG, &encode_options.add_special, NULL,
        "add what the file puts around texts (default; --no-add-special)"},
-      {"json", OPTION_FLAG, &as_json, NULL, "a line is {\"ids\":[...]}"},
+      {"json", OPTION_FLAG, &encoded.as_json, NULL, "a line is {\"ids\":[...]}"},
+      {"offsets", OPTION_FLAG, &encoded.with_offsets, NULL,
+       "with \"offsets\": where each id came from, in bytes of the line (implies --json)"},
+      {"pattern", OPTION_TEXT, &pattern, "NAME", "what cuts the text of tiktoken's ranks (see convert)"},
+      {"sampling", OPTION_NUMBER, &encode_options.sampling, "X",
+       "draw segmentations: unigram's with P^X, BPE's with merges passed over with probability X (default 0: the "
+       "best)"},
+      {"seed", OPTION_INTEGER, &seed, "N", "of the drawing; line n uses seed + n (default 0)"},
   };
   const command_usage usage = {
       "dure tokenizer encode --tokenizer FILE_OR_MODEL [--text TEXT] [--json] < lines",
@@ -251,7 +320,9 @@ static int run_encode(int argc, char **argv) {
     fprintf(stderr, "dure tokenizer encode: expected --tokenizer FILE_OR_MODEL\n");
     return EXIT_USAGE;
   }
-  return command_finish("tokenizer encode", encode_input(path, text, as_json, &encode_options));
+  encoded.as_json = encoded.as_json || encoded.with_offsets;
+  encode_options.seed = (uint64_t)seed;
+  return command_finish("tokenizer encode", encode_input(path, pattern, text, &encoded, encode_options));
 }
 
 // ---- decode ----
@@ -351,6 +422,7 @@ static int run_decode(int argc, char **argv) {
 
 int command_tokenizer(int argc, char **argv) {
   static char train_name[] = "tokenizer train", encode_name[] = "tokenizer encode", decode_name[] = "tokenizer decode";
+  static char convert_name[] = "tokenizer convert", fertility_name[] = "tokenizer fertility";
   static const struct {
     const char *name;
     char *full_name;
@@ -360,8 +432,10 @@ int command_tokenizer(int argc, char **argv) {
       {"train", train_name, run_train, "learn a vocabulary from text"},
       {"encode", encode_name, run_encode, "text to token ids"},
       {"decode", decode_name, run_decode, "token ids to text"},
+      {"convert", convert_name, tokenizer_convert, "any tokenizer file to tokenizer.json"},
+      {"fertility", fertility_name, tokenizer_fertility, "tokens per syllable, word and byte of several vocabularies"},
   };
-  const char *names[] = {"train", "encode", "decode"};
+  const char *names[] = {"train", "encode", "decode", "convert", "fertility"};
   enum { row_count = sizeof(rows) / sizeof(rows[0]) };
   bool is_help = argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
   for (size_t i = 0; i < row_count && argc >= 2; i++) {
@@ -376,7 +450,8 @@ int command_tokenizer(int argc, char **argv) {
     fputc('\n', stderr);
   }
   FILE *file = is_help ? stdout : stderr;
-  fprintf(file, "usage: dure tokenizer train|encode|decode [options]     dure tokenizer train --help\n\n");
+  fprintf(file,
+          "usage: dure tokenizer train|encode|decode|convert|fertility [options]     dure tokenizer train --help\n\n");
   for (size_t i = 0; i < row_count; i++) fprintf(file, "  %-12s %s\n", rows[i].name, rows[i].summary);
   fprintf(file, "\nexample: dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl\n");
   return is_help ? EXIT_DONE : EXIT_USAGE;

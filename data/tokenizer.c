@@ -218,6 +218,11 @@ bool dure_tokenizer_end_of_text(const dure_tokenizer *tokenizer, uint32_t *out_i
   return tokenizer->has_end_of_text;
 }
 
+bool dure_tokenizer_unknown(const dure_tokenizer *tokenizer, uint32_t *out_id) {
+  *out_id = tokenizer->unknown_id;
+  return tokenizer->unknown_id != DURE_NO_ID;
+}
+
 // ---- ids ----
 
 void dure_ids_free(dure_ids *ids) {

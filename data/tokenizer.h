@@ -57,6 +57,8 @@ bool dure_tokenizer_find(const dure_tokenizer *tokenizer, const char *token_text
 // False (and NULL, 0, false) for an id that is not used.
 bool dure_tokenizer_token(const dure_tokenizer *tokenizer, uint32_t id, const char **out_bytes, size_t *out_length,
                           bool *out_is_special);
+// The token that stands for what has none. False when there is no such token.
+bool dure_tokenizer_unknown(const dure_tokenizer *tokenizer, uint32_t *out_id);
 // The token that stands between documents and ends a generation: the special token "<|endoftext|>", else the first of
 // the other customary names ("<|end_of_text|>", "</s>", ...) that is special here. False when there is none.
 bool dure_tokenizer_end_of_text(const dure_tokenizer *tokenizer, uint32_t *out_id);

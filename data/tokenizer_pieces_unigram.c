@@ -1,0 +1,358 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "data/tokenizer_bytes.h"
+#include "data/tokenizer_pieces.h"
+#include "data/tokenizer_trie.h"
+#include "runtime/os.h"
+
+enum { longest_piece = 16, seed_limit = 1000000, longest_run = 4096, steps_per_round = 2 };
+
+typedef struct learner {
+  const dure_run *runs;
+  size_t run_count;
+  dure_scored_piece *pieces;
+  size_t count;
+  dure_trie trie;
+  double *expected;         // [count]
+  double *forward, *after;  // [longest_run + 1]: log sums over the segmentations of what is before and after
+  uint32_t *best_start, *best_piece;
+} learner;
+
+// ---- seeds ----
+
+typedef struct substring {
+  const char *bytes;  // NULL: an empty slot
+  uint32_t length, characters;
+  uint64_t count;
+} substring;
+
+typedef struct substrings {
+  substring *slots;
+  size_t mask, count;
+} substrings;
+
+static dure_status grow(substrings *all) {
+  size_t size = all->slots == NULL ? 1 << 16 : (all->mask + 1) * 2;
+  substring *slots = calloc(size, sizeof(*slots));
+  if (slots == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu substrings", size);
+  for (size_t i = 0; all->slots != NULL && i <= all->mask; i++) {
+    if (all->slots[i].bytes == NULL) continue;
+    size_t at = (size_t)XXH3_64bits(all->slots[i].bytes, all->slots[i].length) & (size - 1);
+    while (slots[at].bytes != NULL) at = (at + 1) & (size - 1);
+    slots[at] = all->slots[i];
+  }
+  free(all->slots);
+  all->slots = slots;
+  all->mask = size - 1;
+  return NULL;
+}
+
+static dure_status count_substring(substrings *all, const char *bytes, uint32_t length, uint32_t characters,
+                                   uint64_t count) {
+  if (all->slots == NULL || all->count * 2 > all->mask) DURE_TRY(grow(all));
+  size_t at = (size_t)XXH3_64bits(bytes, length) & all->mask;
+  for (; all->slots[at].bytes != NULL; at = (at + 1) & all->mask) {
+    substring *slot = &all->slots[at];
+    if (slot->length != length || memcmp(slot->bytes, bytes, length) != 0) continue;
+    slot->count += count;
+    return NULL;
+  }
+  all->slots[at] = (substring){bytes, length, characters, count};
+  all->count++;
+  return NULL;
+}
+
+static dure_status count_run(substrings *all, const dure_run *run) {
+  for (uint32_t start = 0; start < run->length;) {
+    uint32_t end = start, characters = 0;
+    while (end < run->length && characters < longest_piece) {
+      end += (uint32_t)dure_utf8_character(run->bytes + end, run->length - end, NULL);
+      if (++characters >= 2) DURE_TRY(count_substring(all, run->bytes + start, end - start, characters, run->count));
+    }
+    start += (uint32_t)dure_utf8_character(run->bytes + start, run->length - start, NULL);
+  }
+  return NULL;
+}
+
+static int compare_bytes(const char *a, uint32_t a_length, const char *b, uint32_t b_length) {
+  int order = memcmp(a, b, a_length < b_length ? a_length : b_length);
+  if (order != 0) return order;
+  return a_length < b_length ? -1 : a_length > b_length;
+}
+
+// The most text covered first; empty slots last.
+static int compare_substrings(const void *a, const void *b) {
+  const substring *left = a, *right = b;
+  double left_weight = (double)left->count * left->characters, right_weight = (double)right->count * right->characters;
+  if (left_weight != right_weight) return left_weight > right_weight ? -1 : 1;
+  if (left->bytes == NULL || right->bytes == NULL) return (left->bytes == NULL) - (right->bytes == NULL);
+  return compare_bytes(left->bytes, left->length, right->bytes, right->length);
+}
+
+static dure_status make_seeds(learner *l, const dure_scored_piece *characters, size_t character_count) {
+  substrings all = {0};
+  dure_status status = grow(&all);
+  for (size_t i = 0; i < l->run_count && status == NULL; i++) status = count_run(&all, &l->runs[i]);
+  if (status == NULL) {
+    qsort(all.slots, all.mask + 1, sizeof(*all.slots), compare_substrings);
+    size_t most = character_count + (all.count < seed_limit ? all.count : seed_limit);
+    l->pieces = malloc((most + 1) * sizeof(*l->pieces));
+    if (l->pieces == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", most);
+  }
+  if (status == NULL) {
+    double sum = 0;
+    for (size_t i = 0; i < character_count; i++) l->pieces[l->count++] = characters[i];
+    for (size_t i = 0; i < all.count && i < seed_limit; i++) {
+      const substring *s = &all.slots[i];
+      if (s->count < 2) continue;
+      l->pieces[l->count++] = (dure_scored_piece){s->bytes, s->length, false, (double)s->count * s->characters};
+    }
+    for (size_t i = 0; i < l->count; i++) sum += l->pieces[i].score;
+    for (size_t i = 0; i < l->count; i++) l->pieces[i].score = log(l->pieces[i].score) - log(sum);
+  }
+  free(all.slots);
+  return status;
+}
+
+// ---- expectation maximisation ----
+
+static dure_status index_pieces(learner *l) {
+  dure_trie_key *keys = malloc((l->count + 1) * sizeof(*keys));
+  if (keys == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", l->count);
+  for (size_t i = 0; i < l->count; i++) keys[i] = (dure_trie_key){l->pieces[i].bytes, l->pieces[i].length, (uint32_t)i};
+  dure_trie_free(&l->trie);
+  dure_status status = dure_trie_create(keys, l->count, &l->trie);
+  free(keys);
+  return status;
+}
+
+static double log_add(double a, double b) {
+  if (a == -INFINITY) return b;
+  double high = a > b ? a : b, low = a > b ? b : a;
+  return low < high - 50 ? high : high + log1p(exp(low - high));
+}
+
+// Calls for each piece [start, end) of the text.
+typedef void (*piece_visit)(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count);
+
+static void visit_from(learner *l, const dure_run *run, uint32_t start, piece_visit visit) {
+  uint32_t node = 0;
+  for (uint32_t end = start; end < run->length;) {
+    node = dure_trie_next(&l->trie, node, (uint8_t)run->bytes[end++]);
+    if (node == DURE_TRIE_NONE) return;
+    if (l->trie.nodes[node].value != DURE_TRIE_NONE) visit(l, start, end, l->trie.nodes[node].value, run->count);
+  }
+}
+
+static void sum_forward(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
+  (void)count;
+  l->forward[end] = log_add(l->forward[end], l->forward[start] + l->pieces[piece].score);
+}
+
+static void sum_after(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
+  (void)count;
+  l->after[start] = log_add(l->after[start], l->after[end] + l->pieces[piece].score);
+}
+
+static void sum_expected(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
+  double all = l->after[0], this_one = l->forward[start] + l->pieces[piece].score + l->after[end];
+  l->expected[piece] += (double)count * exp(this_one - all);
+}
+
+static void expect(learner *l, const dure_run *run) {
+  for (uint32_t i = 0; i <= run->length; i++) l->forward[i] = l->after[i] = -INFINITY;
+  l->forward[0] = l->after[run->length] = 0;
+  for (uint32_t i = 0; i < run->length; i++) {
+    if (l->forward[i] != -INFINITY) visit_from(l, run, i, sum_forward);
+  }
+  for (uint32_t i = run->length; i-- > 0;) {
+    if (l->forward[i] != -INFINITY) visit_from(l, run, i, sum_after);
+  }
+  for (uint32_t i = 0; i < run->length; i++) {
+    if (l->forward[i] != -INFINITY) visit_from(l, run, i, sum_expected);
+  }
+}
+
+// The derivative of log gamma, by its asymptotic series from 7 on.
+static double digamma(double x) {
+  double result = 0;
+  for (; x < 7; x++) result -= 1 / x;
+  x -= 0.5;
+  double square = 1 / (x * x);
+  return result + log(x) + square / 24 - 7 * square * square / 960 + 31 * square * square * square / 8064;
+}
+
+// Pieces that hardly occur go; the others' scores are those of a variational Bayesian update (Kudo's own choice), which
+// makes rare ones rarer.
+static dure_status step(learner *l) {
+  const double rare = 0.5;
+  DURE_TRY(index_pieces(l));
+  free(l->expected);
+  l->expected = calloc(l->count + 1, sizeof(double));
+  if (l->expected == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", l->count);
+  for (size_t i = 0; i < l->run_count; i++) {
+    expect(l, &l->runs[i]);
+    if (i % 4096 == 0 && dure_os_interrupted())
+      return dure_fail(DURE_CANCELLED, "training the tokenizer was interrupted");
+  }
+  size_t kept = 0;
+  double sum = 0;
+  for (size_t i = 0; i < l->count; i++) {
+    double expected = l->expected[i];
+    if (expected < rare && !l->pieces[i].is_character) continue;
+    l->pieces[kept] = l->pieces[i];
+    l->expected[kept++] = expected < rare ? rare : expected;
+  }
+  l->count = kept;
+  for (size_t i = 0; i < kept; i++) sum += l->expected[i];
+  for (size_t i = 0; i < kept; i++) l->pieces[i].score = digamma(l->expected[i]) - digamma(sum);
+  return NULL;
+}
+
+// ---- pruning ----
+
+// The best segmentation of the text into pieces other than `without`; the pieces in `out` from the last one. Returns how
+// many, 0 when there is none.
+static size_t best_path(learner *l, const char *bytes, uint32_t length, uint32_t without, uint32_t *out) {
+  double *score = l->forward;
+  for (uint32_t i = 0; i <= length; i++) score[i] = -INFINITY;
+  score[0] = 0;
+  for (uint32_t start = 0; start < length; start++) {
+    if (score[start] == -INFINITY) continue;
+    uint32_t node = 0;
+    for (uint32_t end = start; end < length;) {
+      node = dure_trie_next(&l->trie, node, (uint8_t)bytes[end++]);
+      if (node == DURE_TRIE_NONE) break;
+      uint32_t piece = l->trie.nodes[node].value;
+      if (piece == DURE_TRIE_NONE || piece == without) continue;
+      double candidate = score[start] + l->pieces[piece].score;
+      if (!(candidate > score[end])) continue;
+      score[end] = candidate;
+      l->best_start[end] = start;
+      l->best_piece[end] = piece;
+    }
+  }
+  size_t count = 0;
+  if (score[length] == -INFINITY) return 0;
+  for (uint32_t end = length; end > 0; end = l->best_start[end]) out[count++] = l->best_piece[end];
+  return count;
+}
+
+typedef struct ranked {
+  double loss;
+  uint32_t piece;
+} ranked;
+
+static int compare_ranked(const void *a, const void *b) {
+  const ranked *left = a, *right = b;
+  if (left->loss != right->loss) return left->loss > right->loss ? -1 : 1;
+  return left->piece < right->piece ? -1 : left->piece > right->piece;
+}
+
+// How much the likelihood loses, for each occurrence of any piece, when the text of this one is written with others.
+static double loss_without(learner *l, uint32_t piece, const double *frequency, double sum, uint32_t *path) {
+  const dure_scored_piece *p = &l->pieces[piece];
+  if (p->is_character) return INFINITY;
+  if (frequency[piece] == 0) return -1;
+  size_t parts = best_path(l, p->bytes, p->length, piece, path);
+  if (parts == 0) return INFINITY;
+  double own = log(frequency[piece]) - log(sum), others = 0;
+  double new_sum = log(sum + frequency[piece] * ((double)parts - 1));
+  for (size_t i = 0; i < parts; i++) others += log(frequency[path[i]] + frequency[piece]) - new_sum;
+  return frequency[piece] / sum * (own - others);
+}
+
+static dure_status prune(learner *l, size_t wanted) {
+  DURE_TRY(index_pieces(l));
+  double *frequency = calloc(l->count + 1, sizeof(double)), sum = 0;
+  ranked *order = malloc((l->count + 1) * sizeof(*order));
+  uint32_t *path = malloc((longest_run + 1) * sizeof(uint32_t));
+  dure_scored_piece *kept = malloc((l->count + 1) * sizeof(*kept));
+  dure_status status = frequency == NULL || order == NULL || path == NULL || kept == NULL
+                           ? dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", l->count)
+                           : NULL;
+  for (size_t i = 0; i < l->run_count && status == NULL; i++) {
+    size_t parts = best_path(l, l->runs[i].bytes, l->runs[i].length, DURE_TRIE_NONE, path);
+    for (size_t k = 0; k < parts; k++) frequency[path[k]] += (double)l->runs[i].count;
+    sum += (double)l->runs[i].count * (double)parts;
+  }
+  if (status == NULL) {
+    for (uint32_t i = 0; i < l->count; i++) order[i] = (ranked){loss_without(l, i, frequency, sum, path), i};
+    qsort(order, l->count, sizeof(*order), compare_ranked);
+    size_t count = l->count < wanted ? l->count : wanted;
+    for (size_t i = 0; i < count; i++) kept[i] = l->pieces[order[i].piece];
+    memcpy(l->pieces, kept, count * sizeof(*kept));
+    l->count = count;
+  }
+  free(frequency);
+  free(order);
+  free(path);
+  free(kept);
+  return status;
+}
+
+// ---- all of it ----
+
+static int compare_pieces(const void *a, const void *b) {
+  const dure_scored_piece *left = a, *right = b;
+  if (left->is_character != right->is_character) return left->is_character ? -1 : 1;
+  if (left->score != right->score) return left->score > right->score ? -1 : 1;
+  return compare_bytes(left->bytes, left->length, right->bytes, right->length);
+}
+
+static dure_status learn(learner *l, const dure_scored_piece *characters, size_t character_count, size_t wanted) {
+  DURE_TRY(make_seeds(l, characters, character_count));
+  size_t enough = wanted + wanted / 10;
+  if (enough < character_count) enough = character_count;
+  for (;;) {
+    for (int i = 0; i < steps_per_round; i++) DURE_TRY(step(l));
+    if (l->count <= enough) break;
+    size_t smaller = l->count - l->count / 4;
+    DURE_TRY(prune(l, smaller > enough ? smaller : enough));
+  }
+  qsort(l->pieces, l->count, sizeof(*l->pieces), compare_pieces);
+  if (l->count > wanted) l->count = wanted;
+  return NULL;
+}
+
+dure_status dure_unigram_learn(const dure_run *runs, size_t run_count, const dure_scored_piece *characters,
+                               size_t character_count, size_t wanted, dure_scored_piece **out_pieces,
+                               size_t *out_count) {
+  learner l = {.run_count = run_count};
+  *out_pieces = NULL;
+  *out_count = 0;
+  dure_run *cut = malloc((run_count + 1) * sizeof(*cut));
+  l.forward = malloc((longest_run + 1) * sizeof(double));
+  l.after = malloc((longest_run + 1) * sizeof(double));
+  l.best_start = malloc((longest_run + 1) * sizeof(uint32_t));
+  l.best_piece = malloc((longest_run + 1) * sizeof(uint32_t));
+  dure_status status = cut == NULL || l.forward == NULL || l.after == NULL || l.best_start == NULL || l.best_piece == NULL
+                           ? dure_fail(DURE_OUT_OF_MEMORY, "no memory to train on %zu words", run_count)
+                           : NULL;
+  for (size_t i = 0; i < run_count && status == NULL; i++) {
+    cut[i] = runs[i];  // what comes after the first few thousand bytes of a word makes no difference
+    while (cut[i].length > longest_run || (cut[i].length < runs[i].length && ((uint8_t)cut[i].bytes[cut[i].length] & 0xC0) == 0x80))
+      cut[i].length = cut[i].length > longest_run ? longest_run : cut[i].length - 1;
+  }
+  l.runs = cut;
+  if (status == NULL) status = learn(&l, characters, character_count, wanted);
+  if (status == NULL) {
+    *out_pieces = l.pieces;
+    *out_count = l.count;
+  } else {
+    free(l.pieces);
+  }
+  free(cut);
+  free(l.forward);
+  free(l.after);
+  free(l.best_start);
+  free(l.best_piece);
+  free(l.expected);
+  dure_trie_free(&l.trie);
+  return status;
+}
