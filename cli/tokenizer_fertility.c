@@ -29,8 +29,7 @@ static dure_status add_document(void *context, const dure_document *document) {
   const char *text;
   size_t length;
   DURE_TRY(dure_jsonl_document_text(document, &object, &text, &length));
-  dure_status status =
-      dure_fertility_add(&r->fertility, (const dure_tokenizer *const *)r->tokenizers, text, length);
+  dure_status status = dure_fertility_add(&r->fertility, (const dure_tokenizer *const *)r->tokenizers, text, length);
   json_decref(object);
   return status;
 }
@@ -38,8 +37,8 @@ static dure_status add_document(void *context, const dure_document *document) {
 static double share(uint64_t part, uint64_t whole) { return whole > 0 ? (double)part / (double)whole : 0; }
 
 static dure_status print_table(const report *r) {
-  printf("%-28s %8s  %-5s %11s %13s %10s %10s %8s\n", "tokenizer", "tokens", "text", "count", "per syllable", "per word",
-         "per byte", "unknown");
+  printf("%-28s %8s  %-5s %11s %13s %10s %10s %8s\n", "tokenizer", "tokens", "text", "count", "per syllable",
+         "per word", "per byte", "unknown");
   for (int language = 0; language < DURE_LANGUAGE_COUNT; language++) {
     const dure_text_units *units = &r->fertility.units[language];
     for (size_t i = 0; i < r->fertility.row_count && units->bytes > 0; i++) {
@@ -86,7 +85,8 @@ static dure_status open_all(report *r, char *paths) {
     if (i == tokenizer_limit)
       return dure_fail(DURE_INVALID_ARGUMENT, "more than %d tokenizers at once", tokenizer_limit);
     DURE_TRY(dure_weights_tokenizer(path, &r->tokenizers[i]));
-    r->rows[i] = (dure_fertility_row){.name = path, .vocabulary_size = dure_tokenizer_vocabulary_size(r->tokenizers[i])};
+    r->rows[i] =
+        (dure_fertility_row){.name = path, .vocabulary_size = dure_tokenizer_vocabulary_size(r->tokenizers[i])};
     r->fertility.row_count++;
   }
   return NULL;
@@ -111,13 +111,15 @@ int tokenizer_fertility(int argc, char **argv) {
   const char *paths = NULL, *picture = NULL;
   bool as_json = false;
   const option_row options[] = {
-      {"tokenizers", OPTION_TEXT, &paths, "A,B", "tokenizer files or model directories, commas between them (required)"},
+      {"tokenizers", OPTION_TEXT, &paths, "A,B",
+       "tokenizer files or model directories, commas between them (required)"},
       {"svg", OPTION_TEXT, &picture, "FILE", "also draw tokens per syllable"},
       {"json", OPTION_FLAG, &as_json, NULL, "a row for each tokenizer and language"},
   };
   const command_usage usage = {
       "dure tokenizer fertility --tokenizers A,B [--svg FILE] [--json] IN...",
-      "Counts what each vocabulary spends on the lines of Korean, English and other text: tokens per syllable (a Hangul\n"
+      "Counts what each vocabulary spends on the lines of Korean, English and other text: tokens per syllable (a "
+      "Hangul\n"
       "syllable, or a run of vowels in a Latin word), per word and per byte. Inputs as for train.",
       options,
       sizeof(options) / sizeof(options[0]),

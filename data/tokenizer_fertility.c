@@ -146,7 +146,8 @@ dure_status dure_fertility_draw(const dure_fertility *fertility, const char *pat
                 left_edge + bar_width + right_edge, height);
   put_text(&out, 8, 24, "start", "Tokens per syllable (fewer is better)");
   for (int language = 0; language < DURE_LANGUAGE_COUNT; language++) {
-    if (fertility->units[language].syllables > 0) y = put_group(&out, fertility, language, highest > 0 ? highest : 1, y);
+    if (fertility->units[language].syllables > 0)
+      y = put_group(&out, fertility, language, highest > 0 ? highest : 1, y);
   }
   dure_bytes_append_text(&out, "</svg>\n");
   dure_status status = dure_bytes_status(&out);

@@ -1,7 +1,7 @@
 // How many tokens a vocabulary spends on a language: per syllable, word and byte.
 //
-// Words are runs of characters between white space. Syllables: a Hangul syllable is one; in words of Latin letters, each
-// run of vowels (aeiouy and their accented forms below U+0250) is one, and a word without any counts as one; other
+// Words are runs of characters between white space. Syllables: a Hangul syllable is one; in words of Latin letters,
+// each run of vowels (aeiouy and their accented forms below U+0250) is one, and a word without any counts as one; other
 // letters count one each. Lines are told apart by dure_language_guess.
 #ifndef DURE_DATA_TOKENIZER_FERTILITY_H_
 #define DURE_DATA_TOKENIZER_FERTILITY_H_

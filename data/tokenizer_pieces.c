@@ -79,7 +79,8 @@ static dure_status check_options(const trainer *t) {
   }
   double coverage = t->options.character_coverage;
   if (!(coverage > 0 && coverage <= 1))
-    return dure_fail(DURE_INVALID_ARGUMENT, "the character coverage is %g; expected more than 0 and at most 1", coverage);
+    return dure_fail(DURE_INVALID_ARGUMENT, "the character coverage is %g; expected more than 0 and at most 1",
+                     coverage);
   if (t->options.vocabulary_size >= DURE_TOKEN_ID_LIMIT)
     return dure_fail(DURE_INVALID_ARGUMENT, "a vocabulary of %u tokens; expected fewer than %u",
                      t->options.vocabulary_size, DURE_TOKEN_ID_LIMIT);
@@ -194,10 +195,11 @@ static dure_status choose_characters(trainer *t) {
   for (size_t i = kept; i < t->symbol_count; i++) free(t->symbols[i].bytes);
   t->symbol_count = t->character_count = kept;
   if (reserved_count(t) + kept > t->options.vocabulary_size) {
-    return dure_fail(DURE_INVALID_ARGUMENT,
-                     "%zu special tokens and bytes and %zu characters are more than a vocabulary of %u; ask for more, or "
-                     "a lower character coverage than %g",
-                     reserved_count(t), kept, t->options.vocabulary_size, t->options.character_coverage);
+    return dure_fail(
+        DURE_INVALID_ARGUMENT,
+        "%zu special tokens and bytes and %zu characters are more than a vocabulary of %u; ask for more, or "
+        "a lower character coverage than %g",
+        reserved_count(t), kept, t->options.vocabulary_size, t->options.character_coverage);
   }
   return NULL;
 }
@@ -272,7 +274,8 @@ static dure_status count_pairs(trainer *t) {
     }
     t->run_sizes[r] = (uint32_t)(next - t->run_starts[r]);
     for (size_t i = t->run_starts[r]; i + 1 < next; i++) {
-      DURE_TRY(dure_pairs_change(&t->pairs, t->run_symbols[i], t->run_symbols[i + 1], (int64_t)run->count, (uint32_t)r));
+      DURE_TRY(
+          dure_pairs_change(&t->pairs, t->run_symbols[i], t->run_symbols[i + 1], (int64_t)run->count, (uint32_t)r));
     }
   }
   return dure_pairs_queue(&t->pairs);
@@ -375,9 +378,8 @@ static dure_status learn_scores(trainer *t) {
   if (characters == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu characters", t->character_count);
   for (size_t i = 0; i < t->character_count; i++)
     characters[i] = (dure_scored_piece){t->symbols[i].bytes, t->symbols[i].length, true, (double)t->symbols[i].count};
-  dure_status status =
-      dure_unigram_learn(t->runs, t->run_count, characters, t->character_count,
-                         t->options.vocabulary_size - reserved_count(t), &t->scored, &t->scored_count);
+  dure_status status = dure_unigram_learn(t->runs, t->run_count, characters, t->character_count,
+                                          t->options.vocabulary_size - reserved_count(t), &t->scored, &t->scored_count);
   free(characters);
   return status;
 }
@@ -389,19 +391,23 @@ static void put_pipeline(const trainer *t, dure_bytes *out) {
   dure_json_put(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n\"added_tokens\":[\n");
   for (size_t i = 0; i < special_count(t); i++)
     dure_json_put_added(out, &is_first, special(t, i), strlen(special(t, i)), (unsigned)i, true);
-  dure_json_put(out, "],\n\"normalizer\":null,\n\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\","
-                     "\"prepend_scheme\":\"always\",\"split\":true},\n\"post_processor\":null,\n",
+  dure_json_put(out,
+                "],\n\"normalizer\":null,\n\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\","
+                "\"prepend_scheme\":\"always\",\"split\":true},\n\"post_processor\":null,\n",
                 DURE_SPACE_MARK);
-  dure_json_put(out, "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},"
-                     "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \","
-                     "\"start\":1,\"stop\":0}]},\n\"model\":{\"byte_fallback\":%s,",
-                DURE_SPACE_MARK, t->options.byte_fallback ? "true" : "false");
+  dure_json_put(
+      out,
+      "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},"
+      "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \","
+      "\"start\":1,\"stop\":0}]},\n\"model\":{\"byte_fallback\":%s,",
+      DURE_SPACE_MARK, t->options.byte_fallback ? "true" : "false");
 }
 
 static void put_merges(const trainer *t, dure_bytes *out) {
   uint32_t id = 0;
-  dure_json_put(out, "\"type\":\"BPE\",\"dropout\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
-                     "\"fuse_unk\":true,\"ignore_merges\":false,\"unk_token\":");
+  dure_json_put(out,
+                "\"type\":\"BPE\",\"dropout\":null,\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,"
+                "\"fuse_unk\":true,\"ignore_merges\":false,\"unk_token\":");
   dure_json_put_string(out, special(t, 0), strlen(special(t, 0)));
   dure_json_put(out, ",\n\"vocab\":{\n");
   for (size_t i = 0; i < special_count(t); i++) {

@@ -32,8 +32,8 @@ DURE_MUST_CHECK dure_status dure_pieces_trainer_create(const dure_pieces_options
 void dure_pieces_trainer_destroy(dure_pieces_trainer *trainer);  // NULL is fine
 // Counts the words of one chunk; pieces cross neither chunks nor line breaks. DURE_CANCELLED when interrupted.
 DURE_MUST_CHECK dure_status dure_pieces_trainer_add(dure_pieces_trainer *trainer, const char *text, size_t length);
-// Learns the pieces, once, after all text. DURE_INVALID_ARGUMENT when the special tokens, bytes and characters alone are
-// more than the vocabulary.
+// Learns the pieces, once, after all text. DURE_INVALID_ARGUMENT when the special tokens, bytes and characters alone
+// are more than the vocabulary.
 DURE_MUST_CHECK dure_status dure_pieces_trainer_finish(dure_pieces_trainer *trainer, dure_tokenizer **out_tokenizer);
 
 // ---- tokenizer_pieces_unigram.c ----
@@ -51,8 +51,8 @@ typedef struct dure_scored_piece {
   double score;  // log probability
 } dure_scored_piece;
 
-// Up to `wanted` pieces, the characters among them first, the others by score; `characters` [character_count] are kept all. Points into the
-// runs and characters; release with free().
+// Up to `wanted` pieces, the characters among them first, the others by score; `characters` [character_count] are kept
+// all. Points into the runs and characters; release with free().
 DURE_MUST_CHECK dure_status dure_unigram_learn(const dure_run *runs, size_t run_count,
                                                const dure_scored_piece *characters, size_t character_count,
                                                size_t wanted, dure_scored_piece **out_pieces, size_t *out_count);

@@ -216,8 +216,8 @@ static dure_status step(learner *l) {
 
 // ---- pruning ----
 
-// The best segmentation of the text into pieces other than `without`; the pieces in `out` from the last one. Returns how
-// many, 0 when there is none.
+// The best segmentation of the text into pieces other than `without`; the pieces in `out` from the last one. Returns
+// how many, 0 when there is none.
 static size_t best_path(learner *l, const char *bytes, uint32_t length, uint32_t without, uint32_t *out) {
   double *score = l->forward;
   for (uint32_t i = 0; i <= length; i++) score[i] = -INFINITY;
@@ -331,12 +331,14 @@ dure_status dure_unigram_learn(const dure_run *runs, size_t run_count, const dur
   l.after = malloc((longest_run + 1) * sizeof(double));
   l.best_start = malloc((longest_run + 1) * sizeof(uint32_t));
   l.best_piece = malloc((longest_run + 1) * sizeof(uint32_t));
-  dure_status status = cut == NULL || l.forward == NULL || l.after == NULL || l.best_start == NULL || l.best_piece == NULL
-                           ? dure_fail(DURE_OUT_OF_MEMORY, "no memory to train on %zu words", run_count)
-                           : NULL;
+  dure_status status =
+      cut == NULL || l.forward == NULL || l.after == NULL || l.best_start == NULL || l.best_piece == NULL
+          ? dure_fail(DURE_OUT_OF_MEMORY, "no memory to train on %zu words", run_count)
+          : NULL;
   for (size_t i = 0; i < run_count && status == NULL; i++) {
     cut[i] = runs[i];  // what comes after the first few thousand bytes of a word makes no difference
-    while (cut[i].length > longest_run || (cut[i].length < runs[i].length && ((uint8_t)cut[i].bytes[cut[i].length] & 0xC0) == 0x80))
+    while (cut[i].length > longest_run ||
+           (cut[i].length < runs[i].length && ((uint8_t)cut[i].bytes[cut[i].length] & 0xC0) == 0x80))
       cut[i].length = cut[i].length > longest_run ? longest_run : cut[i].length - 1;
   }
   l.runs = cut;

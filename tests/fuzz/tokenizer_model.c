@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       if (spans.spans[i].start > spans.spans[i].end || spans.spans[i].end > sizeof(text) - 1) abort();
     }
     // Every id that encoding gives must be one that decoding takes.
-    if (status == NULL && dure_tokenizer_decode(tokenizer, ids.ids, ids.count, false, &decoded, &decoded_length) != NULL)
+    if (status == NULL &&
+        dure_tokenizer_decode(tokenizer, ids.ids, ids.count, false, &decoded, &decoded_length) != NULL)
       abort();
     free(decoded);
     dure_ids_free(&ids);

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t decoded_length = 0;
     status = dure_tokenizer_encode(tokenizer, text, sizeof(text) - 1, NULL, &ids);
     // Every byte has a rank, so the text comes back.
-    if (status == NULL && dure_tokenizer_decode(tokenizer, ids.ids, ids.count, false, &decoded, &decoded_length) != NULL)
+    if (status == NULL &&
+        dure_tokenizer_decode(tokenizer, ids.ids, ids.count, false, &decoded, &decoded_length) != NULL)
       abort();
     if (status == NULL && (decoded_length != sizeof(text) - 1 || memcmp(decoded, text, decoded_length) != 0)) abort();
     free(decoded);

@@ -1,4 +1,5 @@
-// What the other kinds of tokenizers promise: training of pieces, drawing segmentations, files refused by name, reports.
+// What the other kinds of tokenizers promise: training of pieces, drawing segmentations, files refused by name,
+// reports.
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -69,8 +70,12 @@ static size_t count_tokens(const dure_tokenizer *tokenizer, const char *text) {
   return count;
 }
 
-static const char *const texts[] = {
-    "안녕하세요, 세계!", " two  spaces \n\n", "𝔘𝔫𝔦 \xF0\x9F\x98\x80 ßÿ", "x = [i**2 for i in range(10)]\n\treturn", "▁", "<unk"};
+static const char *const texts[] = {"안녕하세요, 세계!",
+                                    " two  spaces \n\n",
+                                    "𝔘𝔫𝔦 \xF0\x9F\x98\x80 ßÿ",
+                                    "x = [i**2 for i in range(10)]\n\treturn",
+                                    "▁",
+                                    "<unk"};
 
 START_TEST(trained_pieces_give_any_text_back) {
   dure_tokenizer *tokenizer = train_pieces(_i & 1, true), *again = train_pieces(_i & 1, true);
@@ -163,7 +168,8 @@ START_TEST(unigram_draws_by_probability) {
   must(dure_tokenizer_parse(json, strlen(json), &tokenizer));
   for (int seed = 0; seed < draws; seed++) {
     ids.count = 0;
-    must(dure_tokenizer_encode(tokenizer, "ab", 2, &(dure_encode_options){.sampling = 1, .seed = (uint64_t)seed}, &ids));
+    must(
+        dure_tokenizer_encode(tokenizer, "ab", 2, &(dure_encode_options){.sampling = 1, .seed = (uint64_t)seed}, &ids));
     whole += ids.count == 1;
   }
   double expected = 8.0 / 11, deviation = sqrt(expected * (1 - expected) / draws);
@@ -209,8 +215,12 @@ START_TEST(bad_ranks_are_refused_by_what_is_wrong_with_them) {
     const char *text;
     const char *words;
   } rows[] = {
-      {"IQ== x\n", "line 1"},          {"IQ== 0\n!!! 1\n", "line 2"}, {"IQ== 0\nIg== 0\n", "rank 0 is given twice"},
-      {"IQ== 0\nIQ== 1\n", "same token"}, {"IQ== 0\n", "256 bytes"},     {"IQ== 99999999\n", "line 1"},
+      {"IQ== x\n", "line 1"},
+      {"IQ== 0\n!!! 1\n", "line 2"},
+      {"IQ== 0\nIg== 0\n", "rank 0 is given twice"},
+      {"IQ== 0\nIQ== 1\n", "same token"},
+      {"IQ== 0\n", "256 bytes"},
+      {"IQ== 99999999\n", "line 1"},
   };
   char *json;
   size_t length;
@@ -235,7 +245,8 @@ END_TEST
 START_TEST(a_pair_of_files_opens_from_either) {
   char folder[] = "/tmp/dure-pair-XXXXXX", path[64];
   dure_tokenizer *tokenizer;
-  static const char vocabulary[] = "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}", merges[] = "#version: 0.2\r\na b\r\n";
+  static const char vocabulary[] = "{\"a\":0,\"b\":1,\"ab\":2,\"<|endoftext|>\":3}",
+                    merges[] = "#version: 0.2\r\na b\r\n";
   ck_assert_ptr_nonnull(mkdtemp(folder));
   snprintf(path, sizeof(path), "%s/vocab.json", folder);
   must(dure_os_write_file(path, vocabulary, strlen(vocabulary)));
@@ -261,10 +272,7 @@ START_TEST(units_of_text_are_counted) {
     const char *text;
     uint64_t characters, words, syllables;
   } rows[] = {
-      {"", 0, 0, 0},
-      {"안녕 하세요", 6, 2, 5},
-      {"table  hmm", 10, 2, 3},
-      {"caf\xC3\xA9 x86, A-b", 13, 3, 5},
+      {"", 0, 0, 0},       {"안녕 하세요", 6, 2, 5}, {"table  hmm", 10, 2, 3}, {"caf\xC3\xA9 x86, A-b", 13, 3, 5},
       {"日本 3", 4, 2, 2},
   };
   dure_text_units units = {0};
