@@ -63,10 +63,31 @@ typedef enum dure_trait {
   DURE_TRAIT_EMBEDDING_PROJECTION = 1 << 7,  // embeddings are narrower than the model
   DURE_TRAIT_QKV_BY_KIND = 1 << 8,           // how one tensor of all projections lies in the file
   DURE_TRAIT_QKV_BY_GROUP = 1 << 9,
+  DURE_TRAIT_SHARED_EXPERT = 1 << 11,
+  DURE_TRAIT_SHARED_GATE = 1 << 12,     // what the shared expert adds is multiplied by a sigmoid of the token's own
+  DURE_TRAIT_ROUTER_BIAS = 1 << 13,     // that corrects the choice of experts
+  DURE_TRAIT_QUERY_LATENT = 1 << 14,    // queries are made from a narrower vector
+  DURE_TRAIT_QUERY_DIRECT = 1 << 15,    // not so, in models whose keys and values are
   DURE_TRAIT_QUERY_KEY_NORM = 1 << 10,  // queries and keys are normalised head by head, before they are rotated
 } dure_trait;
 
 enum { DURE_LAYERS_MOST = 4096 };
+
+// Mixtures of experts: the feed-forward halves of the layers that config.is_sparse names.
+typedef struct dure_expert_config {
+  uint32_t count;         // E; 0: there are none
+  uint32_t width;         // inner width of one
+  uint32_t shared_width;  // of the one that every token has; 0: there is none
+  dure_route_attributes route;
+} dure_expert_config;
+
+// Multi-head latent attention (DeepSeek-AI 2024, section 2.1): keys and values are made from one narrow vector a token.
+// A head has plain_width elements as they are, then rotary.width that are rotated; those of keys are one for all heads.
+typedef struct dure_latent_config {
+  uint32_t key_rank;    // of what keys and values are made from; 0: heads are projected directly
+  uint32_t query_rank;  // likewise of queries; 0: directly
+  uint32_t plain_width, value_width;
+} dure_latent_config;
 
 typedef struct dure_model_config {
   const dure_family *family;
@@ -94,6 +115,9 @@ typedef struct dure_model_config {
   bool alibi_is_interleaved;        // how heads beyond a power of two get theirs (MPT)
   uint32_t window;                  // of the layers that are local: positions seen, the token's own included
   bool is_local[DURE_LAYERS_MOST];  // layers with a window
+  dure_latent_config latent;
+  dure_expert_config experts;
+  bool is_sparse[DURE_LAYERS_MOST];  // layers with experts
   dure_activation activation;
   bool is_gated;          // feed-forward: f(gate) * up, both in one matrix [2 I, C]
   bool tied_head;         // the output head is the token embedding

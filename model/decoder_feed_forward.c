@@ -1,20 +1,81 @@
-// The feed-forward half of a block.
+// The feed-forward half of a block: dense, or a mixture of experts.
 #include "model/decoder_internal.h"
 
-dure_tensor decoder_feed_forward(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
+// f(gate) * up of a fused product [.., 2 I]: [.., I]
+static dure_tensor apply_gate(const dure_decoder *decoder, dure_tensor fused) {
   dure_program *p = decoder->program;
+  const uint32_t rank = dure_tensor_rank(p, fused);
+  uint64_t shape[DURE_MAX_RANK], stride[DURE_MAX_RANK], size = 1;
+  for (uint32_t i = rank; i-- > 0;) {
+    stride[i] = size;
+    size *= shape[i] = dure_tensor_dimension(p, fused, i);
+  }
+  const uint64_t width = rank > 0 ? shape[rank - 1] /= 2 : 0;
+  return dure_gated_activation(p, dure_tensor_view(p, fused, rank, shape, stride, 0),
+                               dure_tensor_view(p, fused, rank, shape, stride, width), decoder->config->activation);
+}
+
+static dure_tensor dense(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
   const dure_model_config *config = decoder->config;
-  const uint64_t I = config->inner_width;
   if (config->is_gated) {
     h = decoder_project(decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer);
-    const uint64_t B = dure_tensor_dimension(p, h, 0), T = dure_tensor_dimension(p, h, 1);
-    const uint64_t shape[3] = {B, T, I}, stride[3] = {2 * I * T, 2 * I, 1};
-    h = dure_gated_activation(p, dure_tensor_view(p, h, 3, shape, stride, 0),
-                              dure_tensor_view(p, h, 3, shape, stride, I), config->activation);  // [B, T, I]
+    h = apply_gate(decoder, h);  // [B, T, I]
   } else {
     h = decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer,
                              (dure_matmul_options){.has_activation = true, .activation = config->activation});
   }
   return decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS,
                               layer, (dure_matmul_options){.residual = residual});
+}
+
+// The matrices of all experts, stored as one, as [E, rows, columns].
+static dure_tensor expert_matrices(const dure_decoder *decoder, dure_role role, uint64_t rows, uint64_t columns,
+                                   uint32_t layer) {
+  const uint64_t shape[3] = {decoder->config->experts.count, rows, columns}, stride[3] = {rows * columns, columns, 1};
+  return dure_tensor_view(decoder->program, decoder_parameter(decoder, role, layer), 3, shape, stride, 0);
+}
+
+// What the expert that every token has adds to `sum` [.., C]; h [R, C].
+static dure_tensor add_shared(const dure_decoder *decoder, dure_tensor h, dure_tensor sum, uint32_t layer) {
+  dure_program *p = decoder->program;
+  const dure_model_config *config = decoder->config;
+  const uint64_t shape[2] = {dure_tensor_dimension(p, h, 0), config->width};
+  dure_tensor y =
+      apply_gate(decoder, decoder_project(decoder, h, DURE_ROLE_SHARED_INPUT_WEIGHT, DURE_ROLE_COUNT, layer));
+  if (!dure_model_config_has(config, DURE_TRAIT_SHARED_GATE)) {
+    const dure_matmul_options options = {.residual = dure_tensor_reshape(p, sum, 2, shape)};
+    y = decoder_project_with(decoder, y, DURE_ROLE_SHARED_OUTPUT_WEIGHT, DURE_ROLE_COUNT, layer, options);
+    const uint64_t whole[3] = {dure_tensor_dimension(p, sum, 0), dure_tensor_dimension(p, sum, 1), config->width};
+    return dure_tensor_rank(p, sum) == 3 ? dure_tensor_reshape(p, y, 3, whole) : y;
+  }
+  y = decoder_project(decoder, y, DURE_ROLE_SHARED_OUTPUT_WEIGHT, DURE_ROLE_COUNT, layer);
+  const dure_tensor gate = decoder_project(decoder, h, DURE_ROLE_SHARED_GATE_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, 1]
+  const dure_route_attributes sigmoid = {.count = 1, .is_sigmoid = true, .factor = 1};
+  return dure_expert_combine(p, y, dure_route(p, gate, DURE_ABSENT, &sigmoid).weights, DURE_ABSENT, sum);
+}
+
+// sum over the chosen experts of weight * expert(h), and the shared expert's part
+static dure_tensor mixture(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
+  dure_program *p = decoder->program;
+  const dure_model_config *config = decoder->config;
+  const uint64_t C = config->width, I = config->experts.width;
+  const uint64_t shape[3] = {dure_tensor_dimension(p, h, 0), dure_tensor_dimension(p, h, 1), C};
+  const uint64_t flat[2] = {shape[0] * shape[1], C};
+  h = dure_tensor_reshape(p, h, 2, flat);
+  const dure_tensor logits = decoder_project(decoder, h, DURE_ROLE_ROUTER_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, E]
+  const dure_routing routing =
+      dure_route(p, logits, decoder_parameter(decoder, DURE_ROLE_ROUTER_BIAS, layer), &config->experts.route);
+  const dure_expert_rows order = dure_expert_order(p, routing.experts, config->experts.count);
+  dure_tensor y = dure_embedding(p, h, order.rows);  // [R K, C], one expert's rows after another's
+  y = dure_expert_matmul(p, y, order.offsets, expert_matrices(decoder, DURE_ROLE_EXPERTS_INPUT_WEIGHT, 2 * I, C, layer),
+                         true);
+  y = dure_expert_matmul(p, apply_gate(decoder, y), order.offsets,
+                         expert_matrices(decoder, DURE_ROLE_EXPERTS_OUTPUT_WEIGHT, C, I, layer), true);
+  y = dure_expert_combine(p, y, routing.weights, order.places, residual);
+  if (dure_tensor_rank(p, y) == 2) y = dure_tensor_reshape(p, y, 3, shape);
+  return dure_model_config_has(config, DURE_TRAIT_SHARED_EXPERT) ? add_shared(decoder, h, y, layer) : y;
+}
+
+dure_tensor decoder_feed_forward(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
+  return decoder->config->is_sparse[layer] ? mixture(decoder, h, residual, layer) : dense(decoder, h, residual, layer);
 }

@@ -30,6 +30,21 @@ typedef enum dure_role {
   DURE_ROLE_FEED_FORWARD_INPUT_BIAS,
   DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT,
   DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS,
+  DURE_ROLE_ROUTER_WEIGHT,  // [E, C]
+  DURE_ROLE_ROUTER_BIAS,
+  DURE_ROLE_EXPERTS_INPUT_WEIGHT,   // [E (gate, then up), C]
+  DURE_ROLE_EXPERTS_OUTPUT_WEIGHT,  // [E C, inner]
+  DURE_ROLE_SHARED_INPUT_WEIGHT,    // gate, then up
+  DURE_ROLE_SHARED_OUTPUT_WEIGHT,
+  DURE_ROLE_SHARED_GATE_WEIGHT,  // [1, C]
+  DURE_ROLE_QUERY_DOWN_WEIGHT,   // multi-head latent attention
+  DURE_ROLE_QUERY_DOWN_BIAS,
+  DURE_ROLE_QUERY_LATENT_NORM_WEIGHT,
+  DURE_ROLE_QUERY_UP_WEIGHT,  // from the latent vector, or from the token's own where there is none
+  DURE_ROLE_KEY_DOWN_WEIGHT,  // the latent vector, then the rotated part of keys
+  DURE_ROLE_KEY_DOWN_BIAS,
+  DURE_ROLE_KEY_LATENT_NORM_WEIGHT,
+  DURE_ROLE_KEY_UP_WEIGHT,  // of each head the plain part of its key, then its value
   DURE_ROLE_FINAL_NORM_WEIGHT,
   DURE_ROLE_FINAL_NORM_BIAS,
   DURE_ROLE_HEAD,
@@ -50,6 +65,18 @@ typedef enum dure_dimension {
   DURE_DIMENSION_HEAD,       // D
   DURE_DIMENSION_INNER,      // I
   DURE_DIMENSION_GATED,      // 2 I
+  DURE_DIMENSION_ONE,
+  DURE_DIMENSION_EXPERTS,        // E
+  DURE_DIMENSION_EXPERT_INNER,   // of one expert
+  DURE_DIMENSION_EXPERTS_GATED,  // 2 E times that
+  DURE_DIMENSION_EXPERTS_WIDTH,  // E C
+  DURE_DIMENSION_SHARED_INNER,   // of the shared expert
+  DURE_DIMENSION_SHARED_GATED,   // twice that
+  DURE_DIMENSION_QUERY_RANK,     // multi-head latent attention
+  DURE_DIMENSION_KEY_RANK,
+  DURE_DIMENSION_KEY_DOWN,  // key rank and the rotated part
+  DURE_DIMENSION_KEY_UP,    // H times (plain part and value)
+  DURE_DIMENSION_VALUES,    // H times a value
 } dure_dimension;
 
 // How a parameter begins (Radford et al. 2019, section 2.3).
@@ -64,17 +91,21 @@ typedef enum dure_init {
 //   - as it is: one name;
 //   - as several tensors, stacked along their first dimension (q_proj, k_proj, v_proj): several names, the rows of each
 //     in `stacked`;
+//   - as several tensors an expert, stacked likewise, one expert's after another's: is_per_expert;
 //   - as one tensor whose rows come in another order: BY_GROUP has for each key head its query heads, the key, the
 //   value.
 enum { DURE_PARTS_MOST = 3 };
+// In which layers a parameter is.
+typedef enum dure_row_layers { DURE_LAYERS_ALL = 0, DURE_LAYERS_DENSE, DURE_LAYERS_SPARSE } dure_row_layers;
 typedef enum dure_row_order { DURE_ORDER_SAME = 0, DURE_ORDER_BY_GROUP } dure_row_order;
 
 typedef struct dure_parameter_row {
   dure_role role;
-  const char *names[DURE_PARTS_MOST];  // public names; of a layer's parameter "...%u..."
+  const char *names[DURE_PARTS_MOST];  // public names; of a layer's parameter "...%u...", then the expert's if any
   dure_dimension stacked[DURE_PARTS_MOST];
   dure_row_order order;
-  bool is_layered;
+  bool is_layered, is_per_expert;
+  dure_row_layers layers;
   dure_trait needs;      // only in models that have this
   bool is_output_first;  // [out, in] as torch.nn.Linear; else [in, out] as GPT-2's Conv1D
   dure_dimension shape[2];
@@ -93,6 +124,46 @@ typedef struct dure_parameter_row {
 #define DURE_THREE_PROJECTIONS(layer, q, k, v, ending)                                                    \
   .names = {layer q ending, layer k ending, layer v ending}, .is_layered = true, .is_output_first = true, \
   .stacked = {DURE_DIMENSION_HEADS, DURE_DIMENSION_KEYS, DURE_DIMENSION_KEYS}
+
+// The three matrices of a gated feed-forward half, and of each expert, in sparse layers: gate and up in one.
+#define DURE_DENSE_GATED_ROWS(folder)                                                             \
+  {.role = DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT,                                                   \
+   .is_layered = true,                                                                            \
+   .is_output_first = true,                                                                       \
+   .layers = DURE_LAYERS_DENSE,                                                                   \
+   .names = {folder "gate_proj.weight", folder "up_proj.weight"},                                 \
+   .stacked = {DURE_DIMENSION_INNER, DURE_DIMENSION_INNER},                                       \
+   .shape = {DURE_DIMENSION_GATED, DURE_DIMENSION_WIDTH},                                         \
+   .init = DURE_INIT_NORMAL},                                                                     \
+      DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, folder "down_proj.weight", WIDTH, INNER, NORMAL, \
+                     .layers = DURE_LAYERS_DENSE)
+#define DURE_EXPERT_ROWS(gate, up, down)                                                                         \
+  {.role = DURE_ROLE_EXPERTS_INPUT_WEIGHT,                                                                       \
+   .is_layered = true,                                                                                           \
+   .is_per_expert = true,                                                                                        \
+   .is_output_first = true,                                                                                      \
+   .layers = DURE_LAYERS_SPARSE,                                                                                 \
+   .names = {gate, up},                                                                                          \
+   .stacked = {DURE_DIMENSION_EXPERT_INNER, DURE_DIMENSION_EXPERT_INNER},                                        \
+   .shape = {DURE_DIMENSION_EXPERTS_GATED, DURE_DIMENSION_WIDTH},                                                \
+   .init = DURE_INIT_NORMAL},                                                                                    \
+  {                                                                                                              \
+    .role = DURE_ROLE_EXPERTS_OUTPUT_WEIGHT, .is_layered = true, .is_per_expert = true, .is_output_first = true, \
+    .layers = DURE_LAYERS_SPARSE, .names = {down}, .stacked = {DURE_DIMENSION_WIDTH},                            \
+    .shape = {DURE_DIMENSION_EXPERTS_WIDTH, DURE_DIMENSION_EXPERT_INNER}, .init = DURE_INIT_NORMAL               \
+  }
+#define DURE_SHARED_EXPERT_ROWS(folder)                                                            \
+  {.role = DURE_ROLE_SHARED_INPUT_WEIGHT,                                                          \
+   .is_layered = true,                                                                             \
+   .is_output_first = true,                                                                        \
+   .layers = DURE_LAYERS_SPARSE,                                                                   \
+   .needs = DURE_TRAIT_SHARED_EXPERT,                                                              \
+   .names = {folder "gate_proj.weight", folder "up_proj.weight"},                                  \
+   .stacked = {DURE_DIMENSION_SHARED_INNER, DURE_DIMENSION_SHARED_INNER},                          \
+   .shape = {DURE_DIMENSION_SHARED_GATED, DURE_DIMENSION_WIDTH},                                   \
+   .init = DURE_INIT_NORMAL},                                                                      \
+      DURE_LAYER_ROW(SHARED_OUTPUT_WEIGHT, folder "down_proj.weight", WIDTH, SHARED_INNER, NORMAL, \
+                     .layers = DURE_LAYERS_SPARSE, .needs = DURE_TRAIT_SHARED_EXPERT)
 
 struct dure_family {
   const char *model_type;
@@ -150,6 +221,10 @@ DURE_MUST_CHECK dure_status dure_config_rotary_from(const char *name, const json
 double dure_config_yarn_magnitude(double factor, double weight);
 // "num_key_value_heads" and "head_dim": G and D. DURE_CORRUPT where H is no multiple of G or D is odd.
 DURE_MUST_CHECK dure_status dure_config_heads(const char *name, const json_t *json, dure_model_config *config);
+// The number of experts under `key`, and "num_experts_per_tok" of them a token.
+DURE_MUST_CHECK dure_status dure_config_experts(const char *name, const json_t *json, const char *key,
+                                                int64_t default_count, int64_t default_chosen,
+                                                dure_model_config *config);
 // "sliding_window" and which layers have it: those that "layer_types" calls "sliding_attention"; where it is missing,
 // those that `is_local` (may be NULL: all) says.
 DURE_MUST_CHECK dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,

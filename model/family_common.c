@@ -167,6 +167,16 @@ dure_status dure_config_heads(const char *name, const json_t *json, dure_model_c
   return NULL;
 }
 
+dure_status dure_config_experts(const char *name, const json_t *json, const char *key, int64_t default_count,
+                                int64_t default_chosen, dure_model_config *config) {
+  int64_t count, chosen;
+  DURE_TRY(dure_config_integer(name, json, key, default_count, 1, 1 << 16, &count));
+  DURE_TRY(dure_config_integer(name, json, "num_experts_per_tok", default_chosen, 1, count, &chosen));
+  config->experts.count = (uint32_t)count;
+  config->experts.route = (dure_route_attributes){.count = (uint32_t)chosen, .factor = 1};
+  return NULL;
+}
+
 dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,
                                 bool (*is_local)(uint32_t layer, int64_t argument), int64_t argument,
                                 dure_model_config *config) {

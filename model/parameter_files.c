@@ -56,14 +56,23 @@ static dure_status check_shape(const dure_parameter *parameter, uint32_t part, c
                    path, tensor->name, found, expected);
 }
 
-static bool is_known(const dure_parameter_layout *layout, const char *prefix, const char *name) {
-  size_t length = strlen(prefix);
-  for (size_t i = 0; i < layout->count; i++) {
-    for (uint32_t part = 0; part < layout->parameters[i].part_count; part++) {
-      const char *public_name = layout->parameters[i].parts[part].name;
-      if (strcmp(public_name, name) == 0) return true;
-      if (strncmp(public_name, prefix, length) == 0 && strcmp(public_name + length, name) == 0) return true;
-    }
+static int compare_names(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+// The names of all tensors that the layout has a place for, sorted; released with free(). NULL: out of memory.
+static const char **sort_names(const dure_parameter_layout *layout) {
+  const char **names = malloc((layout->part_count + 1) * sizeof(*names));
+  if (names == NULL) return NULL;
+  for (size_t i = 0; i < layout->part_count; i++) names[i] = layout->parts[i].name;
+  qsort(names, layout->part_count, sizeof(*names), compare_names);
+  return names;
+}
+
+static bool is_known(const char *const *names, size_t count, const char *prefix, const char *name) {
+  char whole[224];
+  snprintf(whole, sizeof(whole), "%s%s", prefix, name);
+  const char *spellings[2] = {name, whole};
+  for (size_t i = 0; i < 2; i++) {
+    if (bsearch(&spellings[i], names, count, sizeof(*names), compare_names) != NULL) return true;
   }
   return false;
 }
@@ -71,14 +80,21 @@ static bool is_known(const dure_parameter_layout *layout, const char *prefix, co
 // The layer number of a name that is the pattern's; -1 for other names. Some files leave the first `skipped` bytes of
 // names out.
 static int64_t layer_in(const char *pattern, size_t skipped, const char *name) {
-  const char *mark = strstr(pattern, "%u");
-  const size_t head = (size_t)(mark - pattern);
-  if (head < skipped || strncmp(name, pattern + skipped, head - skipped) != 0) return -1;
-  const char *digits = name + (head - skipped);
-  if (*digits < '0' || *digits > '9') return -1;
-  char *end = NULL;
-  const unsigned long layer = strtoul(digits, &end, 10);
-  return strcmp(end, mark + 2) == 0 ? (int64_t)(layer & 0x7fffffff) : -1;
+  int64_t layer = -1;
+  if (strlen(pattern) < skipped) return -1;
+  for (pattern += skipped; *pattern != '\0' && *name != '\0';) {
+    if (strncmp(pattern, "%u", 2) != 0) {
+      if (*pattern++ != *name++) return -1;
+      continue;
+    }
+    if (*name < '0' || *name > '9') return -1;
+    char *end = NULL;
+    const unsigned long number = strtoul(name, &end, 10);
+    if (layer < 0) layer = (int64_t)(number & 0x7fffffff);  // the next is an expert's
+    pattern += 2;
+    name = end;
+  }
+  return *pattern == '\0' && *name == '\0' ? layer : -1;
 }
 
 // The layer number of a name that is one of the family's layered parameters; -1 for other names.
@@ -102,12 +118,12 @@ static bool is_head(const dure_family *family, const char *name) {
   return false;
 }
 
-static dure_status check_leftovers(const dure_parameter_layout *layout, const dure_model_config *config,
-                                   const dure_safetensors *file, const char *path) {
+static dure_status check_leftover_names(const char *const *names, size_t name_count, const dure_model_config *config,
+                                        const dure_safetensors *file, const char *path) {
   const dure_family *family = config->family;
   for (size_t i = 0; i < dure_safetensors_count(file); i++) {
     const char *name = dure_safetensors_get(file, i)->name;
-    if (is_known(layout, family->optional_prefix, name)) continue;
+    if (is_known(names, name_count, family->optional_prefix, name)) continue;
     if (family->is_ignored != NULL && family->is_ignored(name)) continue;
     if (config->tied_head && is_head(family, name)) continue;  // the embedding once more
     int64_t layer = layer_of(family, name);
@@ -120,6 +136,15 @@ static dure_status check_leftovers(const dure_parameter_layout *layout, const du
     dure_log(DURE_LOG_WARNING, "'%s': tensor '%s' has no place in this model and is left out", path, name);
   }
   return NULL;
+}
+
+static dure_status check_leftovers(const dure_parameter_layout *layout, const dure_model_config *config,
+                                   const dure_safetensors *file, const char *path) {
+  const char **names = sort_names(layout);
+  if (names == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", path);
+  dure_status status = check_leftover_names(names, layout->part_count, config, file, path);
+  free((void *)names);
+  return status;
 }
 
 static dure_status check_part(const dure_parameter *parameter, uint32_t part, const dure_model_config *config,

@@ -23,28 +23,61 @@ static uint64_t dimension(const dure_model_config *config, dure_dimension kind) 
     case DURE_DIMENSION_HEAD: return config->head_width;
     case DURE_DIMENSION_INNER: return config->inner_width;
     case DURE_DIMENSION_GATED: return 2 * (uint64_t)config->inner_width;
+    case DURE_DIMENSION_ONE: return 1;
+    case DURE_DIMENSION_EXPERTS: return config->experts.count;
+    case DURE_DIMENSION_EXPERT_INNER: return config->experts.width;
+    case DURE_DIMENSION_EXPERTS_GATED: return 2 * (uint64_t)config->experts.count * config->experts.width;
+    case DURE_DIMENSION_EXPERTS_WIDTH: return (uint64_t)config->experts.count * config->width;
+    case DURE_DIMENSION_SHARED_INNER: return config->experts.shared_width;
+    case DURE_DIMENSION_SHARED_GATED: return 2 * (uint64_t)config->experts.shared_width;
+    case DURE_DIMENSION_QUERY_RANK: return config->latent.query_rank;
+    case DURE_DIMENSION_KEY_RANK: return config->latent.key_rank;
+    case DURE_DIMENSION_KEY_DOWN: return (uint64_t)config->latent.key_rank + config->rotary.width;
+    case DURE_DIMENSION_KEY_UP:
+      return (uint64_t)config->head_count * (config->latent.plain_width + config->latent.value_width);
+    case DURE_DIMENSION_VALUES: return (uint64_t)config->head_count * config->latent.value_width;
     case DURE_DIMENSION_NONE: break;
   }
   return 0;
 }
 
-// Writes `layer` in the place of the name's "%u".
-static void write_name(const char *name, bool is_layered, uint32_t layer, char *out_name, size_t size) {
-  const char *mark = is_layered ? strstr(name, "%u") : NULL;
-  if (mark == NULL) {
-    snprintf(out_name, size, "%s", name);
-  } else {
-    snprintf(out_name, size, "%.*s%u%s", (int)(mark - name), name, layer, mark + 2);
+// Writes the numbers in the places of the name's "%u"s: the layer's, then the expert's.
+static void write_name(const char *name, uint32_t layer, uint32_t expert, char *out_name, size_t size) {
+  const uint32_t numbers[2] = {layer, expert};
+  size_t used = 0;
+  for (uint32_t i = 0; used < size; i++) {
+    const char *mark = i < 2 ? strstr(name, "%u") : NULL;
+    if (mark == NULL) {
+      snprintf(out_name + used, size - used, "%s", name);
+      return;
+    }
+    used += (size_t)snprintf(out_name + used, size - used, "%.*s%u", (int)(mark - name), name, numbers[i]);
+    name = mark + 2;
   }
 }
 
-static void add_parts(dure_parameter *parameter, const dure_model_config *config) {
+static uint32_t name_count(const dure_parameter_row *row) {
+  uint32_t count = 0;
+  while (count < DURE_PARTS_MOST && row->names[count] != NULL) count++;
+  return count;
+}
+
+static bool is_in_layer(const dure_parameter_row *row, const dure_model_config *config, uint32_t layer) {
+  if (!dure_model_config_has(config, row->needs)) return false;
+  return row->layers == DURE_LAYERS_ALL || config->is_sparse[layer] == (row->layers == DURE_LAYERS_SPARSE);
+}
+
+static void add_parts(dure_parameter_layout *layout, dure_parameter *parameter, const dure_model_config *config) {
   const dure_parameter_row *row = parameter->row;
-  while (parameter->part_count < DURE_PARTS_MOST && row->names[parameter->part_count] != NULL) {
-    const uint32_t i = parameter->part_count++;
+  const uint32_t names = name_count(row), experts = row->is_per_expert ? config->experts.count : 1;
+  parameter->part_count = names * experts;
+  parameter->parts = &layout->parts[layout->part_count];
+  layout->part_count += parameter->part_count;
+  for (uint32_t i = 0; i < parameter->part_count; i++) {
     dure_parameter_part *part = &parameter->parts[i];
-    write_name(row->names[i], row->is_layered, parameter->layer, part->name, sizeof(part->name));
-    part->rows = row->stacked[i] == DURE_DIMENSION_NONE ? parameter->shape[0] : dimension(config, row->stacked[i]);
+    const dure_dimension stacked = row->stacked[i % names];
+    write_name(row->names[i % names], parameter->layer, i / names, part->name, sizeof(part->name));
+    part->rows = stacked == DURE_DIMENSION_NONE ? parameter->shape[0] : dimension(config, stacked);
   }
   memcpy(parameter->name, parameter->parts[0].name, sizeof(parameter->name));
   if (row->order != DURE_ORDER_BY_GROUP) return;
@@ -55,7 +88,7 @@ static void add_parts(dure_parameter *parameter, const dure_model_config *config
 
 static void add_parameter(dure_parameter_layout *layout, const dure_model_config *config, const dure_parameter_row *row,
                           uint32_t layer) {
-  if (!dure_model_config_has(config, row->needs)) return;
+  if (!is_in_layer(row, config, layer)) return;
   dure_parameter *parameter = &layout->parameters[layout->count++];
   parameter->row = row;
   parameter->layer = layer;
@@ -64,7 +97,7 @@ static void add_parameter(dure_parameter_layout *layout, const dure_model_config
     parameter->shape[parameter->rank++] = dimension(config, row->shape[i]);
     parameter->count *= parameter->shape[i];
   }
-  add_parts(parameter, config);
+  add_parts(layout, parameter, config);
   parameter->decays = parameter->rank >= 2;
   layout->element_count += parameter->count;
 }
@@ -122,13 +155,25 @@ static void place_parameters(dure_parameter_layout *layout, bool decays) {
   }
 }
 
+// At most.
+static size_t count_parts(const dure_model_config *config) {
+  size_t count = 1;
+  for (size_t i = 0; i < config->family->row_count; i++) {
+    const dure_parameter_row *row = &config->family->rows[i];
+    const size_t experts = row->is_per_expert ? config->experts.count : 1;
+    count += experts * name_count(row) * (row->is_layered ? config->layer_count : 1);
+  }
+  return count;
+}
+
 dure_status dure_parameter_layout_create(const dure_model_config *config, dure_parameter_layout *out_layout) {
   memset(out_layout, 0, sizeof(*out_layout));
   dure_parameter_layout layout = {0};
   size_t capacity = config->family->row_count * ((size_t)config->layer_count + 1);
   layout.parameters = calloc(capacity, sizeof(*layout.parameters));
   layout.pools = calloc(capacity, sizeof(*layout.pools));
-  if (layout.parameters == NULL || layout.pools == NULL) {
+  layout.parts = calloc(count_parts(config), sizeof(*layout.parts));
+  if (layout.parameters == NULL || layout.pools == NULL || layout.parts == NULL) {
     dure_parameter_layout_clear(&layout);
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a model of %u layers", config->layer_count);
   }
@@ -142,6 +187,7 @@ dure_status dure_parameter_layout_create(const dure_model_config *config, dure_p
 void dure_parameter_layout_clear(dure_parameter_layout *layout) {
   free(layout->parameters);
   free(layout->pools);
+  free(layout->parts);
   memset(layout, 0, sizeof(*layout));
 }
 

@@ -33,7 +33,7 @@ typedef struct dure_parameter {
   uint32_t pool;
   uint64_t offset;  // elements from the pool's start
   uint32_t part_count;
-  dure_parameter_part parts[DURE_PARTS_MOST];
+  dure_parameter_part *parts;                     // of the layout
   uint32_t group_count, group_heads, head_width;  // BY_GROUP: G, H / G, D
 } dure_parameter;
 
@@ -47,6 +47,8 @@ typedef struct dure_parameter_layout {
   size_t count;
   dure_parameter_pool *pools;
   size_t pool_count;
+  dure_parameter_part *parts;  // of all parameters, one's after another's
+  size_t part_count;
   uint64_t element_count;  // of all parameters, without alignment
 } dure_parameter_layout;
 

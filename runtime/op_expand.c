@@ -583,6 +583,125 @@ dure_status dure_expand_matmul_q8(const dure_op_call *call, const dure_limits *l
   return NULL;
 }
 
+// ---- mixtures of experts -----------------------------------------------------------------------------------------
+
+dure_status dure_expand_route(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                              void *context) {
+  return expand_rows(call, limits, "r-rr", sink, context);
+}
+dure_status dure_expand_route_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context) {
+  return expand_rows(call, limits, "rrrrr", sink, context);
+}
+
+// By rows of x, of which parts add to what the one before has left, and by rows of weights. Letters as in expand_rows.
+static dure_status expand_combine(const dure_op_call *call, const dure_limits *limits, const char *roles,
+                                  dure_expand_sink sink, void *context) {
+  enum { X_OF_COMBINE = 0, RESIDUAL = 3, Y = 4 };
+  const bool is_sum = call->op == DURE_OP_expert_combine;
+  const dure_operand *x = &call->operands[is_sum ? X_OF_COMBINE : 1];
+  const uint64_t x_rows = x->shape[0], x_size = part_size(x_rows, parts_for_binding(x, x_rows, limits));
+  if (!dure_operand_is_present(&call->operands[is_sum ? 2 : 3]))  // row by row
+    return expand_rows(call, limits, is_sum ? "rr-rr" : "rrr-rr", sink, context);
+  if (x_size >= x_rows) return expand_rows(call, limits, roles, sink, context);
+  for (uint64_t first = 0; first < x_rows; first += x_size) {
+    dure_op_call part = *call;
+    for (uint32_t i = 0; roles[i] != '\0'; i++) {
+      if (roles[i] == '-') cut_axis(&part.operands[i], 0, first, x_rows - first < x_size ? x_rows - first : x_size);
+    }
+    part.attributes.expert_combine.first_row += (uint32_t)first;
+    if (is_sum && first > 0) {
+      part.accumulate |= 1u << Y;
+      part.operands[RESIDUAL] = (dure_operand){.dtype = DURE_DTYPE_NONE};
+    }
+    DURE_TRY(expand_rows(&part, limits, roles, sink, context));
+  }
+  return NULL;
+}
+dure_status dure_expand_expert_combine(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context) {
+  return expand_combine(call, limits, "-rrrr", sink, context);
+}
+dure_status dure_expand_expert_combine_gradient(const dure_op_call *call, const dure_limits *limits,
+                                                dure_expand_sink sink, void *context) {
+  return expand_combine(call, limits, "r-rr-r", sink, context);
+}
+
+// Experts [first, first + count) of a call with offsets at operand 1.
+static void cut_experts(dure_op_call *call, uint32_t matrices, uint64_t first, uint64_t count) {
+  cut_axis(&call->operands[matrices], 0, first, count);
+  cut_axis(&call->operands[1], 0, first, count + 1);
+}
+
+// By experts where b is too large to bind, by columns of c where one expert's is, by rows where there is too much work.
+// b that is not transposed is cut by its rows, whose parts of c are added up.
+dure_status dure_expand_expert_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context) {
+  enum { A, OFFSETS, B, C };
+  const dure_operand *b = &call->operands[B];
+  const uint64_t experts = b->shape[0], lines = b->shape[1], rows = call->operands[A].shape[0];
+  const uint64_t expert_size = max_of(1, ceil_divide(experts, parts_for_binding(b, experts, limits)));
+  dure_operand one = *b;
+  cut_axis(&one, 0, 0, 1);
+  const uint64_t line_size = part_size(lines, parts_for_binding(&one, lines, limits));
+  uint64_t parts = max_of(parts_for_binding(&call->operands[A], rows, limits), parts_for_work(call, limits));
+  parts = max_of(parts, parts_for_binding(&call->operands[C], rows, limits));
+  const uint64_t row_size = max_of(1, part_size(rows, parts));
+  for (uint64_t e = 0; e < experts; e += expert_size) {
+    for (uint64_t line = 0; line < lines; line += line_size) {
+      for (uint64_t row = 0; row < rows; row += row_size) {
+        const uint64_t line_count = lines - line < line_size ? lines - line : line_size;
+        const uint64_t row_count = rows - row < row_size ? rows - row : row_size;
+        dure_op_call part = *call;
+        cut_experts(&part, B, e, experts - e < expert_size ? experts - e : expert_size);
+        cut_axis(&part.operands[B], 1, line, line_count);
+        cut_axis(&part.operands[A], 0, row, row_count);
+        cut_axis(&part.operands[C], 0, row, row_count);
+        cut_axis(&part.operands[call->attributes.expert_matmul.transpose_b ? C : A], 1, line, line_count);
+        if (line > 0 && !call->attributes.expert_matmul.transpose_b) part.accumulate |= 1u << C;
+        part.attributes.expert_matmul.first_row += (uint32_t)row;
+        DURE_TRY(sink(context, &part));
+      }
+    }
+  }
+  return NULL;
+}
+
+// By experts and by rows of z where z is too large; by rows of x and y, whose parts are added up, where those are.
+dure_status dure_expand_expert_outer(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                     void *context) {
+  enum { X, OFFSETS, Y, Z };
+  const dure_operand *z = &call->operands[Z];
+  const uint64_t experts = z->shape[0], lines = z->shape[1], rows = call->operands[X].shape[0];
+  const uint64_t expert_size = max_of(1, ceil_divide(experts, parts_for_binding(z, experts, limits)));
+  dure_operand one = *z;
+  cut_axis(&one, 0, 0, 1);
+  uint64_t line_parts = max_of(parts_for_binding(&one, lines, limits), parts_for_work(call, limits));
+  const uint64_t line_size = max_of(1, part_size(lines, line_parts < lines ? line_parts : lines));
+  const uint64_t loops = max_of(1, limits->max_loop_iterations / 4);
+  uint64_t parts = max_of(parts_for_binding(&call->operands[X], rows, limits), ceil_divide(rows, loops));
+  parts = max_of(parts, parts_for_binding(&call->operands[Y], rows, limits));
+  const uint64_t row_size = max_of(1, part_size(rows, parts));
+  for (uint64_t e = 0; e < experts; e += expert_size) {
+    for (uint64_t line = 0; line < lines; line += line_size) {
+      for (uint64_t row = 0; row < rows; row += row_size) {
+        const uint64_t line_count = lines - line < line_size ? lines - line : line_size;
+        const uint64_t row_count = rows - row < row_size ? rows - row : row_size;
+        dure_op_call part = *call;
+        cut_experts(&part, Z, e, experts - e < expert_size ? experts - e : expert_size);
+        cut_axis(&part.operands[Z], 1, line, line_count);
+        cut_axis(&part.operands[X], 0, row, row_count);
+        cut_axis(&part.operands[X], 1, line, line_count);
+        cut_axis(&part.operands[Y], 0, row, row_count);
+        if (row > 0) part.accumulate |= 1u << Z;
+        part.attributes.expert_matmul.first_row += (uint32_t)row;
+        DURE_TRY(sink(context, &part));
+      }
+    }
+  }
+  return NULL;
+}
+
 // ---- linear and cross-entropy -----------------------------------------------------------------------------------
 
 uint64_t dure_linear_cross_entropy_chunk(uint64_t rows) {

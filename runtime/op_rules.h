@@ -35,6 +35,13 @@ dure_status dure_shape_cross_entropy(dure_op_call *call);
 dure_status dure_shape_cross_entropy_gradient(dure_op_call *call);
 dure_status dure_shape_linear_cross_entropy(dure_op_call *call);
 dure_status dure_shape_linear_cross_entropy_gradient(dure_op_call *call);
+dure_status dure_shape_route(dure_op_call *call);
+dure_status dure_shape_route_gradient(dure_op_call *call);
+dure_status dure_shape_expert_order(dure_op_call *call);
+dure_status dure_shape_expert_matmul(dure_op_call *call);
+dure_status dure_shape_expert_outer(dure_op_call *call);
+dure_status dure_shape_expert_combine(dure_op_call *call);
+dure_status dure_shape_expert_combine_gradient(dure_op_call *call);
 dure_status dure_shape_gradient_clip(dure_op_call *call);
 dure_status dure_shape_adamw(dure_op_call *call);
 dure_status dure_shape_sample(dure_op_call *call);
@@ -49,6 +56,8 @@ dure_cost dure_cost_attention(const dure_op_call *call);
 dure_cost dure_cost_attention_gradient(const dure_op_call *call);
 dure_cost dure_cost_linear_cross_entropy(const dure_op_call *call);
 dure_cost dure_cost_linear_cross_entropy_gradient(const dure_op_call *call);
+dure_cost dure_cost_expert_matmul(const dure_op_call *call);
+dure_cost dure_cost_expert_outer(const dure_op_call *call);
 dure_cost dure_cost_attention_cached(const dure_op_call *call);
 
 dure_status dure_expand_elements(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
@@ -95,6 +104,19 @@ dure_status dure_expand_linear_cross_entropy(const dure_op_call *call, const dur
 dure_status dure_expand_linear_cross_entropy_gradient(const dure_op_call *call, const dure_limits *limits,
                                                       dure_expand_sink sink, void *context);
 
+dure_status dure_expand_route(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                              void *context);
+dure_status dure_expand_route_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context);
+dure_status dure_expand_expert_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context);
+dure_status dure_expand_expert_outer(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                     void *context);
+dure_status dure_expand_expert_combine_gradient(const dure_op_call *call, const dure_limits *limits,
+                                                dure_expand_sink sink, void *context);
+dure_status dure_expand_expert_combine(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context);
+
 dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_scale(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_add(dure_gradient *gradient, const dure_program_call_record *call);
@@ -107,6 +129,9 @@ dure_status dure_gradient_gated_activation(dure_gradient *gradient, const dure_p
 dure_status dure_gradient_rotary(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_route(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_expert_matmul(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_expert_combine(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_linear_cross_entropy(dure_gradient *gradient, const dure_program_call_record *call);
 

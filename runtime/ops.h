@@ -192,6 +192,57 @@ typedef struct dure_attention_attributes {
 // be absent. The chunks' parts of dweight are added in order; each addition rounds to dweight's type, so give it f32.
 uint64_t dure_linear_cross_entropy_chunk(uint64_t rows);  // a twentieth of the rows, in 64s; at least 64, if there are
 
+// ---- mixtures of experts (Shazeer et al. 2017): R rows, E experts, K of them a row, P = R K rows of experts ----
+//
+// route: each row's experts and what their results are weighted by.
+//   logits [.., E]; bias [E]; weights, experts [R, K], K = `count`
+//   scores s = softmax(logits) over the row, or 1 / (1 + exp(-logits)) each when is_sigmoid
+//   Experts are chosen one after the other by the largest s + bias, the lower number on ties; what the bias adds counts
+//   for the choice alone (Wang et al. 2024). With groups (DeepSeek-AI 2024, section 2.1.2): the E / group_count experts
+//   of each group stand together; the sum of the group's group_best largest ranks it, and only experts of the
+//   group_limit best groups are chosen.
+//   weights = factor * s of the chosen, divided by their sum when is_normalised.
+//   NaN among the logits: such an expert comes last, and the weights are NaN where the formulas say so.
+// route_gradient: dlogits given dweights; the choice, and so the bias, is a constant.
+typedef struct dure_route_attributes {
+  uint32_t count;
+  bool is_sigmoid, is_normalised;
+  float factor;
+  uint32_t group_count, group_limit, group_best;  // group_count 0: none; at most 32
+} dure_route_attributes;
+
+// expert_order: the rows of all experts, one expert's after another's, in the order of the entries of `experts`.
+//   experts [R, K], each below E = expert_count (other entries are left out);
+//   offsets [E + 1]: expert e has the rows offsets[e] .. offsets[e + 1] - 1;
+//   rows [P]: the row of `experts` that an expert's row comes from (embedding gathers them);
+//   places [R, K]: the expert's row that an entry became. What no entry leads to is left alone.
+typedef struct dure_expert_order_attributes {
+  uint32_t expert_count;
+} dure_expert_order_attributes;
+
+// expert_matmul: c[p, :] = a[p, :] op(b[e]), or c += it, for the rows p of each expert e.
+//   a [P, K]; offsets [E + 1], rising; b [E, K, N], or [E, N, K] when transpose_b; c [P, N]
+//   first_row: the number that offsets have for row 0 of a and c (for expand, which cuts rows). Rows of no expert are
+//   left alone.
+// expert_outer: z[e] = sum over the rows p of expert e of the outer products x[p, :] y[p, :], or z += it; an expert
+//   without rows has zero. x [P, I]; y [P, J]; z [E, I, J]. The gradient of expert_matmul's b.
+// Strided: rows of all matrices may have any stride.
+typedef struct dure_expert_matmul_attributes {
+  bool transpose_b;
+  uint32_t first_row;
+} dure_expert_matmul_attributes;
+
+// expert_combine: y[r, :] = residual[r, :] + sum over k of weights[r, k] x[places[r, k], :], or y += the sum (then
+//   without a residual).
+//   x [P, C]; weights [R, K]; places [R, K], all different (absent, with K = 1: row r is row r of x); residual [.., C],
+//   or absent; y residual's shape, else [R, C]
+// expert_combine_gradient: dx [P, C] and dweights [R, K] given dy.
+//   first_row: the number that places have for row 0 of x and dx (for expand, which cuts rows). Places outside count
+//   for nothing, and leave their dweights alone.
+typedef struct dure_expert_combine_attributes {
+  uint32_t first_row;
+} dure_expert_combine_attributes;
+
 // The values that change with every step, uploaded as one f32 tensor `step` [DURE_STEP_COUNT].
 enum {
   DURE_STEP_LEARNING_RATE,
@@ -272,6 +323,10 @@ typedef union dure_op_attributes {
   dure_layer_norm_attributes layer_norm;
   dure_rms_norm_attributes rms_norm;
   dure_rotary_attributes rotary;
+  dure_route_attributes route;
+  dure_expert_order_attributes expert_order;
+  dure_expert_matmul_attributes expert_matmul;
+  dure_expert_combine_attributes expert_combine;
   dure_activation_attributes activation;
   dure_attention_attributes attention;
   dure_gradient_clip_attributes gradient_clip;

@@ -436,6 +436,36 @@ dure_tensor dure_attention_cached_with(dure_program *program, dure_tensor q, dur
   return operands[6];
 }
 
+dure_routing dure_route(dure_program *program, dure_tensor logits, dure_tensor bias,
+                        const dure_route_attributes *attributes) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {logits, bias};
+  const dure_op_attributes whole = {.route = *attributes};
+  dure_program_call(program, DURE_OP_route, operands, &whole, 0);
+  return (dure_routing){operands[2], operands[3]};
+}
+
+dure_expert_rows dure_expert_order(dure_program *program, dure_tensor experts, uint32_t expert_count) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {experts};
+  const dure_op_attributes attributes = {.expert_order = {expert_count}};
+  dure_program_call(program, DURE_OP_expert_order, operands, &attributes, 0);
+  return (dure_expert_rows){operands[1], operands[2], operands[3]};
+}
+
+dure_tensor dure_expert_matmul(dure_program *program, dure_tensor a, dure_tensor offsets, dure_tensor b,
+                               bool transpose_b) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {a, offsets, b};
+  const dure_op_attributes attributes = {.expert_matmul = {.transpose_b = transpose_b}};
+  dure_program_call(program, DURE_OP_expert_matmul, operands, &attributes, 0);
+  return operands[3];
+}
+
+dure_tensor dure_expert_combine(dure_program *program, dure_tensor x, dure_tensor weights, dure_tensor places,
+                                dure_tensor residual) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x, weights, places, residual};
+  dure_program_call(program, DURE_OP_expert_combine, operands, NULL, 0);
+  return operands[4];
+}
+
 dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_tensor labels) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {logits, labels};
   dure_program_call(program, DURE_OP_cross_entropy, operands, NULL, 0);

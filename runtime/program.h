@@ -129,6 +129,21 @@ dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, dure_ten
 dure_tensor dure_attention_cached_with(dure_program *program, dure_tensor q, dure_tensor key_cache,
                                        dure_tensor value_cache, dure_tensor block_table, dure_tensor positions,
                                        float scale, const dure_attention_options *options);
+// Mixtures of experts (route and the rows after it in ops.h).
+typedef struct dure_routing {
+  dure_tensor weights, experts;  // f32, u32 [R, K]
+} dure_routing;
+dure_routing dure_route(dure_program *program, dure_tensor logits, dure_tensor bias,
+                        const dure_route_attributes *attributes);
+typedef struct dure_expert_rows {
+  dure_tensor offsets, rows, places;  // u32 [E + 1], [R K], [R, K]
+} dure_expert_rows;
+dure_expert_rows dure_expert_order(dure_program *program, dure_tensor experts, uint32_t expert_count);
+dure_tensor dure_expert_matmul(dure_program *program, dure_tensor a, dure_tensor offsets, dure_tensor b,
+                               bool transpose_b);
+// `places` and `residual` may be absent.
+dure_tensor dure_expert_combine(dure_program *program, dure_tensor x, dure_tensor weights, dure_tensor places,
+                                dure_tensor residual);
 dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_tensor labels);  // loss [R]
 // The same of logits = hidden weight^T, which are never stored whole; loss [R]
 dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight,

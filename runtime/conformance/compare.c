@@ -167,6 +167,19 @@ static dure_status compare_untouched(const dure_case *c, uint32_t owner, const d
   return NULL;
 }
 
+// Integers: equal.
+static void compare_words(const dure_case *c, uint32_t operand, const dure_case_data *expected,
+                          const dure_case_data *actual, dure_comparison *comparison) {
+  const dure_case_operand *view = &c->operands[operand];
+  for (uint64_t i = 0; i < dure_case_count(view); i++) {
+    const uint64_t place = dure_case_place(view, i);
+    const uint32_t wanted = expected->bases[view->base][place], found = actual->bases[view->base][place];
+    if (wanted == found) continue;
+    comparison->worst = (double)INFINITY;
+    if (comparison->wrong_count++ == 0) report_element(c, operand, i, (float)wanted, (float)found, 0, comparison);
+  }
+}
+
 dure_status dure_case_compare(const dure_case *c, const dure_case_data *initial, const dure_case_data *expected,
                               const dure_case_data *actual, dure_comparison *out_comparison) {
   memset(out_comparison, 0, sizeof(*out_comparison));
@@ -179,6 +192,8 @@ dure_status dure_case_compare(const dure_case *c, const dure_case_data *initial,
         dure_quantized_check(c, initial, expected, actual, out_comparison);
       } else if (dure_case_dtype(c, i) == DURE_DTYPE_U8) {
         compare_bytes(c, i, expected, actual, out_comparison);
+      } else if (dure_case_dtype(c, i) == DURE_DTYPE_U32) {
+        compare_words(c, i, expected, actual, out_comparison);
       } else {
         DURE_TRY(compare_floats(c, i, initial, expected, actual, out_comparison));
       }

@@ -288,6 +288,33 @@ static void adamw_magnitudes(const dure_case *c, const dure_op_call *before, uin
   }
 }
 
+// Weights are shares of the factor, or scores up to it.
+static void route_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  const uint64_t count = dure_operand_count(&before->operands[output]);
+  for (uint64_t i = 0; i < count; i++) magnitudes[i] = (double)c->attributes.route.factor;
+}
+
+// Of each row's sum of dweights * weights, as it comes and taken by the chosen.
+static void route_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                      double *magnitudes) {
+  enum { LOGITS, WEIGHTS, EXPERTS, DWEIGHTS };
+  const uint64_t E = dure_reference_width(&before->operands[LOGITS]), K = c->attributes.route.count;
+  const double factor = (double)c->attributes.route.factor;
+  for (uint64_t r = 0; r < dure_operand_rows(&before->operands[LOGITS]); r++) {
+    double dot = 0, largest = 1;
+    for (uint64_t k = r * K; k < (r + 1) * K; k++) {
+      const double weight = fabs(dure_reference_get(&before->operands[WEIGHTS], k));
+      dot += fabs(dure_reference_get(&before->operands[DWEIGHTS], k)) * weight;
+      largest = fmax(largest, weight / factor);
+    }
+    for (uint64_t i = r * E; i < (r + 1) * E; i++) {
+      magnitudes[i] = dot * (1 + largest);
+      if (dure_reference_accumulates(before, output))
+        magnitudes[i] += fabs(dure_reference_get(&before->operands[output], i));
+    }
+  }
+}
+
 typedef void (*magnitude_rule)(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes);
 
 // Rows that are not named here: absolute values.
@@ -299,6 +326,8 @@ static const magnitude_rule rules[DURE_OP_COUNT] = {
     [DURE_OP_gated_activation] = gated_magnitudes,
     [DURE_OP_gated_activation_gradient] = gated_magnitudes,
     [DURE_OP_rotary] = rotary_magnitudes,
+    [DURE_OP_route] = route_magnitudes,
+    [DURE_OP_route_gradient] = route_gradient_magnitudes,
     [DURE_OP_activation] = activation_magnitudes,
     [DURE_OP_activation_gradient] = activation_gradient_magnitudes,
     [DURE_OP_attention] = dure_attention_magnitudes,

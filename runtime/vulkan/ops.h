@@ -43,6 +43,15 @@ extern const dure_backend_op dure_vulkan_op_rms_norm_parameters;
 extern const dure_backend_op dure_vulkan_op_cross_entropy;
 extern const dure_backend_op dure_vulkan_op_cross_entropy_gradient;
 
+// ops_experts.c
+extern const dure_backend_op dure_vulkan_op_route;
+extern const dure_backend_op dure_vulkan_op_route_gradient;
+extern const dure_backend_op dure_vulkan_op_expert_order;
+extern const dure_backend_op dure_vulkan_op_expert_matmul;
+extern const dure_backend_op dure_vulkan_op_expert_outer;
+extern const dure_backend_op dure_vulkan_op_expert_combine;
+extern const dure_backend_op dure_vulkan_op_expert_combine_gradient;
+
 // ops_optimizer.c
 extern const dure_backend_op dure_vulkan_op_gradient_clip;
 extern const dure_backend_op dure_vulkan_op_adamw;

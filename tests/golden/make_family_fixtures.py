@@ -11,6 +11,7 @@ changes the mathematics: windows, rotary scalings, numbers of key heads, order o
 import json
 import os
 import sys
+import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -53,6 +54,26 @@ CONFIGS = {
     "qwen2": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, tie_word_embeddings=True),
     "qwen2_window": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, use_sliding_window=True, sliding_window=8,
                          max_window_layers=1),
+    "mixtral": dict(model_type="mixtral", **LLAMA, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2),
+    "qwen2_moe": dict(model_type="qwen2_moe", **{**LLAMA, "num_hidden_layers": 3}, num_key_value_heads=2, num_experts=6,
+                      num_experts_per_tok=3, moe_intermediate_size=12, shared_expert_intermediate_size=20,
+                      mlp_only_layers=[1]),
+    "qwen2_moe_normalised": dict(model_type="qwen2_moe", **LLAMA, num_key_value_heads=4, num_experts=5,
+                                 num_experts_per_tok=2, moe_intermediate_size=24, shared_expert_intermediate_size=16,
+                                 norm_topk_prob=True, decoder_sparse_step=2),
+    "deepseek_v2": dict(model_type="deepseek_v2", **LLAMA, q_lora_rank=20, kv_lora_rank=24, qk_nope_head_dim=8,
+                        qk_rope_head_dim=6, v_head_dim=10, n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=2,
+                        moe_intermediate_size=12, first_k_dense_replace=1, topk_method="group_limited_greedy", n_group=4,
+                        topk_group=2, routed_scaling_factor=1.5,
+                        rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16, mscale=0.7,
+                                          mscale_all_dim=0.6)),
+    "deepseek_v2_lite": dict(model_type="deepseek_v2", **LLAMA, q_lora_rank=None, kv_lora_rank=16, qk_nope_head_dim=8,
+                             qk_rope_head_dim=4, v_head_dim=8, n_routed_experts=4, num_experts_per_tok=2,
+                             n_shared_experts=1, moe_intermediate_size=16, attention_bias=True),
+    "deepseek_v3": dict(model_type="deepseek_v3", **LLAMA, q_lora_rank=20, kv_lora_rank=24, qk_nope_head_dim=8,
+                        qk_rope_head_dim=6, v_head_dim=10, n_routed_experts=8, num_experts_per_tok=3, n_shared_experts=1,
+                        moe_intermediate_size=12, first_k_dense_replace=1, n_group=4, topk_group=2, num_key_value_heads=4,
+                        num_nextn_predict_layers=0),
     "gemma2": dict(model_type="gemma2", **{**LLAMA, "num_attention_heads": 4}, num_key_value_heads=2, head_dim=16,
                    query_pre_attn_scalar=10, sliding_window=8, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     "gemma3": dict(model_type="gemma3_text", **{**LLAMA, "num_hidden_layers": 3}, num_key_value_heads=1, head_dim=12,
@@ -75,6 +96,9 @@ def make(name, options, folder):
             else:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
             parameter.copy_(parameter.bfloat16().float())
+        for key, buffer in model.named_buffers():
+            if key.endswith("e_score_correction_bias"):  # which corrects the choice of experts
+                buffer.copy_((torch.randn_like(buffer) * 0.1).bfloat16().float())
     os.makedirs(folder, exist_ok=True)
     model.save_pretrained(folder)
     tensors = load_file(os.path.join(folder, "model.safetensors"))
@@ -84,10 +108,17 @@ def make(name, options, folder):
     loss = torch.nn.functional.cross_entropy(logits[:-1], tokens[0, 1:])
     loss.backward()
     expected = {"tokens": tokens[0].int(), "logits": logits.detach().contiguous(), "loss": loss.detach()}
-    for key, parameter in model.named_parameters():
-        key = key if key in tensors else {"lm_head.weight": "embed_out.weight"}.get(key, key)
-        if parameter.grad is not None and key in tensors:
-            expected["gradient." + key] = parameter.grad.contiguous()
+    # The gradients, saved as if they were the weights: so they get the names and shapes that files have.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        for key, buffer in model.named_buffers():
+            if key.endswith("e_score_correction_bias"):
+                buffer.zero_()
+    with tempfile.TemporaryDirectory() as other:
+        model.save_pretrained(other)
+        for key, gradient in load_file(os.path.join(other, "model.safetensors")).items():
+            expected["gradient." + key] = gradient.float().contiguous()
     save_file(expected, os.path.join(folder, "expected.safetensors"))
     generation = os.path.join(folder, "generation_config.json")
     if os.path.exists(generation):

@@ -72,6 +72,47 @@ static dure_tensor build_relu(problem_build *b) { return build_activation(b, DUR
 static dure_tensor build_silu(problem_build *b) { return build_activation(b, DURE_ACTIVATION_SILU); }
 static dure_tensor build_tanh(problem_build *b) { return build_activation(b, DURE_ACTIVATION_TANH); }
 
+static dure_tensor build_route(problem_build *b, dure_route_attributes attributes) {
+  return problem_weigh(b, dure_route(b->program, b->inputs[0], DURE_ABSENT, &attributes).weights);
+}
+static dure_tensor build_route_shares(problem_build *b) {
+  return build_route(b, (dure_route_attributes){.count = 2, .is_normalised = true, .factor = 1});
+}
+static dure_tensor build_route_parts(problem_build *b) {
+  return build_route(b, (dure_route_attributes){.count = 3, .factor = 1.5f});
+}
+static dure_tensor build_route_groups(problem_build *b) {
+  return build_route(b, (dure_route_attributes){.count = 3,
+                                                .is_sigmoid = true,
+                                                .is_normalised = true,
+                                                .factor = 2.5f,
+                                                .group_count = 3,
+                                                .group_limit = 2,
+                                                .group_best = 2});
+}
+
+// Two experts of three for each row of x, two products each, and x once more.
+static dure_tensor build_experts(problem_build *b) {
+  dure_program *p = b->program;
+  const dure_route_attributes attributes = {.count = 2, .factor = 1};
+  const dure_tensor logits = dure_matmul(p, b->inputs[0], b->inputs[1], DURE_ABSENT, false, true);
+  const dure_routing routing = dure_route(p, logits, DURE_ABSENT, &attributes);
+  const dure_expert_rows order = dure_expert_order(p, routing.experts, 3);
+  dure_tensor h = dure_embedding(p, b->inputs[0], order.rows);
+  h = dure_expert_matmul(p, h, order.offsets, b->inputs[2], true);
+  h = dure_expert_matmul(p, h, order.offsets, b->inputs[3], false);
+  return problem_weigh(b, dure_expert_combine(p, h, routing.weights, order.places, b->inputs[0]));
+}
+
+// Every row times a sigmoid of its own.
+static dure_tensor build_gate(problem_build *b) {
+  dure_program *p = b->program;
+  const dure_route_attributes attributes = {.count = 1, .is_sigmoid = true, .factor = 1};
+  const dure_tensor logits = dure_matmul(p, b->inputs[0], b->inputs[1], DURE_ABSENT, false, true);
+  const dure_routing routing = dure_route(p, logits, DURE_ABSENT, &attributes);
+  return problem_weigh(b, dure_expert_combine(p, b->inputs[0], routing.weights, DURE_ABSENT, DURE_ABSENT));
+}
+
 static dure_tensor build_scale(problem_build *b) {
   return problem_weigh(b, dure_scale(b->program, b->inputs[0], -2.5f));
 }
@@ -279,6 +320,14 @@ static const problem problems[] = {
     {"rms_norm", DURE_OP_rms_norm, {VALUES("x", 2, 4, 7), VALUES("w", 1, 7)}, build_rms_norm},
     {"rms_norm with an offset", DURE_OP_rms_norm, {VALUES("x", 3, 2, 2, 6), VALUES("w", 1, 6)}, build_rms_norm_offset},
     {"rms_norm without weights", DURE_OP_rms_norm, {VALUES("x", 2, 4, 7)}, build_rms_norm_plain},
+    {"route: shares of the best", DURE_OP_route, {WIDE_VALUES("logits", 2, 5, 6)}, build_route_shares},
+    {"route: parts of all", DURE_OP_route, {WIDE_VALUES("logits", 2, 5, 6)}, build_route_parts},
+    {"route: sigmoids in groups", DURE_OP_route, {WIDE_VALUES("logits", 2, 5, 6)}, build_route_groups},
+    {"mixture of experts",
+     DURE_OP_expert_matmul,
+     {VALUES("x", 2, 5, 4), VALUES("router", 2, 3, 4), VALUES("w", 3, 3, 6, 4), VALUES("v", 3, 3, 6, 4)},
+     build_experts},
+    {"expert_combine", DURE_OP_expert_combine, {VALUES("x", 2, 5, 4), VALUES("gate", 2, 1, 4)}, build_gate},
     {"gated_activation silu",
      DURE_OP_gated_activation,
      {WIDE_VALUES("gate", 2, 3, 5), VALUES("up", 2, 3, 5)},

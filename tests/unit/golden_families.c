@@ -13,9 +13,30 @@
 #include "runtime/os.h"
 
 static const char *const folders[] = {
-    "gpt2",  "gpt_neo",      "gptj",       "gpt_neox", "gpt_neox_sequential", "opt",          "opt_350m",   "bloom",
-    "mpt",   "falcon_7b",    "falcon_40b", "llama",    "llama_3_1",           "llama_linear", "llama_yarn", "mistral",
-    "qwen2", "qwen2_window", "gemma2",     "gemma3",   "llama_dynamic",
+    "gpt2",
+    "gpt_neo",
+    "gptj",
+    "gpt_neox",
+    "gpt_neox_sequential",
+    "opt",
+    "opt_350m",
+    "bloom",
+    "mpt",
+    "falcon_7b",
+    "falcon_40b",
+    "llama",
+    "llama_3_1",
+    "llama_linear",
+    "llama_yarn",
+    "mistral",
+    "qwen2",
+    "qwen2_window",
+    "gemma2",
+    "gemma3",
+    "llama_dynamic",
+    "mixtral",
+    "qwen2_moe",
+    "qwen2_moe_normalised",
 };
 enum { folder_count = sizeof(folders) / sizeof(folders[0]), EVERY_ON_DEVICES = 6 };
 
@@ -205,19 +226,22 @@ START_TEST(a_saved_model_has_the_bits_of_the_one_it_was_read_from) {
 }
 END_TEST
 
+static uint32_t number_from(const char *variable, uint32_t otherwise) {
+  const char *text = getenv(variable);
+  const unsigned long value = text != NULL ? strtoul(text, NULL, 10) : 0;
+  return value > 0 && value < 1000 ? (uint32_t)value : otherwise;
+}
+
 // The reference takes every family; other devices, whose kernels have cases of their own, one of DURE_TEST_EVERY, drawn
 // by name (DURE_TEST_PART says which), or all with DURE_FULL=1. They compile three programs a family.
 static bool is_drawn(const char *name) {
   const char *device_name = getenv("DURE_TEST_DEVICE"), *full = getenv("DURE_FULL");
-  const char *every_text = getenv("DURE_TEST_EVERY"), *part_text = getenv("DURE_TEST_PART");
   if (device_name == NULL || strcmp(device_name, "reference") == 0 || (full != NULL && strcmp(full, "1") == 0))
     return true;
-  const unsigned long said = every_text != NULL ? strtoul(every_text, NULL, 10) : 0;
-  const unsigned long every = said > 0 ? said : EVERY_ON_DEVICES;
-  const unsigned long part = part_text != NULL ? strtoul(part_text, NULL, 10) : 0;
+  const uint32_t every = number_from("DURE_TEST_EVERY", EVERY_ON_DEVICES);
   uint32_t hash = 2166136261;  // FNV-1a
   for (const char *c = name; *c != '\0'; c++) hash = (hash ^ (uint8_t)*c) * 16777619;
-  return (hash >> 8) % every == part % every;
+  return (hash >> 8) % every == number_from("DURE_TEST_PART", 0) % every;
 }
 
 static bool is_missing(const char *device_name) {
