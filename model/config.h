@@ -63,12 +63,12 @@ typedef enum dure_trait {
   DURE_TRAIT_EMBEDDING_PROJECTION = 1 << 7,  // embeddings are narrower than the model
   DURE_TRAIT_QKV_BY_KIND = 1 << 8,           // how one tensor of all projections lies in the file
   DURE_TRAIT_QKV_BY_GROUP = 1 << 9,
+  DURE_TRAIT_QUERY_KEY_NORM = 1 << 10,  // queries and keys are normalised head by head, before they are rotated
   DURE_TRAIT_SHARED_EXPERT = 1 << 11,
   DURE_TRAIT_SHARED_GATE = 1 << 12,     // what the shared expert adds is multiplied by a sigmoid of the token's own
   DURE_TRAIT_ROUTER_BIAS = 1 << 13,     // that corrects the choice of experts
   DURE_TRAIT_QUERY_LATENT = 1 << 14,    // queries are made from a narrower vector
-  DURE_TRAIT_QUERY_DIRECT = 1 << 15,    // not so, in models whose keys and values are
-  DURE_TRAIT_QUERY_KEY_NORM = 1 << 10,  // queries and keys are normalised head by head, before they are rotated
+  DURE_TRAIT_QUERY_DIRECT = 1 << 15,    // or not, where keys and values are
 } dure_trait;
 
 enum { DURE_LAYERS_MOST = 4096 };
@@ -95,6 +95,7 @@ typedef struct dure_model_config {
   uint32_t context_length;   // positions the model knows
   uint32_t width;            // C
   uint32_t layer_count;
+  uint32_t extra_layers;     // beyond the last, that files have and Dure leaves out (DeepSeek V3's predict further tokens)
   uint32_t head_count;       // H
   uint32_t key_head_count;   // G, a divisor of H
   uint32_t head_width;       // D

@@ -27,20 +27,25 @@ static heads project_together(const dure_decoder *decoder, dure_tensor h, dure_t
   return (heads){decoder_columns(decoder, qkv, 0, H, D), decoder_columns(decoder, qkv, H * D, G, D), v};
 }
 
-// The product with rows [first, first + heads D) of the fused projection: [B, T, heads, D].
-static dure_tensor project_part(const dure_decoder *decoder, dure_tensor h, uint64_t first, uint64_t head_count,
-                                uint32_t layer) {
+// The product with rows [first, first + heads D) of a stored matrix and its bias: [B, T, heads, D].
+static dure_tensor project_rows(const dure_decoder *decoder, dure_tensor h, dure_role weight, dure_role bias,
+                                uint64_t first, uint64_t head_count, uint64_t D, uint32_t layer) {
   dure_program *p = decoder->program;
-  const uint64_t C = decoder->config->width, D = decoder->config->head_width, rows = head_count * D;
-  const dure_tensor weight = decoder_parameter(decoder, DURE_ROLE_QKV_WEIGHT, layer);
-  const dure_tensor bias = decoder_parameter(decoder, DURE_ROLE_QKV_BIAS, layer);
+  const uint64_t C = decoder->config->width, rows = head_count * D;
+  const dure_tensor matrix = decoder_parameter(decoder, weight, layer), vector = decoder_parameter(decoder, bias, layer);
   dure_matmul_options options = {.transpose_b = true};
-  if (bias.index != 0) options.bias = dure_tensor_view(p, bias, 1, &rows, (const uint64_t[]){1}, first);
+  if (vector.index != 0) options.bias = dure_tensor_view(p, vector, 1, &rows, (const uint64_t[]){1}, first);
   const dure_tensor part =
-      dure_tensor_view(p, weight, 2, (const uint64_t[]){rows, C}, (const uint64_t[]){C, 1}, first * C);
+      dure_tensor_view(p, matrix, 2, (const uint64_t[]){rows, C}, (const uint64_t[]){C, 1}, first * C);
   const dure_tensor y = dure_matmul_with(p, h, part, &options);
   const uint64_t shape[4] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1), head_count, D};
   return dure_tensor_reshape(p, y, 4, shape);
+}
+
+static dure_tensor project_part(const dure_decoder *decoder, dure_tensor h, uint64_t first, uint64_t head_count,
+                                uint32_t layer) {
+  return project_rows(decoder, h, DURE_ROLE_QKV_WEIGHT, DURE_ROLE_QKV_BIAS, first, head_count,
+                      decoder->config->head_width, layer);
 }
 
 // With norms of queries and keys, which take whole tensors.
@@ -58,6 +63,87 @@ static heads project_apart(const dure_decoder *decoder, dure_tensor h, dure_tens
   return made;
 }
 
+// ---- multi-head latent attention -------------------------------------------------------------------------------
+
+// Elements [first, first + count) of every head of x [B, T, H, D], as a view.
+static dure_tensor part_of_heads(const dure_decoder *decoder, dure_tensor x, uint64_t first, uint64_t count) {
+  dure_program *p = decoder->program;
+  uint64_t shape[4], stride[4], size = 1;
+  for (uint32_t i = 4; i-- > 0;) {
+    stride[i] = size;
+    size *= shape[i] = dure_tensor_dimension(p, x, i);
+  }
+  shape[3] = count;
+  return dure_tensor_view(p, x, 4, shape, stride, first);
+}
+
+static dure_tensor as_heads(const dure_decoder *decoder, dure_tensor x, uint64_t D) {
+  dure_program *p = decoder->program;
+  const uint64_t shape[4] = {dure_tensor_dimension(p, x, 0), dure_tensor_dimension(p, x, 1), decoder->config->head_count,
+                             D};
+  return dure_tensor_reshape(p, x, 4, shape);
+}
+
+static dure_tensor latent_norm(const dure_decoder *decoder, dure_tensor x, dure_role weight, uint32_t layer) {
+  const float epsilon = 1e-6f;  // whatever the other norms have
+  return dure_rms_norm(decoder->program, x, decoder_parameter(decoder, weight, layer), epsilon, 0);
+}
+
+// Queries: the plain parts as they are, the others rotated.
+static dure_tensor latent_queries(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
+  dure_program *p = decoder->program;
+  const dure_model_config *config = decoder->config;
+  const uint64_t plain = config->latent.plain_width, rotated = config->rotary.width;
+  const dure_rotary_attributes attributes = {config->rotary.width, config->rotary.is_interleaved, false};
+  if (config->latent.query_rank > 0) {
+    h = decoder_project(decoder, h, DURE_ROLE_QUERY_DOWN_WEIGHT, DURE_ROLE_QUERY_DOWN_BIAS, layer);
+    h = latent_norm(decoder, h, DURE_ROLE_QUERY_LATENT_NORM_WEIGHT, layer);
+  }
+  h = as_heads(decoder, decoder_project(decoder, h, DURE_ROLE_QUERY_UP_WEIGHT, DURE_ROLE_COUNT, layer),
+               config->head_width);
+  const uint64_t shape[4] = {dure_tensor_dimension(p, h, 0), dure_tensor_dimension(p, h, 1), config->head_count,
+                             config->head_width};
+  const dure_tensor q = dure_tensor_temporary(p, "queries", dure_tensor_dtype(p, h), 4, shape);
+  dure_copy_heads(p, part_of_heads(decoder, h, 0, plain), 0, part_of_heads(decoder, q, 0, plain));
+  dure_rotary_into(p, part_of_heads(decoder, h, plain, rotated), positions, decoder->position_table, &attributes,
+                   part_of_heads(decoder, q, plain, rotated));
+  return q;
+}
+
+// Keys: the plain parts from the latent vector, then the one rotated part; values, filled up with zeros to their width,
+// so that the attention is that of any other model. (A cache of the latent vectors alone would be smaller.)
+static heads project_latent(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
+  dure_program *p = decoder->program;
+  const dure_model_config *config = decoder->config;
+  const uint64_t rank = config->latent.key_rank, plain = config->latent.plain_width, value = config->latent.value_width;
+  const uint64_t rotated = config->rotary.width, B = dure_tensor_dimension(p, h, 0), T = dure_tensor_dimension(p, h, 1);
+  dure_tensor latent =
+      project_rows(decoder, h, DURE_ROLE_KEY_DOWN_WEIGHT, DURE_ROLE_KEY_DOWN_BIAS, 0, 1, rank, layer);
+  latent = dure_tensor_reshape(p, latent_norm(decoder, latent, DURE_ROLE_KEY_LATENT_NORM_WEIGHT, layer), 3,
+                               (const uint64_t[]){B, T, rank});
+  const dure_tensor made = as_heads(
+      decoder, decoder_project(decoder, latent, DURE_ROLE_KEY_UP_WEIGHT, DURE_ROLE_COUNT, layer), plain + value);
+  dure_tensor shared =
+      project_rows(decoder, h, DURE_ROLE_KEY_DOWN_WEIGHT, DURE_ROLE_KEY_DOWN_BIAS, rank, 1, rotated, layer);
+  shared = rotate(decoder, shared, positions, layer);  // [B, T, 1, rotated]
+
+  const uint64_t shape[4] = {B, T, config->head_count, config->head_width};
+  const dure_tensor k = dure_tensor_temporary(p, "keys", dure_tensor_dtype(p, h), 4, shape);
+  dure_copy_heads(p, part_of_heads(decoder, made, 0, plain), 0, part_of_heads(decoder, k, 0, plain));
+  dure_copy_heads(p, shared, config->head_count, part_of_heads(decoder, k, plain, rotated));
+  const dure_tensor v = dure_tensor_temporary(p, "values", dure_tensor_dtype(p, h), 4, shape);
+  if (value < config->head_width) dure_fill(p, v, 0);
+  dure_copy_heads(p, part_of_heads(decoder, made, plain, value), 0, part_of_heads(decoder, v, 0, value));
+  return (heads){latent_queries(decoder, h, positions, layer), k, v};
+}
+
+static heads project_heads(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
+  if (decoder->config->latent.key_rank > 0) return project_latent(decoder, h, positions, layer);
+  return dure_model_config_has(decoder->config, DURE_TRAIT_QUERY_KEY_NORM)
+             ? project_apart(decoder, h, positions, layer)
+             : project_together(decoder, h, positions, layer);
+}
+
 dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, dure_tensor residual,
                               uint32_t layer, const dure_decoder_cache *cache) {
   dure_program *p = decoder->program;
@@ -68,9 +154,7 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
       .soft_cap = (float)config->attention_soft_cap,
       .slopes = config->position == DURE_POSITION_ALIBI ? decoder->position_table : DURE_ABSENT,
   };
-  const heads made = dure_model_config_has(config, DURE_TRAIT_QUERY_KEY_NORM)
-                         ? project_apart(decoder, h, positions, layer)
-                         : project_together(decoder, h, positions, layer);
+  const heads made = project_heads(decoder, h, positions, layer);
   dure_tensor y;  // [B, T, H, D]
   if (cache == NULL) {
     y = dure_attention_with(p, made.q, made.k, made.v, scale, &options);
@@ -79,8 +163,13 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
     y = dure_attention_cached_with(p, made.q, cache->keys[layer], cache->values[layer], cache->block_table,
                                    cache->lengths, scale, &options);
   }
+  uint64_t value_width = config->head_width;
+  if (config->latent.key_rank > 0 && config->latent.value_width < value_width) {
+    value_width = config->latent.value_width;
+    y = dure_copy_heads(p, part_of_heads(decoder, y, 0, value_width), 0, DURE_ABSENT);
+  }
   const uint64_t shape[3] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1),
-                             (uint64_t)config->head_count * config->head_width};
+                             config->head_count * value_width};
   return decoder_project_with(decoder, dure_tensor_reshape(p, y, 3, shape), DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
                               DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer, (dure_matmul_options){.residual = residual});
 }

@@ -106,7 +106,7 @@ typedef struct dure_parameter_row {
   dure_row_order order;
   bool is_layered, is_per_expert;
   dure_row_layers layers;
-  dure_trait needs;      // only in models that have this
+  dure_trait needs, needs_too;  // only in models that have these
   bool is_output_first;  // [out, in] as torch.nn.Linear; else [in, out] as GPT-2's Conv1D
   dure_dimension shape[2];
   dure_init init;

@@ -127,6 +127,8 @@ static dure_status check_leftover_names(const char *const *names, size_t name_co
     if (family->is_ignored != NULL && family->is_ignored(name)) continue;
     if (config->tied_head && is_head(family, name)) continue;  // the embedding once more
     int64_t layer = layer_of(family, name);
+    if (layer >= (int64_t)config->layer_count && layer - (int64_t)config->layer_count < (int64_t)config->extra_layers)
+      continue;
     if (layer >= (int64_t)config->layer_count) {
       return dure_fail(DURE_CORRUPT,
                        "'%s' has tensor '%s', but config.json asks for %u layers; the config and the weights do not "

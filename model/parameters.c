@@ -63,7 +63,7 @@ static uint32_t name_count(const dure_parameter_row *row) {
 }
 
 static bool is_in_layer(const dure_parameter_row *row, const dure_model_config *config, uint32_t layer) {
-  if (!dure_model_config_has(config, row->needs)) return false;
+  if (!dure_model_config_has(config, row->needs) || !dure_model_config_has(config, row->needs_too)) return false;
   return row->layers == DURE_LAYERS_ALL || config->is_sparse[layer] == (row->layers == DURE_LAYERS_SPARSE);
 }
 

@@ -236,6 +236,26 @@ dure_status dure_expand_rotary(const dure_op_call *call, const dure_limits *limi
   return NULL;
 }
 
+// By positions of all sequences together.
+dure_status dure_expand_copy_heads(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                   void *context) {
+  const uint64_t *shape = call->operands[0].shape, rows = shape[0] * shape[1];
+  uint64_t parts = parts_for_work(call, limits);
+  for (uint32_t i = 0; i < 2; i++) parts = max_of(parts, parts_for_binding(&call->operands[i], rows, limits));
+  if (parts <= 1 || rows <= 1) return sink(context, call);
+  const uint64_t size = max_of(1, part_size(rows, parts));
+  for (uint64_t first = 0; first < rows; first += size) {
+    dure_op_call part = *call;
+    for (uint32_t i = 0; i < 2; i++) {
+      part.operands[i].shape[0] = 1;
+      part.operands[i].shape[1] = rows;
+      cut_axis(&part.operands[i], 1, first, rows - first < size ? rows - first : size);
+    }
+    DURE_TRY(sink(context, &part));
+  }
+  return NULL;
+}
+
 // ---- embedding -------------------------------------------------------------------------------------------------
 
 // The table (operand `table`) is cut by its own rows; indices and rows of y stay whole in that pass.

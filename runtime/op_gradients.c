@@ -207,6 +207,20 @@ dure_status dure_gradient_rms_norm(dure_gradient *gradient, const dure_program_c
   return NULL;
 }
 
+dure_status dure_gradient_copy_heads(dure_gradient *gradient, const dure_program_call_record *call) {
+  enum { X, Y };
+  dure_program *program = dure_gradient_program(gradient);
+  const dure_tensor *o = call->operands;
+  if (!dure_gradient_wants(gradient, o[X])) return NULL;
+  dure_tensor dy = dure_gradient_of(gradient, o[Y]);
+  dure_gradient_slot slot = dure_gradient_open(gradient, o[X], true);
+  const dure_op_attributes attributes = {.copy_heads = {(uint32_t)dure_tensor_dimension(program, o[X], 2)}};
+  dure_tensor operands[DURE_MAX_OPERANDS] = {dy, slot.tensor};
+  dure_program_call(program, DURE_OP_copy_heads, operands, &attributes, slot.accumulate ? 1u << Y : 0);
+  dure_gradient_close(gradient, &slot);
+  return NULL;
+}
+
 dure_status dure_gradient_rotary(dure_gradient *gradient, const dure_program_call_record *call) {
   enum { X, POSITIONS, TABLE, Y };
   const dure_tensor *o = call->operands;

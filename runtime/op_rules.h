@@ -26,6 +26,7 @@ dure_status dure_shape_rms_norm_gradient(dure_op_call *call);
 dure_status dure_shape_rms_norm_parameters(dure_op_call *call);
 dure_status dure_shape_gated_activation(dure_op_call *call);
 dure_status dure_shape_gated_activation_gradient(dure_op_call *call);
+dure_status dure_shape_copy_heads(dure_op_call *call);
 dure_status dure_shape_rotary(dure_op_call *call);
 dure_status dure_shape_attention(dure_op_call *call);
 dure_status dure_shape_attention_gradient(dure_op_call *call);
@@ -85,6 +86,8 @@ dure_status dure_expand_rms_norm_parameters(const dure_op_call *call, const dure
                                             void *context);
 dure_status dure_expand_gated_activation(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                          void *context);
+dure_status dure_expand_copy_heads(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                   void *context);
 dure_status dure_expand_rotary(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                void *context);
 dure_status dure_expand_layer_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
@@ -126,6 +129,7 @@ dure_status dure_gradient_layer_norm(dure_gradient *gradient, const dure_program
 dure_status dure_gradient_rms_norm(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_multiply(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_gated_activation(dure_gradient *gradient, const dure_program_call_record *call);
+dure_status dure_gradient_copy_heads(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_rotary(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_activation(dure_gradient *gradient, const dure_program_call_record *call);
 dure_status dure_gradient_attention(dure_gradient *gradient, const dure_program_call_record *call);

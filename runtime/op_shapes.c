@@ -405,6 +405,21 @@ dure_status dure_shape_rotary(dure_op_call *call) {
   return NULL;
 }
 
+dure_status dure_shape_copy_heads(dure_op_call *call) {
+  enum { X, Y };
+  DURE_TRY(expect_rank(call, X, 4));
+  DURE_TRY(check_evenly_spaced(call, X));
+  const uint64_t *shape = call->operands[X].shape;
+  const uint32_t wanted = call->attributes.copy_heads.head_count;
+  const uint64_t heads[4] = {shape[0], shape[1], wanted > 0 ? wanted : shape[2], shape[3]};
+  if (heads[2] != shape[2] && heads[2] != 1 && shape[2] != 1) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "%llu heads cannot become %llu: as many, one for all or all for one",
+                     (unsigned long long)shape[2], (unsigned long long)heads[2]);
+  }
+  dure_operand_set_shape(&call->operands[Y], 4, heads);
+  return NULL;
+}
+
 // The cache's side of a call: operands from `first`: key_cache, value_cache; block_table and positions by index.
 static dure_status check_cache(const dure_op_call *call, uint32_t key_cache, uint32_t block_table, uint32_t positions,
                                uint64_t batch, uint64_t head_size) {

@@ -82,6 +82,13 @@ typedef struct dure_rotary_attributes {
   bool is_interleaved, is_inverse;
 } dure_rotary_attributes;
 
+// copy_heads: y = x, or y += x, between heads that lie differently: from one head to all (Hx = 1), or the sum of all to
+// one (Hy = 1), or head by head.
+//   x [B, T, Hx, D]; y [B, T, Hy, D], Hy = `head_count` (0: Hx), both strided as attention's q
+typedef struct dure_copy_heads_attributes {
+  uint32_t head_count;
+} dure_copy_heads_attributes;
+
 // matmul: t = op(a) op(b) + bias, op = transpose of the last two dimensions when asked; then the epilogue:
 //   saved = t, and t = saved as it was rounded     (when given; absent it is not made)
 //   ACTIVATION: t = f(t)      ACTIVATION_GRADIENT: t = t * f'(preactivation)      f: `activation`
@@ -323,6 +330,7 @@ typedef union dure_op_attributes {
   dure_layer_norm_attributes layer_norm;
   dure_rms_norm_attributes rms_norm;
   dure_rotary_attributes rotary;
+  dure_copy_heads_attributes copy_heads;
   dure_route_attributes route;
   dure_expert_order_attributes expert_order;
   dure_expert_matmul_attributes expert_matmul;

@@ -393,6 +393,20 @@ dure_tensor dure_rotary(dure_program *program, dure_tensor x, dure_tensor positi
   return operands[3];
 }
 
+void dure_rotary_into(dure_program *program, dure_tensor x, dure_tensor positions, dure_tensor table,
+                      const dure_rotary_attributes *attributes, dure_tensor y) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x, positions, table, y};
+  const dure_op_attributes all = {.rotary = *attributes};
+  dure_program_call(program, DURE_OP_rotary, operands, &all, 0);
+}
+
+dure_tensor dure_copy_heads(dure_program *program, dure_tensor x, uint32_t head_count, dure_tensor y) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x, y};
+  const dure_op_attributes attributes = {.copy_heads = {head_count}};
+  dure_program_call(program, DURE_OP_copy_heads, operands, &attributes, 0);
+  return operands[1];
+}
+
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {x};
   dure_op_attributes attributes = {.activation = {kind}};

@@ -111,6 +111,11 @@ dure_tensor dure_gated_activation(dure_program *program, dure_tensor gate, dure_
 // `table`: the op's cosines_sines.
 dure_tensor dure_rotary(dure_program *program, dure_tensor x, dure_tensor positions, dure_tensor table,
                         const dure_rotary_attributes *attributes);
+// The same into `y`, which may be a view.
+void dure_rotary_into(dure_program *program, dure_tensor x, dure_tensor positions, dure_tensor table,
+                      const dure_rotary_attributes *attributes, dure_tensor y);
+// `y` may be absent or a view; head_count 0: x's.
+dure_tensor dure_copy_heads(dure_program *program, dure_tensor x, uint32_t head_count, dure_tensor y);
 dure_tensor dure_attention(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
                            uint32_t window);
 // The options of attention and attention_cached that few models have; all zero: none.

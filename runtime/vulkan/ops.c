@@ -30,6 +30,7 @@ static const dure_backend_op *const table[DURE_OP_COUNT] = {
     [DURE_OP_gated_activation] = &dure_vulkan_op_gated_activation,
     [DURE_OP_gated_activation_gradient] = &dure_vulkan_op_gated_activation_gradient,
     [DURE_OP_rotary] = &dure_vulkan_op_rotary,
+    [DURE_OP_copy_heads] = &dure_vulkan_op_copy_heads,
     [DURE_OP_attention] = &dure_vulkan_op_attention,
     [DURE_OP_attention_gradient] = &dure_vulkan_op_attention_gradient,
     [DURE_OP_cache_append] = &dure_vulkan_op_cache_append,

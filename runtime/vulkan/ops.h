@@ -21,6 +21,7 @@ extern const dure_backend_op dure_vulkan_op_activation_gradient;
 extern const dure_backend_op dure_vulkan_op_gated_activation;
 extern const dure_backend_op dure_vulkan_op_gated_activation_gradient;
 extern const dure_backend_op dure_vulkan_op_rotary;
+extern const dure_backend_op dure_vulkan_op_copy_heads;
 
 // ops_embedding.c
 extern const dure_backend_op dure_vulkan_op_embedding;

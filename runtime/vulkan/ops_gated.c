@@ -114,6 +114,37 @@ static dure_status record_rotary(dure_device *device, dure_recording *recording,
                                   dure_vulkan_ceil_divide(push.count, (uint64_t)constants[0] * constants[1]));
 }
 
+// ---- copy_heads --------------------------------------------------------------------------------------------------
+
+static dure_status record_copy_heads(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  const dure_operand *x = &call->operands[0], *y = &call->operands[1];
+  const bool accumulates = dure_vulkan_accumulates(call, 1);
+  uint32_t width = dure_vulkan_width((const dure_operand *const[]){x, y}, 2, x->shape[3]);
+  for (uint32_t axis = 1; axis <= 2; axis++) width = x->stride[axis] % 4 != 0 || y->stride[axis] % 4 != 0 ? 1 : width;
+  struct {
+    uint32_t count, x_row, x_head, y_row, y_head, x_offset, y_offset;
+  } push = {.count = (uint32_t)(dure_operand_count(y) / width),
+            .x_row = (uint32_t)(x->stride[1] / width),
+            .x_head = (uint32_t)(x->stride[2] / width),
+            .y_row = (uint32_t)(y->stride[1] / width),
+            .y_head = (uint32_t)(y->stride[2] / width)};
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.x_offset = dure_vulkan_bind(&dispatch, x, DURE_READ) / width;
+  push.y_offset = dure_vulkan_bind(&dispatch, y, accumulates ? DURE_READ_WRITE : DURE_WRITE) / width;
+  const uint32_t constants[] = {dure_vulkan_group_size(device, 256),
+                                dure_vulkan_element_steps(device),
+                                (uint32_t)x->shape[2],
+                                (uint32_t)y->shape[2],
+                                (uint32_t)(x->shape[3] / width),
+                                accumulates,
+                                dure_vulkan_type(x)};
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("copy_heads", width).text, constants, 7, &push,
+                                  sizeof(push),
+                                  dure_vulkan_ceil_divide(push.count, (uint64_t)constants[0] * constants[1]));
+}
+
+const dure_backend_op dure_vulkan_op_copy_heads = {.record = record_copy_heads, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_gated_activation = {.record = record_gated_activation, .takes_16_bit = true};
 const dure_backend_op dure_vulkan_op_gated_activation_gradient = {.record = record_gated_activation_gradient,
                                                                   .takes_16_bit = true};

@@ -104,6 +104,23 @@ static dure_tensor build_experts(problem_build *b) {
   return problem_weigh(b, dure_expert_combine(p, h, routing.weights, order.places, b->inputs[0]));
 }
 
+static dure_tensor build_heads_spread(problem_build *b) {
+  return problem_weigh(b, dure_copy_heads(b->program, b->inputs[0], 5, DURE_ABSENT));
+}
+static dure_tensor build_heads_sum(problem_build *b) {
+  return problem_weigh(b, dure_copy_heads(b->program, b->inputs[0], 1, DURE_ABSENT));
+}
+
+// Heads of 6 elements: 4 of their own, and 2 that all share.
+static dure_tensor build_heads_assembled(problem_build *b) {
+  dure_program *p = b->program;
+  const uint64_t shape[4] = {1, 3, 2, 6}, stride[4] = {36, 12, 6, 1};
+  const dure_tensor whole = dure_tensor_temporary(p, "heads", dure_tensor_dtype(p, b->inputs[0]), 4, shape);
+  dure_copy_heads(p, b->inputs[0], 0, dure_tensor_view(p, whole, 4, (const uint64_t[]){1, 3, 2, 4}, stride, 0));
+  dure_copy_heads(p, b->inputs[1], 2, dure_tensor_view(p, whole, 4, (const uint64_t[]){1, 3, 2, 2}, stride, 4));
+  return problem_weigh(b, whole);
+}
+
 // Every row times a sigmoid of its own.
 static dure_tensor build_gate(problem_build *b) {
   dure_program *p = b->program;
@@ -327,6 +344,12 @@ static const problem problems[] = {
      DURE_OP_expert_matmul,
      {VALUES("x", 2, 5, 4), VALUES("router", 2, 3, 4), VALUES("w", 3, 3, 6, 4), VALUES("v", 3, 3, 6, 4)},
      build_experts},
+    {"copy_heads: one to all", DURE_OP_copy_heads, {VALUES("x", 4, 1, 3, 1, 4)}, build_heads_spread},
+    {"copy_heads: all to one", DURE_OP_copy_heads, {VALUES("x", 4, 1, 3, 5, 4)}, build_heads_sum},
+    {"copy_heads: into parts of wider heads",
+     DURE_OP_copy_heads,
+     {VALUES("x", 4, 1, 3, 2, 4), VALUES("one", 4, 1, 3, 1, 2)},
+     build_heads_assembled},
     {"expert_combine", DURE_OP_expert_combine, {VALUES("x", 2, 5, 4), VALUES("gate", 2, 1, 4)}, build_gate},
     {"gated_activation silu",
      DURE_OP_gated_activation,

@@ -34,7 +34,7 @@ static const char *const folders[] = {
     "gemma2",
     "gemma3",
     "llama_dynamic",
-    "mixtral",
+    "mixtral", "deepseek_v2", "deepseek_v2_lite", "deepseek_v3", 
     "qwen2_moe",
     "qwen2_moe_normalised",
 };
