@@ -195,11 +195,37 @@ static dure_status print_json(const dure_device_info *infos, size_t count, const
   return NULL;
 }
 
+// ---- families ----
+
+static dure_status print_families(bool as_json) {
+  dure_family_description family;
+  json_t *list = as_json ? json_array() : NULL;
+  if (!as_json) printf("| `model_type` | architecture | what it is |\n| --- | --- | --- |\n");
+  for (size_t i = 0; dure_model_family(i, &family); i++) {
+    if (!as_json) {
+      printf("| `%s` | `%s` | %s |\n", family.model_type, family.architecture, family.about);
+    } else if (list != NULL) {
+      json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "model_type", family.model_type, "architecture",
+                                            family.architecture, "about", family.about));
+    }
+  }
+  if (!as_json) return NULL;
+  json_t *object = json_pack("{s:o}", "families", list);
+  char *text = object == NULL ? NULL : json_dumps(object, JSON_INDENT(2));
+  json_decref(object);
+  if (text == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory listing the families");
+  puts(text);
+  free(text);
+  return NULL;
+}
+
 int command_devices(int argc, char **argv) {
-  bool as_json = false;
-  const option_row options[] = {{"json", OPTION_FLAG, &as_json, NULL, "one JSON object on standard output"}};
+  bool as_json = false, lists_families = false;
+  const option_row options[] = {
+      {"json", OPTION_FLAG, &as_json, NULL, "one JSON object on standard output"},
+      {"families", OPTION_FLAG, &lists_families, NULL, "the decoder families that are supported, instead of devices"}};
   const command_usage usage = {
-      .synopsis = "dure devices [--json]",
+      .synopsis = "dure devices [--families] [--json]",
       .description =
           "Lists every device with its driver, memory, optional features and their switches, and says what would\n"
           "be used of it and why. When a loader or driver is missing, says what to install.",
@@ -210,6 +236,7 @@ int command_devices(int argc, char **argv) {
   int exit_status = command_parse(&usage, argc, argv, NULL, NULL);
   if (exit_status >= 0) return exit_status;
 
+  if (lists_families) return command_finish("devices", print_families(as_json));
   dure_device_info *infos = NULL;
   size_t count = 0;
   char *notes = NULL;

@@ -13,12 +13,17 @@
 #include "runtime/os.h"
 
 static const dure_family *const families[] = {
-#define DURE_FAMILY(suffix, model_type) &dure_family_##suffix,
+#define DURE_FAMILY(suffix, model_type, about) &dure_family_##suffix,
 #include "model/families.def"
 #undef DURE_FAMILY
 };
 static const char *const family_types[] = {
-#define DURE_FAMILY(suffix, model_type) model_type,
+#define DURE_FAMILY(suffix, model_type, about) model_type,
+#include "model/families.def"
+#undef DURE_FAMILY
+};
+static const char *const family_texts[] = {
+#define DURE_FAMILY(suffix, model_type, about) about,
 #include "model/families.def"
 #undef DURE_FAMILY
 };
@@ -139,6 +144,14 @@ const char *dure_config_activation_name(dure_activation kind) {
     if (activations[i].kind == kind) return activations[i].name;
   }
   return "";
+}
+
+bool dure_model_family(size_t index, dure_family_description *out_family) {
+  memset(out_family, 0, sizeof(*out_family));
+  if (index >= family_count) return false;
+  *out_family =
+      (dure_family_description){families[index]->model_type, families[index]->architecture, family_texts[index]};
+  return true;
 }
 
 // ---- files -------------------------------------------------------------------------------------------------------

@@ -65,10 +65,10 @@ typedef enum dure_trait {
   DURE_TRAIT_QKV_BY_GROUP = 1 << 9,
   DURE_TRAIT_QUERY_KEY_NORM = 1 << 10,  // queries and keys are normalised head by head, before they are rotated
   DURE_TRAIT_SHARED_EXPERT = 1 << 11,
-  DURE_TRAIT_SHARED_GATE = 1 << 12,     // what the shared expert adds is multiplied by a sigmoid of the token's own
-  DURE_TRAIT_ROUTER_BIAS = 1 << 13,     // that corrects the choice of experts
-  DURE_TRAIT_QUERY_LATENT = 1 << 14,    // queries are made from a narrower vector
-  DURE_TRAIT_QUERY_DIRECT = 1 << 15,    // or not, where keys and values are
+  DURE_TRAIT_SHARED_GATE = 1 << 12,   // what the shared expert adds is multiplied by a sigmoid of the token's own
+  DURE_TRAIT_ROUTER_BIAS = 1 << 13,   // that corrects the choice of experts
+  DURE_TRAIT_QUERY_LATENT = 1 << 14,  // queries are made from a narrower vector
+  DURE_TRAIT_QUERY_DIRECT = 1 << 15,  // or not, where keys and values are
 } dure_trait;
 
 enum { DURE_LAYERS_MOST = 4096 };
@@ -95,8 +95,8 @@ typedef struct dure_model_config {
   uint32_t context_length;   // positions the model knows
   uint32_t width;            // C
   uint32_t layer_count;
-  uint32_t extra_layers;     // beyond the last, that files have and Dure leaves out (DeepSeek V3's predict further tokens)
-  uint32_t head_count;       // H
+  uint32_t extra_layers;  // beyond the last, that files have and Dure leaves out (DeepSeek V3's predict further tokens)
+  uint32_t head_count;    // H
   uint32_t key_head_count;   // G, a divisor of H
   uint32_t head_width;       // D
   uint32_t inner_width;      // I, of the feed-forward block
@@ -146,6 +146,12 @@ void dure_model_config_clear(dure_model_config *config);
 // bf16 or f16) as the type of the weights beside it.
 DURE_MUST_CHECK dure_status dure_model_config_write(const dure_model_config *config, dure_dtype dtype,
                                                     const char *path);
+
+// The families there are (families.def), by number; false beyond the last.
+typedef struct dure_family_description {
+  const char *model_type, *architecture, *about;
+} dure_family_description;
+bool dure_model_family(size_t index, dure_family_description *out_family);
 
 bool dure_model_config_has(const dure_model_config *config, dure_trait trait);  // true for NONE
 

@@ -32,7 +32,8 @@ static dure_tensor project_rows(const dure_decoder *decoder, dure_tensor h, dure
                                 uint64_t first, uint64_t head_count, uint64_t D, uint32_t layer) {
   dure_program *p = decoder->program;
   const uint64_t C = decoder->config->width, rows = head_count * D;
-  const dure_tensor matrix = decoder_parameter(decoder, weight, layer), vector = decoder_parameter(decoder, bias, layer);
+  const dure_tensor matrix = decoder_parameter(decoder, weight, layer),
+                    vector = decoder_parameter(decoder, bias, layer);
   dure_matmul_options options = {.transpose_b = true};
   if (vector.index != 0) options.bias = dure_tensor_view(p, vector, 1, &rows, (const uint64_t[]){1}, first);
   const dure_tensor part =
@@ -79,8 +80,8 @@ static dure_tensor part_of_heads(const dure_decoder *decoder, dure_tensor x, uin
 
 static dure_tensor as_heads(const dure_decoder *decoder, dure_tensor x, uint64_t D) {
   dure_program *p = decoder->program;
-  const uint64_t shape[4] = {dure_tensor_dimension(p, x, 0), dure_tensor_dimension(p, x, 1), decoder->config->head_count,
-                             D};
+  const uint64_t shape[4] = {dure_tensor_dimension(p, x, 0), dure_tensor_dimension(p, x, 1),
+                             decoder->config->head_count, D};
   return dure_tensor_reshape(p, x, 4, shape);
 }
 
@@ -117,8 +118,7 @@ static heads project_latent(const dure_decoder *decoder, dure_tensor h, dure_ten
   const dure_model_config *config = decoder->config;
   const uint64_t rank = config->latent.key_rank, plain = config->latent.plain_width, value = config->latent.value_width;
   const uint64_t rotated = config->rotary.width, B = dure_tensor_dimension(p, h, 0), T = dure_tensor_dimension(p, h, 1);
-  dure_tensor latent =
-      project_rows(decoder, h, DURE_ROLE_KEY_DOWN_WEIGHT, DURE_ROLE_KEY_DOWN_BIAS, 0, 1, rank, layer);
+  dure_tensor latent = project_rows(decoder, h, DURE_ROLE_KEY_DOWN_WEIGHT, DURE_ROLE_KEY_DOWN_BIAS, 0, 1, rank, layer);
   latent = dure_tensor_reshape(p, latent_norm(decoder, latent, DURE_ROLE_KEY_LATENT_NORM_WEIGHT, layer), 3,
                                (const uint64_t[]){B, T, rank});
   const dure_tensor made = as_heads(

@@ -107,7 +107,7 @@ typedef struct dure_parameter_row {
   bool is_layered, is_per_expert;
   dure_row_layers layers;
   dure_trait needs, needs_too;  // only in models that have these
-  bool is_output_first;  // [out, in] as torch.nn.Linear; else [in, out] as GPT-2's Conv1D
+  bool is_output_first;         // [out, in] as torch.nn.Linear; else [in, out] as GPT-2's Conv1D
   dure_dimension shape[2];
   dure_init init;
 } dure_parameter_row;
@@ -177,7 +177,7 @@ struct dure_family {
   bool (*is_ignored)(const char *tensor_name);
 };
 
-#define DURE_FAMILY(suffix, model_type) extern const dure_family dure_family_##suffix;
+#define DURE_FAMILY(suffix, model_type, about) extern const dure_family dure_family_##suffix;
 #include "model/families.def"
 #undef DURE_FAMILY
 

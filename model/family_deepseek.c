@@ -1,6 +1,6 @@
 // DeepSeek V2 (DeepSeek-AI 2024) and V3 (DeepSeek-AI 2025): multi-head latent attention, and many small experts beside
-// shared ones after the first dense layers. V2 chooses by softmax, V3 by sigmoids, a bias that corrects the choice alone,
-// and groups. Published V3 weights are in FP8, with a scale for each block of 128 x 128 (parameter_files.c).
+// shared ones after the first dense layers. V2 chooses by softmax, V3 by sigmoids, a bias that corrects the choice
+// alone, and groups. Published V3 weights are in FP8, with a scale for each block of 128 x 128 (parameter_files.c).
 #include <string.h>
 
 #include "model/family.h"
@@ -39,8 +39,7 @@ static dure_status read_attention(const char *name, const json_t *json, dure_mod
   if (has_bias) config->traits |= DURE_TRAIT_QKV_BIAS | DURE_TRAIT_ATTENTION_OUTPUT_BIAS;
   config->traits |= latent->query_rank > 0 ? DURE_TRAIT_QUERY_LATENT : DURE_TRAIT_QUERY_DIRECT;
   config->head_width = latent->plain_width + config->rotary.width;
-  if (config->rotary.width % 2 != 0)
-    return dure_fail(DURE_CORRUPT, "'%s': \"qk_rope_head_dim\" must be even", name);
+  if (config->rotary.width % 2 != 0) return dure_fail(DURE_CORRUPT, "'%s': \"qk_rope_head_dim\" must be even", name);
   if (latent->value_width <= config->head_width) return NULL;
   return dure_fail(DURE_UNSUPPORTED, "'%s': values (%u elements) wider than keys (%u) are not supported", name,
                    latent->value_width, config->head_width);

@@ -137,13 +137,13 @@ static const dure_parameter_row qwen2_moe_rows[] = {
 };
 // clang-format on
 
-#define FAMILY(suffix, type, class)                                                               \
-  const dure_family dure_family_##suffix = {.model_type = type,                                   \
-                                            .architecture = class,                                \
-                                            .optional_prefix = "",                                \
-                                            .parse = parse_##suffix,                              \
-                                            .write = write_##suffix,                              \
-                                            .rows = suffix##_rows,                                \
+#define FAMILY(suffix, type, class)                                  \
+  const dure_family dure_family_##suffix = {.model_type = type,      \
+                                            .architecture = class,   \
+                                            .optional_prefix = "",   \
+                                            .parse = parse_##suffix, \
+                                            .write = write_##suffix, \
+                                            .rows = suffix##_rows,   \
                                             .row_count = sizeof(suffix##_rows) / sizeof(suffix##_rows[0])}
 
 FAMILY(mixtral, "mixtral", "MixtralForCausalLM");

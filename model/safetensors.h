@@ -41,7 +41,9 @@ const dure_safetensors_tensor *dure_safetensors_find(const dure_safetensors *fil
 // `__metadata__`'s value for `key` (of the first shard that has it), NULL: none. Owned by the file.
 const char *dure_safetensors_metadata(const dure_safetensors *file, const char *key);
 
-// Elements [first, first + count) as f32, from F64, F32, F16 or BF16; DURE_UNSUPPORTED for other types.
+// Elements [first, first + count) as f32, from F64, F32, F16 or BF16, or from F8_E4M3 matrices beside which
+// "NAME_scale_inv" has a scale for each block of 128 x 128 (their dtype is BF16 then); DURE_UNSUPPORTED for other
+// types.
 DURE_MUST_CHECK dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
                                                   float *out_values);
 

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -290,6 +291,57 @@ static dure_status open_directory(const char *directory, dure_safetensors *all) 
   return status;
 }
 
+// ---- FP8 with a scale for each block (DeepSeek-AI 2025, section 3.3.2) ----------------------------------------------
+
+enum { FP8_BLOCK = 128 };
+
+// 1 sign, 4 bits of exponent with bias 7, 3 of fraction; no infinities (Micikevicius et al. 2022, section 3).
+static float fp8_value(uint8_t bits) {
+  const int exponent = bits >> 3 & 15, fraction = bits & 7;
+  const float sign = (bits & 0x80) != 0 ? -1.0f : 1.0f;
+  if ((bits & 0x7f) == 0x7f) return (float)NAN;
+  if (exponent == 0) return sign * (float)fraction * 0x1p-9f;
+  return sign * ldexpf((float)(8 + fraction), exponent - 10);
+}
+
+static uint64_t fp8_blocks(uint64_t count) { return (count + FP8_BLOCK - 1) / FP8_BLOCK; }
+
+static dure_status read_fp8(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count, float *out_values) {
+  const dure_safetensors_tensor *scales = tensor->source;
+  const uint64_t columns = tensor->shape[1];
+  uint64_t block = UINT64_MAX;
+  float scale = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    const uint64_t row = (first + i) / columns, column = (first + i) % columns;
+    const uint64_t here = row / FP8_BLOCK * scales->shape[1] + column / FP8_BLOCK;
+    if (here != block) DURE_TRY(dure_safetensors_read(scales, here, 1, &scale));
+    block = here;
+    out_values[i] = fp8_value(tensor->data[first + i]) * scale;
+  }
+  return NULL;
+}
+
+// FP8 matrices whose scales are there under their name with "_scale_inv" count as bf16, the type they are computed in.
+static dure_status link_scales(const char *path, dure_safetensors *all) {
+  for (size_t i = 0; i < all->tensor_count; i++) {
+    dure_safetensors_tensor *tensor = &all->tensors[i];
+    char name[256];
+    if (strcmp(tensor->type, "F8_E4M3") != 0) continue;
+    if (snprintf(name, sizeof(name), "%s_scale_inv", tensor->name) >= (int)sizeof(name)) continue;
+    const dure_safetensors_tensor *scales = dure_safetensors_find(all, name);
+    if (scales == NULL) continue;
+    if (tensor->rank != 2 || scales->rank != 2 || !dure_dtype_is_float(scales->dtype) ||
+        scales->shape[0] != fp8_blocks(tensor->shape[0]) || scales->shape[1] != fp8_blocks(tensor->shape[1])) {
+      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is not a scale for each block of %d x %d of '%s'", path, name,
+                       FP8_BLOCK, FP8_BLOCK, tensor->name);
+    }
+    tensor->dtype = DURE_DTYPE_BF16;
+    tensor->read = read_fp8;
+    tensor->source = (void *)(uintptr_t)scales;
+  }
+  return NULL;
+}
+
 dure_status dure_safetensors_open(const char *file_or_directory, dure_safetensors **out_file) {
   *out_file = NULL;
   dure_safetensors *all = calloc(1, sizeof(*all));
@@ -301,6 +353,7 @@ dure_status dure_safetensors_open(const char *file_or_directory, dure_safetensor
     status = add_file(file_or_directory, all);
     if (status == NULL) status = sort_names(file_or_directory, all);
   }
+  if (status == NULL) status = link_scales(file_or_directory, all);
   if (status != NULL) {
     dure_safetensors_close(all);
     return status;

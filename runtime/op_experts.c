@@ -36,12 +36,14 @@ static dure_status check_route(const dure_op_call *call, uint64_t experts) {
   if (a->group_count == 0) return NULL;
   const uint64_t each = experts / a->group_count;
   if (a->group_count <= 32 && experts % a->group_count == 0 && a->group_limit >= 1 &&
-      a->group_limit <= a->group_count && a->group_best >= 1 && a->group_best <= each && a->count <= a->group_limit * each)
+      a->group_limit <= a->group_count && a->group_best >= 1 && a->group_best <= each &&
+      a->count <= a->group_limit * each)
     return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT,
-                   "%llu experts in %u groups, %u experts of %u of them, the best %u rank a group: these numbers do not "
-                   "go together (groups of equal size, at most 32)",
-                   (unsigned long long)experts, a->group_count, a->count, a->group_limit, a->group_best);
+  return dure_fail(
+      DURE_INVALID_ARGUMENT,
+      "%llu experts in %u groups, %u experts of %u of them, the best %u rank a group: these numbers do not "
+      "go together (groups of equal size, at most 32)",
+      (unsigned long long)experts, a->group_count, a->count, a->group_limit, a->group_best);
 }
 
 dure_status dure_shape_route(dure_op_call *call) {
@@ -218,8 +220,11 @@ dure_status dure_gradient_expert_combine(dure_gradient *gradient, const dure_pro
     if (dure_gradient_wants(gradient, o[i])) slots[i] = dure_gradient_open(gradient, o[i], false);
   }
   if (slots[VALUES].tensor.index != 0 || slots[WEIGHTS].tensor.index != 0) {
-    dure_tensor operands[DURE_MAX_OPERANDS] = {dure_gradient_of(gradient, o[RESULT]), o[VALUES],          o[WEIGHTS],
-                                               o[PLACES],                             slots[VALUES].tensor,
+    dure_tensor operands[DURE_MAX_OPERANDS] = {dure_gradient_of(gradient, o[RESULT]),
+                                               o[VALUES],
+                                               o[WEIGHTS],
+                                               o[PLACES],
+                                               slots[VALUES].tensor,
                                                slots[WEIGHTS].tensor};
     dure_program_call(dure_gradient_program(gradient), DURE_OP_expert_combine_gradient, operands, &call->attributes, 0);
   }

@@ -10,9 +10,9 @@ enum { COPY_HEADS_THREADS = 256 };
 
 template <typename T>
 struct copy_heads_arguments {
-  const T *x;         // [rows, x_heads, head_size]
-  T *y;               // [rows, y_heads, head_size]
-  uint64_t count;     // elements of y
+  const T *x;           // [rows, x_heads, head_size]
+  T *y;                 // [rows, y_heads, head_size]
+  uint64_t count;       // elements of y
   divider size, heads;  // of a head; of a row of y
   uint32_t x_heads, y_heads;
   uint64_t x_row, x_head, y_row, y_head;  // strides

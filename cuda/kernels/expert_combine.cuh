@@ -1,5 +1,5 @@
-// y[r, :] = residual[r, :] + sum over k of weights[r, k] x[places[r, k], :], or y +=, and its gradient (runtime/ops.h). Of
-// the sum a thread an element; of the gradient a block an entry. Bytes: K + 2 elements a result; of the gradient 3.
+// y[r, :] = residual[r, :] + sum over k of weights[r, k] x[places[r, k], :], or y +=, and its gradient (runtime/ops.h).
+// Of the sum a thread an element; of the gradient a block an entry. Bytes: K + 2 elements a result; of the gradient 3.
 #ifndef DURE_CUDA_KERNELS_EXPERT_COMBINE_CUH_
 #define DURE_CUDA_KERNELS_EXPERT_COMBINE_CUH_
 
@@ -20,7 +20,7 @@ struct expert_combine_arguments {
   T *dx;                   // [x_rows, columns]
   float *dweights;         // [rows, chosen]
   uint64_t count, columns;
-  divider row;             // columns
+  divider row;  // columns
   uint32_t x_rows, chosen, first_row;
   bool accumulate;
 };
@@ -45,7 +45,8 @@ __global__ void __launch_bounds__(EXPERT_COMBINE_THREADS) expert_combine_kernel(
 }
 
 template <typename T>
-__global__ void __launch_bounds__(EXPERT_COMBINE_THREADS) expert_combine_gradient_kernel(expert_combine_arguments<T> a) {
+__global__ void __launch_bounds__(EXPERT_COMBINE_THREADS)
+    expert_combine_gradient_kernel(expert_combine_arguments<T> a) {
   __shared__ float scratch[EXPERT_COMBINE_THREADS / WARP];
   const uint64_t entry = blockIdx.x, r = entry / a.chosen;
   const uint32_t place = expert_place(a, entry);

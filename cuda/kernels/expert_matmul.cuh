@@ -1,9 +1,9 @@
-// Products of experts (runtime/ops.h): c[p, :] = a[p, :] op(b[e]) for the rows p of each expert e, and z[e] = the sum of
-// x[p, :] y[p, :]^T. The counterpart of shaders/expert_matmul.comp and expert_outer.comp.
+// Products of experts (runtime/ops.h): c[p, :] = a[p, :] op(b[e]) for the rows p of each expert e, and z[e] = the sum
+// of x[p, :] y[p, :]^T. The counterpart of shaders/expert_matmul.comp and expert_outer.comp.
 //
-// A block of 256 threads makes 64 x 64 results, 4 x 4 a thread, DEPTH terms at a time through shared memory. A tile of rows
-// belongs to one expert: there are as many tiles as all rows fill and one more an expert, and a block finds its own by
-// walking the offsets. 2 FLOP a term; 1 / 16 element read from memory a multiply-add.
+// A block of 256 threads makes 64 x 64 results, 4 x 4 a thread, DEPTH terms at a time through shared memory. A tile of
+// rows belongs to one expert: there are as many tiles as all rows fill and one more an expert, and a block finds its
+// own by walking the offsets. 2 FLOP a term; 1 / 16 element read from memory a multiply-add.
 #ifndef DURE_CUDA_KERNELS_EXPERT_MATMUL_CUH_
 #define DURE_CUDA_KERNELS_EXPERT_MATMUL_CUH_
 
@@ -87,9 +87,11 @@ __global__ void __launch_bounds__(EXPERT_THREADS) expert_matmul_kernel(expert_ma
     for (uint32_t i = threadIdx.x; i < EXPERT_TILE * EXPERT_DEPTH; i += EXPERT_THREADS) {
       const uint32_t k = i % EXPERT_DEPTH, row = row0 + i / EXPERT_DEPTH;
       tiles.left[k][i / EXPERT_DEPTH] = row < end && k0 + k < o.K ? to_float(o.a[row * o.a_stride + k0 + k]) : 0;
-      const uint32_t along = o.transpose_b ? k : i / EXPERT_TILE, n = o.transpose_b ? i / EXPERT_DEPTH : i % EXPERT_TILE;
+      const uint32_t along = o.transpose_b ? k : i / EXPERT_TILE,
+                     n = o.transpose_b ? i / EXPERT_DEPTH : i % EXPERT_TILE;
       const bool is_there = column0 + n < o.N && k0 + along < o.K;
-      const uint64_t at = o.transpose_b ? (column0 + n) * o.b_stride + k0 + along : (k0 + along) * o.b_stride + column0 + n;
+      const uint64_t at =
+          o.transpose_b ? (column0 + n) * o.b_stride + k0 + along : (k0 + along) * o.b_stride + column0 + n;
       tiles.right[along][n] = is_there ? to_float(b[at]) : 0;
     }
     __syncthreads();

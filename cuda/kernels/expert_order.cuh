@@ -9,9 +9,9 @@
 enum { EXPERT_ORDER_THREADS = 256 };
 
 struct expert_order_arguments {
-  const uint32_t *experts;          // [entries]
-  uint32_t *offsets;                // [expert_count + 1]
-  uint32_t *rows, *places;          // [entries]
+  const uint32_t *experts;  // [entries]
+  uint32_t *offsets;        // [expert_count + 1]
+  uint32_t *rows, *places;  // [entries]
   uint32_t entries, chosen, expert_count;
 };
 

@@ -1,6 +1,6 @@
 // The experts of each row and their weights, and the gradient (runtime/ops.h). One thread a row: its experts are found
-// one after the other as the largest that comes after the one before in the order (rank falling, number rising), so that
-// nothing need be marked. Bytes: E elements and 8 K a row; about (K + 3) E steps of a few operations.
+// one after the other as the largest that comes after the one before in the order (rank falling, number rising), so
+// that nothing need be marked. Bytes: E elements and 8 K a row; about (K + 3) E steps of a few operations.
 #ifndef DURE_CUDA_KERNELS_ROUTE_CUH_
 #define DURE_CUDA_KERNELS_ROUTE_CUH_
 

@@ -14,21 +14,21 @@ typedef struct route_shape {
 
 // count, sigmoid, normalised, factor, groups, limit, best
 static const route_shape route_shapes[] = {
-    {1, 1, {1, true, false, 1, 0, 0, 0}},       {7, 1, {1, true, false, 1, 0, 0, 0}},
-    {3, 2, {1, false, false, 1, 0, 0, 0}},      {9, 8, {2, false, true, 1, 0, 0, 0}},
-    {65, 8, {2, false, false, 1.5f, 0, 0, 0}},  {33, 60, {4, false, false, 1, 0, 0, 0}},
-    {17, 64, {6, false, false, 16, 8, 3, 1}},   {31, 16, {4, true, true, 2.5f, 4, 2, 2}},
-    {12, 256, {8, true, true, 2.5f, 8, 4, 2}},  {5, 9, {9, false, true, 1, 0, 0, 0}},
-    {128, 4, {4, true, false, 0.5f, 0, 0, 0}},  {300, 12, {3, false, true, 1, 0, 0, 0}},
+    {1, 1, {1, true, false, 1, 0, 0, 0}},      {7, 1, {1, true, false, 1, 0, 0, 0}},
+    {3, 2, {1, false, false, 1, 0, 0, 0}},     {9, 8, {2, false, true, 1, 0, 0, 0}},
+    {65, 8, {2, false, false, 1.5f, 0, 0, 0}}, {33, 60, {4, false, false, 1, 0, 0, 0}},
+    {17, 64, {6, false, false, 16, 8, 3, 1}},  {31, 16, {4, true, true, 2.5f, 4, 2, 2}},
+    {12, 256, {8, true, true, 2.5f, 8, 4, 2}}, {5, 9, {9, false, true, 1, 0, 0, 0}},
+    {128, 4, {4, true, false, 0.5f, 0, 0, 0}}, {300, 12, {3, false, true, 1, 0, 0, 0}},
 };
 enum { route_count = sizeof(route_shapes) / sizeof(route_shapes[0]) };
 
 static dure_case *add_route(dure_case_list *list, const route_shape *s, bool has_bias) {
   enum { LOGITS, BIAS, WEIGHTS, EXPERTS };
   const dure_route_attributes *a = &s->attributes;
-  dure_case *c = dure_case_add(list, DURE_OP_route, "r=%llu,e=%llu,k=%u%s%s%s", (number)s->rows, (number)s->experts,
-                               a->count, a->is_sigmoid ? "/sigmoid" : "", a->is_normalised ? "/normalised" : "",
-                               has_bias ? "/bias" : "");
+  dure_case *c =
+      dure_case_add(list, DURE_OP_route, "r=%llu,e=%llu,k=%u%s%s%s", (number)s->rows, (number)s->experts, a->count,
+                    a->is_sigmoid ? "/sigmoid" : "", a->is_normalised ? "/normalised" : "", has_bias ? "/bias" : "");
   if (a->group_count > 0) dure_case_rename(c, "groups=%u,%u,%u", a->group_count, a->group_limit, a->group_best);
   c->attributes.route = *a;
   dure_case_tensor(c, LOGITS, 2, DURE_SHAPE(s->rows, s->experts));
@@ -97,7 +97,7 @@ void dure_cases_route_gradient(dure_case_list *list) {
 // ---- order -------------------------------------------------------------------------------------------------------
 
 void dure_cases_expert_order(dure_case_list *list) {
-  static const uint64_t shapes[][3] = {{1, 1, 1},  {5, 1, 3},    {7, 2, 4},    {33, 4, 60},
+  static const uint64_t shapes[][3] = {{1, 1, 1},  {5, 1, 3},    {7, 2, 4},     {33, 4, 60},
                                        {64, 8, 8}, {129, 6, 64}, {500, 8, 256}, {1000, 3, 7}};
   for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
     const uint64_t *s = shapes[i], entries = s[0] * s[1], ends = s[2] + 1;
@@ -147,15 +147,16 @@ static void give_offsets(dure_case *c, const expert_shape *s, uint32_t first_row
 
 static dure_case *add_expert_matmul(dure_case_list *list, const expert_shape *s, bool transposed, bool accumulate,
                                     uint32_t first_row) {
-  dure_case *c = dure_case_add(list, DURE_OP_expert_matmul, "p=%llu,k=%llu,n=%llu,e=%u%s%s", (number)s->rows,
-                               (number)s->inner, (number)s->columns, s->experts, transposed ? "/nt" : "/nn",
-                               accumulate ? "/accumulate" : "");
+  dure_case *c =
+      dure_case_add(list, DURE_OP_expert_matmul, "p=%llu,k=%llu,n=%llu,e=%u%s%s", (number)s->rows, (number)s->inner,
+                    (number)s->columns, s->experts, transposed ? "/nt" : "/nn", accumulate ? "/accumulate" : "");
   if (first_row > 0) dure_case_rename(c, "first_row=%u", first_row);
   c->attributes.expert_matmul.transpose_b = transposed;
   dure_case_tensor(c, 0, 2, DURE_SHAPE(s->rows, s->inner));
   give_offsets(c, s, first_row);
-  dure_case_tensor(c, 2, 3, transposed ? DURE_SHAPE(s->experts, s->columns, s->inner)
-                                       : DURE_SHAPE(s->experts, s->inner, s->columns));
+  dure_case_tensor(
+      c, 2, 3,
+      transposed ? DURE_SHAPE(s->experts, s->columns, s->inner) : DURE_SHAPE(s->experts, s->inner, s->columns));
   dure_case_tensor(c, 3, 2, DURE_SHAPE(s->rows, s->columns));
   c->accumulate = accumulate ? 1u << 3 : 0;
   c->reduction = (double)s->inner;
@@ -181,9 +182,8 @@ void dure_cases_expert_matmul(dure_case_list *list) {
 }
 
 static dure_case *add_expert_outer(dure_case_list *list, const expert_shape *s, bool accumulate, uint32_t first_row) {
-  dure_case *c =
-      dure_case_add(list, DURE_OP_expert_outer, "p=%llu,i=%llu,j=%llu,e=%u%s", (number)s->rows, (number)s->inner,
-                    (number)s->columns, s->experts, accumulate ? "/accumulate" : "");
+  dure_case *c = dure_case_add(list, DURE_OP_expert_outer, "p=%llu,i=%llu,j=%llu,e=%u%s", (number)s->rows,
+                               (number)s->inner, (number)s->columns, s->experts, accumulate ? "/accumulate" : "");
   if (first_row > 0) dure_case_rename(c, "first_row=%u", first_row);
   dure_case_tensor(c, 0, 2, DURE_SHAPE(s->rows, s->inner));
   give_offsets(c, s, first_row);

@@ -9,9 +9,9 @@ typedef struct heads_shape {
 
 static dure_case *add_copy_heads(dure_case_list *list, const heads_shape *s, bool accumulate) {
   typedef unsigned long long number;
-  dure_case *c = dure_case_add(list, DURE_OP_copy_heads, "b=%llu,t=%llu,h=%llu,to=%llu,d=%llu%s", (number)s->B,
-                               (number)s->T, (number)s->from, (number)s->to, (number)s->D,
-                               accumulate ? "/accumulate" : "");
+  dure_case *c =
+      dure_case_add(list, DURE_OP_copy_heads, "b=%llu,t=%llu,h=%llu,to=%llu,d=%llu%s", (number)s->B, (number)s->T,
+                    (number)s->from, (number)s->to, (number)s->D, accumulate ? "/accumulate" : "");
   c->attributes.copy_heads.head_count = s->from == s->to ? 0 : (uint32_t)s->to;
   dure_case_tensor(c, 0, 4, DURE_SHAPE(s->B, s->T, s->from, s->D));
   dure_case_tensor(c, 1, 4, DURE_SHAPE(s->B, s->T, s->to, s->D));

@@ -1,4 +1,5 @@
-// Mixtures of experts: route, route_gradient, expert_order, expert_matmul, expert_outer, expert_combine and its gradient.
+// Mixtures of experts: route, route_gradient, expert_order, expert_matmul, expert_outer, expert_combine and its
+// gradient.
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
@@ -50,8 +51,7 @@ static dure_status record_route_gradient(dure_device *device, dure_recording *re
   push.weights_offset = dure_vulkan_bind(&dispatch, &call->operands[1], DURE_READ);
   push.experts_offset = dure_vulkan_bind(&dispatch, &call->operands[2], DURE_READ);
   push.dweights_offset = dure_vulkan_bind(&dispatch, &call->operands[3], DURE_READ);
-  push.dlogits_offset =
-      dure_vulkan_bind(&dispatch, &call->operands[4], accumulates ? DURE_READ_WRITE : DURE_WRITE);
+  push.dlogits_offset = dure_vulkan_bind(&dispatch, &call->operands[4], accumulates ? DURE_READ_WRITE : DURE_WRITE);
   const uint32_t constants[] = {dure_vulkan_group_size(device, 64),
                                 1,
                                 dure_vulkan_type(logits),

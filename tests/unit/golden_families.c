@@ -34,7 +34,10 @@ static const char *const folders[] = {
     "gemma2",
     "gemma3",
     "llama_dynamic",
-    "mixtral", "deepseek_v2", "deepseek_v2_lite", "deepseek_v3", 
+    "mixtral",
+    "deepseek_v2",
+    "deepseek_v2_lite",
+    "deepseek_v3",
     "qwen2_moe",
     "qwen2_moe_normalised",
 };
