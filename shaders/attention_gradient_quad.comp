@@ -64,7 +64,17 @@ void main() {
   vec4 own_a[OWN * PARTS], own_b[OWN * PARTS], sum_a[OWN * PARTS];
 #ifdef KEYS_PASS
   vec4 sum_b[OWN * PARTS];
+  float weights_b[OWN * LANES];
 #endif
+  float weights_a[OWN * LANES];
+  uint masks[OWN * LANES];
+  KEEP_LOOP for (uint i = 0; i < OWN * LANES; i++) {  // a place known at run time: so they are memory
+    weights_a[i] = 0;
+#ifdef KEYS_PASS
+    weights_b[i] = 0;
+#endif
+    masks[i] = 0;
+  }
   UNROLL for (int n = 0; n < OWN; n++) {
     row[n] = t0 + n * LANES + lane;
 #ifndef KEYS_PASS
@@ -118,7 +128,6 @@ void main() {
         }
       }
 
-      uvec4 mask[OWN];
       const uvec4 other = other0 + OTHERS_ORDER;
 #ifdef KEYS_PASS
       vec4 other_log_sum_exp, other_delta;
@@ -133,25 +142,32 @@ void main() {
       UNROLL for (int n = 0; n < OWN; n++) {
         vec4 derivative;
 #ifdef KEYS_PASS
-        mask[n] = all_bits(lessThan(other, uvec4(end))) & all_bits(lessThanEqual(first, uvec4(row[n]))) &
+        const uvec4 mask = all_bits(lessThan(other, uvec4(end))) & all_bits(lessThanEqual(first, uvec4(row[n]))) &
                   all_bits(lessThanEqual(uvec4(row[n]), other));
         const vec4 score = attention_score(p[n], slope, vec4(other) - vec4(row[n]), derivative);
 #else
         const vec4 other_log_sum_exp = vec4(own_log_sum_exp[n]), other_delta = vec4(own_delta[n]);
-        mask[n] = all_bits(greaterThanEqual(other, uvec4(first[n]))) & all_bits(lessThanEqual(other, uvec4(row[n])));
+        const uvec4 mask = all_bits(greaterThanEqual(other, uvec4(first[n]))) & all_bits(lessThanEqual(other, uvec4(row[n])));
         const vec4 score = attention_score(p[n], slope, vec4(row[n]) - vec4(other), derivative);
 #endif
-        p[n] = exponential(score - other_log_sum_exp);
-        ds[n] = derivative * p[n] * (ds[n] - other_delta);
+        const vec4 probability = exponential(score - other_log_sum_exp);
+        const vec4 gradient = derivative * probability * (ds[n] - other_delta);
+        UNROLL for (int j = 0; j < LANES; j++) {
+          weights_a[n * LANES + j] = gradient[j];
+#ifdef KEYS_PASS
+          weights_b[n * LANES + j] = probability[j];
+#endif
+          masks[n * LANES + j] = mask[j];
+        }
       }
 
       UNROLL for (int c = 0; c < PARTS; c++) {
         vec4 a[LANES];
         UNROLL for (int j = 0; j < LANES; j++) a[j] = part_of(part_a[c], j);
-        UNROLL for (int n = 0; n < OWN; n++) ADD_SUMS(sum_a[n * PARTS + c], 1.0, ds[n], a, mask[n])
+        UNROLL for (int n = 0; n < OWN; n++) ADD_SUMS(sum_a[n * PARTS + c], 1.0, weights_a, masks, n * LANES, a)
 #ifdef KEYS_PASS
         UNROLL for (int j = 0; j < LANES; j++) a[j] = part_of(part_b[c], j);
-        UNROLL for (int n = 0; n < OWN; n++) ADD_SUMS(sum_b[n * PARTS + c], 1.0, p[n], a, mask[n])
+        UNROLL for (int n = 0; n < OWN; n++) ADD_SUMS(sum_b[n * PARTS + c], 1.0, weights_b, masks, n * LANES, a)
 #endif
       }
     }

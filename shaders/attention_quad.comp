@@ -28,7 +28,8 @@ void main() {
   const uint past = min(t0 + LANES * OWN, end_row);
   const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
   vec4 query[OWN * PARTS], result[OWN * PARTS];
-  float maximum[OWN], sum[OWN];
+  float weights[OWN * LANES], maximum[OWN], sum[OWN];
+  uint masks[OWN * LANES];
   uint row[OWN], first[OWN];  // first: key that the query sees
   UNROLL for (int n = 0; n < OWN; n++) {
     row[n] = t0 + n * LANES + lane;
@@ -40,6 +41,11 @@ void main() {
     const uint t = min(t0 + i / PARTS * LANES + lane, past - 1);
     query[i] = q[(q_offset + (b * T + t) * q_t + h * q_h) / 4 + i % PARTS];
     result[i] = vec4(0);
+  }
+
+  KEEP_LOOP for (uint i = 0; i < OWN * LANES; i++) {  // a place known at run time: so they are memory
+    weights[i] = 0;
+    masks[i] = 0;
   }
 
   const uint k_at = k_offset + b * T * k_t + g * k_h, v_at = v_offset + b * T * v_t + g * v_h;
@@ -56,25 +62,28 @@ void main() {
       }
     }
 
-    uvec4 mask[OWN];
     float rescale[OWN];
     const uvec4 key = key0 + OTHERS_ORDER;
     UNROLL for (int n = 0; n < OWN; n++) {
-      mask[n] = all_bits(greaterThanEqual(key, uvec4(first[n]))) & all_bits(lessThanEqual(key, uvec4(row[n])));
-      p[n] = attention_score(p[n], slope, vec4(row[n]) - vec4(key));
+      const uvec4 mask = all_bits(greaterThanEqual(key, uvec4(first[n]))) & all_bits(lessThanEqual(key, uvec4(row[n])));
+      const vec4 score = attention_score(p[n], slope, vec4(row[n]) - vec4(key));
       float highest = maximum[n];
-      UNROLL for (int j = 0; j < LANES; j++) highest = mask[n][j] != 0 ? max(highest, p[n][j]) : highest;
+      UNROLL for (int j = 0; j < LANES; j++) highest = mask[j] != 0 ? max(highest, score[j]) : highest;
       rescale[n] = exponential(maximum[n] - highest);
       maximum[n] = highest;
-      p[n] = uintBitsToFloat(floatBitsToUint(exponential(p[n] - highest)) & mask[n]);
-      sum[n] = sum[n] * rescale[n] + p[n].x + p[n].y + p[n].z + p[n].w;
+      const vec4 weight = uintBitsToFloat(floatBitsToUint(exponential(score - highest)) & mask);
+      sum[n] = sum[n] * rescale[n] + weight.x + weight.y + weight.z + weight.w;
+      UNROLL for (int j = 0; j < LANES; j++) {
+        weights[n * LANES + j] = weight[j];
+        masks[n * LANES + j] = mask[j];
+      }
     }
 
     UNROLL for (int c = 0; c < PARTS; c++) {
       const vec4 fetched = v[v_row + c];
       vec4 values[LANES];
       UNROLL for (int j = 0; j < LANES; j++) values[j] = part_of(fetched, j);
-      UNROLL for (int n = 0; n < OWN; n++) ADD_SUMS(result[n * PARTS + c], rescale[n], p[n], values, mask[n])
+      UNROLL for (int n = 0; n < OWN; n++) ADD_SUMS(result[n * PARTS + c], rescale[n], weights, masks, n * LANES, values)
     }
   }
 

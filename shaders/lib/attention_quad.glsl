@@ -34,18 +34,18 @@ uvec4 all_bits(bvec4 condition) { return mix(uvec4(0), uvec4(0xffffffffu), condi
 #define ADD_DOT(sum, own, other) \
   sum = sum + (own).x * (other).x + (own).y * (other).y + (own).z * (other).z + (own).w * (other).w;
 
-// sums = sums * factor + weights[j] others[j] of the pairs that see each other. The other products are left out, rather than
-// given weight 0: NaN must not cross.
-#define ADD_SUMS(sums, factor, weights, others, mask)                                            \
-  {                                                                                              \
-    vec4 total = sums;                                                                           \
-    UNROLL for (int e = 0; e < 4; e++) {                                                         \
-      float element = total[e] * (factor);                                                       \
-      UNROLL for (int j = 0; j < LANES; j++)                                                     \
-        element += uintBitsToFloat(floatBitsToUint((weights)[j] * others[j][e]) & (mask)[j]);    \
-      total[e] = element;                                                                        \
-    }                                                                                            \
-    sums = total;                                                                                \
+// sums = sums * factor + weights[first + j] others[j] of the pairs that see each other. The other products are left out, rather
+// than given weight 0: NaN must not cross.
+#define ADD_SUMS(sums, factor, weights, masks, first, others)                                                   \
+  {                                                                                                             \
+    vec4 total = sums;                                                                                          \
+    UNROLL for (int e = 0; e < 4; e++) {                                                                        \
+      float element = total[e] * (factor);                                                                      \
+      UNROLL for (int j = 0; j < LANES; j++)                                                                    \
+        element += uintBitsToFloat(floatBitsToUint(weights[(first) + j] * others[j][e]) & masks[(first) + j]);  \
+      total[e] = element;                                                                                       \
+    }                                                                                                           \
+    sums = total;                                                                                               \
   }
 
 #endif
