@@ -79,14 +79,14 @@ static query query_of(const positions *p, uint64_t index) {
 }
 
 static score score_of(const positions *p, const query *one, uint64_t s) {
-  double k[LARGEST_HEAD], product = 0, size = 0;
+  double k[LARGEST_HEAD], sum = 0, size = 0;
   dure_reference_load(p->keys, key_index(p, one->b, s, one->g), p->D, k);
   for (uint64_t d = 0; d < p->D; d++) {
-    product += one->q[d] * k[d];
+    sum += one->q[d] * k[d];
     size += fabs(one->q[d] * k[d]);
   }
   const double distance = (double)one->position - (double)s, scale = (double)p->call->attributes.attention.scale;
-  return (score){dure_reference_attention_score(p->call, product, one->slope, distance).value,
+  return (score){dure_reference_attention_score(p->call, sum, one->slope, distance).value,
                  size * fabs(scale) + fabs(one->slope * distance)};
 }
 
@@ -105,25 +105,40 @@ static score log_sum_exp(const positions *p, const query *one_query, visible ran
   return (score){maximum + log(sum), size};
 }
 
-void dure_attention_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
-  (void)c;
+// What an output's error is relative to: that of f32 arithmetic, or of probabilities and gradients of scores that are
+// rounded once to 16 bits. The latter do not carry the scores' error, and reach no log_sum_exp: it is summed in f32.
+typedef enum error_kind { OF_F32, OF_ROUNDED_FACTORS } error_kind;
+
+static void add_forward(const dure_op_call *before, uint32_t output, error_kind kind, double *magnitudes) {
   positions p = positions_of(before);
   if (p.D > LARGEST_HEAD) return;
   enum { LOG_SUM_EXP = 6 };
   bool is_log_sum_exp = output == LOG_SUM_EXP && p.block_table == NULL;
+  if (is_log_sum_exp && kind == OF_ROUNDED_FACTORS) return;
   for (uint64_t i = 0; i < p.B * p.T * p.H; i++) {
     uint64_t b = i / p.H / p.T, t = i / p.H % p.T, h = i % p.H;
     query one = query_of(&p, i);
     double v[LARGEST_HEAD];
     visible range = visible_to(&p, b, t);
     score total = log_sum_exp(&p, &one, range);
-    if (is_log_sum_exp) magnitudes[(b * p.H + h) * p.T + t] = 1 + fabs(total.value) + total.size;
+    const double error = kind == OF_F32 ? 1 + total.size : 1;
+    if (is_log_sum_exp) magnitudes[(b * p.H + h) * p.T + t] = fabs(total.value) + error;
     for (uint64_t s = range.first; s < range.end && !is_log_sum_exp; s++) {
       double probability = exp(score_of(&p, &one, s).value - total.value);
       dure_reference_load(p.values, key_index(&p, b, s, one.g), p.D, v);
-      for (uint64_t d = 0; d < p.D; d++) magnitudes[i * p.D + d] += probability * fabs(v[d]) * (1 + total.size);
+      for (uint64_t d = 0; d < p.D; d++) magnitudes[i * p.D + d] += probability * fabs(v[d]) * error;
     }
   }
+}
+
+void dure_attention_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  (void)c;
+  add_forward(before, output, OF_F32, magnitudes);
+}
+
+void dure_attention_rounded(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes) {
+  (void)c;
+  add_forward(before, output, OF_ROUNDED_FACTORS, magnitudes);
 }
 
 void dure_attention_cached_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
@@ -137,11 +152,15 @@ static double absolute_product(const double *a, const double *b, uint64_t count)
   return sum;
 }
 
-// ds = p * (dy . v - dy . y) * scale with absolute values and the error of p:  dq gets ds |k|, dk ds |q|, dv p |dy|.
-// A soft cap only makes the scores' slopes smaller than `scale`.
-void dure_attention_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
-                                        double *magnitudes) {
-  (void)c;
+static double product(const double *a, const double *b, uint64_t count) {
+  double sum = 0;
+  for (uint64_t i = 0; i < count; i++) sum += a[i] * b[i];
+  return sum;
+}
+
+// ds = p * (dy . v - dy . y) * scale; for f32's errors with absolute values and the error of p. dq gets ds |k|, dk ds
+// |q|, dv p |dy|. A soft cap only makes the scores' slopes smaller than `scale`.
+static void add_gradient(const dure_op_call *before, uint32_t output, error_kind kind, double *magnitudes) {
   enum { Y = 5, DY = 7, DQ = 8, DK = 9, DV = 10 };
   positions p = positions_of(before);
   const double scale = fabs((double)before->attributes.attention.scale);
@@ -154,12 +173,15 @@ void dure_attention_gradient_magnitudes(const dure_case *c, const dure_op_call *
     dure_reference_load(&before->operands[DY], i * p.D, p.D, dy);
     visible range = visible_to(&p, b, t);
     score total = log_sum_exp(&p, &one, range);
+    const double error = kind == OF_F32 ? 1 + total.size + fabs(total.value) : 1;
     for (uint64_t s = range.first; s < range.end; s++) {
       uint64_t key = key_index(&p, b, s, one.g);
-      double probability = exp(score_of(&p, &one, s).value - total.value) * (1 + total.size + fabs(total.value));
+      double probability = exp(score_of(&p, &one, s).value - total.value) * error;
       dure_reference_load(p.keys, key, p.D, k);
       dure_reference_load(p.values, key, p.D, v);
-      double ds = probability * (absolute_product(dy, v, p.D) + absolute_product(dy, y, p.D)) * scale;
+      double dp = kind == OF_F32 ? absolute_product(dy, v, p.D) + absolute_product(dy, y, p.D)
+                                 : fabs(product(dy, v, p.D) - product(dy, y, p.D));
+      double ds = probability * dp * scale;
       for (uint64_t d = 0; d < p.D; d++) {
         if (output == DQ) magnitudes[i * p.D + d] += ds * fabs(k[d]);
         if (output == DK) magnitudes[key + d] += ds * fabs(one.q[d]);
@@ -167,4 +189,16 @@ void dure_attention_gradient_magnitudes(const dure_case *c, const dure_op_call *
       }
     }
   }
+}
+
+void dure_attention_gradient_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                        double *magnitudes) {
+  (void)c;
+  add_gradient(before, output, OF_F32, magnitudes);
+}
+
+void dure_attention_gradient_rounded(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                     double *magnitudes) {
+  (void)c;
+  add_gradient(before, output, OF_ROUNDED_FACTORS, magnitudes);
 }

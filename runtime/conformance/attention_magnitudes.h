@@ -13,4 +13,9 @@ void dure_attention_gradient_magnitudes(const dure_case *c, const dure_op_call *
 void dure_attention_cached_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
                                       double *magnitudes);
 
+// Of the terms whose factors matrix units take in 16 bits: p v; ds k, ds q and p dy.
+void dure_attention_rounded(const dure_case *c, const dure_op_call *before, uint32_t output, double *magnitudes);
+void dure_attention_gradient_rounded(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                     double *magnitudes);
+
 #endif  // DURE_RUNTIME_CONFORMANCE_ATTENTION_MAGNITUDES_H_

@@ -22,10 +22,13 @@ DURE_MUST_CHECK dure_status dure_case_data_generate_part(const dure_case *c, uin
 // Replaces `data` by what the oracle leaves there.
 DURE_MUST_CHECK dure_status dure_case_data_run_oracle(const dure_case *c, dure_case_data *data);
 // For every element of output `operand` (in row-major order) the size of the terms that its rounding errors come from;
-// released with free(). `initial` and `expected` as the two functions above made them.
-DURE_MUST_CHECK dure_status dure_case_magnitudes(const dure_case *c, const dure_case_data *initial,
-                                                 const dure_case_data *expected, uint32_t operand,
+// released with free(). `initial` as dure_case_data_generate() made it.
+DURE_MUST_CHECK dure_status dure_case_magnitudes(const dure_case *c, const dure_case_data *initial, uint32_t operand,
                                                  double **out_magnitudes);
+// The same of the terms with a factor that is rounded on the way to 16-bit storage (storage_roundings): 0 where there
+// is none. NULL: those are the same terms, or nothing is stored in 16 bits.
+DURE_MUST_CHECK dure_status dure_case_rounded(const dure_case *c, const dure_case_data *initial, uint32_t operand,
+                                              double **out_magnitudes);
 
 // The case as a call over `data`; `buffers` are storage for the operands' buffers.
 dure_op_call dure_case_call(const dure_case *c, const dure_case_data *data, dure_buffer buffers[DURE_MAX_OPERANDS]);

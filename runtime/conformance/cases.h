@@ -54,7 +54,7 @@ typedef struct dure_case {
   double roundings;          // further roundings, in units in the last place
   dure_dtype storage;        // of operands that are of the call's storage type; NONE: f32
   dure_dtype others;         // of operands with a float type of their own; NONE: the storage type
-  double storage_roundings;  // of values on the way to 16-bit storage, in units of magnitude
+  double storage_roundings;  // of values on the way to 16-bit storage, in units of dure_case_rounded()
   bool sums_over_chunks;     // an output with a type of its own is added to more than once: f32 in 16-bit copies
   bool is_stochastic;        // 16-bit outputs are rounded to either neighbour
   bool any_not_finite;  // NaN and infinities count as the same: which one appears depends on the order of operations

@@ -56,9 +56,9 @@ static storage_rounding rounding_of(dure_dtype dtype) {
 }
 
 // Of values that are rounded on the way: each to half a unit in the last place or half the smallest step.
-static double rounding_on_the_way(const dure_case *c, double magnitude) {
+static double rounding_on_the_way(const dure_case *c, double rounded) {
   const storage_rounding storage = rounding_of(c->storage);
-  return c->storage_roundings * (storage.relative * magnitude + storage.absolute * c->reduction);
+  return rounded == 0 ? 0 : c->storage_roundings * (storage.relative * rounded + storage.absolute * c->reduction);
 }
 
 // An exact result, as its type holds it.
@@ -69,8 +69,9 @@ static float as_stored(dure_dtype dtype, float value) {
   return (float)dure_dtype_load(dtype, &bits, 0);
 }
 
-static element_error compare_element(const dure_case *c, dure_dtype dtype, float exact, float actual,
-                                     double magnitude) {
+// `rounded`: the part of `magnitude` that is rounded on the way.
+static element_error compare_element(const dure_case *c, dure_dtype dtype, float exact, float actual, double magnitude,
+                                     double rounded) {
   bool is_exact = c->reduction == 0 && c->roundings == 0;
   float expected = is_exact ? as_stored(dtype, exact) : exact;
   if (!isfinite(expected)) {
@@ -88,7 +89,7 @@ static element_error compare_element(const dure_case *c, dure_dtype dtype, float
   double tolerance = (lambda * sqrt(c->reduction) + c->roundings) * unit_roundoff *
                          (isfinite(magnitude) ? magnitude : fabs((double)expected)) +
                      underflow;
-  tolerance += rounding_on_the_way(c, isfinite(magnitude) ? magnitude : fabs((double)expected));
+  tolerance += rounding_on_the_way(c, isfinite(rounded) ? rounded : fabs((double)expected));
   const double storage_error = storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
   tolerance += c->is_stochastic ? 2 * storage_error : storage_error;
   return (element_error){difference / tolerance, tolerance};
@@ -106,18 +107,25 @@ static dure_status compare_floats(const dure_case *c, uint32_t operand, const du
                                   const dure_case_data *expected, const dure_case_data *actual,
                                   dure_comparison *comparison) {
   const dure_case_operand *view = &c->operands[operand];
-  double *magnitudes = NULL;
-  DURE_TRY(dure_case_magnitudes(c, initial, expected, operand, &magnitudes));
+  double *magnitudes = NULL, *rounded = NULL;
+  DURE_TRY(dure_case_magnitudes(c, initial, operand, &magnitudes));
+  dure_status status = dure_case_rounded(c, initial, operand, &rounded);
+  if (status != NULL) {
+    free(magnitudes);
+    return status;
+  }
   uint64_t count = dure_case_count(view);
   for (uint64_t i = 0; i < count; i++) {
     uint64_t place = dure_case_place(view, i);
     float wanted = as_float(expected->bases[view->base][place]), found = as_float(actual->bases[view->base][place]);
-    element_error error = compare_element(c, dure_case_dtype(c, operand), wanted, found, magnitudes[i]);
+    element_error error = compare_element(c, dure_case_dtype(c, operand), wanted, found, magnitudes[i],
+                                          rounded != NULL ? rounded[i] : magnitudes[i]);
     if (error.tolerances > comparison->worst) comparison->worst = error.tolerances;
     if (error.tolerances <= 1) continue;
     if (comparison->wrong_count++ == 0) report_element(c, operand, i, wanted, found, error.tolerance, comparison);
   }
   free(magnitudes);
+  free(rounded);
   return NULL;
 }
 
