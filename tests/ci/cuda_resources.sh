@@ -4,7 +4,7 @@
 #
 #   tests/ci/cuda_resources.sh [ARCHITECTURE...]      90a if none is named
 . "$(dirname "$0")/common.sh"
-nvcc=$(sed -n 's/^CMAKE_CUDA_COMPILER:[A-Z]*=\(.*nvcc\)$/\1/p' "$DURE_BUILD_DIR/CMakeCache.txt" 2>/dev/null || true)
+nvcc=$(sed -n 's/^set(CMAKE_CUDA_COMPILER "\(.*\)")$/\1/p' "$DURE_BUILD_DIR"/CMakeFiles/*/CMakeCUDACompiler.cmake 2>/dev/null || true)
 [ -x "$nvcc" ] || skip "there is no nvcc (scripts/install.sh fetches one)"
 architectures=("${@:-90a}")
 files=(cuda/attention_matrix.cu cuda/ops_matmul.cu)
