@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The CUDA plugin compiles and links without warnings wherever there is an nvcc, for two kinds of cards, with
-# DURE_FULL=1 for all. It exports one symbol, needs nothing of NVIDIA's to be there, and without a driver says so.
+# The CUDA plugin compiles and links without warnings wherever there is an nvcc, for the cards that the build was
+# configured for (scripts/test.sh: one kind, with --full all). It exports one symbol, needs nothing of NVIDIA's to be
+# there, and without a driver says so.
 . "$(dirname "$0")/common.sh"
 cmake --build "$DURE_BUILD_DIR" --target help | grep -q '^dure_cuda:' || skip "there is no nvcc (scripts/install.sh fetches one)"
 cmake --build "$DURE_BUILD_DIR" --target dure_cuda
