@@ -6,7 +6,14 @@
 #include "data/pretokenize_match.h"
 #include "data/tokenizer_bytes.h"
 
-typedef enum step_kind { STEP_PATTERN, STEP_PREFIX_SPACE, STEP_METASPACE, STEP_RUNS } step_kind;
+typedef enum step_kind {
+  STEP_PATTERN,
+  STEP_PREFIX_SPACE,
+  STEP_METASPACE,
+  STEP_RUNS,
+  STEP_SPELL,
+  STEP_SPELL_BACK
+} step_kind;
 
 typedef struct step {
   step_kind kind;
@@ -89,6 +96,10 @@ dure_status dure_pretokenizer_add_metaspace(dure_pretokenizer *pretokenizer, con
 
 dure_status dure_pretokenizer_add_runs(dure_pretokenizer *pretokenizer, const char *mark, size_t length) {
   return add_marked(pretokenizer, (step){.kind = STEP_RUNS}, mark, length);
+}
+
+dure_status dure_pretokenizer_add_spelling(dure_pretokenizer *pretokenizer, bool is_back) {
+  return add_step(pretokenizer, (step){.kind = is_back ? STEP_SPELL_BACK : STEP_SPELL});
 }
 
 bool dure_pretokenizer_is_lossless(const dure_pretokenizer *pretokenizer) {
@@ -236,12 +247,34 @@ static dure_status cut_before_runs(const run *r, size_t step_index, const dure_p
   return pass_on(r, step_index, piece, start, piece->length);
 }
 
+static dure_status spell(const run *r, size_t step_index, const dure_piece *piece) {
+  bool is_back = r->pretokenizer->steps[step_index].kind == STEP_SPELL_BACK;
+  dure_aligned *changed = &r->scratch->changed[step_index];
+  dure_aligned_clear(changed, r->is_tracking);
+  for (size_t at = 0; at < piece->length;) {
+    uint32_t c = (uint8_t)piece->bytes[at];
+    size_t size = is_back ? dure_utf8_character(piece->bytes + at, piece->length - at, &c) : 1, length = 1;
+    char out[4];
+    if (is_back) {
+      out[0] = (char)dure_character_to_byte(c);
+    } else {
+      length = dure_utf8_write(dure_byte_to_character((uint8_t)c), out);
+    }
+    DURE_TRY(dure_aligned_put(changed, out, length, dure_piece_span(piece, at, at + size)));
+    at += size > 0 ? size : 1;
+  }
+  dure_piece spelled = dure_aligned_piece(changed, piece->origin);
+  return pass_on(r, step_index, &spelled, 0, spelled.length);
+}
+
 static dure_status cut(const run *r, size_t step_index, const dure_piece *piece) {
   switch (r->pretokenizer->steps[step_index].kind) {
     case STEP_PATTERN: return cut_by_pattern(r, step_index, piece);
     case STEP_PREFIX_SPACE: return cut_with_prefix_space(r, step_index, piece);
     case STEP_METASPACE: return cut_by_metaspace(r, step_index, piece);
     case STEP_RUNS: return cut_before_runs(r, step_index, piece);
+    case STEP_SPELL:
+    case STEP_SPELL_BACK: return spell(r, step_index, piece);
   }
   return NULL;
 }

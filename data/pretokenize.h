@@ -51,6 +51,9 @@ DURE_MUST_CHECK dure_status dure_pretokenizer_add_metaspace(dure_pretokenizer *p
 // model none of whose tokens has the mark after something else, and makes pieces short enough to remember.
 DURE_MUST_CHECK dure_status dure_pretokenizer_add_runs(dure_pretokenizer *pretokenizer, const char *mark,
                                                        size_t length);
+// Adds a step that spells each byte as its GPT-2 character, or one that takes the characters back: steps between the
+// two see what follows ByteLevel in a Sequence.
+DURE_MUST_CHECK dure_status dure_pretokenizer_add_spelling(dure_pretokenizer *pretokenizer, bool is_back);
 // Every byte of the text comes out once, in order.
 bool dure_pretokenizer_is_lossless(const dure_pretokenizer *pretokenizer);
 bool dure_pretokenizer_is_empty(const dure_pretokenizer *pretokenizer);

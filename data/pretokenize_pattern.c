@@ -15,6 +15,7 @@ typedef struct rewriting {
   char *out;
   size_t out_length;
   bool in_class;
+  size_t class_depth;  // of classes within it
 } rewriting;
 
 static void put(rewriting *r, const char *text, size_t length) {
@@ -78,13 +79,23 @@ static dure_status rewrite_in_class(rewriting *r, size_t class_start) {
   char c = r->in[r->at];
   char next = r->at + 1 < r->in_length ? r->in[r->at + 1] : '\0';
   if (c == '&' && next == '&') return refuse(r, "a class intersection (&&)");
-  if (c == '[' && next != ':') return refuse(r, "a class within a class");
+  if (c == '[' && next == '^') return refuse(r, "a negated class within a class");
+  if (c == '[' && next != ':') {  // its members are members of the whole
+    r->class_depth++;
+    r->at++;
+    return NULL;
+  }
   if (c == '[') {  // [:name:]
     const char *end = memchr(r->in + r->at, ']', r->in_length - r->at);
     if (end == NULL) return refuse(r, "a class that is not closed");
     size_t size = (size_t)(end - (r->in + r->at)) + 1;
     put(r, r->in + r->at, size);
     r->at += size;
+    return NULL;
+  }
+  if (c == ']' && r->class_depth > 0) {
+    r->class_depth--;
+    r->at++;
     return NULL;
   }
   if (c == ']' && r->at > class_start) r->in_class = false;
@@ -112,7 +123,7 @@ dure_status dure_pattern_rewrite(const char *pattern, size_t length, char **out_
   if (length > 65536)
     return dure_fail(DURE_UNSUPPORTED, "a regular expression of %zu bytes; at most 65536 are supported", length);
   // The longest replacement is 2 bytes ("\w") by 24.
-  rewriting r = {pattern, length, 0, malloc(length * 12 + 16), 0, false};
+  rewriting r = {pattern, length, 0, malloc(length * 12 + 16), 0, false, 0};
   if (r.out == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a regular expression of %zu bytes", length);
   dure_status status = NULL;
   size_t class_start = 0;

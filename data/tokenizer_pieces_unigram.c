@@ -181,7 +181,10 @@ static void expect(learner *l, const dure_run *run) {
 // The derivative of log gamma, by its asymptotic series from 7 on.
 static double digamma(double x) {
   double result = 0;
-  for (; x < 7; x++) result -= 1 / x;
+  while (x < 7) {
+    result -= 1 / x;
+    x += 1;
+  }
   x -= 0.5;
   double square = 1 / (x * x);
   return result + log(x) + square / 24 - 7 * square * square / 960 + 31 * square * square * square / 8064;

@@ -163,23 +163,35 @@ static const struct {
     {"CharDelimiterSplit", read_delimiter},
 };
 
-static dure_status read_pretokenizer(dure_pretokenizer *pretokenizer, json_t *part, bool *has_byte_level, int depth) {
+// How far reading a Sequence has come.
+typedef struct pretokenizer_reading {
+  dure_pretokenizer *pretokenizer;
+  bool has_byte_level;
+  bool is_spelled;  // what follows ByteLevel sees the characters of bytes
+} pretokenizer_reading;
+
+static dure_status read_pretokenizer(pretokenizer_reading *reading, json_t *part, int depth) {
   const char *type;
   DURE_TRY(dure_part_type(part, "pre_tokenizer", &type));
   if (strcmp(type, "Sequence") == 0 && depth < nesting_limit) {
     json_t *parts, *one;
     size_t i;
     DURE_TRY(dure_part_array(part, "pre_tokenizer", "pretokenizers", &parts));
-    json_array_foreach(parts, i, one) DURE_TRY(read_pretokenizer(pretokenizer, one, has_byte_level, depth + 1));
+    json_array_foreach(parts, i, one) DURE_TRY(read_pretokenizer(reading, one, depth + 1));
     return NULL;
   }
-  if (*has_byte_level) {
-    return dure_fail(DURE_UNSUPPORTED,
-                     "the pre-tokenizer \"%.100s\" after ByteLevel is not supported; ByteLevel comes last", type);
+  bool is_byte_level = strcmp(type, "ByteLevel") == 0;
+  if (reading->has_byte_level && (is_byte_level || strcmp(type, "Metaspace") == 0)) {
+    return dure_part_unsupported("pre_tokenizer after ByteLevel:", type,
+                                 "those that cut text, such as Split, Digits and Punctuation");
   }
-  *has_byte_level = strcmp(type, "ByteLevel") == 0;
+  if (reading->has_byte_level && !reading->is_spelled) {
+    DURE_TRY(dure_pretokenizer_add_spelling(reading->pretokenizer, false));
+    reading->is_spelled = true;
+  }
+  reading->has_byte_level = reading->has_byte_level || is_byte_level;
   for (size_t i = 0; i < sizeof(pretokenizers) / sizeof(pretokenizers[0]); i++) {
-    if (strcmp(type, pretokenizers[i].type) == 0) return pretokenizers[i].read(pretokenizer, part);
+    if (strcmp(type, pretokenizers[i].type) == 0) return pretokenizers[i].read(reading->pretokenizer, part);
   }
   return dure_part_unsupported("pre_tokenizer", type,
                                "ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, "
@@ -290,12 +302,12 @@ static dure_status read_post_processor(dure_tokenizer *tokenizer, json_t *part, 
 // "truncation" and "padding" are for batches of other programs; text is never cut short here.
 dure_status dure_tokenizer_read_pipeline(dure_tokenizer *tokenizer, json_t *root) {
   json_t *pretokenizer, *post_processor;
-  bool has_byte_level = false;
   DURE_TRY(dure_pretokenizer_create(&tokenizer->pretokenizer));
+  pretokenizer_reading reading = {tokenizer->pretokenizer, false, false};
   DURE_TRY(dure_json_member(root, "tokenizer.json", "pre_tokenizer", JSON_OBJECT, &pretokenizer));
   DURE_TRY(dure_json_member(root, "tokenizer.json", "post_processor", JSON_OBJECT, &post_processor));
-  if (pretokenizer != NULL && tokenizer->sentencepiece == NULL)
-    DURE_TRY(read_pretokenizer(tokenizer->pretokenizer, pretokenizer, &has_byte_level, 0));
+  if (pretokenizer != NULL && tokenizer->sentencepiece == NULL) DURE_TRY(read_pretokenizer(&reading, pretokenizer, 0));
+  if (reading.is_spelled) DURE_TRY(dure_pretokenizer_add_spelling(tokenizer->pretokenizer, true));
   if (tokenizer->may_cut_before_marks && dure_pretokenizer_is_empty(tokenizer->pretokenizer))
     DURE_TRY(dure_pretokenizer_add_runs(tokenizer->pretokenizer, DURE_SPACE_MARK, strlen(DURE_SPACE_MARK)));
   return post_processor != NULL ? read_post_processor(tokenizer, post_processor, 0) : NULL;

@@ -345,7 +345,7 @@ static const struct {
     {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}}", DURE_UNSUPPORTED, "UnicodeScripts"},
     {"{\"model\":{" MODEL "},\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" BYTE_LEVEL "," BYTE_LEVEL
      "]}}",
-     DURE_UNSUPPORTED, "ByteLevel comes last"},
+     DURE_UNSUPPORTED, "after ByteLevel"},
     {"{\"model\":{" MODEL
      "},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}}",
      DURE_UNSUPPORTED, "cannot be compiled"},

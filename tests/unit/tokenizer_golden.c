@@ -88,9 +88,10 @@ END_TEST
 
 // ---- every kind of file: make_kinds.py ----
 
-static const char *const kinds[] = {"llama2.json",     "gemma.json",     "first.json",         "t5.json",
-                                    "xlmr.json",       "albert.json",    "sp_bpe.model",       "sp_unigram.model",
-                                    "sp_suffix.model", "sp_cross.model", "o200k_base.tiktoken"};
+static const char *const kinds[] = {"llama2.json",    "gemma.json",         "first.json",       "t5.json",
+                                    "xlmr.json",      "falcon.json",        "bloom.json",       "deepseek.json",
+                                    "albert.json",    "sp_bpe.model",       "sp_unigram.model", "sp_suffix.model",
+                                    "sp_cross.model", "o200k_base.tiktoken"};
 
 // How many characters begin before byte `at`.
 static size_t characters_before(const char *text, size_t at) {
@@ -115,6 +116,7 @@ static void check_offsets(const json_t *row, const char *text, size_t length, co
   }
 }
 
+// "special" in a row: its program makes special tokens of their texts.
 static void check_kind(void *context, const json_t *row) {
   const dure_tokenizer *tokenizer = context;
   const json_t *text = json_object_get(row, "text"), *decoded = json_object_get(row, "decoded");
@@ -123,7 +125,7 @@ static void check_kind(void *context, const json_t *row) {
   dure_ids ids = {0};
   dure_spans spans = {0};
   char *found;
-  dure_encode_options options = {.parse_special = json_object_get(row, "offsets") != NULL, .add_special = true};
+  dure_encode_options options = {.parse_special = json_object_get(row, "special") != NULL, .add_special = true};
   check_ids(tokenizer, row, "ids", options);
   must(dure_tokenizer_encode_spans(tokenizer, bytes, length, &options, &ids, &spans));
   ck_assert_uint_eq(spans.count, ids.count);

@@ -5,7 +5,7 @@
     python3 make_kinds.py --out /tmp/x --cases 20000 --seed 7   a larger set to try by hand
 
 NAME.json, NAME.model or NAME.tiktoken is a tokenizer trained on corpus.txt; NAME.cases.jsonl has for each text its "ids" (what
-the file puts around the text included), the "decoded" text without special tokens, and for tokenizer.json the "offsets" of the
+the file puts around the text included), the "decoded" text without special tokens, for tokenizer.json "special" (the texts of special tokens become them) and the "offsets" of the
 ids in characters, where the program maps every character to its own place.
 """
 import argparse, base64, io, json, os, tempfile
@@ -108,6 +108,22 @@ def part(kind, **rest):
     return {"type": kind, **rest}
 
 
+LEVEL = part("ByteLevel", add_prefix_space=False, trim_offsets=False, use_regex=True)
+DEEPSEEK = (r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"""
+            r""" ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+""")
+
+
+def split(expression):
+    return part("Split", pattern={"Regex": expression}, behavior="Isolated", invert=False)
+
+
+def byte_level(parts):
+    root = json.loads(make.trained(500).to_str())
+    root["pre_tokenizer"] = part("Sequence", pretokenizers=parts)
+    root["post_processor"] = None
+    return root
+
+
 def json_kinds():
     mark = part("Replace", pattern={"String": " "}, content="▁")
     spaces = part("Replace", pattern={"String": "▁"}, content=" ")
@@ -119,6 +135,9 @@ def json_kinds():
     yield "llama2", byte_fallback_bpe(part("Sequence", normalizers=[part("Prepend", prepend="▁"), mark]), None, part("Sequence", decoders=fused + [strip]))
     yield "gemma", byte_fallback_bpe(mark, part("Split", pattern={"String": " "}, behavior="MergedWithPrevious", invert=False), part("Sequence", decoders=fused))
     yield "first", byte_fallback_bpe(None, dict(meta, prepend_scheme="first", split=False), part("Sequence", decoders=fused + [strip]), byte_fallback=False)
+    yield "falcon", byte_level([part("Punctuation", behavior="Contiguous"), LEVEL, part("Digits", individual_digits=False), split("[0-9][0-9][0-9]")])
+    yield "bloom", byte_level([split(" ?[^(\\s|[.,!?…。，、।۔،])]+"), dict(LEVEL, use_regex=False)])
+    yield "deepseek", byte_level([split(r"\p{N}{1,3}"), split("[一-龥\u3040-ゟ゠-ヿ]+"), split(DEEPSEEK), dict(LEVEL, use_regex=False)])
     yield "t5", unigram(model, map_part, meta, meta)
     yield "xlmr", unigram(model, part("Sequence", normalizers=[map_part, part("Replace", pattern={"Regex": " {2,}"}, content=" ")]),
                           part("Sequence", pretokenizers=[part("WhitespaceSplit"), meta]), meta)
@@ -152,7 +171,7 @@ def from_json(tokenizer):
     def encode(text):
         found = tokenizer.encode(text)
         plain = not any(ord(c) > 0x2FF or c in "\xe9\xc5\xbd\xb2" for c in text)  # composed and replaced characters: the library maps only the first
-        return {"ids": found.ids, "decoded": tokenizer.decode(found.ids), **({"offsets": [list(o) for o in found.offsets]} if plain else {})}
+        return {"special": True, "ids": found.ids, "decoded": tokenizer.decode(found.ids), **({"offsets": [list(o) for o in found.offsets]} if plain else {})}
     return encode
 
 
