@@ -81,7 +81,9 @@ START_TEST(any_bytes_come_back_from_their_ids) {
   printf("seed %llu\n", (unsigned long long)state);
   dure_ids ids = {0};
   char text[128];
-  for (int round = 0; round < 100000; round++) assert_round_trip(tokenizer, text, random_text(&state, text), &ids);
+  const char *full = getenv("DURE_FULL");
+  int rounds = full != NULL && strcmp(full, "1") == 0 ? 100000 : 20000;
+  for (int round = 0; round < rounds; round++) assert_round_trip(tokenizer, text, random_text(&state, text), &ids);
   dure_ids_free(&ids);
   dure_tokenizer_close(tokenizer);
 }
