@@ -177,8 +177,11 @@ void dure_cases_expert_matmul(dure_case_list *list) {
     }
   }
   add_expert_matmul(list, &expert_shapes[3], true, false, 1000);
-  dure_case_restricted(list, add_expert_matmul(list, &expert_shapes[7], true, false, 0));
-  dure_case_restricted(list, add_expert_matmul(list, &expert_shapes[4], false, true, 0));
+  for (size_t i = 4; i <= 7; i += 3) {
+    dure_case *c = add_expert_matmul(list, &expert_shapes[i], i == 7, i == 4, 0);
+    dure_case_rename(c, "restricted");
+    dure_case_restricted(list, c);
+  }
 }
 
 static dure_case *add_expert_outer(dure_case_list *list, const expert_shape *s, bool accumulate, uint32_t first_row) {
@@ -206,7 +209,9 @@ void dure_cases_expert_outer(dure_case_list *list) {
     dure_case_shift(&c->operands[3], 3);
   }
   add_expert_outer(list, &expert_shapes[3], false, 1000);
-  dure_case_restricted(list, add_expert_outer(list, &expert_shapes[7], false, 0));
+  dure_case *c = add_expert_outer(list, &expert_shapes[7], false, 0);
+  dure_case_rename(c, "restricted");
+  dure_case_restricted(list, c);
 }
 
 // ---- combination -------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ static dure_status absolute_magnitudes(const dure_case *original, const dure_cas
                                        double *magnitudes) {
   dure_case linear = *original;
   if (linear.op == DURE_OP_matmul) linear.attributes.matmul.activation = DURE_ACTIVATION_RELU;  // of |t|: t itself
+  if (linear.op == DURE_OP_scale) linear.attributes.scale.factor = fabsf(linear.attributes.scale.factor);
   const dure_case *c = &linear;
   dure_case_data absolutes;
   DURE_TRY(dure_case_data_copy(c, initial, &absolutes));
