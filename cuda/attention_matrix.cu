@@ -35,3 +35,12 @@ static attention_matrix_kernel kernel_of_type(attention_pass pass, uint32_t D) {
 attention_matrix_kernel attention_matrix_choose(attention_pass pass, dure_dtype dtype, uint32_t D) {
   return dtype == DURE_DTYPE_BF16 ? kernel_of_type<bfloat16>(pass, D) : kernel_of_type<float16>(pass, D);
 }
+
+dure_status attention_matrix_record(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                    attention_pass pass) {
+  const dure_operand *q = &call->operands[ATTENTION_Q];
+  const attention_matrix_kernel chosen = attention_matrix_choose(pass, q->dtype, (uint32_t)q->shape[3]);
+  attention_arguments a = attention_arguments_of_pass(call, pass, chosen.rows, dure_cuda_device_caps(device)->l2_bytes);
+  a.tiles *= chosen.parts;
+  return cuda_record(recording, chosen.kernel, attention_grid(a), chosen.threads, chosen.shared_bytes, a);
+}

@@ -16,4 +16,8 @@ struct attention_matrix_kernel {
 // For heads of at most 256 elements; dtype is bf16 or f16.
 attention_matrix_kernel attention_matrix_choose(attention_pass pass, dure_dtype dtype, uint32_t D);
 
+// Records the pass by the kernel chosen.
+dure_status attention_matrix_record(dure_device *device, dure_recording *recording, const dure_op_call *call,
+                                    attention_pass pass);
+
 #endif  // DURE_CUDA_ATTENTION_MATRIX_H_

@@ -84,7 +84,8 @@ dure_status cuda_enter(cuda_device *device, const char *what) {
 
 // ---- opening ----
 
-static cuda_counter_call find_driver_call(const char *name) {
+// A function of the driver, which the plugin is not linked with; NULL where it has none of that name.
+static void *find_driver_call(const char *name) {
   void *address = NULL;
   cudaError_t error;
 #if CUDART_VERSION >= 12050
@@ -94,10 +95,8 @@ static cuda_counter_call find_driver_call(const char *name) {
   enum cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
   error = cudaGetDriverEntryPoint(name, &address, cudaEnableDefault, &result);
 #endif
-  cuda_counter_call call = NULL;
   if (error != cudaSuccess) (void)cudaGetLastError();
-  if (error == cudaSuccess && result == cudaDriverEntryPointSuccess) memcpy(&call, &address, sizeof(call));
-  return call;
+  return error == cudaSuccess && result == cudaDriverEntryPointSuccess ? address : NULL;
 }
 
 static void close_device(dure_device *head) {
@@ -111,8 +110,11 @@ static void close_device(dure_device *head) {
 static dure_status start(cuda_device *device) {
   DURE_TRY(cuda_check(device, cudaSetDevice(device->ordinal), "opening the device"));
   DURE_TRY(cuda_check(device, cudaStreamCreateWithFlags(&device->setup, cudaStreamNonBlocking), "opening the device"));
-  device->wait_value = find_driver_call("cuStreamWaitValue64");
-  device->write_value = find_driver_call("cuStreamWriteValue64");
+  void *const wait_value = find_driver_call("cuStreamWaitValue64");
+  void *const write_value = find_driver_call("cuStreamWriteValue64");
+  memcpy(&device->wait_value, &wait_value, sizeof(wait_value));
+  memcpy(&device->write_value, &write_value, sizeof(write_value));
+  device->encode_tensor_map = find_driver_call("cuTensorMapEncodeTiled");
   size_t available = 0, total = 0;
   DURE_TRY(cuda_check(device, cudaMemGetInfo(&available, &total), "opening the device"));
   device->head.info.memory_budget_bytes = available;

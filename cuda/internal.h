@@ -3,6 +3,7 @@
 //   plugin   the entry point            device   list, open, close, failures      memory   buffers
 //   stream   order, staging, waits      event    counters                         recording   command lists, graphs
 //   fill     a repeated word            blas     cuBLASLt, opened at run time     ops, ops_*   the rows of ops.def
+//   tensor_map   what bulk tensor copies are told of a tensor
 #ifndef DURE_CUDA_INTERNAL_H_
 #define DURE_CUDA_INTERNAL_H_
 
@@ -31,7 +32,9 @@ typedef struct cuda_device {
   bool checks_commands;  // DURE_CUDA_CHECK=1: waits after each command, so that a failure names its op
   cudaStream_t setup;    // zeroes new buffers, captures graphs
   cuda_counter_call wait_value, write_value;
-  char last_recording[64], last_label[128];  // submitted last
+  void *encode_tensor_map;                       // cuTensorMapEncodeTiled (tensor_map.c); NULL: the driver has none
+  uint32_t attention_tested, attention_trusted;  // kernels by bit (attention_selftest.cu)
+  char last_recording[64], last_label[128];      // submitted last
 } cuda_device;
 
 typedef struct cuda_buffer {

@@ -35,7 +35,7 @@ static bool choose(dure_device_info *info, int feature, bool is_possible) {
 static void choose_features(dure_device_info *info, dure_cuda_caps *caps) {
   info->feature_count = FEATURE_COUNT;
   caps->uses_matrix_units = choose(info, MATRIX_UNITS, caps->compute_capability >= 75);
-  caps->uses_wide_matrix_units = choose(info, WGMMA, caps->compute_capability == 90 && !caps->is_emulated);
+  caps->uses_wide_matrix_units = choose(info, WGMMA, caps->compute_capability == 90);
   caps->uses_graphs = choose(info, GRAPHS, true);
   caps->uses_cublaslt = choose(info, CUBLASLT, !caps->is_emulated || getenv("DURE_CUBLASLT") != NULL);
 }

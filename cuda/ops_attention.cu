@@ -1,8 +1,15 @@
 // attention and attention_gradient: which kernels run a call. The cache's ops: ops_attention_cached.cu.
 //
 //   16-bit operands whose rows begin at multiples of 16 bytes, on tensor cores: attention_matrix.cu
+//   of these, forward on sm_90 in heads that are not too small or large: attention_hopper.cu
 //   everything else: kernels/attention_tile.cuh, attention_gradient_tile.cuh
+//
+// DURE_CUDA_ATTENTION=plain or mma keeps to kernels/attention_*tile.cuh, or lets these and the kernels on mma run.
+#include <cstdlib>
+#include <cstring>
+
 #include "cuda/attention_call.cuh"
+#include "cuda/attention_hopper.h"
 #include "cuda/attention_matrix.h"
 #include "cuda/kernels/attention_delta.cuh"
 #include "cuda/kernels/attention_gradient_tile.cuh"
@@ -61,20 +68,22 @@ static bool suits_matrix_units(const dure_cuda_caps *caps, const dure_op_call *c
   return attention_matrix_choose(pass, q->dtype, (uint32_t)q->shape[3]).shared_bytes <= caps->shared_bytes;
 }
 
-static dure_status record_matrix(dure_device *device, dure_recording *recording, const dure_op_call *call,
-                                 attention_pass pass) {
-  const dure_operand *q = &call->operands[ATTENTION_Q];
-  const attention_matrix_kernel chosen = attention_matrix_choose(pass, q->dtype, (uint32_t)q->shape[3]);
-  attention_arguments a = attention_arguments_of_pass(call, pass, chosen.rows, dure_cuda_device_caps(device)->l2_bytes);
-  a.tiles *= chosen.parts;
-  return cuda_record(recording, chosen.kernel, attention_grid(a), chosen.threads, chosen.shared_bytes, a);
+// The best kernels that may be used.
+enum attention_kernels { PLAIN, MMA, HOPPER };
+static attention_kernels allowed() {
+  const char *forced = std::getenv("DURE_CUDA_ATTENTION");
+  if (forced != nullptr && std::strcmp(forced, "plain") == 0) return PLAIN;
+  return forced != nullptr && std::strcmp(forced, "mma") == 0 ? MMA : HOPPER;
 }
 
 static dure_status record_pass(dure_device *device, dure_recording *recording, const dure_op_call *call,
                                attention_pass pass) {
-  if (suits_matrix_units(dure_cuda_device_caps(device), call, pass))
-    return record_matrix(device, recording, call, pass);
-  return record_tiles(device, recording, call, pass);
+  const attention_kernels best = allowed();
+  if (best == PLAIN || !suits_matrix_units(dure_cuda_device_caps(device), call, pass))
+    return record_tiles(device, recording, call, pass);
+  if (best == HOPPER && pass == ATTENTION_FORWARD && attention_hopper_takes(device, call))
+    return attention_hopper_record(device, recording, call);
+  return attention_matrix_record(device, recording, call, pass);
 }
 
 // ---- forward -----------------------------------------------------------------------------------------------------

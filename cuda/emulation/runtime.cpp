@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "block.h"
 #include "cuda_runtime.h"
 
 namespace {
@@ -447,6 +448,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function
   *function = nullptr;
   if (std::strcmp(symbol, "cuStreamWaitValue64") == 0) *function = reinterpret_cast<void *>(wait_value);
   if (std::strcmp(symbol, "cuStreamWriteValue64") == 0) *function = reinterpret_cast<void *>(write_value);
+  if (std::strcmp(symbol, "cuTensorMapEncodeTiled") == 0) *function = emulation_tensor_map_encoder();
   if (result != nullptr)
     *result = *function != nullptr ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;

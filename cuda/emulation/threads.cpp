@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "block.h"
 #include "cuda_runtime.h"
 
 uint3 threadIdx, blockIdx;
@@ -72,7 +73,7 @@ struct copy {
   size_t size;
 };
 
-enum state { NOT_BEGUN, READY, AT_BLOCK, AT_WARP, ENDED };
+enum state { NOT_BEGUN, READY, AT_BLOCK, AT_WARP, UNTIL, ENDED };
 
 struct thread {
   state is;
@@ -80,7 +81,9 @@ struct thread {
   unsigned mask;  // AT_WARP
   const void *bytes;
   size_t size;
-  int predicate, answer;  // AT_BLOCK
+  int predicate, answer;        // AT_BLOCK
+  bool (*holds)(const void *);  // UNTIL
+  const void *what;
   meeting *met;
   std::vector<copy> open;
   std::vector<std::vector<copy>> committed;
@@ -246,10 +249,13 @@ void resume_ready() {
 }
 
 bool any_ready() {
+  bool found = false;
   for (unsigned i = 0; i < run.count; i++) {
-    if (run.threads[i].is == READY) return true;
+    thread *t = &run.threads[i];
+    if (t->is == UNTIL && t->holds(t->what)) t->is = READY;
+    found = found || t->is == READY;
   }
-  return false;
+  return found;
 }
 
 // After a fault: what the fibres were doing is forgotten.
@@ -288,6 +294,7 @@ void run_block() {
   }
   run.begun = run.ended = 0;
   prepare_shared();
+  emulation_hopper_begin();
   while (run.fault == nullptr && run.ended < run.count) {
     if (run.begun < run.count) {
       const unsigned index = take_fibre();
@@ -295,11 +302,12 @@ void run_block() {
       emulation_switch(&run.scheduler, run.fibres[index].stack_pointer);
     } else if (any_ready()) {
       resume_ready();
-    } else {
+    } else if (!emulation_hopper_idle()) {
       run.fault = "threads wait for each other: not all of them reach the same barrier or shuffle";
     }
   }
   check_canary();
+  if (run.fault == nullptr) run.fault = emulation_hopper_end();
 }
 
 }  // namespace
@@ -333,6 +341,17 @@ void emulation_warp_meet(unsigned mask, const void *bytes, size_t size) {
 const void *emulation_warp_left(int lane) { return run.threads[run.current].met->left[lane]; }
 
 void *emulation_dynamic_shared() { return run.shared; }
+size_t emulation_dynamic_shared_bytes() { return run.shared_bytes; }
+unsigned emulation_thread() { return run.current; }
+bool emulation_is_reversed() { return run.is_reversed; }
+
+void emulation_wait_until(bool (*holds)(const void *what), const void *what) {
+  thread *t = &run.threads[run.current];
+  t->is = UNTIL;
+  t->holds = holds;
+  t->what = what;
+  wait();
+}
 
 void emulation_copy_later(void *target, const void *source, size_t size) {
   run.threads[run.current].open.push_back(copy{target, source, size});

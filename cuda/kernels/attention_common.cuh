@@ -30,11 +30,14 @@ struct attention_arguments {
 struct attention_place {
   uint32_t b, head, tile;
 };
-__device__ __forceinline__ attention_place attention_place_of(const attention_arguments &a) {
-  const uint32_t heads = a.B * a.heads, each = a.nearby * a.tiles, group = blockIdx.x / each;
-  const uint32_t first = group * a.nearby, count = min(a.nearby, heads - first), rest = blockIdx.x - group * each;
+__device__ __forceinline__ attention_place attention_place_at(const attention_arguments &a, uint32_t block) {
+  const uint32_t heads = a.B * a.heads, each = a.nearby * a.tiles, group = block / each;
+  const uint32_t first = group * a.nearby, count = min(a.nearby, heads - first), rest = block - group * each;
   const uint32_t head = first + rest % count;
   return attention_place{head / a.heads, head % a.heads, rest / count};
+}
+__device__ __forceinline__ attention_place attention_place_of(const attention_arguments &a) {
+  return attention_place_at(a, blockIdx.x);
 }
 
 // The first key that the query at position t of sequence b sees; it sees all from there to itself.

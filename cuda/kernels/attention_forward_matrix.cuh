@@ -24,11 +24,12 @@ struct matrix_forward {
   static constexpr size_t shared_bytes = (size_t)(rows + 2 * keys) * matrix_tile<HEAD>::stride * 2;
 };
 
-// Scores to probabilities; maximum and sum of each row go on, and the results so far are rescaled.
-template <int ROW_TILES, int KEY_TILES, int COLUMN_TILES>
+// Scores to probabilities; maximum and sum of each row go on, and `rescale` is what the results so far must be
+// multiplied by.
+template <int ROW_TILES, int KEY_TILES>
 __device__ __forceinline__ void matrix_softmax(float (&scores)[ROW_TILES][KEY_TILES][4], float factor,
                                                float (&maximum)[ROW_TILES][2], float (&sum)[ROW_TILES][2],
-                                               float (&result)[ROW_TILES][COLUMN_TILES][4]) {
+                                               float (&rescale)[ROW_TILES][2]) {
 #pragma unroll
   for (int m = 0; m < ROW_TILES; m++) {
 #pragma unroll
@@ -40,9 +41,9 @@ __device__ __forceinline__ void matrix_softmax(float (&scores)[ROW_TILES][KEY_TI
       highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
       highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
       const float base = highest == -INFINITY ? 0 : highest * factor;  // nothing seen yet: all exponentials 0
-      const float rescale = exp2_approximate(fmaf(maximum[m][half], factor, -base));
+      rescale[m][half] = exp2_approximate(fmaf(maximum[m][half], factor, -base));
       maximum[m][half] = highest;
-      float partial = sum[m][half] * rescale;
+      float partial = sum[m][half] * rescale[m][half];
 #pragma unroll
       for (int n = 0; n < KEY_TILES; n++) {
 #pragma unroll
@@ -52,11 +53,40 @@ __device__ __forceinline__ void matrix_softmax(float (&scores)[ROW_TILES][KEY_TI
         }
       }
       sum[m][half] = partial;
+    }
+  }
+}
+
+template <int ROW_TILES, int COLUMN_TILES>
+__device__ __forceinline__ void matrix_rescale(float (&result)[ROW_TILES][COLUMN_TILES][4],
+                                               const float (&factors)[ROW_TILES][2]) {
 #pragma unroll
-      for (int n = 0; n < COLUMN_TILES; n++) {
-        result[m][n][2 * half] *= rescale;
-        result[m][n][2 * half + 1] *= rescale;
+  for (int m = 0; m < ROW_TILES; m++) {
+#pragma unroll
+    for (int n = 0; n < COLUMN_TILES; n++) {
+#pragma unroll
+      for (int e = 0; e < 4; e++) result[m][n][e] *= factors[m][e / 2];
+    }
+  }
+}
+
+// Writes log_sum_exp of the thread's rows row0 + 16 m + 8 half before `past`; sums become the factors of the results.
+template <int ROW_TILES>
+__device__ __forceinline__ void matrix_finish(const attention_arguments &a, uint32_t b, uint32_t h, uint32_t row0,
+                                              uint32_t past, float factor, const float (&maximum)[ROW_TILES][2],
+                                              float (&sum)[ROW_TILES][2]) {
+#pragma unroll
+  for (int m = 0; m < ROW_TILES; m++) {
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float total = sum[m][half];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
+      const uint32_t t = row0 + 16 * m + 8 * half;
+      if (threadIdx.x % 4 == 0 && t < past) {
+        a.log_sum_exp[((uint64_t)b * a.H + h) * a.T + t] = maximum[m][half] * factor * LN_2 + logf(total);
       }
+      sum[m][half] = __fdividef(1, total);
     }
   }
 }
@@ -77,13 +107,11 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
   const uint32_t past = min(t0 + shape::rows, a.end_row);
   const uint32_t warp_row = t0 + 16 * row_tiles * warp, row0 = warp_row + lane / 4;  // row (m, half): + 16 m + 8 half
   const matrix_scores units = matrix_scores_of(a, h);
-  attention_rows<uint16_t> k = attention_rows_of<uint16_t>(a, a.k, a.k_t, a.k_h, b, g, first_key(a, b, t0), past);
-  attention_rows<uint16_t> v = attention_rows_of<uint16_t>(a, a.v, a.v_t, a.v_h, b, g, k.begin, past);
-  const uint32_t begin_of_last = first_key(a, b, past - 1);
+  const uint32_t first = first_key(a, b, t0), begin_of_last = first_key(a, b, past - 1);
   uint16_t *const own = q_tile + 16 * row_tiles * warp * stride;
 
   matrix_fetch<shape::rows, HEAD>(q_tile, attention_rows_of<uint16_t>(a, a.q, a.q_t, a.q_h, b, h, t0, past), a.D);
-  matrix_fetch<keys, HEAD>(k_tile, k, a.D);
+  matrix_fetch<keys, HEAD>(k_tile, attention_rows_of<uint16_t>(a, a.k, a.k_t, a.k_h, b, g, first, past), a.D);
   copy_async_commit();
   float result[row_tiles][column_tiles][4], maximum[row_tiles][2], sum[row_tiles][2];
   matrix_clear(result);
@@ -93,14 +121,13 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
     sum[m][0] = sum[m][1] = 0;
   }
 
-  for (uint32_t key0 = k.begin; key0 < past; key0 += keys) {
+  for (uint32_t key0 = first; key0 < past; key0 += keys) {
     const bool is_edge = key0 + keys - 1 > t0 || key0 < begin_of_last;
     const bool is_seen =
         key0 <= warp_row + 16 * row_tiles - 1;  // by any query of the warp, as far as the diagonal says
     copy_async_wait<0>();
     __syncthreads();  // the keys are there, and the values' tile is free
-    v.begin = key0;
-    matrix_fetch<keys, HEAD>(v_tile, v, a.D);
+    matrix_fetch<keys, HEAD>(v_tile, attention_rows_of<uint16_t>(a, a.v, a.v_t, a.v_h, b, g, key0, past), a.D);
     copy_async_commit();
     float scores[row_tiles][key_tiles][4];
     if (is_seen) matrix_products<T, HEAD>(scores, own, k_tile);
@@ -108,8 +135,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
     const bool mine = is_edge && matrix_scan<T, keys, HEAD>(v_tile, true);
     const bool found = __syncthreads_or(mine) != 0;  // the values are there, and the keys' tile is free
     if (key0 + keys < past) {
-      k.begin = key0 + keys;
-      matrix_fetch<keys, HEAD>(k_tile, k, a.D);
+      matrix_fetch<keys, HEAD>(k_tile, attention_rows_of<uint16_t>(a, a.k, a.k_t, a.k_h, b, g, key0 + keys, past), a.D);
       copy_async_commit();
     }
     if (!is_seen) continue;
@@ -147,28 +173,17 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
         }
       }
     }
-    matrix_softmax(scores, units.factor, maximum, sum, result);
+    float rescale[row_tiles][2];
+    matrix_softmax(scores, units.factor, maximum, sum, rescale);
+    matrix_rescale(result, rescale);
     matrix_add_sums<T, HEAD>(result, scores, v_tile);
     if (found) {
-      v.begin = key0;
+      const attention_rows<uint16_t> v = attention_rows_of<uint16_t>(a, a.v, a.v_t, a.v_h, b, g, key0, past);
       matrix_add_infinite<T, false, keys>(result, a, b, v, computed_here(row0), 0);
     }
   }
 
-#pragma unroll
-  for (int m = 0; m < row_tiles; m++) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float total = sum[m][half];
-      total += __shfl_xor_sync(0xffffffffu, total, 1);
-      total += __shfl_xor_sync(0xffffffffu, total, 2);
-      const uint32_t t = row0 + 16 * m + 8 * half;
-      if (lane % 4 == 0 && t < past) {
-        a.log_sum_exp[((uint64_t)b * a.H + h) * a.T + t] = maximum[m][half] * units.factor * LN_2 + logf(total);
-      }
-      sum[m][half] = __fdividef(1, total);
-    }
-  }
+  matrix_finish(a, b, h, row0, past, units.factor, maximum, sum);
   T *const out = static_cast<T *>(a.out) + ((uint64_t)b * a.T + warp_row) * a.out_t + h * a.out_h;
   const uint32_t rows = warp_row < past ? past - warp_row : 0;
   matrix_store<T, HEAD>(own, result, sum, out, a.out_t, rows, a.D);

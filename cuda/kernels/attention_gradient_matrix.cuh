@@ -30,9 +30,14 @@ struct matrix_gradient_q {
 template <int HEAD>
 struct matrix_gradient_k_v {
   static constexpr int row_tiles = HEAD <= 64 ? 2 : 1, rows = 16 * row_tiles * MATRIX_WARPS;
-  static constexpr int queries = HEAD <= 64 || HEAD > 128 ? 32 : 64;
+  static constexpr int queries = HEAD <= 64 || HEAD > 128 ? 32 : 48;
   static constexpr int parts = HEAD > 128 ? 2 : 1, columns = HEAD / parts;
   static constexpr size_t shared_bytes = (size_t)(2 * rows + 2 * queries) * matrix_tile<HEAD>::stride * 2;
+};
+
+// What the pairs of a query share; it stands in the 16 bytes that pad the query's row in shared memory.
+struct matrix_query {
+  float log_sum_exp, delta;  // log_sum_exp times log2(e)
 };
 
 // p and ds / scale of a pair, in place of its products q . k and dy . v. `log_sum_exp`: times log2(e).
@@ -63,35 +68,28 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
   const uint32_t past = min(t0 + shape::rows, a.end_row);
   const uint32_t warp_row = t0 + 16 * row_tiles * warp, row0 = warp_row + lane / 4;  // row (m, half): + 16 m + 8 half
   const matrix_scores units = matrix_scores_of(a, h);
-  attention_rows<uint16_t> k = attention_rows_of<uint16_t>(a, a.k, a.k_t, a.k_h, b, g, first_key(a, b, t0), past);
-  attention_rows<uint16_t> v = attention_rows_of<uint16_t>(a, a.v, a.v_t, a.v_h, b, g, k.begin, past);
-  const uint32_t begin_of_last = first_key(a, b, past - 1);
+  const uint32_t first = first_key(a, b, t0), begin_of_last = first_key(a, b, past - 1);
   uint16_t *const own_q = q_tile + 16 * row_tiles * warp * stride, *const own_dy = own_q + shape::rows * stride;
 
   matrix_fetch<shape::rows, HEAD>(q_tile, attention_rows_of<uint16_t>(a, a.q, a.q_t, a.q_h, b, h, t0, past), a.D);
   matrix_fetch<shape::rows, HEAD>(dy_tile, attention_rows_of<uint16_t>(a, a.dy, a.dy_t, a.dy_h, b, h, t0, past), a.D);
-  matrix_fetch<keys, HEAD>(v_tile, v, a.D);
+  matrix_fetch<keys, HEAD>(v_tile, matrix_rows_of(a, a.v, a.v_t, a.v_h, b, g, first, past), a.D);
   copy_async_commit();
-  float dq[row_tiles][column_tiles][4], log_sum_exp[row_tiles][2], delta[row_tiles][2];
+  float dq[row_tiles][column_tiles][4];
   matrix_clear(dq);
-#pragma unroll
-  for (int m = 0; m < row_tiles; m++) {
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      const uint64_t at = ((uint64_t)b * a.H + h) * a.T + min(row0 + 16 * m + 8 * half, past - 1);
-      log_sum_exp[m][half] = a.log_sum_exp[at] * LOG2_E;
-      delta[m][half] = a.delta[at];
-    }
+  if (threadIdx.x < shape::rows) {
+    const uint64_t at = ((uint64_t)b * a.H + h) * a.T + min(t0 + threadIdx.x, past - 1);
+    *reinterpret_cast<matrix_query *>(q_tile + threadIdx.x * stride + HEAD) =
+        matrix_query{a.log_sum_exp[at] * LOG2_E, a.delta[at]};
   }
 
-  for (uint32_t key0 = k.begin; key0 < past; key0 += keys) {
+  for (uint32_t key0 = first; key0 < past; key0 += keys) {
     const bool is_edge = key0 + keys - 1 > t0 || key0 < begin_of_last;
     const bool is_seen =
         key0 <= warp_row + 16 * row_tiles - 1;  // by any query of the warp, as far as the diagonal says
     copy_async_wait<0>();
     __syncthreads();  // the values are there, and the keys' tile is free
-    k.begin = key0;
-    matrix_fetch<keys, HEAD>(k_tile, k, a.D);
+    matrix_fetch<keys, HEAD>(k_tile, matrix_rows_of(a, a.k, a.k_t, a.k_h, b, g, key0, past), a.D);
     copy_async_commit();
     float scores[row_tiles][key_tiles][4], ds[row_tiles][key_tiles][4];
     if (is_seen) matrix_products<T, HEAD>(ds, own_dy, v_tile);
@@ -99,8 +97,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
     const bool mine = is_edge && matrix_scan<T, keys, HEAD>(k_tile, false);
     const bool found = __syncthreads_or(mine) != 0;  // the keys are there, and the values' tile is free
     if (key0 + keys < past) {
-      v.begin = key0 + keys;
-      matrix_fetch<keys, HEAD>(v_tile, v, a.D);
+      matrix_fetch<keys, HEAD>(v_tile, matrix_rows_of(a, a.v, a.v_t, a.v_h, b, g, key0 + keys, past), a.D);
       copy_async_commit();
     }
     if (is_seen) matrix_products<T, HEAD>(scores, own_q, k_tile);
@@ -115,12 +112,16 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
 #pragma unroll
     for (int m = 0; m < row_tiles; m++) {
 #pragma unroll
-      for (int n = 0; n < key_tiles; n++) {
+      for (int half = 0; half < 2; half++) {
+        const matrix_query query =
+            *reinterpret_cast<const matrix_query *>(own_q + (16 * m + 8 * half + lane / 4) * stride + HEAD);
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const float distance = (float)distance0 + (float)(16 * m + e / 2 * 8 - 8 * n - e % 2);
-          matrix_pair_gradient(a, units, distance, log_sum_exp[m][e / 2], delta[m][e / 2], &scores[m][n][e],
-                               &ds[m][n][e]);
+        for (int n = 0; n < key_tiles; n++) {
+#pragma unroll
+          for (int e = 2 * half; e < 2 * half + 2; e++) {
+            const float distance = (float)distance0 + (float)(16 * m + 8 * half - 8 * n - e % 2);
+            matrix_pair_gradient(a, units, distance, query.log_sum_exp, query.delta, &scores[m][n][e], &ds[m][n][e]);
+          }
         }
       }
     }
@@ -143,7 +144,10 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
       }
     }
     matrix_add_sums<T, HEAD>(dq, ds, k_tile);
-    if (found) matrix_add_infinite<T, false, keys>(dq, a, b, k, computed_here(row0), 0);
+    if (found) {
+      const attention_rows<uint16_t> k = matrix_rows_of(a, a.k, a.k_t, a.k_h, b, g, key0, past);
+      matrix_add_infinite<T, false, keys>(dq, a, b, k, computed_here(row0), 0);
+    }
   }
 
   float factors[row_tiles][2];
@@ -153,11 +157,6 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
   matrix_store<T, HEAD>(own_q, dq, factors, out, a.out_t, warp_row < past ? past - warp_row : 0, a.D);
 #endif
 }
-
-// What the pairs of a query share; it stands in the 16 bytes that pad the query's row in shared memory.
-struct matrix_query {
-  float log_sum_exp, delta;  // log_sum_exp times log2(e)
-};
 
 template <typename T, int HEAD>
 __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_k_v_matrix_kernel(attention_arguments a) {
@@ -186,10 +185,8 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_k_v_matr
 
   for (uint32_t h = g * (a.H / a.G); h < (g + 1) * (a.H / a.G); h++) {
     const matrix_scores units = matrix_scores_of(a, h);
-    attention_rows<uint16_t> q = attention_rows_of<uint16_t>(a, a.q, a.q_t, a.q_h, b, h, key0, queries_past);
-    attention_rows<uint16_t> dy = attention_rows_of<uint16_t>(a, a.dy, a.dy_t, a.dy_h, b, h, key0, queries_past);
     __syncthreads();  // the tile of dy is free
-    matrix_fetch<queries, HEAD>(dy_tile, dy, a.D);
+    matrix_fetch<queries, HEAD>(dy_tile, matrix_rows_of(a, a.dy, a.dy_t, a.dy_h, b, h, key0, queries_past), a.D);
     copy_async_commit();
     bool is_seen = true;  // these keys by any query of the tile: by none from where a later document begins
     for (uint32_t query0 = key0; is_seen; query0 += queries) {
@@ -198,8 +195,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_k_v_matr
       copy_async_wait<0>();
       bool mine = is_edge && matrix_scan<T, queries, HEAD>(dy_tile, false);
       __syncthreads();  // dy is there, and the tile of q is free
-      q.begin = query0;
-      matrix_fetch<queries, HEAD>(q_tile, q, a.D);
+      matrix_fetch<queries, HEAD>(q_tile, matrix_rows_of(a, a.q, a.q_t, a.q_h, b, h, query0, queries_past), a.D);
       copy_async_commit();
       const uint32_t thread = computed_here(threadIdx.x);
       if (thread < queries) {
@@ -254,18 +250,21 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_k_v_matr
       }
       matrix_add_sums<T, HEAD>(dv, p, dy_tile + column);
       if (found) {
-        dy.begin = query0;
+        const attention_rows<uint16_t> dy = matrix_rows_of(a, a.dy, a.dy_t, a.dy_h, b, h, query0, queries_past);
         matrix_add_infinite<T, true, queries>(dv, a, b, dy, computed_here(row0), column);
       }
       __syncthreads();  // the tile of dy is free
       is_seen = query0 + queries < queries_past && first_key(a, b, query0 + queries) < keys_past;
       if (is_seen) {
-        dy.begin = query0 + queries;
-        matrix_fetch<queries, HEAD>(dy_tile, dy, a.D);
+        matrix_fetch<queries, HEAD>(dy_tile,
+                                    matrix_rows_of(a, a.dy, a.dy_t, a.dy_h, b, h, query0 + queries, queries_past), a.D);
         copy_async_commit();
       }
       matrix_add_sums<T, HEAD>(dk, ds, q_tile + column);
-      if (found) matrix_add_infinite<T, true, queries>(dk, a, b, q, computed_here(row0), column);
+      if (found) {
+        const attention_rows<uint16_t> q = matrix_rows_of(a, a.q, a.q_t, a.q_h, b, h, query0, queries_past);
+        matrix_add_infinite<T, true, queries>(dk, a, b, q, computed_here(row0), column);
+      }
     }
   }
 

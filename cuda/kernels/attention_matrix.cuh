@@ -71,6 +71,13 @@ struct matrix_part {
   __device__ __forceinline__ explicit matrix_part(uint32_t thread) : row(thread / lanes), chunk(thread % lanes) {}
 };
 
+// The rows of a tile, found anew wherever they are wanted: pointers that are kept would cost registers.
+__device__ __forceinline__ attention_rows<uint16_t> matrix_rows_of(const attention_arguments &a, const void *base,
+                                                                   uint64_t t_stride, uint64_t h_stride, uint32_t b,
+                                                                   uint32_t head, uint32_t begin, uint32_t past) {
+  return attention_rows_of<uint16_t>(a, base, t_stride, h_stride, computed_here(b), computed_here(head), begin, past);
+}
+
 // Starts copying ROWS rows into a tile; zeros for rows from rows.past on and for columns from D on.
 template <int ROWS, int HEAD>
 __device__ __forceinline__ void matrix_fetch(uint16_t *tile, const attention_rows<uint16_t> &rows, uint32_t D) {
@@ -205,7 +212,7 @@ __device__ __forceinline__ void matrix_add_infinite(float (&sums)[ROW_TILES][COL
                                                     const attention_arguments &a, uint32_t b,
                                                     const attention_rows<uint16_t> &others, uint32_t row0,
                                                     uint32_t column) {
-  const uint32_t pair = threadIdx.x % 4;
+  const uint32_t pair = computed_here(threadIdx.x) % 4;
 #pragma unroll 1
   for (uint32_t other = others.begin; other < min(others.begin + ROWS, others.past); other++) {
     const uint16_t *const values = others.at(other - others.begin) + column;

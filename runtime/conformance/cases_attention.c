@@ -159,6 +159,25 @@ static void add_restricted(dure_case_list *list, dure_op op) {
   c->profile = DURE_PROFILE_SMALL_BINDING;
 }
 
+// Several tiles of the kernels for matrix units, which take 16-bit types only.
+static void add_tiles(dure_case_list *list, dure_op op) {
+  static const shape longer[] = {
+      {.B = 1, .T = 390, .H = 3, .G = 1, .D = 64},
+      {.B = 1, .T = 300, .H = 2, .G = 2, .D = 128, .window = 150, .document_length = 90},
+      {.B = 2, .T = 200, .H = 2, .G = 1, .D = 96, .document_length = 60, .soft_cap = 3, .has_slopes = true},
+      {.B = 1, .T = 280, .H = 2, .G = 1, .D = 64, .document_length = 70}};
+  for (uint32_t i = 0; i < sizeof(longer) / sizeof(longer[0]); i++) {
+    dure_case *c = add(list, op, longer[i]);
+    c->storage = i % 2 == 0 ? DURE_DTYPE_BF16 : DURE_DTYPE_F16;
+    dure_case_rename(c, "fused,%s", dure_dtype_name(c->storage));
+    fuse(c, Q, longer[i]);
+    if (op == DURE_OP_attention_gradient) fuse(c, DQ, longer[i]);
+    if (i != 3) continue;
+    dure_case_rename(c, "nan");  // stays in its document
+    dure_case_sprinkle(&c->operands[V], (double)NAN, 3);
+  }
+}
+
 static void add_all(dure_case_list *list, dure_op op) {
   bool is_gradient = op == DURE_OP_attention_gradient;
   for (size_t i = 0; i < shape_count; i++) {
@@ -173,6 +192,7 @@ static void add_all(dure_case_list *list, dure_op op) {
   dure_case_rename(c, "shifted");
   for (uint32_t i = Q; i <= (is_gradient ? DV : LOG_SUM_EXP); i++) dure_case_shift(&c->operands[i], i % 3 + 1);
   add_values(list, op);
+  add_tiles(list, op);
   add_restricted(list, op);
   if (!list->full) return;
   add(list, op, (shape){.B = 4, .T = 256, .H = 6, .G = 6, .D = 64});
