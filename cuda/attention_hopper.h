@@ -5,8 +5,9 @@
 #include "cuda/attention_call.cuh"
 
 // Whether these kernels may run the call's forward pass: its type, head size and rows suit them, the device has what
-// they need, and they have computed rightly on it (attention_selftest.cu; tried with the first such call).
-bool attention_hopper_takes(dure_device *device, const dure_op_call *call);
+// they need, and, unless the caller trusts them anyway, they have computed rightly on it (attention_selftest.cu; tried
+// with the first such call).
+bool attention_hopper_takes(dure_device *device, const dure_op_call *call, bool trusts);
 
 // Records the pass, trusted or not. Fails with DURE_UNSUPPORTED where the driver makes no tensor maps of the operands.
 dure_status attention_hopper_record(dure_device *device, dure_recording *recording, const dure_op_call *call);

@@ -4,7 +4,8 @@
 //   of these, forward on sm_90 in heads that are not too small or large: attention_hopper.cu
 //   everything else: kernels/attention_tile.cuh, attention_gradient_tile.cuh
 //
-// DURE_CUDA_ATTENTION=plain or mma keeps to kernels/attention_*tile.cuh, or lets these and the kernels on mma run.
+// DURE_CUDA_ATTENTION=plain: the last ones alone; mma: these and attention_matrix.cu; hopper: as without it, but the
+// kernels for sm_90 are used without having been tested on the device.
 #include <cstdlib>
 #include <cstring>
 
@@ -68,12 +69,15 @@ static bool suits_matrix_units(const dure_cuda_caps *caps, const dure_op_call *c
   return attention_matrix_choose(pass, q->dtype, (uint32_t)q->shape[3]).shared_bytes <= caps->shared_bytes;
 }
 
-// The best kernels that may be used.
-enum attention_kernels { PLAIN, MMA, HOPPER };
+// The best kernels that may be used; FORCED: those for sm_90a without a test of them.
+enum attention_kernels { PLAIN, MMA, HOPPER, FORCED };
 static attention_kernels allowed() {
-  const char *forced = std::getenv("DURE_CUDA_ATTENTION");
-  if (forced != nullptr && std::strcmp(forced, "plain") == 0) return PLAIN;
-  return forced != nullptr && std::strcmp(forced, "mma") == 0 ? MMA : HOPPER;
+  static const char *const names[] = {"plain", "mma", "", "hopper"};
+  const char *wanted = std::getenv("DURE_CUDA_ATTENTION");
+  for (int i = PLAIN; wanted != nullptr && i <= FORCED; i++) {
+    if (std::strcmp(wanted, names[i]) == 0) return (attention_kernels)i;
+  }
+  return HOPPER;
 }
 
 static dure_status record_pass(dure_device *device, dure_recording *recording, const dure_op_call *call,
@@ -81,7 +85,7 @@ static dure_status record_pass(dure_device *device, dure_recording *recording, c
   const attention_kernels best = allowed();
   if (best == PLAIN || !suits_matrix_units(dure_cuda_device_caps(device), call, pass))
     return record_tiles(device, recording, call, pass);
-  if (best == HOPPER && pass == ATTENTION_FORWARD && attention_hopper_takes(device, call))
+  if (best >= HOPPER && pass == ATTENTION_FORWARD && attention_hopper_takes(device, call, best == FORCED))
     return attention_hopper_record(device, recording, call);
   return attention_matrix_record(device, recording, call, pass);
 }

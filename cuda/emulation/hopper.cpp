@@ -367,7 +367,14 @@ void warpgroup_commit() {
   mine->open.clear();
 }
 
+static bool at_once(const void *what) {
+  (void)what;
+  return true;
+}
+
 void emulation_products_wait(int pending) {
+  if (emulation_is_reversed())
+    emulation_wait_until(at_once, nullptr);  // others go first: who has been let go too soon?
   products *mine = &of_thread[emulation_thread()];
   while ((int)mine->groups.size() > pending) finish_group(mine);
 }

@@ -291,7 +291,7 @@ __device__ __forceinline__ void hopper_consume(const attention_hopper_arguments 
     hopper_rows rows = {place.b, place.head / (a.H / a.G), 0, hopper_range_of(a, place),
                         matrix_scores_of(a, place.head)};
     rows.row0 = rows.range.t0 + 64 * consumer + threadIdx.x / WARP % 4 * 16 + threadIdx.x % WARP / 4;
-    float scores[1][HOPPER_KEYS / 8][4], result[1][HEAD / 8][4], maximum[1][2], sum[1][2], rescale[1][2];
+    float scores[1][HOPPER_KEYS / 8][4], result[1][HEAD / 8][4], maximum[1][2], sum[1][2], rescale[2];
     uint32_t p[HOPPER_KEYS / 16][4];
     matrix_clear(result);
     maximum[0][0] = maximum[0][1] = -INFINITY;
@@ -307,7 +307,9 @@ __device__ __forceinline__ void hopper_consume(const attention_hopper_arguments 
     hopper_release(&barriers->k_free[stage.at()]);
     uint32_t key0 = rows.range.first_key;
     hopper_mask(scores, a, rows, key0);
-    matrix_softmax(scores, rows.units.factor, maximum, sum, rescale);
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+      (void)matrix_softmax(scores[0], half, rows.units.factor, maximum[0][half], sum[0][half]);
     hopper_pack<T>(p, scores);
 
     bool found = false;
@@ -330,7 +332,9 @@ __device__ __forceinline__ void hopper_consume(const attention_hopper_arguments 
       warpgroup_settle(scores[0]);
       hopper_release(&barriers->k_free[next.at()]);
       hopper_mask(scores, a, rows, key0 + HOPPER_KEYS);
-      matrix_softmax(scores, rows.units.factor, maximum, sum, rescale);
+#pragma unroll
+      for (int half = 0; half < 2; half++)
+        rescale[half] = matrix_softmax(scores[0], half, rows.units.factor, maximum[0][half], sum[0][half]);
       warpgroup_wait<0>();
       warpgroup_settle(result[0]);
       hopper_release(&barriers->v_free[s]);
@@ -339,7 +343,8 @@ __device__ __forceinline__ void hopper_consume(const attention_hopper_arguments 
             result, a, rows.b, matrix_rows_of(a, a.v, a.v_t, a.v_h, rows.b, rows.g, key0, rows.range.past), rows.row0,
             0);
       }
-      matrix_rescale(result, rescale);
+#pragma unroll
+      for (int half = 0; half < 2; half++) matrix_rescale(result[0], half, rescale[half]);
       hopper_pack<T>(p, scores);
     }
     hopper_release(&barriers->q_free);

@@ -19,54 +19,44 @@
 template <int HEAD>
 struct matrix_forward {
   static constexpr int row_tiles = HEAD <= 128 ? 2 : 1, rows = 16 * row_tiles * MATRIX_WARPS;
-  static constexpr int keys = HEAD <= 64 ? 32 : HEAD == 80 || HEAD > 128 ? 64 : 48;
+  static constexpr int keys = HEAD <= 64 || HEAD == 96 ? 32 : HEAD == 80 || HEAD > 128 ? 64 : 48;
   static constexpr int blocks = HEAD <= 64 ? 3 : 2;  // a multiprocessor, that the registers allow
   static constexpr size_t shared_bytes = (size_t)(rows + 2 * keys) * matrix_tile<HEAD>::stride * 2;
 };
 
-// Scores to probabilities; maximum and sum of each row go on, and `rescale` is what the results so far must be
-// multiplied by.
-template <int ROW_TILES, int KEY_TILES>
-__device__ __forceinline__ void matrix_softmax(float (&scores)[ROW_TILES][KEY_TILES][4], float factor,
-                                               float (&maximum)[ROW_TILES][2], float (&sum)[ROW_TILES][2],
-                                               float (&rescale)[ROW_TILES][2]) {
+// Scores of a row (half: the upper or the lower of a tile's two) to probabilities; its maximum and sum go on. What the
+// results so far must be multiplied by.
+template <int KEY_TILES>
+__device__ __forceinline__ float matrix_softmax(float (&scores)[KEY_TILES][4], int half, float factor, float &maximum,
+                                                float &sum) {
+  float highest = maximum;
 #pragma unroll
-  for (int m = 0; m < ROW_TILES; m++) {
+  for (int n = 0; n < KEY_TILES; n++) highest = fmaxf(highest, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
+  highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
+  highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
+  const float base = highest == -INFINITY ? 0 : highest * factor;  // nothing seen yet: all exponentials 0
+  const float rescale = exp2_approximate(fmaf(maximum, factor, -base));
+  maximum = highest;
+  float partial = sum * rescale;
 #pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float highest = maximum[m][half];
+  for (int n = 0; n < KEY_TILES; n++) {
 #pragma unroll
-      for (int n = 0; n < KEY_TILES; n++)
-        highest = fmaxf(highest, fmaxf(scores[m][n][2 * half], scores[m][n][2 * half + 1]));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
-      const float base = highest == -INFINITY ? 0 : highest * factor;  // nothing seen yet: all exponentials 0
-      rescale[m][half] = exp2_approximate(fmaf(maximum[m][half], factor, -base));
-      maximum[m][half] = highest;
-      float partial = sum[m][half] * rescale[m][half];
-#pragma unroll
-      for (int n = 0; n < KEY_TILES; n++) {
-#pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; e++) {
-          scores[m][n][e] = exp2_approximate(fmaf(scores[m][n][e], factor, -base));
-          partial += scores[m][n][e];
-        }
-      }
-      sum[m][half] = partial;
+    for (int e = 2 * half; e < 2 * half + 2; e++) {
+      scores[n][e] = exp2_approximate(fmaf(scores[n][e], factor, -base));
+      partial += scores[n][e];
     }
   }
+  sum = partial;
+  return rescale;
 }
 
-template <int ROW_TILES, int COLUMN_TILES>
-__device__ __forceinline__ void matrix_rescale(float (&result)[ROW_TILES][COLUMN_TILES][4],
-                                               const float (&factors)[ROW_TILES][2]) {
+// Multiplies a row of results.
+template <int COLUMN_TILES>
+__device__ __forceinline__ void matrix_rescale(float (&result)[COLUMN_TILES][4], int half, float factor) {
 #pragma unroll
-  for (int m = 0; m < ROW_TILES; m++) {
-#pragma unroll
-    for (int n = 0; n < COLUMN_TILES; n++) {
-#pragma unroll
-      for (int e = 0; e < 4; e++) result[m][n][e] *= factors[m][e / 2];
-    }
+  for (int n = 0; n < COLUMN_TILES; n++) {
+    result[n][2 * half] *= factor;
+    result[n][2 * half + 1] *= factor;
   }
 }
 
@@ -111,7 +101,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
   uint16_t *const own = q_tile + 16 * row_tiles * warp * stride;
 
   matrix_fetch<shape::rows, HEAD>(q_tile, attention_rows_of<uint16_t>(a, a.q, a.q_t, a.q_h, b, h, t0, past), a.D);
-  matrix_fetch<keys, HEAD>(k_tile, attention_rows_of<uint16_t>(a, a.k, a.k_t, a.k_h, b, g, first, past), a.D);
+  matrix_fetch<keys, HEAD>(k_tile, matrix_rows_of(a, a.k, a.k_t, a.k_h, b, g, first, past), a.D);
   copy_async_commit();
   float result[row_tiles][column_tiles][4], maximum[row_tiles][2], sum[row_tiles][2];
   matrix_clear(result);
@@ -127,7 +117,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
         key0 <= warp_row + 16 * row_tiles - 1;  // by any query of the warp, as far as the diagonal says
     copy_async_wait<0>();
     __syncthreads();  // the keys are there, and the values' tile is free
-    matrix_fetch<keys, HEAD>(v_tile, attention_rows_of<uint16_t>(a, a.v, a.v_t, a.v_h, b, g, key0, past), a.D);
+    matrix_fetch<keys, HEAD>(v_tile, matrix_rows_of(a, a.v, a.v_t, a.v_h, b, g, key0, past), a.D);
     copy_async_commit();
     float scores[row_tiles][key_tiles][4];
     if (is_seen) matrix_products<T, HEAD>(scores, own, k_tile);
@@ -135,7 +125,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
     const bool mine = is_edge && matrix_scan<T, keys, HEAD>(v_tile, true);
     const bool found = __syncthreads_or(mine) != 0;  // the values are there, and the keys' tile is free
     if (key0 + keys < past) {
-      matrix_fetch<keys, HEAD>(k_tile, attention_rows_of<uint16_t>(a, a.k, a.k_t, a.k_h, b, g, key0 + keys, past), a.D);
+      matrix_fetch<keys, HEAD>(k_tile, matrix_rows_of(a, a.k, a.k_t, a.k_h, b, g, key0 + keys, past), a.D);
       copy_async_commit();
     }
     if (!is_seen) continue;
@@ -173,17 +163,22 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
         }
       }
     }
-    float rescale[row_tiles][2];
-    matrix_softmax(scores, units.factor, maximum, sum, rescale);
-    matrix_rescale(result, rescale);
+#pragma unroll
+    for (int m = 0; m < row_tiles; m++) {
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const float rescale = matrix_softmax(scores[m], half, units.factor, maximum[m][half], sum[m][half]);
+        matrix_rescale(result[m], half, rescale);
+      }
+    }
     matrix_add_sums<T, HEAD>(result, scores, v_tile);
     if (found) {
-      const attention_rows<uint16_t> v = attention_rows_of<uint16_t>(a, a.v, a.v_t, a.v_h, b, g, key0, past);
+      const attention_rows<uint16_t> v = matrix_rows_of(a, a.v, a.v_t, a.v_h, b, g, key0, past);
       matrix_add_infinite<T, false, keys>(result, a, b, v, computed_here(row0), 0);
     }
   }
 
-  matrix_finish(a, b, h, row0, past, units.factor, maximum, sum);
+  matrix_finish(a, computed_here(b), computed_here(h), row0, past, units.factor, maximum, sum);
   T *const out = static_cast<T *>(a.out) + ((uint64_t)b * a.T + warp_row) * a.out_t + h * a.out_h;
   const uint32_t rows = warp_row < past ? past - warp_row : 0;
   matrix_store<T, HEAD>(own, result, sum, out, a.out_t, rows, a.D);
