@@ -6,6 +6,6 @@ build_preset asan
 export ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1
 export CK_TIMEOUT_MULTIPLIER=4  # Check's own limits are for fast builds
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
-export DURE_TEST_EVERY=3  # of the conformance cases
+export DURE_TEST_EVERY=9  # of the conformance cases
 [ "${DURE_FULL:-0}" != 1 ] || DURE_TEST_EVERY=1
 ctest --test-dir build-asan -L '^(unit|gradient|conformance)$' --no-tests=error --output-on-failure -j "$(nproc)"
