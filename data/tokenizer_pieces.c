@@ -152,7 +152,7 @@ static dure_status add_symbol(trainer *t, const char *a, size_t a_length, const 
     t->symbols = grown;
     t->symbol_capacity = capacity;
   }
-  char *bytes = malloc(a_length + b_length + 1);
+  char *bytes = malloc(a_length + b_length);
   if (bytes == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a piece");
   memcpy(bytes, a, a_length);
   if (b_length > 0) memcpy(bytes + a_length, b, b_length);
@@ -163,7 +163,9 @@ static dure_status add_symbol(trainer *t, const char *a, size_t a_length, const 
 static int compare_symbols(const void *a, const void *b) {
   const symbol *left = a, *right = b;
   if (left->count != right->count) return left->count > right->count ? -1 : 1;
-  return strncmp(left->bytes, right->bytes, left->length < right->length ? right->length : left->length);
+  const int order = memcmp(left->bytes, right->bytes, left->length < right->length ? left->length : right->length);
+  if (order != 0) return order;
+  return left->length < right->length ? -1 : left->length > right->length;
 }
 
 // Counts all characters and keeps the most frequent ones that cover enough.
