@@ -1,0 +1,41 @@
+// What the steps of `dure data` share: progress, counts as JSON and as words, options that several of them take.
+// Each step is one file, cli/data_STEP.c, with one function here and one row in cli/data.c.
+#ifndef DURE_CLI_DATA_STEP_H
+#define DURE_CLI_DATA_STEP_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "data/documents.h"
+
+int data_clean(int argc, char **argv);
+int data_dedup(int argc, char **argv);
+int data_pack(int argc, char **argv);
+
+// One count of a summary and what it is called.
+typedef struct data_count {
+  const char *name;
+  uint64_t value;
+} data_count;
+
+// A step's `progress`; the context is a uint64_t with the time it began, dure_os_nanoseconds().
+bool data_step_progress(void *context, const dure_progress *progress);
+
+// A JSON object of whole numbers.
+json_t *data_counts_json(const data_count *rows, size_t count);
+
+// "3 too short, 1 empty": the rows that are not zero; "" for none.
+void data_counts_list(const data_count *rows, size_t count, char *out_text, size_t size);
+
+// Prints to standard output and releases the object.
+void data_json_print(json_t *object);
+
+// False with an explanation for an unknown one.
+bool data_format_parse(const char *command, const char *name, dure_format *out_format);
+
+// Says that -o is missing; returns the exit status.
+int data_output_missing(const char *command, const char *what);
+
+#endif
