@@ -126,7 +126,12 @@ dure_status dure_snapshot_take(dure_snapshot *snapshot) {
 
 dure_status dure_snapshot_is_complete(dure_snapshot *snapshot, bool waits, bool *out_is_complete) {
   *out_is_complete = false;
-  if (waits) DURE_TRY(dure_stream_wait(snapshot->stream, 0));  // which notices a lost device
+  if (waits) {
+    // Which notices a lost device; and says more than reading the event right after it would (runtime/hal.h).
+    DURE_TRY(dure_stream_wait(snapshot->stream, 0));
+    *out_is_complete = true;
+    return NULL;
+  }
   uint64_t reached = 0;
   DURE_TRY(dure_event_read(snapshot->copied, &reached));
   *out_is_complete = reached >= snapshot->count;

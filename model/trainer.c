@@ -502,14 +502,6 @@ static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double 
   return NULL;
 }
 
-// Begins to save the step submitted last.
-static dure_status begin_saving(trainer *t) {
-  DURE_TRY(proceed_saving(t, true));
-  DURE_TRY(dure_saver_begin(t->saver));
-  t->copied_step = t->submitted;
-  return NULL;
-}
-
 // Saves at once; nothing is in flight.
 static dure_status save(trainer *t) {
   const dure_checkpoint_content content = checkpoint_content(t);
@@ -598,6 +590,16 @@ static dure_status collect(trainer *t, uint32_t count) {
   double seconds = fmax(1e-9, (double)(now - t->clock) * 1e-9 / count);
   t->clock = now;
   for (uint32_t i = 0; i < count; i++) DURE_TRY(book_step(t, &results[i], seconds));
+  return NULL;
+}
+
+// Begins to save the step submitted last.
+static dure_status begin_saving(trainer *t) {
+  // The save before this one may be of a step whose result has not been looked at, and only good steps are written.
+  if (t->copied_step > t->state.step) DURE_TRY(collect(t, (uint32_t)(t->copied_step - t->state.step)));
+  DURE_TRY(proceed_saving(t, true));
+  DURE_TRY(dure_saver_begin(t->saver));
+  t->copied_step = t->submitted;
   return NULL;
 }
 

@@ -159,7 +159,8 @@ uint64_t dure_stream_wait_count(const dure_stream *stream);
 // Waits until the stream has reached `point` (0: everything enqueued so far). DURE_DEVICE_LOST when it never will.
 DURE_MUST_CHECK dure_status dure_stream_wait(dure_stream *stream, uint64_t point);
 
-// A counter that only grows, signalled by the device (submit) or by the host.
+// A counter that only grows, signalled by the device (submit) or by the host. Waiting for the stream does not wait for
+// the events that its work signals: they may get their values a moment later.
 DURE_MUST_CHECK dure_status dure_event_create(dure_device *device, uint64_t value, dure_event **out_event);
 void dure_event_destroy(dure_event *event);
 DURE_MUST_CHECK dure_status dure_event_signal(dure_event *event, uint64_t value);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "model/saver.h"
 #include "model/trainer.h"
@@ -178,6 +179,17 @@ START_TEST(what_is_saved_behind_the_steps_is_what_is_saved_while_they_wait) {
 }
 END_TEST
 
+START_TEST(a_save_at_every_step_leaves_none_out) {
+  if (!choose_way(_i)) return;
+  train(ways[_i].device, "each", STEPS, 1, 0);
+  for (int step = 1; step <= STEPS; step++) {
+    char path[512];
+    snprintf(path, sizeof(path), "%s/each/checkpoints/step-%08d/trainer.json", folder, step);
+    ck_assert_msg(access(path, R_OK) == 0, "%s is not there", path);
+  }
+}
+END_TEST
+
 START_TEST(every_further_step_waits_once) {
   if (!choose_way(_i)) return;
   const dure_train_result few = train(ways[_i].device, "few", 1, 0, 0), more = train(ways[_i].device, "more", 4, 2, 0);
@@ -219,6 +231,7 @@ int main(void) {
   TCase *runs = tcase_create("runs");
   tcase_add_checked_fixture(runs, begin, end);
   tcase_add_loop_test(runs, what_is_saved_behind_the_steps_is_what_is_saved_while_they_wait, 0, WAY_COUNT);
+  tcase_add_loop_test(runs, a_save_at_every_step_leaves_none_out, 0, WAY_COUNT);
   tcase_add_loop_test(runs, every_further_step_waits_once, 0, WAY_COUNT);
   tcase_add_test(runs, a_save_that_fails_ends_the_run_and_says_so);
   Suite *suite = suite_create("training_overlap");
