@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "model/weights.h"
-#include "model/workers.h"
+#include "runtime/workers.h"
 #include "runtime/os.h"
 
 static dure_status create_buffers(dure_model *model, const dure_model_options *options) {

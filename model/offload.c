@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/workers.h"
+#include "runtime/workers.h"
 #include "runtime/adamw_host.h"
 #include "runtime/os.h"
 

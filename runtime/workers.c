@@ -1,5 +1,5 @@
 // POSIX threads rather than those of C11, which ThreadSanitizer does not know.
-#include "model/workers.h"
+#include "runtime/workers.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // A few threads that share the elements of one job at a time.
-#ifndef DURE_MODEL_WORKERS_H_
-#define DURE_MODEL_WORKERS_H_
+#ifndef DURE_RUNTIME_WORKERS_H_
+#define DURE_RUNTIME_WORKERS_H_
 
 #include <stdint.h>
 
@@ -19,4 +19,4 @@ void dure_workers_destroy(dure_workers *workers);  // NULL is fine; waits for th
 void dure_workers_start(dure_workers *workers, dure_work work, void *context, uint64_t count, uint64_t grain);
 void dure_workers_wait(dure_workers *workers);
 
-#endif  // DURE_MODEL_WORKERS_H_
+#endif  // DURE_RUNTIME_WORKERS_H_
