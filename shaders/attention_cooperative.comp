@@ -1,5 +1,5 @@
 // attention by matrix units (VK_KHR_cooperative_matrix; Dao et al. 2022, algorithm 1, with the split of Dao 2023, section 3):
-// q, k, v and y in f16 (or, rewritten by bfloat16.cmake, bf16); scores, softmax and sums in f32. Tile picture and products:
+// q, k, v and y in f16 (or, rewritten by bfloat16_matrix.cmake, bf16); scores, softmax and sums in f32. Tile picture and products:
 // lib/attention_matrix.glsl.
 //
 // A workgroup owns ROWS queries of one head, a subgroup PART_ROWS of them. A tile of OTHERS keys takes two barriers:

@@ -1,7 +1,7 @@
 // attention_gradient by matrix units (VK_KHR_cooperative_matrix; Dao et al. 2022, appendix B.2), in two passes, each without
 // atomics: KEYS_PASS off: dq, a workgroup owning ROWS queries; on: dk and dv, a workgroup owning ROWS keys and going through the
 // queries of every head that shares them. delta comes from attention_delta.comp. Operands in f16 (or, rewritten by
-// bfloat16.cmake, bf16), everything between in f32. Tile picture and products: lib/attention_matrix.glsl.
+// bfloat16_matrix.cmake, bf16), everything between in f32. Tile picture and products: lib/attention_matrix.glsl.
 //
 //   p = exp(score - log_sum_exp)       dp = dy.v   delta = dy.y   ds = p (dp - delta) dscore / d(q.k)
 //   dq = sum over keys of ds k         dk = sum over queries of ds q          dv = sum over queries of p dy

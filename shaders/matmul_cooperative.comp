@@ -1,4 +1,4 @@
-// matmul by matrix units (VK_KHR_cooperative_matrix): a and b in f16 (or, rewritten by bfloat16.cmake, bf16), sums in f32.
+// matmul by matrix units (VK_KHR_cooperative_matrix): a and b in f16 (or, rewritten by bfloat16_matrix.cmake, bf16), sums in f32.
 //
 // A workgroup of some subgroups computes TILE_M x TILE_N of c, each subgroup PART_M x PART_N of that. TILE_K values of k at
 // a time pass from the buffers through registers into shared memory, as they lie in the buffers; the matrix units take

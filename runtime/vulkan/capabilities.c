@@ -124,6 +124,52 @@ static dure_status read_matrix_shapes(const vulkan_api *api, VkPhysicalDevice ph
   return NULL;
 }
 
+static bool is_usable(const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *row) {
+  const bool is_16_bit = row->AType == VK_COMPONENT_TYPE_FLOAT16_KHR || row->AType == VK_COMPONENT_TYPE_BFLOAT16_KHR;
+  return is_16_bit && row->BType == row->AType && row->CType == VK_COMPONENT_TYPE_FLOAT32_KHR &&
+         row->ResultType == VK_COMPONENT_TYPE_FLOAT32_KHR && !row->saturatingAccumulation &&
+         row->scope == VK_SCOPE_WORKGROUP_KHR && row->MGranularity > 0 && row->NGranularity > 0 &&
+         row->KGranularity > 0;
+}
+
+static uint32_t read_workgroup_limits(const vulkan_api *api, VkPhysicalDevice physical, vulkan_capabilities *c) {
+  VkPhysicalDeviceCooperativeMatrix2PropertiesNV limits = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV};
+  VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &limits};
+  api->GetPhysicalDeviceProperties2(physical, &properties);
+  c->workgroup_matrix_most = limits.cooperativeMatrixFlexibleDimensionsMaxDimension;
+  c->workgroup_matrix_shared_bytes = limits.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
+  return limits.cooperativeMatrixWorkgroupScopeMaxWorkgroupSize;
+}
+
+// The same products by workgroups, of any size in multiples of what a row says.
+static dure_status read_workgroup_matrices(const vulkan_api *api, VkPhysicalDevice physical,
+                                           const extension_list *extensions, vulkan_capabilities *c) {
+  if (!has_extension(extensions, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME)) return NULL;
+  if (api->GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV == NULL) return NULL;
+  const uint32_t most_invocations = read_workgroup_limits(api, physical, c);
+  uint32_t count = 0;
+  if (api->GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, NULL) != VK_SUCCESS)
+    return NULL;
+  VkCooperativeMatrixFlexibleDimensionsPropertiesNV *rows = calloc(count + 1u, sizeof(*rows));
+  if (rows == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to list a device's matrix units");
+  for (uint32_t i = 0; i < count; i++)
+    rows[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_FLEXIBLE_DIMENSIONS_PROPERTIES_NV;
+  if (api->GetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV(physical, &count, rows) != VK_SUCCESS)
+    count = 0;
+  for (uint32_t i = 0; i < count && c->workgroup_matrix_count < DURE_VULKAN_MATRIX_SHAPES_MOST; i++) {
+    if (!is_usable(&rows[i]) || rows[i].workgroupInvocations > most_invocations) continue;
+    c->workgroup_matrices[c->workgroup_matrix_count++] =
+        (dure_vulkan_workgroup_matrix){.M = rows[i].MGranularity,
+                                       .N = rows[i].NGranularity,
+                                       .K = rows[i].KGranularity,
+                                       .invocations = rows[i].workgroupInvocations,
+                                       .is_bfloat16 = rows[i].AType == VK_COMPONENT_TYPE_BFLOAT16_KHR};
+  }
+  free(rows);
+  return NULL;
+}
+
 // ---- features ----
 
 static void read_features(const vulkan_api *api, VkPhysicalDevice physical, const extension_list *extensions,
@@ -139,11 +185,14 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
   VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16 = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR};
   VkPhysicalDeviceFaultFeaturesEXT fault = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT};
+  VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2 = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV};
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES};
   void **next = &vulkan12.pNext;
   if (has_extension(extensions, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) *next = &sizes, next = &sizes.pNext;
   if (has_extension(extensions, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) *next = &matrix, next = &matrix.pNext;
+  if (has_extension(extensions, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME)) *next = &matrix2, next = &matrix2.pNext;
   if (has_extension(extensions, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME)) *next = &bfloat16, next = &bfloat16.pNext;
   if (has_extension(extensions, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME))
     *next = &dot_product, next = &dot_product.pNext;
@@ -174,6 +223,10 @@ static void read_features(const vulkan_api *api, VkPhysicalDevice physical, cons
       {DURE_VULKAN_DOT_PRODUCT, dot_product.shaderIntegerDotProduct},
       {DURE_VULKAN_PUSH_DESCRIPTORS, has_extension(extensions, VK_KHR_PUSH_DESCRIPTOR_EXTENSION_NAME)},
       {DURE_VULKAN_COOPERATIVE_MATRIX, matrix.cooperativeMatrix && lists_shape(c, false)},
+      {DURE_VULKAN_COOPERATIVE_MATRIX2, matrix.cooperativeMatrix && matrix2.cooperativeMatrixWorkgroupScope &&
+                                            matrix2.cooperativeMatrixFlexibleDimensions &&
+                                            matrix2.cooperativeMatrixPerElementOperations &&
+                                            matrix2.cooperativeMatrixTensorAddressing && c->workgroup_matrix_count > 0},
       {DURE_VULKAN_BFLOAT16_MATRIX, matrix.cooperativeMatrix && bfloat16.shaderBFloat16Type &&
                                         bfloat16.shaderBFloat16CooperativeMatrix && lists_shape(c, true)},
   };
@@ -263,6 +316,7 @@ dure_status vulkan_capabilities_query(const vulkan_api *api, VkPhysicalDevice ph
   DURE_TRY(query_extensions(api, physical, &extensions));
   read_properties(api, physical, &extensions, c);
   dure_status status = read_matrix_shapes(api, physical, &extensions, c);
+  if (status == NULL) status = read_workgroup_matrices(api, physical, &extensions, c);
   read_features(api, physical, &extensions, c);
   free(extensions.items);
   DURE_TRY(status);

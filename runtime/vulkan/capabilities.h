@@ -34,6 +34,10 @@ typedef struct vulkan_capabilities {
   uint32_t matrix_shape_count;  // with f32 sums, for one subgroup, those of 16-bit floats
   dure_vulkan_matrix_shape matrix_shapes[DURE_VULKAN_MATRIX_SHAPES_MOST];
 
+  uint32_t workgroup_matrix_count;                                // the same for workgroups
+  uint32_t workgroup_matrix_most, workgroup_matrix_shared_bytes;  // vulkan_device.h
+  dure_vulkan_workgroup_matrix workgroup_matrices[DURE_VULKAN_MATRIX_SHAPES_MOST];
+
   bool has_compute_queue;
   uint32_t queue_family;
   uint32_t transfer_family;  // copies only; with DURE_VULKAN_TRANSFER_QUEUE

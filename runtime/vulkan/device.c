@@ -120,7 +120,7 @@ static void describe_choices(const vulkan_candidate *candidate, char *text, size
       "memory budget: %s\nread-only inputs %s",
       runnable, dure_shader_count, caps->subgroup_size, caps->max_invocations, caps->shared_bytes / 1024, budget,
       caps->max_texel_elements > 0 ? "may be texel buffers" : "are storage buffers");
-  char units[160];
+  char units[512];
   dure_vulkan_matrix_units_describe(caps, units, sizeof(units));
   const size_t length = strlen(text);
   if (units[0] != '\0') snprintf(text + length, size - length, "\n%s", units);
@@ -213,7 +213,9 @@ static uint32_t list_extensions(const dure_vulkan_caps *caps, const char *extens
   } rows[] = {
       {1ull << DURE_VULKAN_SUBGROUP_SIZE_CONTROL, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME},
       {1ull << DURE_VULKAN_MEMORY_BUDGET, VK_EXT_MEMORY_BUDGET_EXTENSION_NAME},
-      {1ull << DURE_VULKAN_COOPERATIVE_MATRIX | 1ull << DURE_VULKAN_BFLOAT16_MATRIX,
+      {1ull << DURE_VULKAN_COOPERATIVE_MATRIX2, VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME},
+      {1ull << DURE_VULKAN_COOPERATIVE_MATRIX | 1ull << DURE_VULKAN_BFLOAT16_MATRIX |
+           1ull << DURE_VULKAN_COOPERATIVE_MATRIX2,
        VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME},
       {1ull << DURE_VULKAN_BFLOAT16_MATRIX, VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME},
       {1ull << DURE_VULKAN_DOT_PRODUCT, VK_KHR_SHADER_INTEGER_DOT_PRODUCT_EXTENSION_NAME},
@@ -251,9 +253,16 @@ static dure_status create_device(vulkan_device *device) {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
       .pNext = HAS(BFLOAT16_MATRIX) ? &bfloat16 : bfloat16.pNext,
       .cooperativeMatrix = VK_TRUE};
-  const bool has_matrix = HAS(COOPERATIVE_MATRIX) || HAS(BFLOAT16_MATRIX);
+  const bool has_matrix = HAS(COOPERATIVE_MATRIX) || HAS(BFLOAT16_MATRIX) || HAS(COOPERATIVE_MATRIX2);
+  VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2 = {
+      .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+      .pNext = has_matrix ? &matrix : matrix.pNext,
+      .cooperativeMatrixWorkgroupScope = VK_TRUE,
+      .cooperativeMatrixFlexibleDimensions = VK_TRUE,
+      .cooperativeMatrixPerElementOperations = VK_TRUE,
+      .cooperativeMatrixTensorAddressing = VK_TRUE};
   VkPhysicalDeviceFaultFeaturesEXT fault = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FAULT_FEATURES_EXT,
-                                            .pNext = has_matrix ? &matrix : matrix.pNext,
+                                            .pNext = HAS(COOPERATIVE_MATRIX2) ? &matrix2 : matrix2.pNext,
                                             .deviceFault = VK_TRUE};
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot_product = {
       .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES,

@@ -1,5 +1,6 @@
-// The matmul kernels for GPUs (shaders/matmul_simt.comp, matmul_cooperative.comp): their tiles as rows of a table, the
-// specialisation constants that a row and a call make, and the cutting of long sums into chunks.
+// The matmul kernels for GPUs (shaders/matmul_simt.comp, matmul_cooperative.comp, matmul_cooperative2.comp): their
+// tiles as rows of a table, the specialisation constants that a row and a call make, and the cutting of long sums into
+// chunks.
 #ifndef DURE_RUNTIME_VULKAN_MATMUL_GPU_H_
 #define DURE_RUNTIME_VULKAN_MATMUL_GPU_H_
 
@@ -7,32 +8,43 @@
 
 struct dure_vulkan_matmul_problem;
 
+typedef enum dure_vulkan_matmul_units {
+  DURE_MATMUL_ORDINARY,       // no matrix units
+  DURE_MATMUL_OF_SUBGROUPS,   // VK_KHR_cooperative_matrix
+  DURE_MATMUL_OF_WORKGROUPS,  // VK_NV_cooperative_matrix2
+} dure_vulkan_matmul_units;
+
 typedef struct dure_vulkan_matmul_gpu {
   const char *name;    // of the variant: "matmul_cooperative_128"
   const char *kernel;  // in shaders/variants: "matmul_simt"; matrix units: _f16 or _bf16 is added, then _nn ...
-  bool has_matrix_units;
+  dure_vulkan_matmul_units units;
   uint32_t tile_m, tile_n, tile_k;  // of a workgroup
-  // Matrix units: what a subgroup computes of the tile. Else: the blocks of 4 x 4 that an invocation computes.
+  // Units of subgroups: what a subgroup computes of the tile. Ordinary: the blocks of 4 x 4 that an invocation
+  // computes. Units of workgroups: 0, they divide the tile themselves.
   uint32_t part_m, part_n;
 } dure_vulkan_matmul_gpu;
 
-// One row a variant: DURE_MATMUL_GPU(IDENTIFIER, name, matrix units, tile m, n, k, part m, n).
+// One row a variant: ROW(IDENTIFIER, name, units, tile m, n, k, part m, n).
 //
-// Shared memory: matrix units 2 x 2 bytes x (tile_m + tile_n) (tile_k + 8) (operands along k), others 2 x 4 bytes x
-// tile_k (tile_m + tile_n + 8). Sums in the registers of an invocation: with matrix units part_m x part_n / subgroup
-// size, else 16 x part_m x part_n. No row has been timed on a GPU yet: they follow the arithmetic in the shaders'
-// headers, and `dure tune` chooses among them.
+// Shared memory: units of subgroups 2 x 2 bytes x (tile_m + tile_n) (tile_k + 8) (operands along k), ordinary 2 x 4
+// bytes x tile_k (tile_m + tile_n + 8), units of workgroups what the driver takes. Sums in the registers of an
+// invocation: with matrix units part_m x part_n / subgroup size (tile_m x tile_n / invocations), else 16 x part_m x
+// part_n. No row has been timed on a GPU yet: they follow the arithmetic in the shaders' headers, and `dure tune`
+// chooses among them.
 // clang-format off
-#define DURE_MATMUL_GPU_ROWS(ROW)                                                                              \
-  ROW(COOPERATIVE_256,    "matmul_cooperative_256",    true,  256, 128, 16, 64, 64) /* 37 KiB, 8 subgroups */    \
-  ROW(COOPERATIVE_128X64, "matmul_cooperative_128x64", true,  128, 128, 32, 64, 64) /* 40 KiB, 4 subgroups */    \
-  ROW(COOPERATIVE_128,    "matmul_cooperative_128",    true,  128, 128, 32, 64, 32) /* 40 KiB, 8 subgroups */    \
-  ROW(COOPERATIVE_128K16, "matmul_cooperative_128k16", true,  128, 128, 16, 64, 32) /* 24 KiB, 8 subgroups */    \
-  ROW(COOPERATIVE_64,     "matmul_cooperative_64",     true,   64,  64, 32, 32, 32) /* 20 KiB, 4 subgroups */    \
-  ROW(COOPERATIVE_32,     "matmul_cooperative_32",     true,   32,  32, 32, 16, 16) /* 10 KiB, 4 subgroups */    \
-  ROW(SIMT_128,           "matmul_simt_128",           false, 128, 128,  8,  2,  2) /* 17 KiB, 256 invocations */ \
-  ROW(SIMT_64,            "matmul_simt_64",            false,  64,  64,  8,  1,  2) /*  9 KiB, 128 invocations */ \
-  ROW(SIMT_32,            "matmul_simt_32",            false,  32,  32, 16,  1,  1) /*  9 KiB, 64 invocations */
+#define DURE_MATMUL_GPU_ROWS(ROW)                                                                                       \
+  ROW(COOPERATIVE_256,    "matmul_cooperative_256",    OF_SUBGROUPS,  256, 128, 16, 64, 64) /* 37 KiB, 8 subgroups */     \
+  ROW(COOPERATIVE_128X64, "matmul_cooperative_128x64", OF_SUBGROUPS,  128, 128, 32, 64, 64) /* 40 KiB, 4 subgroups */     \
+  ROW(COOPERATIVE_128,    "matmul_cooperative_128",    OF_SUBGROUPS,  128, 128, 32, 64, 32) /* 40 KiB, 8 subgroups */     \
+  ROW(COOPERATIVE_128K16, "matmul_cooperative_128k16", OF_SUBGROUPS,  128, 128, 16, 64, 32) /* 24 KiB, 8 subgroups */     \
+  ROW(COOPERATIVE_64,     "matmul_cooperative_64",     OF_SUBGROUPS,   64,  64, 32, 32, 32) /* 20 KiB, 4 subgroups */     \
+  ROW(COOPERATIVE_32,     "matmul_cooperative_32",     OF_SUBGROUPS,   32,  32, 32, 16, 16) /* 10 KiB, 4 subgroups */     \
+  ROW(COOPERATIVE2_128X256, "matmul_cooperative2_128x256", OF_WORKGROUPS, 128, 256, 64, 0, 0) /* 128 sums of 256 */       \
+  ROW(COOPERATIVE2_128,   "matmul_cooperative2_128",   OF_WORKGROUPS, 128, 128, 64,  0,  0) /* 64 sums of 256 */         \
+  ROW(COOPERATIVE2_64,    "matmul_cooperative2_64",    OF_WORKGROUPS,  64,  64, 64,  0,  0) /* 16 or 32 sums */          \
+  ROW(SIMT_128,           "matmul_simt_128",           ORDINARY,      128, 128,  8,  2,  2) /* 17 KiB, 256 invocations */ \
+  ROW(SIMT_64,            "matmul_simt_64",            ORDINARY,       64,  64,  8,  1,  2) /*  9 KiB, 128 invocations */ \
+  ROW(SIMT_32,            "matmul_simt_32",            ORDINARY,       32,  32, 16,  1,  1) /*  9 KiB, 64 invocations */
 // clang-format on
 
 enum {

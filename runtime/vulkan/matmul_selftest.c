@@ -61,6 +61,11 @@ void dure_vulkan_matrix_units_describe(const dure_vulkan_caps *caps, char *out_t
     used += (size_t)snprintf(out_text + used, size - used, "%s%ux%ux%u %s", i > 0 ? ", " : "", shape->M, shape->N,
                              shape->K, shape->is_bfloat16 ? "bf16" : "f16");
   }
+  for (uint32_t i = 0; i < caps->workgroup_matrix_count && used < size; i++) {
+    const dure_vulkan_workgroup_matrix *matrix = &caps->workgroup_matrices[i];
+    used += (size_t)snprintf(out_text + used, size - used, ", multiples of %ux%ux%u %s by workgroups of %u", matrix->M,
+                             matrix->N, matrix->K, matrix->is_bfloat16 ? "bf16" : "f16", matrix->invocations);
+  }
   if (used >= size) return;
   snprintf(out_text + used, size - used,
            is_allowed ? "; used once a kernel has multiplied rightly%s" : "; not used: %s", reason);
@@ -184,18 +189,17 @@ dure_status dure_vulkan_matmul_test(dure_device *device, const dure_vulkan_matmu
 
 bool dure_vulkan_matmul_is_trusted(dure_device *device, const dure_vulkan_matmul_variant *variant,
                                    const dure_vulkan_matmul_problem *problem) {
-  const dure_vulkan_matmul_gpu *gpu = variant->gpu;
-  const uint32_t bit = (uint32_t)(gpu - dure_vulkan_matmul_gpus) * 8 + problem->is_bfloat16 * 4u +
-                       problem->transpose_a * 2u + problem->transpose_b;
+  const size_t row = (size_t)(variant->gpu - dure_vulkan_matmul_gpus);
+  const uint8_t bit = (uint8_t)(1u << (problem->is_bfloat16 * 4u + problem->transpose_a * 2u + problem->transpose_b));
+  _Static_assert((int)DURE_MATMUL_GPU_COUNT <= (int)DURE_VULKAN_MATMUL_TRUST, "each row has its verdicts");
   dure_vulkan_trust *trust = dure_vulkan_device_trust(device);
-  if (bit >= 64) return false;
-  if (!(trust->tested >> bit & 1)) {
-    trust->tested |= 1ull << bit;
+  if ((trust->tested[row] & bit) == 0) {
+    trust->tested[row] |= bit;
     dure_status status = dure_vulkan_matmul_test(device, variant, problem);
     char name[64];
     dure_vulkan_matmul_kernel_name(variant, problem, name);
     if (status == NULL) {
-      trust->passed |= 1ull << bit;
+      trust->passed[row] |= bit;
       dure_log(DURE_LOG_DEBUG, "matrix units: %s (%s) multiplies rightly", variant->name, name);
     } else {
       dure_log(DURE_LOG_WARNING, "matrix units are not used for %s (%s): %s", variant->name, name,
@@ -203,5 +207,5 @@ bool dure_vulkan_matmul_is_trusted(dure_device *device, const dure_vulkan_matmul
     }
     dure_status_free(status);
   }
-  return trust->passed >> bit & 1;
+  return (trust->passed[row] & bit) != 0;
 }

@@ -89,7 +89,7 @@ static bool can_run(const dure_device *device, const dure_vulkan_matmul_problem 
   if (variant->gpu != NULL) {
     const char *reason = NULL;
     if (!dure_vulkan_matmul_gpu_fits(device, variant->gpu, problem)) return false;
-    if (!variant->gpu->has_matrix_units) return true;
+    if (variant->gpu->units == DURE_MATMUL_ORDINARY) return true;
     return dure_vulkan_matrix_units_allowed(caps, &reason) &&
            dure_vulkan_matmul_is_trusted((dure_device *)device, variant, problem);
   }

@@ -189,6 +189,17 @@ static dure_vulkan_driver known_driver(uint32_t driver_id) {
   }
 }
 
+static void plan_workgroup_matrices(const vulkan_capabilities *c, dure_vulkan_caps *caps) {
+  if (!dure_vulkan_caps_has(caps, DURE_VULKAN_COOPERATIVE_MATRIX2)) return;
+  caps->workgroup_matrix_most = c->workgroup_matrix_most;
+  caps->workgroup_matrix_shared_bytes = c->workgroup_matrix_shared_bytes;
+  for (uint32_t i = 0; i < c->workgroup_matrix_count; i++) {
+    const bool is_bfloat16 = c->workgroup_matrices[i].is_bfloat16;
+    if (is_bfloat16 && !dure_vulkan_caps_has(caps, DURE_VULKAN_BFLOAT16_MATRIX)) continue;
+    caps->workgroup_matrices[caps->workgroup_matrix_count++] = c->workgroup_matrices[i];
+  }
+}
+
 static void plan_caps(const vulkan_capabilities *c, const vulkan_profile *profile, vulkan_environment environment,
                       dure_vulkan_caps *caps) {
   caps->kind = device_kind(c->type);
@@ -209,6 +220,7 @@ static void plan_caps(const vulkan_capabilities *c, const vulkan_profile *profil
         c->matrix_shapes[i].is_bfloat16 ? DURE_VULKAN_BFLOAT16_MATRIX : DURE_VULKAN_COOPERATIVE_MATRIX;
     if (dure_vulkan_caps_has(caps, feature)) caps->matrix_shapes[caps->matrix_shape_count++] = c->matrix_shapes[i];
   }
+  plan_workgroup_matrices(c, caps);
   caps->max_invocations = (uint32_t)limited(c->max_invocations, environment, "DURE_VULKAN_LIMIT_INVOCATIONS");
   for (int i = 0; i < 3; i++) {
     caps->max_group_size[i] =

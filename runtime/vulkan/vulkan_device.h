@@ -35,6 +35,13 @@ typedef struct dure_vulkan_matrix_shape {
 } dure_vulkan_matrix_shape;
 enum { DURE_VULKAN_MATRIX_SHAPES_MOST = 16 };
 
+// The same made by a workgroup of exactly `invocations`, of any size in multiples of these (VK_NV_cooperative_matrix2).
+typedef struct dure_vulkan_workgroup_matrix {
+  uint32_t M, N, K;
+  uint32_t invocations;
+  bool is_bfloat16;
+} dure_vulkan_workgroup_matrix;
+
 // The environment's limits (DURE_VULKAN_LIMIT_*) and profile (profiles.h) are applied; dure_device_restrict lowers only
 // `info.limits`.
 typedef struct dure_vulkan_caps {
@@ -57,6 +64,10 @@ typedef struct dure_vulkan_caps {
   uint64_t texel_alignment;     // of a `t` binding's offset, bytes
   uint32_t matrix_shape_count;  // as the driver lists them; 0 without matrix units
   dure_vulkan_matrix_shape matrix_shapes[DURE_VULKAN_MATRIX_SHAPES_MOST];
+  uint32_t workgroup_matrix_count;         // likewise
+  uint32_t workgroup_matrix_most;          // of each of M, N and K
+  uint32_t workgroup_matrix_shared_bytes;  // of shared memory that the driver takes for them
+  dure_vulkan_workgroup_matrix workgroup_matrices[DURE_VULKAN_MATRIX_SHAPES_MOST];
   uint32_t matrix_subgroup_size;  // of kernels that use them (`subgroup:matrix`)
   uint64_t features;              // bit 1 << dure_vulkan_feature: enabled on this device
 } dure_vulkan_caps;
@@ -70,9 +81,9 @@ bool dure_vulkan_device_has_kernel(const dure_device *device, const char *name);
 
 // Which kernels have shown that they multiply rightly (matmul_selftest.h, attention_selftest.h); kept as long as the
 // device.
-enum { DURE_VULKAN_ATTENTION_TRUST = 32 };
+enum { DURE_VULKAN_MATMUL_TRUST = 32, DURE_VULKAN_ATTENTION_TRUST = 32 };
 typedef struct dure_vulkan_trust {
-  uint64_t tested, passed;
+  uint8_t tested[DURE_VULKAN_MATMUL_TRUST], passed[DURE_VULKAN_MATMUL_TRUST];  // by row; a bit a type and orientation
   uint64_t attention_tested[DURE_VULKAN_ATTENTION_TRUST], attention_passed[DURE_VULKAN_ATTENTION_TRUST];
 } dure_vulkan_trust;
 dure_vulkan_trust *dure_vulkan_device_trust(const dure_device *device);

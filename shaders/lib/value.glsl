@@ -9,7 +9,8 @@
 // load_NAME_element(i) and store_NAME_element(i, value) take single elements in both.
 //
 // 16-bit elements travel as halves of 32-bit words, so that no 16-bit storage is needed. A single one is stored into its
-// half by two atomics that leave the other half alone: whoever owns that may do the same at the same time.
+// half by two atomics that leave the other half alone: whoever owns that may do the same at the same time. Kernels that
+// require storage16 define STORAGE16 instead, and store 16 bits.
 //
 // Types are compared in functions with one return: what SwiftShader folds once specialisation constants are constants.
 #ifndef VALUE_GLSL
@@ -102,14 +103,24 @@ vec4 as_stored(uint type, vec4 value) {
     return value;                                                                                       \
   }
 
+#ifdef STORAGE16
+#define TENSOR_HALVES(BINDING, NAME) \
+  layout(set = 0, binding = BINDING) buffer NAME##_halves_block { uint16_t NAME##_halves[]; };
+#define STORE_HALF(NAME, i, half_bits) NAME##_halves[i] = uint16_t(half_bits)
+#else
+#define TENSOR_HALVES(BINDING, NAME)
+#define STORE_HALF(NAME, i, half_bits)                                  \
+  atomicAnd(NAME##_words[i / 2], i % 2 == 0 ? 0xffff0000u : 0xffffu);   \
+  atomicOr(NAME##_words[i / 2], half_bits << (i % 2 * 16))
+#endif
+
 #define TENSOR_STORES(NAME, TYPE)                                                                       \
   void store_##NAME##_element(uint i, float value) {                                                    \
     if (is_f32(TYPE)) {                                                                                  \
       NAME##_words[i] = floatBitsToUint(value);                                                         \
     } else {                                                                                            \
       const uint half_bits = narrow(TYPE, vec4(value, 0, 0, 0)).x;                                      \
-      atomicAnd(NAME##_words[i / 2], i % 2 == 0 ? 0xffff0000u : 0xffffu);                               \
-      atomicOr(NAME##_words[i / 2], half_bits << (i % 2 * 16));                                         \
+      STORE_HALF(NAME, i, half_bits);                                                                   \
     }                                                                                                   \
   }                                                                                                     \
   void store_##NAME##_four(uint i, vec4 value) {                                                        \
@@ -135,6 +146,7 @@ vec4 as_stored(uint type, vec4 value) {
   TENSOR_LOAD_VALUE(NAME)
 #define WRITE_TENSOR(BINDING, NAME, TYPE) \
   TENSOR_WORDS(BINDING, NAME, )           \
+  TENSOR_HALVES(BINDING, NAME)            \
   TENSOR_LOADS(NAME, TYPE)                \
   TENSOR_STORES(NAME, TYPE)               \
   TENSOR_LOAD_VALUE(NAME)                 \

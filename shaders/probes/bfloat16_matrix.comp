@@ -1,4 +1,4 @@
-// Can these tools do bf16 in cooperative matrices? Compiled with float16_t, then rewritten (bfloat16.cmake).
+// Can these tools do bf16 in cooperative matrices? Compiled with float16_t, then rewritten (bfloat16_matrix.cmake).
 #version 450
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_memory_scope_semantics : require

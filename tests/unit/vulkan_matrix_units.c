@@ -64,7 +64,7 @@ static uint32_t test_device(dure_device *device) {
   for (size_t i = 0;; i++) {
     const dure_vulkan_matmul_variant *variant = dure_vulkan_matmul_variant_at(i);
     if (variant == NULL) break;
-    if (variant->gpu == NULL || !variant->gpu->has_matrix_units) continue;
+    if (variant->gpu == NULL || variant->gpu->units == DURE_MATMUL_ORDINARY) continue;
     for (uint32_t bits = 0; bits < 8; bits++) {
       const dure_vulkan_matmul_problem problem = {.M = 512,
                                                   .N = 512,
@@ -89,7 +89,7 @@ static void test_register_tiles(dure_device *device) {
   for (size_t i = 0;; i++) {
     const dure_vulkan_matmul_variant *variant = dure_vulkan_matmul_variant_at(i);
     if (variant == NULL) break;
-    if (variant->gpu == NULL || variant->gpu->has_matrix_units) continue;
+    if (variant->gpu == NULL || variant->gpu->units != DURE_MATMUL_ORDINARY) continue;
     for (int turn = 0; turn < 2; turn++) {
       const bool is_odd = (i + (size_t)turn) % 2 != 0;
       const dure_vulkan_matmul_problem problem = {.M = 512,

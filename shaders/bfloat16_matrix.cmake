@@ -1,7 +1,8 @@
-# cmake -DFILE=kernel.spvasm -P bfloat16.cmake: makes the 16-bit float type of a disassembled kernel bf16, in place.
+# For rewrite.cmake: makes the 16-bit float type of the assembly in FILE bf16, in place.
 #
 # SPV_KHR_bfloat16 allows bf16 in matrices, conversions and dot products only. The kernels that pass here use float16_t
-# for the factors of cooperative matrices and nothing else, so the type and its capabilities are all that changes.
+# for the factors of cooperative matrices and the buffers that these are loaded from, nothing else, so the type and its
+# capabilities are all that changes.
 file(READ ${FILE} text)
 string(REPLACE ";" "\\;" text "${text}")
 foreach(pattern "OpCapability Float16\n" "OpTypeFloat 16\n")
