@@ -1,4 +1,4 @@
-// dure generate: continues a prompt, writing text as it comes.
+// dure generate: continues a prompt, writing text as it comes; or many at once, from a file.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,33 +6,64 @@
 #include "cli/command.h"
 #include "cli/open_model.h"
 #include "cli/output.h"
+#include "cli/prompts.h"
+#include "model/completion.h"
+#include "model/engine.h"
 #include "runtime/os.h"
 
 typedef struct generate_options {
-  const char *device, *dtype, *prompt, *prompt_file;
-  int64_t max_tokens, top_k, seed;
-  double temperature, top_p;
-  bool echo, as_json, stops_at_end;
+  const char *device, *dtype, *prompt, *prompt_file, *prompts, *stop;
+  int64_t max_tokens, top_k, seed, batch, log_probabilities;
+  double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  bool echo, as_json, stops_at_end, shifts;
 } generate_options;
 
+// One prompt and its continuation.
 typedef struct generation {
-  dure_ids tokens;  // prompt, then continuation
-  size_t prompt_count;
-  char *text;  // of the continuation
+  const prompt_text *prompt;
+  dure_ids tokens;  // of the prompt
+  uint64_t id;
+  dure_completion *completion;
+  dure_scored_token *generated;  // [most]
+  uint32_t seen;
+  bool has_stopped, is_done;
+  char *text;  // of the continuation, when it is not printed at once
   size_t text_length, text_capacity;
-  const char *finish_reason;
-  double prompt_seconds, decode_seconds;
+  dure_progress progress;
 } generation;
 
-static void generation_clear(generation *g) {
-  dure_ids_free(&g->tokens);
-  free(g->text);
+// Everything of one run of the command.
+typedef struct generate_run {
+  const generate_options *options;
+  opened_model opened;
+  prompt_list prompts;
+  generation *generations;  // [prompts.count]
+  dure_engine *engine;
+  uint32_t ends[2], end_count;
+} generate_run;
+
+static bool is_streamed(const generate_run *run) { return !run->options->as_json && run->options->prompts == NULL; }
+
+static void run_clear(generate_run *run) {
+  for (size_t i = 0; run->generations != NULL && i < run->prompts.count; i++) {
+    generation *g = &run->generations[i];
+    dure_ids_free(&g->tokens);
+    dure_completion_destroy(g->completion);
+    free(g->generated);
+    free(g->text);
+  }
+  free(run->generations);
+  dure_engine_destroy(run->engine);
+  if (run->opened.model != NULL) opened_model_close(&run->opened);
+  prompt_list_clear(&run->prompts);
 }
 
+// ---- what comes ----------------------------------------------------------------------------------------------------
+
 // Continuation text is printed at once, or kept for the JSON object.
-static dure_status emit(const generate_options *options, generation *g, const char *bytes, size_t length) {
+static dure_status emit(const generate_run *run, generation *g, const char *bytes, size_t length) {
   if (length == 0) return NULL;
-  if (!options->as_json) {
+  if (is_streamed(run)) {
     fwrite(bytes, 1, length, stdout);
     return output_check();
   }
@@ -48,159 +79,258 @@ static dure_status emit(const generate_options *options, generation *g, const ch
   return NULL;
 }
 
-// Draws and takes tokens until the end of text, the wanted number, the end of the context, or an interrupt.
-static dure_status decode(const generate_options *options, const opened_model *opened, dure_session *session,
-                          dure_token_stream *text, generation *g) {
-  const dure_sampling sampling = {(float)options->temperature, (uint32_t)options->top_k, (float)options->top_p,
-                                  (uint64_t)options->seed};
-  uint32_t end_of_text = 0;
-  bool has_end = dure_tokenizer_end_of_text(opened->tokenizer, &end_of_text) && options->stops_at_end;
-  g->finish_reason = "length";
-  for (int64_t i = 0; i < options->max_tokens; i++) {
-    uint32_t token = 0;
-    DURE_TRY(dure_session_sample(session, &sampling, &token));
-    // Models that answer end with a token of their own (<|im_end|>), which the configuration names.
-    if ((has_end && token == end_of_text) || (options->stops_at_end && token == opened->model->config.end_id)) {
-      g->finish_reason = "end_of_text";
-      break;
-    }
-    DURE_TRY(dure_ids_reserve(&g->tokens, 1));
-    g->tokens.ids[g->tokens.count++] = token;
-    const char *bytes = NULL;
-    size_t length = 0;
-    DURE_TRY(dure_token_stream_push(text, token, &bytes, &length));
-    DURE_TRY(emit(options, g, bytes, length));
-    if (dure_os_interrupted()) {
-      g->finish_reason = "interrupted";
-      break;
-    }
-    if (i + 1 == options->max_tokens) break;
-    if (dure_session_length(session) >= dure_session_capacity(session)) {
-      g->finish_reason = "context";
-      break;
-    }
-    DURE_TRY(dure_session_append(session, &token, 1));
-  }
+// Takes what the engine has for one prompt.
+static dure_status take(const generate_run *run, generation *g) {
+  if (g->is_done) return NULL;
+  uint32_t count = 0;
+  const uint32_t room = (uint32_t)run->options->max_tokens - g->seen;
+  DURE_TRY(dure_engine_poll(run->engine, g->id, g->seen, g->generated + g->seen, room, &count, &g->progress));
   const char *bytes = NULL;
   size_t length = 0;
-  dure_token_stream_flush(text, &bytes, &length);
-  return emit(options, g, bytes, length);
+  for (uint32_t i = 0; i < count && !g->has_stopped; i++) {
+    DURE_TRY(dure_completion_push(g->completion, g->generated[g->seen++].token, &bytes, &length, &g->has_stopped));
+    DURE_TRY(emit(run, g, bytes, length));
+  }
+  if (g->has_stopped) dure_engine_cancel(run->engine, g->id);
+  g->is_done = g->progress.finish != DURE_FINISH_NOT_YET;
+  if (!g->is_done) return NULL;
+  if (g->progress.finish == DURE_FINISH_NOT_FINITE)
+    return dure_fail(DURE_NOT_FINITE, "no token could be drawn after %u tokens: the logits are not finite", g->seen);
+  DURE_TRY(dure_completion_flush(g->completion, &bytes, &length));
+  return emit(run, g, bytes, length);
 }
 
-static dure_status encode_prompt(const opened_model *opened, const char *prompt, size_t length, generation *g) {
+static const char *finish_reason(const generation *g) {
+  if (g->has_stopped) return "stop";
+  switch (g->progress.finish) {
+    case DURE_FINISH_END: return "end_of_text";
+    case DURE_FINISH_CANCELLED: return "interrupted";
+    default: return dure_finish_name(g->progress.finish);
+  }
+}
+
+// ---- running
+// ---------------------------------------------------------------------------------------------------------
+
+static dure_status encode_prompt(const generate_run *run, generation *g) {
   const dure_encode_options encoding = {.parse_special = true, .add_special = true};
-  DURE_TRY(dure_tokenizer_encode(opened->tokenizer, prompt, length, &encoding, &g->tokens));
+  const dure_tokenizer *tokenizer = run->opened.tokenizer;
+  DURE_TRY(dure_tokenizer_encode(tokenizer, g->prompt->text, g->prompt->length, &encoding, &g->tokens));
   if (g->tokens.count == 0) {  // nothing to continue: begin a document
     uint32_t end_of_text = 0;
-    if (!dure_tokenizer_end_of_text(opened->tokenizer, &end_of_text)) {
+    if (!dure_tokenizer_end_of_text(tokenizer, &end_of_text)) {
       return dure_fail(DURE_INVALID_ARGUMENT,
                        "the prompt is empty and the tokenizer has no end-of-text token to begin with");
     }
     DURE_TRY(dure_ids_reserve(&g->tokens, 1));
     g->tokens.ids[g->tokens.count++] = end_of_text;
   }
-  g->prompt_count = g->tokens.count;
+  g->generated = calloc((size_t)run->options->max_tokens, sizeof(*g->generated));
+  if (g->generated == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for the generated tokens");
+  const char *stops[] = {run->options->stop};
+  return dure_completion_create(tokenizer, stops, stops[0] != NULL ? 1 : 0, &g->completion);
+}
+
+static dure_status encode_prompts(generate_run *run, uint64_t *out_longest) {
+  *out_longest = 1;
+  run->generations = calloc(run->prompts.count + 1, sizeof(*run->generations));
+  if (run->generations == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu prompts", run->prompts.count);
+  for (size_t i = 0; i < run->prompts.count; i++) {
+    generation *g = &run->generations[i];
+    g->prompt = &run->prompts.prompts[i];
+    DURE_TRY(encode_prompt(run, g));
+    if (g->tokens.count > *out_longest) *out_longest = g->tokens.count;
+  }
   return NULL;
 }
 
-static dure_status run_session(const generate_options *options, const opened_model *opened, generation *g) {
-  dure_session *session = NULL;
-  dure_token_stream *text = NULL;
-  dure_session_options settings = {.candidate_count = dure_tokenizer_vocabulary_size(opened->tokenizer)};
-  uint64_t wanted = g->prompt_count + (uint64_t)options->max_tokens;
-  uint32_t context = opened->model->config.context_length;
-  settings.capacity = wanted < context ? (uint32_t)wanted : context;
-  if (g->prompt_count > context) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "the prompt has %zu tokens, the model's context is %u; shorten the prompt",
-                     g->prompt_count, context);
+static dure_status create_engine(generate_run *run) {
+  uint64_t longest = 0;
+  DURE_TRY(encode_prompts(run, &longest));
+  const uint32_t context = run->opened.model->config.context_length;
+  const uint64_t wanted = longest + (uint64_t)run->options->max_tokens;
+  const uint64_t together = (uint64_t)run->options->batch;
+  const dure_engine_options options = {
+      .sequences = (uint32_t)(run->prompts.count < together ? run->prompts.count : together),
+      .context = wanted < context ? (uint32_t)wanted : context,
+      .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer),
+      .queue = (uint32_t)run->prompts.count};
+  DURE_TRY(dure_engine_create(run->opened.model, &options, &run->engine));
+  uint32_t end = 0;
+  if (dure_tokenizer_end_of_text(run->opened.tokenizer, &end)) run->ends[run->end_count++] = end;
+  // Models that answer end with a token of their own (<|im_end|>), which the configuration names.
+  const int64_t end_id = run->opened.model->config.end_id;
+  if (end_id >= 0) run->ends[run->end_count++] = (uint32_t)end_id;
+  if (!run->options->stops_at_end) run->end_count = 0;
+  return NULL;
+}
+
+static dure_status submit(generate_run *run, generation *g) {
+  const generate_options *o = run->options;
+  const dure_request request = {
+      .tokens = g->tokens.ids,
+      .count = (uint32_t)g->tokens.count,
+      .most_tokens = (uint32_t)o->max_tokens,
+      .sampling = {(float)o->temperature, (uint32_t)o->top_k, (float)o->top_p, (uint64_t)o->seed, (float)o->min_p},
+      .repetition_penalty = (float)o->repetition_penalty,
+      .presence_penalty = (float)o->presence_penalty,
+      .frequency_penalty = (float)o->frequency_penalty,
+      .ends = run->ends,
+      .end_count = run->end_count,
+      .overflow = o->shifts ? DURE_OVERFLOW_SHIFT : DURE_OVERFLOW_STOP,
+      .with_log_probabilities = o->log_probabilities > 0,
+      .alternatives = (uint32_t)o->log_probabilities,
+  };
+  return dure_engine_submit(run->engine, &request, &g->id);
+}
+
+static dure_status run_engine(generate_run *run) {
+  for (size_t i = 0; i < run->prompts.count; i++) {
+    dure_status status = submit(run, &run->generations[i]);
+    if (status != NULL && run->prompts.count > 1) return dure_status_prefix(status, "prompt %zu", i + 1);
+    DURE_TRY(status);
   }
-  dure_status status = dure_session_create(opened->model, &settings, &session);
-  if (status == NULL) status = dure_token_stream_create(opened->tokenizer, true, &text);
-  uint64_t begin = dure_os_nanoseconds(), decoding = begin;
-  if (status == NULL) status = dure_session_append(session, g->tokens.ids, (uint32_t)g->prompt_count);
-  if (status == NULL) {
-    status = dure_stream_wait(opened->stream, 0);
-    decoding = dure_os_nanoseconds();
+  for (bool is_busy = true; is_busy;) {
+    DURE_TRY(dure_engine_step(run->engine, &is_busy));
+    for (size_t i = 0; i < run->prompts.count; i++) {
+      if (dure_os_interrupted()) dure_engine_cancel(run->engine, run->generations[i].id);
+      DURE_TRY(take(run, &run->generations[i]));
+    }
   }
-  if (status == NULL) status = decode(options, opened, session, text, g);
-  g->prompt_seconds = (double)(decoding - begin) / 1e9;
-  g->decode_seconds = (double)(dure_os_nanoseconds() - decoding) / 1e9;
-  dure_token_stream_destroy(text);
-  dure_session_destroy(session);
+  return NULL;
+}
+
+// ---- results
+// ---------------------------------------------------------------------------------------------------------
+
+static double seconds_between(uint64_t begin, uint64_t end) { return end > begin ? (double)(end - begin) / 1e9 : 0; }
+
+static dure_status add_log_probabilities(const generate_run *run, const generation *g, json_t *object) {
+  json_t *list = json_array();
+  for (uint32_t i = 0; i < g->seen; i++) {
+    dure_scored_token others[DURE_ENGINE_ALTERNATIVES_MOST];
+    uint32_t count = 0;
+    DURE_TRY(dure_engine_alternatives(run->engine, g->id, i, others, &count));
+    json_t *top = json_array();
+    for (uint32_t k = 0; k < count; k++)
+      json_array_append_new(top, json_pack("{sI sf}", "token", (json_int_t)others[k].token, "log_probability",
+                                           (double)others[k].log_probability));
+    json_array_append_new(
+        list, json_pack("{sf so}", "log_probability", (double)g->generated[i].log_probability, "likeliest", top));
+  }
+  json_object_set_new(object, "log_probabilities", list);
+  return NULL;
+}
+
+static dure_status print_object(const generate_run *run, const generation *g) {
+  json_t *prompt_tokens = json_array(), *tokens = json_array();
+  for (size_t i = 0; i < g->tokens.count; i++) json_array_append_new(prompt_tokens, json_integer(g->tokens.ids[i]));
+  for (uint32_t i = 0; i < g->seen; i++) json_array_append_new(tokens, json_integer(g->generated[i].token));
+  json_t *object = json_pack("{so so so so ss sf sf}", "prompt", output_json_text(g->prompt->text, g->prompt->length),
+                             "text", output_json_text(g->text != NULL ? g->text : "", g->text_length), "prompt_tokens",
+                             prompt_tokens, "tokens", tokens, "finish_reason", finish_reason(g), "prompt_seconds",
+                             seconds_between(g->progress.started, g->progress.first), "decode_seconds",
+                             seconds_between(g->progress.first, g->progress.last));
+  if (object != NULL && run->options->log_probabilities > 0) DURE_TRY(add_log_probabilities(run, g, object));
+  return output_json(object);
+}
+
+static dure_status print_results(const generate_run *run) {
+  if (!is_streamed(run)) {
+    for (size_t i = 0; i < run->prompts.count; i++) DURE_TRY(print_object(run, &run->generations[i]));
+  } else {
+    putchar('\n');
+  }
+  if (dure_os_is_terminal(2)) {
+    const dure_engine_statistics s = dure_engine_statistics_get(run->engine);
+    fprintf(stderr, "%llu tokens, %.1f tokens/s (%llu tokens of prompts, %.2f s)",
+            (unsigned long long)s.generated_tokens,
+            s.decode_seconds > 0 ? (double)s.generated_tokens / s.decode_seconds : 0.0,
+            (unsigned long long)s.prompt_tokens, s.prompt_seconds);
+    if (run->prompts.count == 1) fprintf(stderr, "; stopped: %s", finish_reason(&run->generations[0]));
+    fputc('\n', stderr);
+  }
+  return output_check();
+}
+
+static dure_status generate_all(generate_run *run) {
+  const generate_options *o = run->options;
+  if (o->prompts != NULL) {
+    DURE_TRY(prompt_list_read(o->prompts, &run->prompts));
+  } else {
+    DURE_TRY(prompt_list_one(o->prompt, o->prompt_file, &run->prompts));
+  }
+  return create_engine(run);
+}
+
+static dure_status generate(const generate_options *options, const char *directory) {
+  generate_run run = {.options = options};
+  dure_status status = opened_model_create(options->device, options->dtype, directory, true, &run.opened);
+  if (status == NULL) status = generate_all(&run);
+  if (status == NULL && options->echo && is_streamed(&run))
+    fwrite(run.prompts.prompts[0].text, 1, run.prompts.prompts[0].length, stdout);
+  if (status == NULL) status = run_engine(&run);
+  if (status == NULL) status = print_results(&run);
+  run_clear(&run);
   return status;
 }
 
-static dure_status print_result(const generate_options *options, const char *prompt, size_t prompt_length,
-                                const generation *g) {
-  size_t generated = g->tokens.count - g->prompt_count;
-  if (!options->as_json) {
-    putchar('\n');
-    if (dure_os_is_terminal(2)) {
-      fprintf(stderr, "%zu tokens, %.1f tokens/s (prompt %zu tokens, %.2f s); stopped: %s\n", generated,
-              g->decode_seconds > 0 ? (double)generated / g->decode_seconds : 0.0, g->prompt_count, g->prompt_seconds,
-              g->finish_reason);
-    }
-    return output_check();
-  }
-  json_t *prompt_tokens = json_array(), *tokens = json_array();
-  for (size_t i = 0; i < g->tokens.count; i++) {
-    json_array_append_new(i < g->prompt_count ? prompt_tokens : tokens, json_integer(g->tokens.ids[i]));
-  }
-  return output_json(json_pack("{so so so so ss sf sf}", "prompt", output_json_text(prompt, prompt_length), "text",
-                               output_json_text(g->text != NULL ? g->text : "", g->text_length), "prompt_tokens",
-                               prompt_tokens, "tokens", tokens, "finish_reason", g->finish_reason, "prompt_seconds",
-                               g->prompt_seconds, "decode_seconds", g->decode_seconds));
-}
-
 static dure_status check_options(const generate_options *options) {
-  if (options->prompt != NULL && options->prompt_file != NULL)
-    return dure_fail(DURE_INVALID_ARGUMENT, "--prompt and --prompt-file both say what to continue; give one of them");
-  if (options->max_tokens < 1) return dure_fail(DURE_INVALID_ARGUMENT, "--max-tokens must be at least 1");
+  const int sources = (options->prompt != NULL) + (options->prompt_file != NULL) + (options->prompts != NULL);
+  if (sources > 1)
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "--prompt, --prompt-file and --prompts all say what to continue; give one of them");
+  if (options->max_tokens < 1 || options->max_tokens > INT32_MAX)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--max-tokens must be at least 1");
   if (options->temperature < 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "--temperature must be at least 0 (0: always the likeliest token)");
   if (options->top_k < 0 || options->top_k > UINT32_MAX)
     return dure_fail(DURE_INVALID_ARGUMENT, "--top-k must be at least 0 (0: no limit)");
   if (!(options->top_p > 0 && options->top_p <= 1))
     return dure_fail(DURE_INVALID_ARGUMENT, "--top-p must be above 0 and at most 1");
+  if (!(options->min_p >= 0 && options->min_p <= 1))
+    return dure_fail(DURE_INVALID_ARGUMENT, "--min-p must be at least 0 and at most 1");
+  if (options->batch < 1 || options->batch > DURE_ENGINE_SEQUENCES_MOST)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--batch must be from 1 to %d", DURE_ENGINE_SEQUENCES_MOST);
+  if (options->log_probabilities < 0 || options->log_probabilities > DURE_ENGINE_ALTERNATIVES_MOST)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--log-probabilities must be from 0 to %d", DURE_ENGINE_ALTERNATIVES_MOST);
   dure_dtype dtype;
   return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
-static dure_status generate(const generate_options *options, const char *directory) {
-  char *file_text = NULL;
-  size_t length = options->prompt != NULL ? strlen(options->prompt) : 0;
-  if (options->prompt_file != NULL)
-    DURE_TRY(dure_os_read_file(options->prompt_file, (uint64_t)1 << 26, &file_text, &length));
-  const char *prompt = file_text != NULL ? file_text : options->prompt != NULL ? options->prompt : "";
-  opened_model opened;
-  generation g = {.finish_reason = "length"};
-  dure_status status = opened_model_create(options->device, options->dtype, directory, true, &opened);
-  if (status == NULL) {
-    status = encode_prompt(&opened, prompt, length, &g);
-    if (status == NULL && options->echo && !options->as_json) fwrite(prompt, 1, length, stdout);
-    if (status == NULL) status = run_session(options, &opened, &g);
-    if (status == NULL) status = print_result(options, prompt, length, &g);
-    opened_model_close(&opened);
-  }
-  generation_clear(&g);
-  free(file_text);
-  return status;
-}
-
 int command_generate(int argc, char **argv) {
-  generate_options options = {
-      .device = "auto", .max_tokens = 128, .temperature = 0.8, .top_k = 40, .top_p = 1.0, .stops_at_end = true};
+  generate_options options = {.device = "auto",
+                              .max_tokens = 128,
+                              .batch = 8,
+                              .temperature = 0.8,
+                              .top_k = 40,
+                              .top_p = 1.0,
+                              .stops_at_end = true};
   const option_row rows[] = {
       {"prompt", OPTION_TEXT, &options.prompt, "TEXT", "what to continue (default: begin a document)"},
       {"prompt-file", OPTION_TEXT, &options.prompt_file, "FILE", "the prompt from a file"},
+      {"prompts", OPTION_TEXT, &options.prompts, "FILE",
+       "many prompts, one a line: text, or JSON with \"prompt\"; a JSON object each comes out, in their order"},
+      {"batch", OPTION_INTEGER, &options.batch, "N", "so many prompts run together at most (8)"},
       {"max-tokens", OPTION_INTEGER, &options.max_tokens, "N", "stop after so many tokens (128)"},
       {"temperature", OPTION_NUMBER, &options.temperature, "T",
        "0: always the likeliest token; higher: more varied (0.8)"},
       {"top-k", OPTION_INTEGER, &options.top_k, "K", "draw from the K likeliest tokens, 0: all (40)"},
       {"top-p", OPTION_NUMBER, &options.top_p, "P", "draw from the likeliest tokens that hold this mass (1)"},
+      {"min-p", OPTION_NUMBER, &options.min_p, "P", "only from those at least P times as likely as the likeliest (0)"},
+      {"repetition-penalty", OPTION_NUMBER, &options.repetition_penalty, "F",
+       "divides the logits of tokens that have come (0: off)"},
+      {"presence-penalty", OPTION_NUMBER, &options.presence_penalty, "A",
+       "subtracted from logits of tokens generated before (0)"},
+      {"frequency-penalty", OPTION_NUMBER, &options.frequency_penalty, "A", "likewise, once for each time (0)"},
       {"seed", OPTION_INTEGER, &options.seed, "S", "the same seed gives the same text (0)"},
+      {"stop", OPTION_TEXT, &options.stop, "TEXT", "end before this text"},
       {"stop-at-end", OPTION_FLAG, &options.stops_at_end, NULL,
        "stop at the end-of-text token (--no-stop-at-end: go on)"},
+      {"shift", OPTION_FLAG, &options.shifts, NULL,
+       "at the end of the context forget its oldest quarter instead of stopping"},
+      {"log-probabilities", OPTION_INTEGER, &options.log_probabilities, "N",
+       "with --json: of each token, and of the N likeliest in its place (0: none)"},
       {"echo", OPTION_FLAG, &options.echo, NULL, "print the prompt before the continuation"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
@@ -208,7 +338,9 @@ int command_generate(int argc, char **argv) {
   };
   const command_usage usage = {
       "dure generate MODEL --prompt TEXT [options]",
-      "Continues a prompt with a model directory (or a training checkpoint), streaming the text.",
+      "Continues a prompt with a model directory (or a training checkpoint) or a GGUF file, streaming the text; or "
+      "many "
+      "prompts from a file at once.",
       rows,
       sizeof(rows) / sizeof(rows[0]),
       "dure generate RUN/checkpoints/latest --prompt \"Once upon a time\" --max-tokens 100 --seed 7",

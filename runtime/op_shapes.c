@@ -531,11 +531,24 @@ dure_status dure_shape_adamw(dure_op_call *call) {
                    (unsigned long long)call->attributes.adamw.first_element);
 }
 
+dure_status dure_shape_adjust_logits(dure_op_call *call) {
+  enum { IDS, CHANGES, LOGITS };
+  DURE_TRY(expect_rank(call, IDS, 2));
+  const uint64_t rows = call->operands[IDS].shape[0];
+  DURE_TRY(expect_count(call, CHANGES, 2 * rows * call->operands[IDS].shape[1]));
+  if (!dure_operand_is_present(&call->operands[LOGITS]))
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand 'logits' is missing");
+  DURE_TRY(expect_rank(call, LOGITS, 2));
+  return expect_dimension(call, LOGITS, 0, rows);
+}
+
 dure_status dure_shape_sample(dure_op_call *call) {
   enum { LOGITS, SETTINGS, RANDOM, TOKEN };
   DURE_TRY(expect_rank(call, LOGITS, 2));
-  DURE_TRY(expect_count(call, SETTINGS, DURE_SAMPLE_COUNT));
-  DURE_TRY(expect_count(call, RANDOM, 4));
+  const uint64_t rows = call->operands[LOGITS].shape[0];
+  DURE_TRY(
+      expect_count(call, SETTINGS, call->operands[SETTINGS].rank == 2 ? DURE_SAMPLE_COUNT * rows : DURE_SAMPLE_COUNT));
+  DURE_TRY(expect_count(call, RANDOM, call->operands[RANDOM].rank == 2 ? 4 * rows : 4));
   if (call->attributes.sample.candidate_count > call->operands[LOGITS].shape[1]) {
     return dure_fail(DURE_INVALID_ARGUMENT, "%u candidates are more than the %llu logits of a row",
                      call->attributes.sample.candidate_count, (unsigned long long)call->operands[LOGITS].shape[1]);

@@ -23,12 +23,13 @@
 
 layout(constant_id = 2) const uint storage = F32;
 READ_TENSOR(0, logits, storage)                                                // [rows, vocabulary]
-layout(set = 0, binding = 1) readonly buffer Settings { float settings[]; };   // DURE_SAMPLE_...
+layout(set = 0, binding = 1) readonly buffer Settings { float settings[]; };   // DURE_SAMPLE_..., of each row or of all
 layout(set = 0, binding = 2) readonly buffer Random { uint random[]; };        // seed low, seed high, step, stream
 layout(set = 0, binding = 3) buffer Token { uint token[]; };                   // [rows]
 layout(push_constant) uniform Push {
   uint rows, vocabulary, candidates;
   uint logits_offset, settings_offset, random_offset, token_offset;
+  uint settings_stride, random_stride;  // 0: the same for all rows
 };
 
 WORKGROUP_REDUCTION(vec4, workgroup_sum, workgroup_sums, subgroupAdd, COMBINE_SUM)
@@ -39,7 +40,7 @@ shared float part_mass[256];
 
 uint lane, lanes;
 Row row;
-float row_maximum, temperature;
+float row_maximum, temperature, min_p;
 
 // Keys order as the floats do; the two zeros are one, and NaN comes below everything.
 uvec4 keys(vec4 values) {
@@ -182,7 +183,9 @@ uint pick(uint floor_key, float u) {
   for (uint v = begin; v < end; v++) {
     const float value = load_logits_element(row.begin + v);
     if (keys(vec4(value)).x < floor_key) continue;
-    own += mass(value);
+    const float value_mass = mass(value);
+    if (value_mass < min_p) continue;
+    own += value_mass;
     last_kept = v;
   }
   barrier();
@@ -199,7 +202,9 @@ uint pick(uint floor_key, float u) {
   for (uint v = begin; v < end; v++) {
     const float value = load_logits_element(row.begin + v);
     if (keys(vec4(value)).x < floor_key) continue;
-    running += mass(value);
+    const float value_mass = mass(value);
+    if (value_mass < min_p) continue;
+    running += value_mass;
     if (running > u * total) {
       choice = v;
       break;
@@ -214,9 +219,11 @@ void main() {
   lane = gl_LocalInvocationIndex;
   lanes = gl_WorkGroupSize.x;
   row = row_split(logits_offset + r * vocabulary, candidates, false);
-  temperature = settings[settings_offset + 0];
-  const float top_k = floor(settings[settings_offset + 1]);
-  const float top_p = settings[settings_offset + 2];
+  const uint setting = settings_offset + r * settings_stride;
+  temperature = settings[setting];
+  const float top_k = floor(settings[setting + 1]);
+  const float top_p = settings[setting + 2];
+  min_p = settings[setting + 3];
 
   const uint largest = largest_key();
   uint choice;
@@ -227,8 +234,9 @@ void main() {
     uint floor_key = 0u;
     if (top_k >= 1.0 && top_k < float(candidates)) floor_key = threshold(top_k, 0u, false);
     if (top_p < 1.0) floor_key = min(max(floor_key, threshold(top_p * mass_from(floor_key), floor_key, true)), largest);
-    const uint base = random_offset;
-    choice = pick(floor_key, random_uniform(uvec4(random[base], random[base + 1], random[base + 2], random[base + 3]), r));
+    const uint base = random_offset + r * random_stride;
+    const uvec4 words = uvec4(random[base], random[base + 1], random[base + 2], random[base + 3]);
+    choice = pick(floor_key, random_uniform(words, random_stride == 0u ? r : 0u));
   }
   if (lane == 0) token[token_offset + r] = choice;
 }

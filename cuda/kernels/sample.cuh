@@ -26,7 +26,8 @@ struct sample_arguments {
   const uint32_t *random;  // seed low, seed high, step, stream
   uint32_t *token;         // [rows]
   uint64_t vocabulary;
-  uint32_t candidates;  // of a row, from its first on
+  uint32_t candidates;                      // of a row, from its first on
+  uint32_t settings_stride, random_stride;  // 0: the same for all rows
 };
 
 constexpr uint32_t SAMPLE_THREADS = 512;  // at most; fewer for short rows
@@ -44,7 +45,7 @@ template <typename T>
 struct sample_row {
   const T *logits;  // [count]
   uint32_t count;
-  float maximum, temperature;
+  float maximum, temperature, min_p;
   sample_shared *shared;
 };
 
@@ -200,7 +201,8 @@ __device__ uint32_t pick(const sample_row<T> &row, uint32_t floor_key, float u) 
     for (uint32_t i = part_begin + lane; i < part_end; i += WARP) {
       const float value = to_float(row.logits[begin + i]);
       const uint32_t key = key_of(value);
-      if (key != 0 && key >= floor_key) sum += mass_of(row, value);
+      const float mass = mass_of(row, value);
+      if (key != 0 && key >= floor_key && mass >= row.min_p) sum += mass;
     }
     sum = warp_sum(sum);
     __syncthreads();
@@ -232,13 +234,15 @@ template <typename T>
 __global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(sample_arguments<T> a) {
   __shared__ sample_shared shared[1];
   const uint32_t r = blockIdx.x;
-  sample_row<T> row = {a.logits + r * a.vocabulary, a.candidates, 0, a.settings[DURE_SAMPLE_TEMPERATURE], shared};
+  const float *settings = a.settings + r * a.settings_stride;
+  sample_row<T> row = {a.logits + r * a.vocabulary, a.candidates, 0, settings[DURE_SAMPLE_TEMPERATURE],
+                       settings[DURE_SAMPLE_MIN_P], shared};
   const uint32_t largest = largest_key(row);
   uint32_t choice;
   if (!(row.temperature > 0)) {
     choice = first_of(row, largest);
   } else {
-    const float top_k = floorf(a.settings[DURE_SAMPLE_TOP_K]), top_p = a.settings[DURE_SAMPLE_TOP_P];
+    const float top_k = floorf(settings[DURE_SAMPLE_TOP_K]), top_p = settings[DURE_SAMPLE_TOP_P];
     row.maximum = from_key(largest);
     uint32_t floor_key = 0;
     if (top_k >= 1 && top_k < (float)row.count) floor_key = threshold<T, false>(row, top_k, 0);
@@ -246,8 +250,9 @@ __global__ void __launch_bounds__(SAMPLE_THREADS) sample_kernel(sample_arguments
       const float wanted = top_p * mass_from(row, floor_key);
       floor_key = min(max(floor_key, threshold<T, true>(row, wanted, floor_key)), largest);
     }
-    const uint4 random = make_uint4(a.random[0], a.random[1], a.random[2], a.random[3]);
-    choice = pick(row, floor_key, random_uniform(random, r));
+    const uint32_t *words = a.random + r * a.random_stride;
+    const uint4 random = make_uint4(words[0], words[1], words[2], words[3]);
+    choice = pick(row, floor_key, random_uniform(random, a.random_stride == 0 ? r : 0));
   }
   if (threadIdx.x == 0) a.token[r] = choice;
 }

@@ -4,14 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/random.h"
 #include "runtime/reference/reference.h"
 
 typedef struct sample_row {
   double *p;       // [count] probabilities, not cut
   double *sorted;  // [count] the same, the largest first
   uint64_t count;
-  double temperature, top_k, top_p, u;
+  double temperature, top_k, top_p, min_p, u;
   double slack;  // relative error that probabilities and sums of them may have
 } sample_row;
 
@@ -35,6 +34,7 @@ static double smallest_kept(const sample_row *row, bool lenient) {
       break;
     }
   }
+  smallest = fmax(smallest, row->min_p * row->sorted[0]);
   return smallest * (lenient ? 1 - row->slack : 1 + row->slack);
 }
 
@@ -67,6 +67,16 @@ static bool is_right(const sample_row *row, uint64_t token) {
   return false;
 }
 
+static void load_settings(const dure_op_call *call, uint64_t r, sample_row *row) {
+  const dure_operand *settings = &call->operands[1];
+  const uint64_t first = settings->rank == 2 ? r * DURE_SAMPLE_COUNT : 0;
+  row->temperature = dure_reference_get(settings, first + DURE_SAMPLE_TEMPERATURE);
+  row->top_k = dure_reference_get(settings, first + DURE_SAMPLE_TOP_K);
+  row->top_p = dure_reference_get(settings, first + DURE_SAMPLE_TOP_P);
+  row->min_p = dure_reference_get(settings, first + DURE_SAMPLE_MIN_P);
+  row->u = dure_reference_sample_uniform(&call->operands[2], r);
+}
+
 static void load_row(const dure_op_call *call, uint64_t r, sample_row *row) {
   uint64_t V = dure_reference_width(&call->operands[0]);
   dure_reference_load(&call->operands[0], r * V, row->count, row->p);
@@ -91,16 +101,11 @@ dure_status dure_sample_check(const dure_case *c, const dure_case_data *initial,
   dure_buffer buffers[DURE_MAX_OPERANDS], actual_buffers[DURE_MAX_OPERANDS];
   dure_op_call call = dure_case_call(c, initial, buffers), after = dure_case_call(c, actual, actual_buffers);
   uint64_t V = dure_reference_width(&call.operands[0]), B = dure_operand_rows(&call.operands[0]);
-  uint32_t random[4];
-  for (uint32_t i = 0; i < 4; i++) random[i] = dure_reference_get_u32(&call.operands[2], i);
-  sample_row row = {.count = c->attributes.sample.candidate_count != 0 ? c->attributes.sample.candidate_count : V,
-                    .temperature = dure_reference_get(&call.operands[1], DURE_SAMPLE_TEMPERATURE),
-                    .top_k = dure_reference_get(&call.operands[1], DURE_SAMPLE_TOP_K),
-                    .top_p = dure_reference_get(&call.operands[1], DURE_SAMPLE_TOP_P)};
+  sample_row row = {.count = c->attributes.sample.candidate_count != 0 ? c->attributes.sample.candidate_count : V};
   DURE_TRY(dure_reference_scratch(2 * row.count, &row.p));
   row.sorted = row.p + row.count;
   for (uint64_t r = 0; r < B; r++) {
-    row.u = (double)dure_random_uniform(random, (uint32_t)r);
+    load_settings(&call, r, &row);
     load_row(&call, r, &row);
     uint32_t token = dure_reference_get_u32(&after.operands[3], r);
     if (is_right(&row, token)) continue;

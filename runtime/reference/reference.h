@@ -41,6 +41,11 @@ double dure_reference_activation_slope(dure_activation kind, double x);
 // `count` doubles, uninitialised; released with free(). At least one is allocated.
 DURE_MUST_CHECK dure_status dure_reference_scratch(uint64_t count, double **out_values);
 
+// ---- sample (sample.c) ------------------------------------------------------------------------------------------
+
+// The u that a row of sample draws with, from its operand `random`.
+double dure_reference_sample_uniform(const dure_operand *random, uint64_t row);
+
 // ---- attention (attention.c) ------------------------------------------------------------------------------------
 
 typedef struct dure_reference_score {

@@ -6,7 +6,7 @@
 #include "runtime/reference/reference.h"
 
 typedef struct sample_settings {
-  double temperature, top_k, top_p;
+  double temperature, top_k, top_p, min_p;
 } sample_settings;
 
 static int compare_descending(const void *left, const void *right) {
@@ -59,7 +59,36 @@ static uint64_t sample_row(double *x, uint64_t count, sample_settings settings, 
   double maximum = x[best], sum = 0;
   for (uint64_t i = 0; i < count; i++) sum += x[i] = exp((x[i] - maximum) / settings.temperature);
   for (uint64_t i = 0; i < count; i++) x[i] /= sum;
-  return draw(x, count, threshold(x, count, settings, sorted), u);
+  return draw(x, count, fmax(threshold(x, count, settings, sorted), settings.min_p * x[best]), u);
+}
+
+static sample_settings settings_of(const dure_operand *operand, uint64_t row) {
+  const uint64_t first = operand->rank == 2 ? row * DURE_SAMPLE_COUNT : 0;
+  return (sample_settings){dure_reference_get(operand, first + DURE_SAMPLE_TEMPERATURE),
+                           dure_reference_get(operand, first + DURE_SAMPLE_TOP_K),
+                           dure_reference_get(operand, first + DURE_SAMPLE_TOP_P),
+                           dure_reference_get(operand, first + DURE_SAMPLE_MIN_P)};
+}
+
+double dure_reference_sample_uniform(const dure_operand *operand, uint64_t row) {
+  uint32_t random[4];
+  const bool has_rows = operand->rank == 2;
+  for (uint32_t i = 0; i < 4; i++) random[i] = dure_reference_get_u32(operand, has_rows ? 4 * row + i : i);
+  return (double)dure_random_uniform(random, has_rows ? 0 : (uint32_t)row);
+}
+
+dure_status dure_reference_adjust_logits(const dure_op_call *call) {
+  const dure_operand *ids = &call->operands[0], *changes = &call->operands[1], *logits = &call->operands[2];
+  const uint64_t B = ids->shape[0], N = ids->shape[1], V = logits->shape[1];
+  for (uint64_t i = 0; i < B * N; i++) {
+    const uint32_t id = dure_reference_get_u32(ids, i);
+    if (id >= V) continue;
+    const uint64_t place = i / N * V + id;
+    const double x = dure_reference_get(logits, place), factor = dure_reference_get(changes, 2 * i);
+    dure_reference_put(logits, place, (x > 0 ? x / factor : x * factor) + dure_reference_get(changes, 2 * i + 1),
+                       false);
+  }
+  return NULL;
 }
 
 dure_status dure_reference_sample(const dure_op_call *call) {
@@ -68,16 +97,12 @@ dure_status dure_reference_sample(const dure_op_call *call) {
   uint64_t V = dure_reference_width(logits), B = dure_operand_rows(logits);
   uint64_t count = call->attributes.sample.candidate_count;
   if (count == 0 || count > V) count = V;
-  sample_settings settings = {dure_reference_get(settings_operand, DURE_SAMPLE_TEMPERATURE),
-                              dure_reference_get(settings_operand, DURE_SAMPLE_TOP_K),
-                              dure_reference_get(settings_operand, DURE_SAMPLE_TOP_P)};
-  uint32_t random[4];
-  for (uint32_t i = 0; i < 4; i++) random[i] = dure_reference_get_u32(random_operand, i);
   double *scratch = NULL;
   DURE_TRY(dure_reference_scratch(2 * count, &scratch));
   for (uint64_t row = 0; row < B; row++) {
+    const sample_settings settings = settings_of(settings_operand, row);
     dure_reference_load(logits, row * V, count, scratch);
-    double u = (double)dure_random_uniform(random, (uint32_t)row);
+    const double u = dure_reference_sample_uniform(random_operand, row);
     dure_reference_put_u32(token, row, (uint32_t)sample_row(scratch, count, settings, u, scratch + count));
   }
   free(scratch);

@@ -1,0 +1,74 @@
+// What the engine runs on the device: the paged cache, one program for every number of sequences that decode together
+// and for every length of a piece of a prompt, and the memory through which the host and they exchange values.
+//
+// That memory is mapped: a step is written there, submitted as one program, waited for, and read there. So a token
+// costs one submit, and nothing is uploaded. Programs are made when they are first needed, or by
+// engine_programs_prepare.
+#ifndef DURE_MODEL_ENGINE_PROGRAMS_H_
+#define DURE_MODEL_ENGINE_PROGRAMS_H_
+
+#include "model/model.h"
+#include "runtime/program.h"
+
+enum {
+  ENGINE_WIDTHS = 7,     // of decoding: 1, 2, 4, .. 64 sequences
+  ENGINE_CHUNKS = 4,     // of a prompt: 8, 32, 128, 512 tokens
+  ENGINE_SCORED = 32,    // tokens of a prompt whose logits are wanted at a time
+  ENGINE_ADJUSTED = 512  // tokens whose logits a sequence may change
+};
+
+// Values of the next step: B sequences of T tokens.
+typedef struct engine_exchange {
+  uint32_t *tokens, *positions;  // [B, T]
+  uint32_t *lengths;             // [B] tokens in the cache before
+  uint32_t *last;                // [1] the row of a prompt's last token
+  uint32_t *table;               // [B, blocks_per_sequence]
+  float *settings;               // [B, DURE_SAMPLE_COUNT]
+  uint32_t *random;              // [B, 4]
+  uint32_t *ids;                 // [B, ENGINE_ADJUSTED]; UINT32_MAX: none
+  float *changes;                // [B, ENGINE_ADJUSTED, 2]
+  const uint32_t *drawn;         // [B] the tokens drawn, after the step
+} engine_exchange;
+
+typedef struct engine_sizes {
+  uint32_t sequences;  // at once at most
+  uint32_t context;    // tokens of a sequence at most
+  uint32_t chunk;      // tokens of a prompt at once at most
+  uint32_t block_size, block_count, blocks_per_sequence;
+  uint32_t candidate_count;
+} engine_sizes;
+
+typedef struct engine_programs {
+  dure_model *model;  // borrowed
+  engine_sizes sizes;
+  uint32_t layer_count;
+  dure_buffer **caches;  // [2 * layer_count]: keys, then values
+  dure_buffer *exchange_buffer;
+  dure_buffer *logits;         // f32 [most rows, vocabulary]
+  dure_buffer *scored_logits;  // f32 [ENGINE_SCORED, vocabulary]; NULL until needed
+  engine_exchange exchange;
+  dure_executable *decode[ENGINE_WIDTHS], *prefill[ENGINE_CHUNKS], *score;
+} engine_programs;
+
+// Bytes of the caches for one token.
+uint64_t engine_cache_token_bytes(const dure_model *model);
+DURE_MUST_CHECK dure_status engine_programs_create(dure_model *model, const engine_sizes *sizes,
+                                                   engine_programs *out_programs);
+void engine_programs_clear(engine_programs *programs);  // waits for the stream
+
+// Sequences of the program that decodes `count` of them, and tokens of the one that takes `left` of a prompt.
+uint32_t engine_width(uint32_t count);
+uint32_t engine_chunk(const engine_sizes *sizes, uint32_t left);
+// Makes what decoding up to `sequences` together, and prompts, will need.
+DURE_MUST_CHECK dure_status engine_programs_prepare(engine_programs *programs, uint32_t sequences);
+
+// One step of what the exchange says; waits. `width` and `chunk` as the functions above gave them.
+DURE_MUST_CHECK dure_status engine_run_decode(engine_programs *programs, uint32_t width);
+DURE_MUST_CHECK dure_status engine_run_prefill(engine_programs *programs, uint32_t chunk);
+DURE_MUST_CHECK dure_status engine_run_score(engine_programs *programs);
+// A row of the last step's logits (or of a scored piece's), adjusted; [vocabulary_size], owned by nobody else until the
+// next step. `scratch` has room for a row, for devices whose memory the host does not reach.
+DURE_MUST_CHECK dure_status engine_logits_row(engine_programs *programs, bool is_scored, uint32_t row, float *scratch,
+                                              const float **out_row);
+
+#endif  // DURE_MODEL_ENGINE_PROGRAMS_H_

@@ -1,0 +1,188 @@
+#include "model/engine_sequence.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *copy_of(const void *bytes, size_t size) {
+  void *copy = malloc(size > 0 ? size : 1);
+  if (copy != NULL && size > 0) memcpy(copy, bytes, size);
+  return copy;
+}
+
+dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_per_sequence,
+                                   engine_sequence **out_sequence) {
+  *out_sequence = NULL;
+  engine_sequence *self = calloc(1, sizeof(*self));
+  if (self == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a request");
+  self->request = *request;
+  self->tokens = copy_of(request->tokens, request->count * sizeof(*request->tokens));
+  self->request.tokens = NULL;
+  self->request.biases = copy_of(request->biases, request->bias_count * sizeof(*request->biases));
+  self->request.ends = copy_of(request->ends, request->end_count * sizeof(*request->ends));
+  self->blocks = calloc((size_t)blocks_per_sequence + 1, sizeof(*self->blocks));
+  if (request->scores_prompt) self->prompt_scores = calloc(request->count, sizeof(float));
+  self->count = self->capacity = self->prompt_left = self->progress.prompt_count = request->count;
+  if (self->tokens == NULL || self->request.biases == NULL || self->request.ends == NULL || self->blocks == NULL ||
+      (request->scores_prompt && self->prompt_scores == NULL)) {
+    engine_sequence_destroy(self);
+    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a request of %u tokens", request->count);
+  }
+  if (request->scores_prompt) {
+    self->prompt_scores[0] = (float)NAN;
+    self->scored = 1;
+  }
+  *out_sequence = self;
+  return NULL;
+}
+
+void engine_sequence_destroy(engine_sequence *sequence) {
+  if (sequence == NULL) return;
+  free(sequence->tokens);
+  free((void *)sequence->request.biases);
+  free((void *)sequence->request.ends);
+  free(sequence->blocks);
+  free(sequence->generated);
+  free(sequence->alternatives);
+  free(sequence->prompt_scores);
+  free(sequence);
+}
+
+bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token) {
+  for (uint32_t i = 0; i < sequence->request.end_count; i++) {
+    if (sequence->request.ends[i] == token) return true;
+  }
+  return false;
+}
+
+// ---- log-probabilities -------------------------------------------------------------------------------------------
+
+double engine_log_sum(const float *logits, uint32_t count) {
+  double maximum = -(double)INFINITY, sum = 0;
+  for (uint32_t i = 0; i < count; i++) maximum = fmax(maximum, (double)logits[i]);
+  if (!isfinite(maximum)) return maximum;
+  for (uint32_t i = 0; i < count; i++) sum += exp((double)logits[i] - maximum);
+  return maximum + log(sum);
+}
+
+// The `most` largest logits, the largest first, the lowest id on ties; insertion, since there are few.
+static void largest_logits(const float *logits, uint32_t candidates, uint32_t most, dure_scored_token *out_tokens) {
+  uint32_t count = 0;
+  for (uint32_t id = 0; id < candidates; id++) {
+    if (count == most && !(logits[id] > out_tokens[most - 1].log_probability)) continue;
+    uint32_t place = count < most ? count++ : most - 1;
+    while (place > 0 && logits[id] > out_tokens[place - 1].log_probability) {
+      out_tokens[place] = out_tokens[place - 1];
+      place--;
+    }
+    out_tokens[place] = (dure_scored_token){id, logits[id]};
+  }
+}
+
+static dure_status reserve_generated(engine_sequence *self) {
+  if (self->progress.generated_count < self->generated_capacity) return NULL;
+  const uint32_t capacity = self->generated_capacity * 2 + 16;
+  dure_scored_token *grown = realloc(self->generated, capacity * sizeof(*grown));
+  if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for generated tokens");
+  self->generated = grown;
+  if (self->request.alternatives > 0) {
+    grown = realloc(self->alternatives, (size_t)capacity * self->request.alternatives * sizeof(*grown));
+    if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for generated tokens");
+    self->alternatives = grown;
+  }
+  self->generated_capacity = capacity;
+  return NULL;
+}
+
+static dure_status reserve_token(engine_sequence *self) {
+  if (self->count < self->capacity) return NULL;
+  const uint32_t capacity = self->capacity * 2 + 16;
+  uint32_t *grown = realloc(self->tokens, capacity * sizeof(*grown));
+  if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for generated tokens");
+  self->tokens = grown;
+  self->capacity = capacity;
+  return NULL;
+}
+
+dure_status engine_sequence_add(engine_sequence *sequence, uint32_t token, const float *logits, uint32_t candidates) {
+  DURE_TRY(reserve_generated(sequence));
+  DURE_TRY(reserve_token(sequence));
+  const uint32_t place = sequence->progress.generated_count++;
+  sequence->tokens[sequence->count++] = token;
+  sequence->generated[place] = (dure_scored_token){token, 0};
+  if (logits == NULL) return NULL;
+  const double log_sum = engine_log_sum(logits, candidates);
+  sequence->generated[place].log_probability = (float)((double)logits[token] - log_sum);
+  const uint32_t most = sequence->request.alternatives;
+  if (most == 0) return NULL;
+  dure_scored_token *others = sequence->alternatives + (size_t)place * most;
+  largest_logits(logits, candidates, most, others);
+  for (uint32_t i = 0; i < most && i < candidates; i++)
+    others[i].log_probability = (float)((double)others[i].log_probability - log_sum);
+  return NULL;
+}
+
+// ---- sampling ----------------------------------------------------------------------------------------------------
+
+// Logits that change, with ids that differ.
+typedef struct adjustments {
+  uint32_t *ids;
+  float *changes;
+  uint32_t count;
+} adjustments;
+
+static uint32_t place_of(adjustments *list, uint32_t token) {
+  for (uint32_t i = 0; i < list->count; i++) {
+    if (list->ids[i] == token) return i;
+  }
+  if (list->count == ENGINE_ADJUSTED) return ENGINE_ADJUSTED;
+  list->ids[list->count] = token;
+  list->changes[2 * list->count] = 1;
+  list->changes[2 * list->count + 1] = 0;
+  return list->count++;
+}
+
+static bool has_penalties(const dure_request *request) {
+  const bool repeats = request->repetition_penalty > 0 && request->repetition_penalty != 1;
+  return repeats || request->presence_penalty != 0 || request->frequency_penalty != 0;
+}
+
+// The latest tokens first: of more different ones than there is room for, the oldest go unpunished.
+static void add_penalties(const engine_sequence *self, adjustments *list) {
+  const dure_request *request = &self->request;
+  bool seen[ENGINE_ADJUSTED] = {false};
+  for (uint32_t i = self->count; i-- > 0;) {
+    const uint32_t place = place_of(list, self->tokens[i]);
+    if (place == ENGINE_ADJUSTED) continue;
+    float *change = &list->changes[2 * place];
+    const bool is_generated = i >= self->prompt_left;
+    if (request->repetition_penalty > 0) change[0] = request->repetition_penalty;
+    if (!is_generated) continue;
+    if (!seen[place]) change[1] -= request->presence_penalty;
+    seen[place] = true;
+    change[1] -= request->frequency_penalty;
+  }
+}
+
+void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row) {
+  const dure_request *request = &sequence->request;
+  const dure_sampling *sampling = &request->sampling;
+  float *settings = exchange->settings + row * DURE_SAMPLE_COUNT;
+  settings[DURE_SAMPLE_TEMPERATURE] = sampling->temperature;
+  settings[DURE_SAMPLE_TOP_K] = (float)sampling->top_k;
+  settings[DURE_SAMPLE_TOP_P] = sampling->top_p;
+  settings[DURE_SAMPLE_MIN_P] = sampling->min_p;
+  // Where the token stands in the whole text, as dure_session_sample has it.
+  const uint32_t words[4] = {(uint32_t)sampling->seed, (uint32_t)(sampling->seed >> 32),
+                             sequence->progress.prompt_count + sequence->progress.generated_count, 0};
+  memcpy(exchange->random + row * 4, words, sizeof(words));
+  adjustments list = {exchange->ids + (size_t)row * ENGINE_ADJUSTED,
+                      exchange->changes + (size_t)row * ENGINE_ADJUSTED * 2, 0};
+  for (uint32_t i = 0; i < request->bias_count; i++) {
+    const uint32_t place = place_of(&list, request->biases[i].token);
+    list.changes[2 * place + 1] += request->biases[i].bias;
+  }
+  if (has_penalties(request)) add_penalties(sequence, &list);
+  // What another sequence left in this row.
+  for (uint32_t i = list.count; i < ENGINE_ADJUSTED && list.ids[i] != UINT32_MAX; i++) list.ids[i] = UINT32_MAX;
+}

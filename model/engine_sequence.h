@@ -1,0 +1,42 @@
+// One request of the engine, and what it asks of sampling.
+#ifndef DURE_MODEL_ENGINE_SEQUENCE_H_
+#define DURE_MODEL_ENGINE_SEQUENCE_H_
+
+#include "model/cache_blocks.h"
+#include "model/engine.h"
+#include "model/engine_programs.h"
+
+typedef struct engine_sequence {
+  struct engine_sequence *next;  // of all requests, by the engine
+  uint64_t id;
+  uint32_t *tokens;  // what the context holds: the prompt, then what was generated; owned
+  uint32_t count, capacity;
+  uint32_t cached;       // tokens whose keys and values are in the cache
+  uint32_t prompt_left;  // of `tokens`, how many came with the prompt
+  uint32_t *blocks;      // [blocks_per_sequence], its first block_count; 0: given up (outside every window); owned
+  uint32_t block_count, keyed_count;  // keyed: full ones whose key is known
+  dure_block_key key;                 // of the last of those
+  dure_request request;               // its arrays are owned, tokens apart
+  dure_scored_token *generated;       // [progress.generated_count]; owned
+  uint32_t generated_capacity;
+  dure_scored_token *alternatives;  // [generated_capacity, request.alternatives]; owned, or NULL
+  float *prompt_scores;             // [progress.prompt_count], or NULL
+  uint32_t scored;                  // tokens of the prompt whose scores are known
+  dure_progress progress;
+  bool is_waiting, is_cancelled, is_released;
+} engine_sequence;
+
+// A copy of the request that holds `tokens` as its context. Release with engine_sequence_destroy.
+DURE_MUST_CHECK dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_per_sequence,
+                                                   engine_sequence **out_sequence);
+void engine_sequence_destroy(engine_sequence *sequence);  // NULL is fine
+// Adds a token that was drawn, with its log-probability and alternatives from its logits [candidates] (NULL: none).
+DURE_MUST_CHECK dure_status engine_sequence_add(engine_sequence *sequence, uint32_t token, const float *logits,
+                                                uint32_t candidates);
+bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token);
+// Settings of row `row` of the exchange: what sampling takes, and which logits are changed how.
+void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row);
+// log of the sum of exponentials of `count` logits
+double engine_log_sum(const float *logits, uint32_t count);
+
+#endif  // DURE_MODEL_ENGINE_SEQUENCE_H_
