@@ -117,15 +117,15 @@ int data_clean(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   if (status < 0) {
-    uint64_t started = dure_os_nanoseconds();
+    data_timer timer = data_timer_start(inputs, count);
     dure_os_catch_interrupts();
     options.minimum_characters = minimum > 0 ? (uint64_t)minimum : 0;
     options.progress = data_step_progress;
-    options.progress_context = &started;
+    options.progress_context = &timer;
     dure_clean_summary summary;
     dure_status result = dure_clean(inputs, count, &options, &summary);
     progress_clear();
-    if (result == NULL) report_clean(&summary, (double)(dure_os_nanoseconds() - started) * 1e-9, as_json);
+    if (result == NULL) report_clean(&summary, data_timer_seconds(&timer), as_json);
     status = command_finish(argv[0], result);
   }
   return status;

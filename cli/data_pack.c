@@ -82,11 +82,11 @@ int data_pack(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   if (status < 0) {
-    uint64_t started = dure_os_nanoseconds();
+    data_timer timer = data_timer_start(inputs, count);
     dure_os_catch_interrupts();
     options.shard_tokens = (uint64_t)shard_tokens;
     options.progress = data_step_progress;
-    options.progress_context = &started;
+    options.progress_context = &timer;
     dure_pack_summary summary;
     dure_status result = dure_pack(inputs, count, &options, &summary);
     progress_clear();

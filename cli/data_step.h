@@ -20,8 +20,27 @@ typedef struct data_count {
   uint64_t value;
 } data_count;
 
-// A step's `progress`; the context is a uint64_t with the time it began, dure_os_nanoseconds().
+// When a step began and how much it will read: what `data_step_progress` needs to know the time left.
+typedef struct data_timer {
+  uint64_t started;      // dure_os_nanoseconds()
+  uint64_t bytes_total;  // of the input files; 0 if not known
+  const char *stage;     // of the last call, and when that began
+  uint64_t stage_started;
+} data_timer;
+
+data_timer data_timer_start(const char *const *inputs, size_t count);
+double data_timer_seconds(const data_timer *timer);
+
+// A step's `progress`; the context is a data_timer.
 bool data_step_progress(void *context, const dure_progress *progress);
+
+// With `--recipe FILE` among the arguments: the options of that YAML file (a flat mapping of their names to values) are
+// put in front of the others, which so override them. `out_argv` is argv, or a new array that the command may keep
+// until the program ends. False after an explanation.
+bool data_recipe_apply(int *argc, char **argv, char ***out_argv);
+
+// "A,B,C" cut in place at its commas: up to `limit` parts.
+size_t data_list_cut(char *list, const char **out_parts, size_t limit);
 
 // A JSON object of whole numbers.
 json_t *data_counts_json(const data_count *rows, size_t count);

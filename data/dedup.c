@@ -1,234 +1,230 @@
 #include "data/dedup.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <xxhash.h>
 
-#include "data/decode.h"
-#include "data/jsonl.h"
-#include "data/normalise.h"
+#include "data/dedup_state.h"
 #include "data/output.h"
+#include "runtime/os.h"
 
-enum { INITIAL_CAPACITY = 1 << 12, SHORTEST_LINE = 16 };
+enum { PATH_SIZE = 4096, OVERLAP_WIDTH = 13, COPY_BYTES = 1 << 16 };
 
-// ---- counting hashes ----
+static const uint64_t DEFAULT_MEMORY = UINT64_C(512) << 20;
+static const uint64_t LEAST_MEMORY = UINT64_C(1) << 20;
 
-// Open addressing by 64 bits of the hash; the other 64 bits are compared too (documents) or count (lines).
-typedef struct slot {
-  uint64_t key;  // 0: empty
-  uint64_t value;
-} slot;
-
-typedef struct table {
-  slot *slots;
-  size_t capacity, count;
-  bool is_keyed_by_both;  // the value is part of the key
-} table;
-
-static slot *find_slot(const table *set, uint64_t key, uint64_t value) {
-  size_t index = (size_t)key & (set->capacity - 1);
-  while (set->slots[index].key != 0 &&
-         !(set->slots[index].key == key && (!set->is_keyed_by_both || set->slots[index].value == value))) {
-    index = (index + 1) & (set->capacity - 1);
-  }
-  return &set->slots[index];
-}
-
-static dure_status grow(table *set) {
-  table larger = *set;
-  larger.capacity = set->capacity == 0 ? INITIAL_CAPACITY : set->capacity * 2;
-  larger.slots = calloc(larger.capacity, sizeof(slot));
-  if (larger.slots == NULL) {
-    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory remembering %zu texts: deduplicate the parts one by one",
-                     set->count);
-  }
-  for (size_t i = 0; i < set->capacity; i++) {
-    if (set->slots[i].key != 0) *find_slot(&larger, set->slots[i].key, set->slots[i].value) = set->slots[i];
-  }
-  free(set->slots);
-  *set = larger;
-  return NULL;
-}
-
-// The slot of a hash, which is entered when it is new.
-static dure_status enter(table *set, uint64_t key, uint64_t value, slot **out_slot, bool *out_is_new) {
-  *out_slot = NULL;
-  if (set->count * 10 >= set->capacity * 7) DURE_TRY(grow(set));
-  if (key == 0) key = 1;
-  *out_slot = find_slot(set, key, value);
-  *out_is_new = (*out_slot)->key == 0;
-  if (*out_is_new) {
-    **out_slot = (slot){key, value};
-    set->count++;
-  }
-  return NULL;
-}
-
-// ---- documents ----
-
-typedef struct deduplication {
-  const dure_dedup_options *options;
-  dure_dedup_summary *summary;
-  dure_output *output;
-  table documents, lines;
-  dure_bytes normal, cut, line;
-} deduplication;
-
-// White space becomes single spaces in place, none at the ends.
-static void join_words(dure_bytes *text) {
-  size_t size = 0;
-  bool space_is_pending = false;
-  for (size_t i = 0; i < text->size; i++) {
-    char character = text->data[i];
-    if (character == ' ' || character == '\t' || character == '\n') {
-      space_is_pending = size > 0;
-      continue;
-    }
-    if (space_is_pending) text->data[size++] = ' ';
-    space_is_pending = false;
-    text->data[size++] = character;
-  }
-  text->size = size;
-}
-
-static dure_status is_duplicate(deduplication *state, const char *text, size_t length, bool *out_is_duplicate) {
-  *out_is_duplicate = false;
-  dure_bytes_clear(&state->normal);
-  dure_text_normalise(text, length, true, &state->normal);
-  DURE_TRY(dure_bytes_status(&state->normal));
-  join_words(&state->normal);
-  XXH128_hash_t hash = XXH3_128bits(state->normal.data, state->normal.size);
-  slot *found = NULL;
-  bool is_new = false;
-  DURE_TRY(enter(&state->documents, hash.low64, hash.high64, &found, &is_new));
-  *out_is_duplicate = !is_new;
-  return NULL;
-}
-
-// Copies the text to state->cut without the lines that have occurred too often.
-static dure_status cut_lines(deduplication *state, const char *text, size_t length) {
-  dure_bytes_clear(&state->cut);
-  for (size_t start = 0; start < length;) {
-    const char *newline = memchr(text + start, '\n', length - start);
-    size_t end = newline != NULL ? (size_t)(newline - text) + 1 : length;
-    bool is_cut = false;
-    if (end - start > SHORTEST_LINE) {
-      size_t size = end - start - (newline != NULL);
-      slot *found = NULL;
-      bool is_new = false;
-      DURE_TRY(enter(&state->lines, XXH3_64bits(text + start, size), 0, &found, &is_new));
-      is_cut = found->value >= state->options->line_limit;
-      found->value++;
-    }
-    if (is_cut) {
-      state->summary->lines_cut++;
-      state->summary->duplicate_bytes += end - start;
-    } else {
-      dure_bytes_append(&state->cut, text + start, end - start);
-    }
-    start = end;
-  }
-  return dure_bytes_status(&state->cut);
-}
-
-// The document as a line: as it came if its text is whole, else made again with its new text.
-static dure_status write_document(deduplication *state, const dure_document *document, json_t *object, const char *text,
-                                  size_t length, bool is_changed) {
-  dure_bytes *line = &state->line;
-  dure_bytes_clear(line);
-  if (object == NULL) {
-    dure_bytes_append_text(line, "{\"text\": ");
-    dure_jsonl_append_string(line, text, length);
-    dure_bytes_append_text(line, "}");
-  } else if (is_changed) {
-    if (json_object_set_new(object, "text", json_stringn(text, length)) != 0) {
-      return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing a document");
-    }
-    char *dumped = json_dumps(object, JSON_PRESERVE_ORDER);
-    if (dumped == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing a document");
-    dure_bytes_append_text(line, dumped);
-    free(dumped);
-  } else {
-    dure_bytes_append(line, document->bytes, document->size);
-  }
-  dure_bytes_append(line, "\n", 1);
-  DURE_TRY(dure_bytes_status(line));
-  return dure_output_write(state->output, line->data, line->size);
-}
-
-static dure_status keep_document(deduplication *state, const dure_document *document, json_t *object, const char *text,
-                                 size_t length) {
-  dure_dedup_summary *summary = state->summary;
-  bool is_duplicate_document = false, is_changed = false;
-  DURE_TRY(is_duplicate(state, text, length, &is_duplicate_document));
-  if (is_duplicate_document) {
-    summary->duplicates++;
-    summary->duplicate_bytes += length;
-    return NULL;
-  }
-  if (state->options->line_limit > 0) {
-    DURE_TRY(cut_lines(state, text, length));
-    is_changed = state->cut.size != length;
-    dure_bytes_clear(&state->normal);
-    dure_text_normalise(state->cut.data, state->cut.size, false, &state->normal);  // the gaps close up
-    DURE_TRY(dure_bytes_status(&state->normal));
-    if (is_changed) {
-      text = state->normal.data;
-      length = state->normal.size;
-    }
-  }
-  if (length == 0) {
-    summary->emptied++;
-    return NULL;
-  }
-  summary->kept++;
-  summary->text_bytes += length;
-  return write_document(state, document, object, text, length, is_changed);
-}
-
-static dure_status visit_document(void *context, const dure_document *document) {
-  deduplication *state = context;
-  json_t *object = NULL;
-  const char *text = NULL;
-  size_t length = 0;
-  DURE_TRY(dure_jsonl_document_text(document, &object, &text, &length));
-  dure_status status;
-  if (object == NULL && dure_utf8_valid_length(text, length) != length) {
-    status = dure_fail(DURE_CORRUPT, "'%s' is not UTF-8: run 'dure data clean' on it first", document->path);
-  } else {
-    status = keep_document(state, document, object, text, length);
-  }
-  json_decref(object);
-  return status;
-}
-
-static dure_status deduplicate(deduplication *state, const char *const *inputs, size_t input_count) {
+dure_document_reading dedup_reading(const deduplication *state, const char *stage) {
   const dure_dedup_options *options = state->options;
-  dure_document_reading reading = {
+  return (dure_document_reading){
       .format = options->format,
       .size_limit = options->document_limit,
       .excluded = options->output,
-      .stage = "deduplicating",
-      .visit = visit_document,
+      .stage = stage,
       .progress = options->progress,
-      .context = state,
       .progress_context = options->progress_context,
   };
-  DURE_TRY(dure_output_open(options->output, &state->output));
-  dure_status status = dure_documents_visit(&reading, inputs, input_count, &state->summary->read);
-  return dure_output_close(state->output, status);
+}
+
+// ---- benchmarks ----
+
+// Every string in it.
+static dure_status collect_json(dure_contamination *contamination, dure_text_words *words, const json_t *value) {
+  const char *key = NULL;
+  const json_t *child = NULL;
+  size_t i = 0;
+  if (json_is_string(value)) {
+    DURE_TRY(dure_text_words_find(json_string_value(value), json_string_length(value), words));
+    return dure_contamination_collect(contamination, words);
+  }
+  json_array_foreach(value, i, child) DURE_TRY(collect_json(contamination, words, child));
+  if (!json_is_object(value)) return NULL;
+  json_object_foreach((json_t *)(uintptr_t)value, key, child) DURE_TRY(collect_json(contamination, words, child));
+  return NULL;
+}
+
+typedef struct collecting {
+  dure_contamination *contamination;
+  dure_text_words words;
+} collecting;
+
+static dure_status collect_document(void *context, const dure_document *document) {
+  collecting *pass = context;
+  if (document->format != DURE_FORMAT_JSONL) {
+    DURE_TRY(dure_text_words_find(document->bytes, document->size, &pass->words));
+    return dure_contamination_collect(pass->contamination, &pass->words);
+  }
+  json_error_t error;
+  json_t *value = json_loadb(document->bytes, document->size, JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
+  if (value == NULL) {
+    return dure_fail(DURE_CORRUPT, "%s:%llu: not JSON: %s", document->path, (unsigned long long)document->line,
+                     error.text);
+  }
+  dure_status status = collect_json(pass->contamination, &pass->words, value);
+  json_decref(value);
+  return status;
+}
+
+static dure_status collect_benchmarks(deduplication *state) {
+  const dure_dedup_options *options = state->options;
+  if (options->benchmark_count == 0) return NULL;
+  const uint32_t width = options->overlap_width > 0 ? options->overlap_width : OVERLAP_WIDTH;
+  DURE_TRY(dure_contamination_create(width, &state->contamination));
+  collecting pass = {.contamination = state->contamination};
+  const dure_document_reading reading = {.stage = "reading benchmarks", .visit = collect_document, .context = &pass};
+  dure_document_counts counts;
+  dure_status status = dure_documents_visit(&reading, options->benchmarks, options->benchmark_count, &counts);
+  dure_text_words_free(&pass.words);
+  if (status != NULL || dure_contamination_count(state->contamination) > 0) return status;
+  return dure_fail(DURE_INVALID_ARGUMENT, "the benchmarks have no texts of 8 words or more");
+}
+
+// ---- what the result depends on ----
+
+static dure_status find_key(const deduplication *state, uint64_t *out_key) {
+  const dure_dedup_options *options = state->options;
+  const uint64_t numbers[] = {
+      2,  // raised when records on disk change
+      (uint64_t)options->format,
+      options->document_limit,
+      options->line_limit,
+      options->paragraph_limit,
+      options->overlap_width,
+      options->pairs != NULL,
+      state->ranks.count,
+      options->near != NULL ? (uint64_t)options->near->shingle : 0,
+      options->near != NULL ? options->near->width : 0,
+      options->near != NULL ? options->near->seed : 0,
+      state->minhash != NULL ? dure_minhash_bands(state->minhash) : 0,
+      state->minhash != NULL ? dure_minhash_rows(state->minhash) : 0,
+  };
+  uint64_t key = XXH3_64bits(numbers, sizeof(numbers));
+  DURE_TRY(dure_inputs_key(options->benchmarks, options->benchmark_count, key, &key));
+  return dure_inputs_key(state->inputs, state->input_count, key, out_key);
+}
+
+// ---- standard input ----
+
+// It can be read once only, and the passes are several: it goes to a file first.
+static dure_status copy_standard_input(const char *path) {
+  dure_output *output = NULL;
+  DURE_TRY(dure_output_open(path, &output));
+  dure_status status = NULL;
+  char bytes[COPY_BYTES];
+  for (size_t size = 1; size > 0 && status == NULL;) {
+    size = fread(bytes, 1, sizeof(bytes), stdin);
+    status = dure_output_write(output, bytes, size);
+    if (status == NULL && dure_os_interrupted()) status = dure_fail(DURE_CANCELLED, "stopped; nothing was written");
+  }
+  if (status == NULL && ferror(stdin)) status = dure_fail_errno("cannot read standard input");
+  return dure_output_close(output, status);
+}
+
+static bool is_standard_input(const char *input) { return strcmp(input, "-") == 0; }
+
+// ---- the passes ----
+
+typedef dure_status pass_function(deduplication *state);
+
+// A pass of every rank: nobody goes on before all have done their part.
+static dure_status run_shared(deduplication *state, const char *name, pass_function *run) {
+  if (!dure_scratch_has_own(state->scratch, name)) {
+    DURE_TRY(run(state));
+    DURE_TRY(dure_scratch_mark_own(state->scratch, name));
+  } else {
+    state->summary->is_resumed = true;
+  }
+  return dure_scratch_wait_all(state->scratch, name);
+}
+
+static dure_status run_passes(deduplication *state) {
+  const dure_dedup_options *options = state->options;
+  DURE_TRY(run_shared(state, "scanned", dedup_scan));
+  DURE_TRY(run_shared(state, "merged", dedup_merge));
+  if (state->ranks.rank == 0 && !dure_scratch_has(state->scratch, "joined")) {
+    DURE_TRY(dedup_join(state));
+    DURE_TRY(dure_scratch_mark(state->scratch, "joined"));
+  }
+  DURE_TRY(dure_scratch_wait(state->scratch, "joined"));
+  if (options->line_limit > 0 || options->paragraph_limit > 0) {
+    DURE_TRY(run_shared(state, "lines-scanned", dedup_scan_lines));
+    DURE_TRY(run_shared(state, "lines-merged", dedup_merge_lines));
+  }
+  if (state->ranks.rank > 0) return NULL;
+  if (options->pairs != NULL) DURE_TRY(dedup_write_pairs(state));
+  return dedup_write(state);
+}
+
+static dure_status open_scratch(deduplication *state, bool is_repeatable) {
+  const dure_dedup_options *options = state->options;
+  char directory[PATH_SIZE];
+  if (options->scratch != NULL) {
+    snprintf(directory, sizeof(directory), "%s", options->scratch);
+  } else if (strcmp(options->output, "-") == 0) {
+    const char *base = getenv("TMPDIR");
+    snprintf(directory, sizeof(directory), "%s/dure-dedup-%llu.part", base != NULL ? base : "/tmp",
+             (unsigned long long)dure_os_process_id());
+  } else {
+    snprintf(directory, sizeof(directory), "%s.part", options->output);
+  }
+  uint64_t key = 0;
+  DURE_TRY(find_key(state, &key));
+  if (!is_repeatable) key ^= dure_os_nanoseconds() + dure_os_process_id();
+  DURE_TRY(dure_scratch_open(directory, key, state->ranks, &state->scratch));
+  state->directory = dure_scratch_directory(state->scratch);
+  return NULL;
+}
+
+static dure_status run(deduplication *state) {
+  const dure_dedup_options *options = state->options;
+  char spool[PATH_SIZE + 32];
+  const char **inputs = calloc(state->input_count + 1, sizeof(*inputs));
+  if (inputs == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
+  bool has_standard_input = false;
+  for (size_t i = 0; i < state->input_count; i++) {
+    has_standard_input = has_standard_input || is_standard_input(state->inputs[i]);
+    inputs[i] = state->inputs[i];
+  }
+  dure_status status = NULL;
+  if (has_standard_input && state->ranks.count > 1) {
+    status = dure_fail(DURE_INVALID_ARGUMENT, "several ranks cannot share standard input: name files");
+  }
+  if (status == NULL && options->near != NULL) status = dure_minhash_create(options->near, &state->minhash);
+  if (status == NULL && state->minhash != NULL) {
+    state->summary->bands = dure_minhash_bands(state->minhash);
+    state->summary->rows = dure_minhash_rows(state->minhash);
+  }
+  if (status == NULL) status = collect_benchmarks(state);
+  if (status == NULL) status = open_scratch(state, !has_standard_input);
+  if (status == NULL && has_standard_input) {
+    snprintf(spool, sizeof(spool), "%s/standard-input", state->directory);
+    status = copy_standard_input(spool);
+  }
+  for (size_t i = 0; i < state->input_count; i++) inputs[i] = is_standard_input(inputs[i]) ? spool : inputs[i];
+  state->inputs = inputs;
+  if (status == NULL) status = run_passes(state);
+  const dure_code code = dure_status_code(status);
+  const bool is_kept = !has_standard_input && (code == DURE_IO || code == DURE_CANCELLED);
+  status = dure_status_join(status, dure_scratch_close(state->scratch, is_kept));
+  free(inputs);
+  return status;
 }
 
 dure_status dure_dedup(const char *const *inputs, size_t input_count, const dure_dedup_options *options,
                        dure_dedup_summary *out_summary) {
   *out_summary = (dure_dedup_summary){0};
-  deduplication state = {.options = options, .summary = out_summary, .documents = {.is_keyed_by_both = true}};
-  dure_status status = deduplicate(&state, inputs, input_count);
-  free(state.documents.slots);
-  free(state.lines.slots);
-  dure_bytes_free(&state.normal);
-  dure_bytes_free(&state.cut);
-  dure_bytes_free(&state.line);
+  deduplication state = {
+      .options = options,
+      .inputs = inputs,
+      .input_count = input_count,
+      .summary = out_summary,
+      .ranks = {options->ranks.rank, options->ranks.count > 0 ? options->ranks.count : 1},
+      .memory = options->memory > 0 ? options->memory : DEFAULT_MEMORY,
+  };
+  if (state.memory < LEAST_MEMORY) return dure_fail(DURE_INVALID_ARGUMENT, "at least 1 MiB of memory is needed");
+  dure_status status = run(&state);
+  dure_minhash_destroy(state.minhash);
+  dure_contamination_destroy(state.contamination);
   return status;
 }

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include <utf8proc.h>
+#include "data/text_words.h"
 
 enum { WINDOW = 50, INITIAL_CAPACITY = 1 << 16 };
 
@@ -39,27 +39,11 @@ static window_reader windows_of(const char *text, size_t length) {
   return reader;
 }
 
-// The next letter or digit in lower case, 0 at the end. Bytes that are no UTF-8 are left out.
+// The next letter or digit in lower case, 0 at the end.
 static uint32_t next_character(window_reader *reader) {
-  while (reader->cursor < reader->end) {
-    unsigned char byte = *reader->cursor;
-    if (byte < 0x80) {
-      reader->cursor++;
-      if ((byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9')) return byte;
-      if (byte >= 'A' && byte <= 'Z') return byte + 32u;
-      continue;
-    }
-    utf8proc_int32_t character = 0;
-    utf8proc_ssize_t size = utf8proc_iterate(reader->cursor, reader->end - reader->cursor, &character);
-    reader->cursor += size > 0 ? size : 1;
-    if (size <= 0) continue;
-    if (character >= 0xac00 && character <= 0xd7a3) return (uint32_t)character;
-    utf8proc_category_t category = utf8proc_category(character);
-    bool is_kept = (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
-                   (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);
-    if (is_kept) return (uint32_t)utf8proc_tolower(character);
-  }
-  return 0;
+  uint32_t character = DURE_FOLDED_OTHER;
+  while (character == DURE_FOLDED_OTHER) character = dure_folded_next(&reader->cursor, reader->end);
+  return character;
 }
 
 // The hash of the next window, 0 at the end.

@@ -272,8 +272,14 @@ START_TEST(a_full_disk_leaves_the_old_dataset) {
   char **names = NULL;
   size_t count = 0;
   REQUIRE(dure_os_list(test_directory, &names, &count));
-  ck_assert_uint_eq(count, 4);  // the tokenizer, two inputs and the dataset
+  ck_assert_uint_eq(count, 5);  // the tokenizer, two inputs, the dataset, and deduplication's work in progress
   dure_os_names_free(names, count);
+  // With room again, what was done is used, and nothing stays behind.
+  REQUIRE(dure_dedup(&input, 1, &dedup, &dedup_summary));
+  ck_assert(dedup_summary.is_resumed);
+  ck_assert_uint_eq(dedup_summary.kept, 200);
+  require_same_files(input, dedup.output);
+  ck_assert(!dure_os_is_directory(in_test_directory("first.txt.part")));
 }
 END_TEST
 
