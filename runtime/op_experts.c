@@ -1,7 +1,7 @@
 // The rules of the rows for mixtures of experts: shapes, gradients, costs and expansion (op_rules.h).
 #include <string.h>
 
-#include "runtime/op_rules.h"
+#include "runtime/op_cut.h"
 
 static const char *operand_name(const dure_op_call *call, uint32_t index) {
   return dure_op_get(call->op)->operands[index].name;
@@ -233,4 +233,129 @@ dure_status dure_gradient_expert_combine(dure_gradient *gradient, const dure_pro
   }
   if (o[RESIDUAL].index != 0) dure_gradient_pass(gradient, o[RESULT], o[RESIDUAL]);
   return NULL;
+}
+
+// ---- expansion ----------------------------------------------------------------------------------------------------
+
+dure_status dure_expand_route(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                              void *context) {
+  return dure_cut_rows(call, limits, "r-rr", sink, context);
+}
+dure_status dure_expand_route_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context) {
+  return dure_cut_rows(call, limits, "rrrrr", sink, context);
+}
+
+// By rows of x, of which parts add to what the one before has left, and by rows of weights. Letters as in
+// dure_cut_rows.
+static dure_status expand_combine(const dure_op_call *call, const dure_limits *limits, const char *roles,
+                                  dure_expand_sink sink, void *context) {
+  enum { X_OF_COMBINE = 0, RESIDUAL = 3, Y_OF_COMBINE = 4 };
+  const bool is_sum = call->op == DURE_OP_expert_combine;
+  const dure_operand *x = &call->operands[is_sum ? X_OF_COMBINE : 1];
+  const uint64_t x_rows = x->shape[0],
+                 x_size = dure_cut_part_size(x_rows, dure_cut_parts_for_binding(x, x_rows, limits));
+  if (!dure_operand_is_present(&call->operands[is_sum ? 2 : 3]))  // row by row
+    return dure_cut_rows(call, limits, is_sum ? "rr-rr" : "rrr-rr", sink, context);
+  if (x_size >= x_rows) return dure_cut_rows(call, limits, roles, sink, context);
+  for (uint64_t first = 0; first < x_rows; first += x_size) {
+    dure_op_call part = *call;
+    for (uint32_t i = 0; roles[i] != '\0'; i++) {
+      if (roles[i] == '-')
+        dure_cut_axis(&part.operands[i], 0, first, x_rows - first < x_size ? x_rows - first : x_size);
+    }
+    part.attributes.expert_combine.first_row += (uint32_t)first;
+    if (is_sum && first > 0) {
+      part.accumulate |= 1u << Y_OF_COMBINE;
+      part.operands[RESIDUAL] = (dure_operand){.dtype = DURE_DTYPE_NONE};
+    }
+    DURE_TRY(dure_cut_rows(&part, limits, roles, sink, context));
+  }
+  return NULL;
+}
+dure_status dure_expand_expert_combine(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context) {
+  return expand_combine(call, limits, "-rrrr", sink, context);
+}
+dure_status dure_expand_expert_combine_gradient(const dure_op_call *call, const dure_limits *limits,
+                                                dure_expand_sink sink, void *context) {
+  return expand_combine(call, limits, "r-rr-r", sink, context);
+}
+
+// How a call over experts is cut: by experts, by lines of an expert's matrix and by rows of all of them.
+typedef struct expert_cuts {
+  uint32_t x, matrices, y;  // operands: cut by rows, by experts and lines, by rows; the offsets are operand 1
+  uint32_t across;          // x or y, whose columns are the matrix's lines
+  uint64_t expert_size, line_size, row_size;
+  bool sums_lines, sums_rows;  // what the first part leaves there the others add to
+} expert_cuts;
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static dure_status expand_over_experts(const dure_op_call *call, const expert_cuts *cuts, dure_expand_sink sink,
+                                       void *context) {
+  const dure_operand *matrices = &call->operands[cuts->matrices];
+  const uint64_t experts = matrices->shape[0], lines = matrices->shape[1], rows = call->operands[cuts->x].shape[0];
+  for (uint64_t e = 0; e < experts; e += cuts->expert_size) {
+    for (uint64_t line = 0; line < lines; line += cuts->line_size) {
+      for (uint64_t row = 0; row < rows; row += cuts->row_size) {
+        const uint64_t expert_count = least(experts - e, cuts->expert_size);
+        const uint64_t line_count = least(lines - line, cuts->line_size), row_count = least(rows - row, cuts->row_size);
+        dure_op_call part = *call;
+        dure_cut_axis(&part.operands[cuts->matrices], 0, e, expert_count);
+        dure_cut_axis(&part.operands[1], 0, e, expert_count + 1);
+        dure_cut_axis(&part.operands[cuts->matrices], 1, line, line_count);
+        dure_cut_axis(&part.operands[cuts->x], 0, row, row_count);
+        dure_cut_axis(&part.operands[cuts->y], 0, row, row_count);
+        dure_cut_axis(&part.operands[cuts->across], 1, line, line_count);
+        if (cuts->sums_lines && line > 0) part.accumulate |= 1u << cuts->y;
+        if (cuts->sums_rows && row > 0) part.accumulate |= 1u << cuts->matrices;
+        part.attributes.expert_matmul.first_row += (uint32_t)row;
+        DURE_TRY(sink(context, &part));
+      }
+    }
+  }
+  return NULL;
+}
+
+// Experts a part, so that as many matrices fit a binding; and out_one: the first of them.
+static uint64_t experts_to_bind(const dure_operand *matrices, const dure_limits *limits, dure_operand *out_one) {
+  *out_one = *matrices;
+  dure_cut_axis(out_one, 0, 0, 1);
+  const uint64_t experts = matrices->shape[0];
+  return dure_cut_max(1, dure_cut_ceil_divide(experts, dure_cut_parts_for_binding(matrices, experts, limits)));
+}
+
+// By experts where b is too large to bind, by columns of c where one expert's is, by rows where there is too much work.
+// b that is not transposed is cut by its rows, whose parts of c are added up.
+dure_status dure_expand_expert_matmul(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context) {
+  const uint64_t lines = call->operands[B].shape[1], rows = call->operands[A].shape[0];
+  const bool is_transposed = call->attributes.expert_matmul.transpose_b;
+  expert_cuts cuts = {.x = A, .matrices = B, .y = C, .across = is_transposed ? C : A, .sums_lines = !is_transposed};
+  dure_operand one;
+  cuts.expert_size = experts_to_bind(&call->operands[B], limits, &one);
+  cuts.line_size = dure_cut_part_size(lines, dure_cut_parts_for_binding(&one, lines, limits));
+  uint64_t parts = dure_cut_parts_for_work(call, limits);
+  parts = dure_cut_max(parts, dure_cut_parts_for_binding(&call->operands[A], rows, limits));
+  parts = dure_cut_max(parts, dure_cut_parts_for_binding(&call->operands[C], rows, limits));
+  cuts.row_size = dure_cut_max(1, dure_cut_part_size(rows, parts));
+  return expand_over_experts(call, &cuts, sink, context);
+}
+
+// By experts and by rows of z where z is too large; by rows of x and y, whose parts are added up, where those are.
+dure_status dure_expand_expert_outer(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                     void *context) {
+  const uint64_t lines = call->operands[Z].shape[1], rows = call->operands[X].shape[0];
+  expert_cuts cuts = {.x = X, .matrices = Z, .y = Y, .across = X, .sums_rows = true};
+  dure_operand one;
+  cuts.expert_size = experts_to_bind(&call->operands[Z], limits, &one);
+  const uint64_t line_parts =
+      dure_cut_max(dure_cut_parts_for_binding(&one, lines, limits), dure_cut_parts_for_work(call, limits));
+  cuts.line_size = dure_cut_max(1, dure_cut_part_size(lines, least(line_parts, lines)));
+  uint64_t parts = dure_cut_ceil_divide(rows, dure_cut_max(1, limits->max_loop_iterations / 4));
+  parts = dure_cut_max(parts, dure_cut_parts_for_binding(&call->operands[X], rows, limits));
+  parts = dure_cut_max(parts, dure_cut_parts_for_binding(&call->operands[Y], rows, limits));
+  cuts.row_size = dure_cut_max(1, dure_cut_part_size(rows, parts));
+  return expand_over_experts(call, &cuts, sink, context);
 }

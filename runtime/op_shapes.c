@@ -109,26 +109,24 @@ static dure_status expect_shape(const dure_op_call *call, uint32_t index, uint32
   return NULL;
 }
 
-enum { MATMUL_A, MATMUL_B, MATMUL_BIAS, MATMUL_RESIDUAL, MATMUL_PREACTIVATION, MATMUL_C, MATMUL_SAVED };
-
 static dure_status check_epilogue(const dure_op_call *call) {
   const dure_epilogue epilogue = call->attributes.matmul.epilogue;
-  DURE_TRY(expect_shape(call, MATMUL_RESIDUAL, MATMUL_C));
-  DURE_TRY(expect_shape(call, MATMUL_PREACTIVATION, MATMUL_C));
+  DURE_TRY(expect_shape(call, DURE_MATMUL_RESIDUAL, DURE_MATMUL_C));
+  DURE_TRY(expect_shape(call, DURE_MATMUL_PREACTIVATION, DURE_MATMUL_C));
   if (epilogue > DURE_EPILOGUE_ACTIVATION_GRADIENT)
     return dure_fail(DURE_INVALID_ARGUMENT, "attribute epilogue is %u, expected at most 2", (unsigned)epilogue);
-  if (dure_operand_is_present(&call->operands[MATMUL_PREACTIVATION]) !=
+  if (dure_operand_is_present(&call->operands[DURE_MATMUL_PREACTIVATION]) !=
       (epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "operand 'preactivation' belongs to the epilogue activation_gradient%s",
                      epilogue == DURE_EPILOGUE_ACTIVATION_GRADIENT ? ", but is missing" : " alone");
   }
-  if (dure_operand_is_present(&call->operands[MATMUL_RESIDUAL]) && (call->accumulate >> MATMUL_C & 1) != 0)
+  if (dure_operand_is_present(&call->operands[DURE_MATMUL_RESIDUAL]) && (call->accumulate >> DURE_MATMUL_C & 1) != 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "a residual and adding to 'c' exclude each other");
   return NULL;
 }
 
 dure_status dure_shape_matmul(dure_op_call *call) {
-  enum { A = MATMUL_A, B = MATMUL_B, BIAS = MATMUL_BIAS, C = MATMUL_C, SAVED = MATMUL_SAVED };
+  enum { A = DURE_MATMUL_A, B = DURE_MATMUL_B, BIAS = DURE_MATMUL_BIAS, C = DURE_MATMUL_C, SAVED = DURE_MATMUL_SAVED };
   const dure_operand *a = &call->operands[A], *b = &call->operands[B];
   bool transpose_a = call->attributes.matmul.transpose_a, transpose_b = call->attributes.matmul.transpose_b;
   if (a->rank < 2 || a->rank > 3 || b->rank < 2 || b->rank > a->rank) {

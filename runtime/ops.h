@@ -350,6 +350,17 @@ typedef union dure_op_attributes {
 
 // ---- calls -------------------------------------------------------------------------------------------------------
 
+// Places of matmul's operands in dure_op_call.operands; other rows state theirs in ops.def.
+enum {
+  DURE_MATMUL_A,
+  DURE_MATMUL_B,
+  DURE_MATMUL_BIAS,
+  DURE_MATMUL_RESIDUAL,
+  DURE_MATMUL_PREACTIVATION,
+  DURE_MATMUL_C,
+  DURE_MATMUL_SAVED
+};
+
 // A tensor in memory as kernels see it. dtype NONE: an absent optional operand.
 typedef struct dure_operand {
   dure_dtype dtype;

@@ -6,17 +6,6 @@
 #include "runtime/vulkan/matmul_gpu.h"
 #include "runtime/vulkan/vulkan_device.h"
 
-// Places in dure_op_call.operands.
-enum {
-  DURE_MATMUL_A,
-  DURE_MATMUL_B,
-  DURE_MATMUL_BIAS,
-  DURE_MATMUL_RESIDUAL,
-  DURE_MATMUL_PREACTIVATION,
-  DURE_MATMUL_C,
-  DURE_MATMUL_SAVED
-};
-
 // One call as kernels see it: op(a) [M, K], op(b) [K, N], c [M, N], `batch` times; strides in elements.
 typedef struct dure_vulkan_matmul_problem {
   uint32_t M, N, K, batch;
