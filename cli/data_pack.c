@@ -6,6 +6,7 @@
 #include "cli/data_step.h"
 #include "cli/progress.h"
 #include "data/pack.h"
+#include "model/weights.h"
 #include "runtime/os.h"
 
 static json_t *split_to_json(const dure_split_counts *counts) {
@@ -16,6 +17,7 @@ static json_t *split_to_json(const dure_split_counts *counts) {
 
 static void report_pack(const dure_pack_summary *summary, bool as_json) {
   static const char *const names[DURE_SPLIT_COUNT] = {"training", "held out"};
+  if (summary->is_resumed) fprintf(stderr, "went on with the shards of an earlier process\n");
   for (int i = 0; i < DURE_SPLIT_COUNT; i++) {
     const dure_split_counts *counts = &summary->splits[i];
     double bytes_per_token = counts->tokens > 0 ? (double)counts->text_bytes / (double)counts->tokens : 0;
@@ -41,11 +43,12 @@ static void report_pack(const dure_pack_summary *summary, bool as_json) {
 int data_pack(int argc, char **argv) {
   const char *format = "auto";
   bool as_json = false;
-  int64_t shard_tokens = 0;
+  int64_t shard_tokens = 0, threads = 0;
+  const char *recipe = NULL;
   dure_pack_options options = {.held_out = 0.01, .document_limit = DURE_DOCUMENT_SIZE_LIMIT};
   const option_row rows[] = {
       {"o", OPTION_TEXT, &options.output, "DATA", "the dataset's directory, made here"},
-      {"tokenizer", OPTION_TEXT, &options.tokenizer, "FILE", "a tokenizer.json or a model directory"},
+      {"tokenizer", OPTION_TEXT, &options.tokenizer, "FILE", "any tokenizer file, a model directory or a GGUF file"},
       {"held-out", OPTION_NUMBER, &options.held_out, "SHARE",
        "of the documents kept from training, 0 to 0.5 (default 0.01)"},
       {"held-out-bytes", OPTION_SIZE, &options.held_out_bytes, "SIZE", "instead, hold out about this much text"},
@@ -55,9 +58,12 @@ int data_pack(int argc, char **argv) {
       {"format", OPTION_TEXT, &format, "FORMAT", "auto (by name, then content), text or jsonl"},
       {"max-document", OPTION_SIZE, &options.document_limit, "SIZE",
        "longest document; longer texts are cut (default 32MiB)"},
+      {"threads", OPTION_INTEGER, &threads, "N", "default: one a core; the shards are the same"},
+      {"recipe", OPTION_TEXT, &recipe, "FILE", "YAML with these options; those given here come first"},
       {"force", OPTION_FLAG, &options.replace, NULL, "replace an existing dataset"},
       {"json", OPTION_FLAG, &as_json, NULL, "print the counts as JSON on standard output"},
   };
+  if (!data_recipe_apply(&argc, argv, &argv)) return EXIT_USAGE;
   const command_usage usage = {
       "dure data pack IN... --tokenizer FILE -o DATA [options]",
       "Encodes JSONL or plain text into shards of token ids that training reads, each document followed by the "
@@ -77,8 +83,8 @@ int data_pack(int argc, char **argv) {
     status = EXIT_USAGE;
   }
   if (status < 0 && !data_format_parse(argv[0], format, &options.format)) status = EXIT_USAGE;
-  if (status < 0 && shard_tokens < 0) {
-    fprintf(stderr, "dure %s: --shard-tokens needs a number of at least 1\n", argv[0]);
+  if (status < 0 && (shard_tokens < 0 || threads < 0 || threads > INT32_MAX)) {
+    fprintf(stderr, "dure %s: --shard-tokens and --threads need a number of at least 1\n", argv[0]);
     status = EXIT_USAGE;
   }
   if (status < 0) {
@@ -88,7 +94,12 @@ int data_pack(int argc, char **argv) {
     options.progress = data_step_progress;
     options.progress_context = &timer;
     dure_pack_summary summary;
-    dure_status result = dure_pack(inputs, count, &options, &summary);
+    options.threads = (uint32_t)threads;
+    dure_tokenizer *tokenizer = NULL;
+    dure_status result = dure_weights_tokenizer(options.tokenizer, &tokenizer);
+    options.opened_tokenizer = tokenizer;
+    if (result == NULL) result = dure_pack(inputs, count, &options, &summary);
+    dure_tokenizer_close(tokenizer);
     progress_clear();
     if (result == NULL) report_pack(&summary, as_json);
     status = command_finish(argv[0], result);

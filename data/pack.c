@@ -8,7 +8,9 @@
 
 #include <xxhash.h>
 
+#include "data/batches.h"
 #include "data/jsonl.h"
+#include "data/scratch.h"
 #include "data/shards.h"
 #include "data/shingles.h"
 #include "data/tokenizer.h"
@@ -19,21 +21,25 @@ enum { BUCKET_BITS = 20, PATH_SIZE = 4096 };
 static const uint64_t SPLIT_SEED = UINT64_C(0x68656c642d6f7574);  // part of the format: another seed is another split
 static const uint64_t DEFAULT_SHARD_TOKENS = UINT64_C(1) << 27;
 static const double NEAR_DUPLICATE_SHARE = 0.5;
+static const uint64_t JOURNAL_TOKENS = UINT64_C(1) << 24;  // what a killed process loses at most
+#define JOURNAL "journal.json"
 
 typedef struct packing {
   const dure_pack_options *options;
   const char *const *inputs;
   size_t input_count;
   dure_pack_summary *summary;
-  dure_tokenizer *tokenizer;
+  dure_tokenizer *opened;  // here, unless the caller gave one
+  const dure_tokenizer *tokenizer;
   uint32_t end_of_text;
   uint64_t threshold;  // held out below it, in units of 2^-53
   uint64_t *bucket_bytes;
   dure_shingles *shingles;
   dure_shards *shards[DURE_SPLIT_COUNT];
-  dure_ids ids;
-  char directory[PATH_SIZE];  // DATA without trailing slashes
-  char aside[PATH_SIZE + 32];
+  dure_scratch *scratch;  // work in progress, with the directory `aside` in it
+  uint64_t unsaved_tokens;
+  char directory[PATH_SIZE];   // DATA without trailing slashes
+  char aside[PATH_SIZE + 32];  // DATA.part/data, which becomes DATA
 } packing;
 
 // ---- passes over the documents ----
@@ -43,70 +49,112 @@ static uint64_t split_position(const char *text, size_t length) {
   return XXH3_64bits_withSeed(text, length, SPLIT_SEED) >> 11;
 }
 
-typedef dure_status (*text_visitor)(packing *state, const char *text, size_t length);
+// A document's text, and its ids in the pass that writes.
+typedef struct packed_text {
+  json_t *object;
+  const char *text;
+  size_t length;
+  dure_split split;
+  bool is_near_duplicate;
+  dure_ids ids;
+} packed_text;
+
+typedef dure_status text_visitor(packing *state, const packed_text *read);
 
 typedef struct text_pass {
   packing *state;
-  text_visitor visit;
+  text_visitor *visit;
+  bool is_encoding;
 } text_pass;
 
-static dure_status visit_document(void *context, const dure_document *document) {
-  const text_pass *pass = context;
-  json_t *object = NULL;
-  const char *text = NULL;
-  size_t length = 0;
-  DURE_TRY(dure_jsonl_document_text(document, &object, &text, &length));
-  dure_status status = length > 0 ? pass->visit(pass->state, text, length) : NULL;
-  json_decref(object);
-  return status;
+static void release_text(void *result) {
+  packed_text *read = result;
+  json_decref(read->object);
+  dure_ids_free(&read->ids);
 }
 
-static dure_status run_pass(packing *state, const char *stage, text_visitor visit) {
-  text_pass pass = {state, visit};
-  dure_document_reading reading = {
+static dure_status encode_text(const packing *state, packed_text *read) {
+  const bool is_held_out = split_position(read->text, read->length) < state->threshold;
+  read->split = is_held_out ? DURE_SPLIT_HELD_OUT : DURE_SPLIT_TRAIN;
+  read->is_near_duplicate = is_held_out && state->shingles != NULL &&
+                            dure_shingles_containment(state->shingles, read->text, read->length) > NEAR_DUPLICATE_SHARE;
+  if (read->is_near_duplicate) return NULL;
+  return dure_tokenizer_encode(state->tokenizer, read->text, read->length, NULL, &read->ids);
+}
+
+static dure_status prepare_text(void *context, const dure_batch_item *item) {
+  const text_pass *pass = context;
+  packed_text *read = item->result;
+  json_decref(read->object);
+  read->object = NULL;
+  read->ids.count = 0;
+  DURE_TRY(dure_jsonl_document_text(&item->document, &read->object, &read->text, &read->length));
+  return pass->is_encoding && read->length > 0 ? encode_text(pass->state, read) : NULL;
+}
+
+static dure_status save_journal(packing *state, uint64_t documents);
+
+static dure_status take_text(void *context, const dure_batch_item *item) {
+  const text_pass *pass = context;
+  const packed_text *read = item->result;
+  if (read->length > 0) DURE_TRY(pass->visit(pass->state, read));
+  const uint64_t shard_tokens = pass->state->options->shard_tokens;
+  const uint64_t often = shard_tokens > 0 && shard_tokens < JOURNAL_TOKENS ? shard_tokens : JOURNAL_TOKENS;
+  return pass->state->unsaved_tokens >= often ? save_journal(pass->state, item->index + 1) : NULL;
+}
+
+static dure_status run_pass(packing *state, const char *stage, text_visitor *visit, bool is_encoding, uint64_t first) {
+  text_pass pass = {state, visit, is_encoding};
+  const dure_document_reading reading = {
       .format = state->options->format,
       .size_limit = state->options->document_limit,
       .stage = stage,
-      .visit = visit_document,
       .progress = state->options->progress,
-      .context = &pass,
       .progress_context = state->options->progress_context,
   };
-  return dure_documents_visit(&reading, state->inputs, state->input_count, &state->summary->read);
+  const dure_batch_reading batches = {
+      .reading = &reading,
+      .threads = state->options->threads,
+      .first = first,
+      .result_size = sizeof(packed_text),
+      .prepare = prepare_text,
+      .take = take_text,
+      .release = release_text,
+      .context = &pass,
+  };
+  return dure_batches_visit(&batches, state->inputs, state->input_count, &state->summary->read);
 }
 
-static dure_status count_document(packing *state, const char *text, size_t length) {
-  state->bucket_bytes[split_position(text, length) >> (53 - BUCKET_BITS)] += length;
+static dure_status count_document(packing *state, const packed_text *read) {
+  state->bucket_bytes[split_position(read->text, read->length) >> (53 - BUCKET_BITS)] += read->length;
   return NULL;
 }
 
-static dure_status collect_document(packing *state, const char *text, size_t length) {
-  if (split_position(text, length) >= state->threshold) return NULL;
-  return dure_shingles_collect(state->shingles, text, length);
+static dure_status collect_document(packing *state, const packed_text *read) {
+  if (split_position(read->text, read->length) >= state->threshold) return NULL;
+  return dure_shingles_collect(state->shingles, read->text, read->length);
 }
 
-static dure_status mark_document(packing *state, const char *text, size_t length) {
-  if (split_position(text, length) >= state->threshold) dure_shingles_mark(state->shingles, text, length);
+static dure_status mark_document(packing *state, const packed_text *read) {
+  if (split_position(read->text, read->length) >= state->threshold) {
+    dure_shingles_mark(state->shingles, read->text, read->length);
+  }
   return NULL;
 }
 
-static dure_status encode_document(packing *state, const char *text, size_t length) {
-  bool is_held_out = split_position(text, length) < state->threshold;
-  if (is_held_out && state->shingles != NULL &&
-      dure_shingles_containment(state->shingles, text, length) > NEAR_DUPLICATE_SHARE) {
+static dure_status write_document(packing *state, const packed_text *read) {
+  if (read->is_near_duplicate) {
     state->summary->near_duplicates++;
-    state->summary->near_duplicate_bytes += length;
+    state->summary->near_duplicate_bytes += read->length;
     return NULL;
   }
-  dure_split split = is_held_out ? DURE_SPLIT_HELD_OUT : DURE_SPLIT_TRAIN;
-  state->ids.count = 0;
-  DURE_TRY(dure_tokenizer_encode(state->tokenizer, text, length, NULL, &state->ids));
-  DURE_TRY(dure_shards_write(state->shards[split], state->ids.ids, state->ids.count));
-  DURE_TRY(dure_shards_write(state->shards[split], &state->end_of_text, 1));
-  dure_split_counts *counts = &state->summary->splits[split];
-  counts->tokens += state->ids.count + 1;
+  DURE_TRY(dure_shards_write(state->shards[read->split], read->ids.ids, read->ids.count));
+  DURE_TRY(dure_shards_write(state->shards[read->split], &state->end_of_text, 1));
+  dure_split_counts *counts = &state->summary->splits[read->split];
+  counts->tokens += read->ids.count + 1;
   counts->documents++;
-  counts->text_bytes += length;
+  counts->text_bytes += read->length;
+  state->unsaved_tokens += read->ids.count + 1;
   return NULL;
 }
 
@@ -121,7 +169,7 @@ static dure_status choose_threshold(packing *state) {
   const size_t bucket_count = (size_t)1 << BUCKET_BITS;
   state->bucket_bytes = calloc(bucket_count, sizeof(uint64_t));
   if (state->bucket_bytes == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory counting the inputs");
-  DURE_TRY(run_pass(state, "counting", count_document));
+  DURE_TRY(run_pass(state, "counting", count_document, false, 0));
   uint64_t total = 0;
   for (size_t i = 0; i < bucket_count; i++) total += state->bucket_bytes[i];
   if (wanted > total / 2) {
@@ -138,8 +186,8 @@ static dure_status choose_threshold(packing *state) {
 static dure_status find_near_duplicates(packing *state) {
   if (!state->options->held_out_distinct || state->threshold == 0) return NULL;
   DURE_TRY(dure_shingles_create(&state->shingles));
-  DURE_TRY(run_pass(state, "collecting", collect_document));
-  return run_pass(state, "comparing", mark_document);
+  DURE_TRY(run_pass(state, "collecting", collect_document, false, 0));
+  return run_pass(state, "comparing", mark_document, false, 0);
 }
 
 // ---- files ----
@@ -190,16 +238,79 @@ static dure_status finish_shards(packing *state) {
   return status;
 }
 
+// ---- the journal: where a killed process had come to ----
+
+static dure_status save_journal(packing *state, uint64_t documents) {
+  json_t *splits = json_array();
+  dure_status status = NULL;
+  for (int i = 0; i < DURE_SPLIT_COUNT && status == NULL; i++) {
+    json_t *saved = NULL;
+    status = dure_shards_save(state->shards[i], &saved);
+    const dure_split_counts *counts = &state->summary->splits[i];
+    json_array_append_new(splits, json_pack("{s:I, s:I, s:I, s:o*}", "tokens", (json_int_t)counts->tokens, "documents",
+                                            (json_int_t)counts->documents, "text_bytes", (json_int_t)counts->text_bytes,
+                                            "shards", saved));
+  }
+  json_t *root = json_pack("{s:I, s:I, s:I, s:o}", "documents", (json_int_t)documents, "near_duplicates",
+                           (json_int_t)state->summary->near_duplicates, "near_duplicate_bytes",
+                           (json_int_t)state->summary->near_duplicate_bytes, "splits", splits);
+  char *text = json_dumps(root, JSON_COMPACT),
+       *path = dure_os_path_join(dure_scratch_directory(state->scratch), JOURNAL);
+  if (status == NULL && (text == NULL || path == NULL)) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory packing");
+  if (status == NULL) status = dure_os_write_file(path, text, strlen(text));
+  json_decref(root);
+  free(text);
+  free(path);
+  state->unsaved_tokens = 0;
+  return status;
+}
+
+static uint64_t number_of(const json_t *object, const char *name) {
+  return (uint64_t)json_integer_value(json_object_get(object, name));
+}
+
+static dure_status resume(packing *state, const json_t *root, uint64_t *out_documents) {
+  dure_pack_summary *summary = state->summary;
+  for (size_t i = 0; i < DURE_SPLIT_COUNT; i++) {
+    const json_t *split = json_array_get(json_object_get(root, "splits"), i);
+    summary->splits[i] =
+        (dure_split_counts){number_of(split, "tokens"), number_of(split, "documents"), number_of(split, "text_bytes")};
+    DURE_TRY(dure_shards_resume(state->shards[i], json_object_get(split, "shards")));
+  }
+  summary->near_duplicates = number_of(root, "near_duplicates");
+  summary->near_duplicate_bytes = number_of(root, "near_duplicate_bytes");
+  summary->is_resumed = true;
+  *out_documents = number_of(root, "documents");
+  return NULL;
+}
+
+static dure_status load_journal(packing *state, uint64_t *out_documents) {
+  *out_documents = 0;
+  if (!dure_scratch_has(state->scratch, JOURNAL)) return NULL;
+  char *path = dure_os_path_join(dure_scratch_directory(state->scratch), JOURNAL), *text = NULL;
+  size_t size = 0;
+  dure_status status = path == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory packing")
+                                    : dure_os_read_file(path, UINT64_C(64) << 20, &text, &size);
+  json_t *root = status == NULL ? json_loadb(text, size, 0, NULL) : NULL;
+  if (status == NULL && root == NULL) status = dure_fail(DURE_CORRUPT, "'%s' is broken: remove its directory", path);
+  if (status == NULL) status = resume(state, root, out_documents);
+  json_decref(root);
+  free(text);
+  free(path);
+  return status;
+}
+
 static dure_status write_dataset(packing *state) {
   static const char *const prefixes[DURE_SPLIT_COUNT] = {"shard", "heldout"};
-  DURE_TRY(dure_os_remove_tree(state->aside));
   DURE_TRY(dure_os_make_directories(state->aside));
   uint64_t shard_tokens = state->options->shard_tokens == 0 ? DEFAULT_SHARD_TOKENS : state->options->shard_tokens;
   for (int i = 0; i < DURE_SPLIT_COUNT; i++) {
     DURE_TRY(dure_shards_create(state->aside, prefixes[i], state->summary->bytes_per_token, shard_tokens,
                                 &state->shards[i]));
   }
-  DURE_TRY(run_pass(state, "packing", encode_document));
+  uint64_t first = 0;
+  DURE_TRY(load_journal(state, &first));
+  DURE_TRY(run_pass(state, "packing", write_document, true, first));
   const dure_pack_summary *summary = state->summary;
   state->summary->empty = summary->read.documents - summary->near_duplicates;
   for (int i = 0; i < DURE_SPLIT_COUNT; i++) state->summary->empty -= summary->splits[i].documents;
@@ -274,12 +385,15 @@ static dure_status check_options(packing *state) {
   while (length > 1 && options->output[length - 1] == '/') length--;
   if (length == 0 || length >= PATH_SIZE) return dure_fail(DURE_INVALID_ARGUMENT, "no usable output directory name");
   snprintf(state->directory, sizeof(state->directory), "%.*s", (int)length, options->output);
-  snprintf(state->aside, sizeof(state->aside), "%s.%" PRIu64 ".part", state->directory, dure_os_process_id());
+  snprintf(state->aside, sizeof(state->aside), "%s.part/data", state->directory);
   return check_destination(state);
 }
 
 static dure_status open_tokenizer(packing *state) {
-  DURE_TRY(dure_tokenizer_open(state->options->tokenizer, &state->tokenizer));
+  if (state->options->opened_tokenizer == NULL) {
+    DURE_TRY(dure_tokenizer_open(state->options->tokenizer, &state->opened));
+  }
+  state->tokenizer = state->opened != NULL ? state->opened : state->options->opened_tokenizer;
   if (!dure_tokenizer_end_of_text(state->tokenizer, &state->end_of_text)) {
     return dure_fail(DURE_INVALID_ARGUMENT,
                      "'%s' has no end-of-text token (such as <|endoftext|>) to put between documents",
@@ -290,15 +404,42 @@ static dure_status open_tokenizer(packing *state) {
   return NULL;
 }
 
+// What the dataset's bytes depend on.
+static dure_status open_scratch(packing *state) {
+  const dure_pack_options *options = state->options;
+  size_t size = 0;
+  const char *tokenizer = dure_tokenizer_json(state->tokenizer, &size);
+  const uint64_t numbers[] = {
+      1,  // raised when the journal changes
+      XXH3_64bits(tokenizer, size),
+      state->threshold,
+      options->held_out_distinct,
+      options->shard_tokens,
+      options->document_limit,
+      (uint64_t)options->format,
+  };
+  uint64_t key = 0;
+  DURE_TRY(dure_inputs_key(state->inputs, state->input_count, XXH3_64bits(numbers, sizeof(numbers)), &key));
+  for (size_t i = 0; i < state->input_count; i++) {
+    if (strcmp(state->inputs[i], "-") == 0) key ^= dure_os_nanoseconds() + dure_os_process_id();  // once only
+  }
+  char directory[PATH_SIZE + 32];
+  snprintf(directory, sizeof(directory), "%s.part", state->directory);
+  return dure_scratch_open(directory, key, (dure_ranks){0, 1}, &state->scratch);
+}
+
 static dure_status pack(packing *state) {
   DURE_TRY(check_options(state));
   DURE_TRY(open_tokenizer(state));
   DURE_TRY(choose_threshold(state));
   state->summary->held_out = ldexp((double)state->threshold, -53);
   DURE_TRY(find_near_duplicates(state));
+  DURE_TRY(open_scratch(state));
   dure_status status = write_dataset(state);
   if (status == NULL) status = move_into_place(state);
-  return status == NULL ? NULL : dure_status_join(status, dure_os_remove_tree(state->aside));
+  const dure_code code = dure_status_code(status);
+  const bool is_kept = (code == DURE_IO || code == DURE_CANCELLED) && dure_scratch_has(state->scratch, JOURNAL);
+  return dure_status_join(status, dure_scratch_close(state->scratch, is_kept));
 }
 
 dure_status dure_pack(const char *const *inputs, size_t input_count, const dure_pack_options *options,
@@ -307,9 +448,8 @@ dure_status dure_pack(const char *const *inputs, size_t input_count, const dure_
   packing state = {.options = options, .inputs = inputs, .input_count = input_count, .summary = out_summary};
   dure_status status = pack(&state);
   for (int i = 0; i < DURE_SPLIT_COUNT; i++) dure_shards_destroy(state.shards[i]);
-  dure_ids_free(&state.ids);
   dure_shingles_destroy(state.shingles);
-  dure_tokenizer_close(state.tokenizer);
+  dure_tokenizer_close(state.opened);
   free(state.bucket_bytes);
   return status;
 }

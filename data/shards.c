@@ -56,7 +56,7 @@ void dure_shards_destroy(dure_shards *shards) {
   free(shards);
 }
 
-static dure_status open_shard(dure_shards *shards) {
+static dure_status name_shard(dure_shards *shards) {
   size_t index = json_array_size(shards->list);
   if (index >= SHARD_LIMIT) {
     return dure_fail(DURE_INVALID_ARGUMENT, "more than %d shards: raise --shard-tokens", SHARD_LIMIT);
@@ -64,11 +64,57 @@ static dure_status open_shard(dure_shards *shards) {
   snprintf(shards->name, sizeof(shards->name), "%s-%05zu.bin", shards->prefix, index);
   shards->path = dure_os_path_join(shards->directory, shards->name);
   if (shards->path == NULL) return out_of_memory();
-  shards->file = fopen(shards->path, "wb");
-  if (shards->file == NULL) return dure_fail_errno("cannot create '%s'", shards->path);
   shards->tokens = 0;
   XXH64_reset(shards->hash, 0);
   return NULL;
+}
+
+static dure_status open_shard(dure_shards *shards) {
+  DURE_TRY(name_shard(shards));
+  shards->file = fopen(shards->path, "wb");
+  return shards->file != NULL ? NULL : dure_fail_errno("cannot create '%s'", shards->path);
+}
+
+// Hashes the tokens of an earlier process again and cuts off what it wrote beyond them.
+static dure_status reopen_shard(dure_shards *shards, uint64_t tokens) {
+  DURE_TRY(name_shard(shards));
+  const uint64_t size = tokens * shards->bytes_per_token;
+  uint64_t found = 0;
+  DURE_TRY(dure_os_file_size(shards->path, &found));
+  if (found < size) return dure_fail(DURE_CORRUPT, "'%s' was cut: remove its directory to begin anew", shards->path);
+  DURE_TRY(dure_os_truncate(shards->path, size));
+  shards->file = fopen(shards->path, "r+b");
+  if (shards->file == NULL) return dure_fail_errno("cannot open '%s'", shards->path);
+  unsigned char block[BLOCK_TOKENS * 4];
+  for (size_t count = 1; count > 0;) {
+    count = fread(block, 1, sizeof(block), shards->file);
+    XXH64_update(shards->hash, block, count);
+  }
+  if (ferror(shards->file) || fseek(shards->file, 0, SEEK_END) != 0) {
+    return dure_fail_errno("cannot read '%s'", shards->path);
+  }
+  shards->tokens = tokens;
+  return NULL;
+}
+
+dure_status dure_shards_resume(dure_shards *shards, json_t *state) {
+  json_t *list = json_object_get(state, "list");
+  if (!json_is_array(list)) return dure_fail(DURE_CORRUPT, "the journal of '%s' is broken", shards->directory);
+  json_decref(shards->list);
+  shards->list = json_incref(list);
+  const json_int_t open = json_integer_value(json_object_get(state, "open"));
+  return open > 0 ? reopen_shard(shards, (uint64_t)open) : NULL;
+}
+
+dure_status dure_shards_save(dure_shards *shards, json_t **out_state) {
+  *out_state = NULL;
+  if (shards->file != NULL) {
+    if (fflush(shards->file) != 0) return dure_fail_errno("cannot write '%s'", shards->path);
+    DURE_TRY(dure_os_sync_file(shards->path));
+  }
+  *out_state =
+      json_pack("{s:O, s:I}", "list", shards->list, "open", (json_int_t)(shards->file != NULL ? shards->tokens : 0));
+  return *out_state != NULL ? NULL : out_of_memory();
 }
 
 static dure_status close_shard(dure_shards *shards) {
