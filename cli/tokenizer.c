@@ -24,14 +24,15 @@ typedef struct line_reader {
   FILE *file;
   char *line;
   size_t capacity;
+  int end;  // the character that ends a line
 } line_reader;
 
-// The next line with its newline, if it has one; NULL in `out_line` after the last.
+// The next line with its end, if it has one; NULL in `out_line` after the last.
 static dure_status read_line(line_reader *reader, const char *name, const char **out_line, size_t *out_length) {
   size_t length = 0;
   *out_line = NULL;
   *out_length = 0;
-  for (int c = '\0'; c != '\n' && (c = getc(reader->file)) != EOF;) {
+  for (int c = EOF; (length == 0 || c != reader->end) && (c = getc(reader->file)) != EOF;) {
     if (length == reader->capacity) {
       size_t capacity = reader->capacity * 2 + 4096;
       char *grown = realloc(reader->line, capacity);
@@ -47,8 +48,8 @@ static dure_status read_line(line_reader *reader, const char *name, const char *
   return NULL;
 }
 
-static size_t without_newline(const char *line, size_t length) {
-  return length > 0 && line[length - 1] == '\n' ? length - 1 : length;
+static size_t without_end(const line_reader *reader, const char *line, size_t length) {
+  return length > 0 && line[length - 1] == (char)reader->end ? length - 1 : length;
 }
 
 // ---- train ----
@@ -241,7 +242,7 @@ static int run_train(int argc, char **argv) {
 typedef struct encoded_line {
   dure_ids ids;
   dure_spans spans;
-  bool as_json, with_offsets;
+  bool as_json, with_offsets, ends_with_nul;
 } encoded_line;
 
 static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encode_options *options, const char *text,
@@ -268,14 +269,14 @@ static dure_status encode_input(const char *path, const char *pattern, const cha
   dure_tokenizer *tokenizer;
   DURE_TRY(pattern != NULL ? dure_tokenizer_open_as(path, pattern, &tokenizer)
                            : dure_weights_tokenizer(path, &tokenizer));
-  line_reader reader = {.file = stdin};
+  line_reader reader = {.file = stdin, .end = encoded->ends_with_nul ? '\0' : '\n'};
   dure_status status = text != NULL ? encode_line(tokenizer, &options, text, strlen(text), encoded) : NULL;
   while (status == NULL && text == NULL) {
     const char *line;
     size_t length;
     status = read_line(&reader, "standard input", &line, &length);
     if (status != NULL || line == NULL) break;
-    status = encode_line(tokenizer, &options, line, without_newline(line, length), encoded);
+    status = encode_line(tokenizer, &options, line, without_end(&reader, line, length), encoded);
     options.seed++;  // lines that are the same are not drawn the same
   }
   free(reader.line);
@@ -300,6 +301,8 @@ static int run_encode(int argc, char **argv) {
       {"json", OPTION_FLAG, &encoded.as_json, NULL, "a line is {\"ids\":[...]}"},
       {"offsets", OPTION_FLAG, &encoded.with_offsets, NULL,
        "with \"offsets\": where each id came from, in bytes of the line (implies --json)"},
+      {"null", OPTION_FLAG, &encoded.ends_with_nul, NULL,
+       "texts of standard input end with a NUL instead of a newline, and may hold newlines"},
       {"pattern", OPTION_TEXT, &pattern, "NAME", "what cuts the text of tiktoken's ranks (see convert)"},
       {"sampling", OPTION_NUMBER, &encode_options.sampling, "X",
        "draw segmentations: unigram's with P^X, BPE's with merges passed over with probability X (default 0: the "
@@ -347,30 +350,33 @@ static dure_status parse_ids(const char *text, dure_ids *ids) {
   return NULL;
 }
 
-static dure_status decode_line(const dure_tokenizer *tokenizer, bool skip_special, bool as_json, const char *line,
-                               dure_ids *ids) {
+typedef struct decoding {
+  bool as_json, skip_special, ends_with_nul;
+} decoding;
+
+static dure_status decode_line(const dure_tokenizer *tokenizer, const decoding *how, const char *line, dure_ids *ids) {
   char *text;
   size_t length;
   DURE_TRY(parse_ids(line, ids));
-  DURE_TRY(dure_tokenizer_decode(tokenizer, ids->ids, ids->count, skip_special, &text, &length));
+  DURE_TRY(dure_tokenizer_decode(tokenizer, ids->ids, ids->count, how->skip_special, &text, &length));
   dure_status status = NULL;
-  if (as_json) {
+  if (how->as_json) {
     status = output_json(json_pack("{s:o}", "text", output_json_text(text, length)));
   } else {
     fwrite(text, 1, length, stdout);
-    putchar('\n');
+    putchar(how->ends_with_nul ? '\0' : '\n');
     if (ferror(stdout)) status = output_check();
   }
   free(text);
   return status;
 }
 
-static dure_status decode_input(const char *path, const char *text, bool skip_special, bool as_json) {
+static dure_status decode_input(const char *path, const char *text, const decoding *how) {
   dure_tokenizer *tokenizer;
   DURE_TRY(dure_weights_tokenizer(path, &tokenizer));
   dure_ids ids = {0};
-  line_reader reader = {.file = stdin};
-  dure_status status = text != NULL ? decode_line(tokenizer, skip_special, as_json, text, &ids) : NULL;
+  line_reader reader = {.file = stdin, .end = '\n'};
+  dure_status status = text != NULL ? decode_line(tokenizer, how, text, &ids) : NULL;
   while (status == NULL && text == NULL) {
     const char *line;
     size_t length;
@@ -383,7 +389,7 @@ static dure_status decode_input(const char *path, const char *text, bool skip_sp
     }
     memcpy(copy, line, length);
     copy[length] = '\0';
-    status = decode_line(tokenizer, skip_special, as_json, copy, &ids);
+    status = decode_line(tokenizer, how, copy, &ids);
     free(copy);
   }
   free(reader.line);
@@ -394,12 +400,13 @@ static dure_status decode_input(const char *path, const char *text, bool skip_sp
 
 static int run_decode(int argc, char **argv) {
   const char *path = NULL, *text = NULL;
-  bool as_json = false, skip_special = false;
+  decoding how = {0};
   const option_row options[] = {
       {"tokenizer", OPTION_TEXT, &path, "FILE_OR_MODEL", "a tokenizer.json, model directory or GGUF file (required)"},
       {"ids", OPTION_TEXT, &text, "\"1 2 3\"", "decode these instead of the lines of standard input"},
-      {"skip-special", OPTION_FLAG, &skip_special, NULL, "leave special tokens out"},
-      {"json", OPTION_FLAG, &as_json, NULL, "a line is {\"text\":\"...\"}; bytes that are not UTF-8 become U+FFFD"},
+      {"skip-special", OPTION_FLAG, &how.skip_special, NULL, "leave special tokens out"},
+      {"json", OPTION_FLAG, &how.as_json, NULL, "a line is {\"text\":\"...\"}; bytes that are not UTF-8 become U+FFFD"},
+      {"null", OPTION_FLAG, &how.ends_with_nul, NULL, "a NUL after each text instead of a newline"},
   };
   const command_usage usage = {
       "dure tokenizer decode --tokenizer FILE_OR_MODEL [--ids \"1 2 3\"] [--json] < lines",
@@ -415,7 +422,7 @@ static int run_decode(int argc, char **argv) {
     fprintf(stderr, "dure tokenizer decode: expected --tokenizer FILE_OR_MODEL\n");
     return EXIT_USAGE;
   }
-  return command_finish("tokenizer decode", decode_input(path, text, skip_special, as_json));
+  return command_finish("tokenizer decode", decode_input(path, text, &how));
 }
 
 // ---- which of them ----

@@ -87,7 +87,35 @@ static void choose_end_of_text(dure_tokenizer *tokenizer) {
   }
 }
 
-static dure_status read_json(dure_tokenizer *tokenizer) {
+// Writes the JSON again, once something beside the file has changed it.
+static dure_status replace_json(dure_tokenizer *tokenizer, const json_t *root) {
+  char *json = json_dumps(root, JSON_COMPACT);
+  if (json == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for the JSON of a tokenizer");
+  free(tokenizer->json);
+  tokenizer->json = json;
+  tokenizer->json_length = strlen(json);
+  return NULL;
+}
+
+// What is found beside the file; NULL and false for a tokenizer without a place.
+typedef struct companion {
+  json_t *config;  // tokenizer_config.json
+  bool is_asked_for_ends;
+} companion;
+
+static dure_status read_parts(dure_tokenizer *tokenizer, json_t *root, const companion *beside) {
+  bool is_changed = false;
+  if (beside->config != NULL) DURE_TRY(dure_tokenizer_config_add_tokens(beside->config, root, &is_changed));
+  DURE_TRY(dure_tokenizer_read_normalizer(tokenizer, root));
+  DURE_TRY(dure_tokenizer_read_model(tokenizer, root));
+  DURE_TRY(dure_tokenizer_read_pipeline(tokenizer, root));
+  DURE_TRY(dure_tokenizer_read_decoder(tokenizer, root));
+  if (beside->config != NULL && beside->is_asked_for_ends)
+    DURE_TRY(dure_tokenizer_config_add_ends(beside->config, tokenizer, root, &is_changed));
+  return is_changed ? replace_json(tokenizer, root) : NULL;
+}
+
+static dure_status read_json(dure_tokenizer *tokenizer, const companion *beside) {
   json_error_t error;
   json_t *root = json_loadb(tokenizer->json, tokenizer->json_length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
   if (root == NULL) {
@@ -99,16 +127,13 @@ static dure_status read_json(dure_tokenizer *tokenizer) {
     status = dure_fail(DURE_CORRUPT, "expected an object with \"model\" and \"pre_tokenizer\", found %s",
                        dure_json_kind(root));
   }
-  if (status == NULL) status = dure_tokenizer_read_normalizer(tokenizer, root);
-  if (status == NULL) status = dure_tokenizer_read_model(tokenizer, root);
-  if (status == NULL) status = dure_tokenizer_read_pipeline(tokenizer, root);
-  if (status == NULL) status = dure_tokenizer_read_decoder(tokenizer, root);
+  if (status == NULL) status = read_parts(tokenizer, root, beside);
   json_decref(root);
   return status;
 }
 
 // Takes ownership of `json`.
-static dure_status parse_owned(char *json, size_t length, dure_tokenizer **out_tokenizer) {
+static dure_status parse_owned(char *json, size_t length, const companion *beside, dure_tokenizer **out_tokenizer) {
   dure_tokenizer *tokenizer = calloc(1, sizeof(*tokenizer));
   if (tokenizer == NULL) {
     free(json);
@@ -116,7 +141,7 @@ static dure_status parse_owned(char *json, size_t length, dure_tokenizer **out_t
   }
   tokenizer->json = json;
   tokenizer->json_length = length;
-  dure_status status = read_json(tokenizer);
+  dure_status status = read_json(tokenizer, beside);
   if (status == NULL) status = dure_encoder_pool_create(&tokenizer->encoders);
   if (status != NULL) {
     dure_tokenizer_close(tokenizer);
@@ -133,7 +158,7 @@ dure_status dure_tokenizer_parse(const char *json, size_t length, dure_tokenizer
   if (copy == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for a tokenizer of %zu bytes", length);
   memcpy(copy, json, length);
   copy[length] = '\0';
-  return parse_owned(copy, length, out_tokenizer);
+  return parse_owned(copy, length, &(companion){NULL, false}, out_tokenizer);
 }
 
 dure_status dure_tokenizer_open_as(const char *file_or_directory, const char *pattern, dure_tokenizer **out_tokenizer) {
@@ -154,8 +179,15 @@ dure_status dure_tokenizer_open_as(const char *file_or_directory, const char *pa
   const char *path = joined != NULL ? joined : file_or_directory;
   char *json = NULL;
   size_t length = 0;
-  dure_status status = dure_tokenizer_file_to_json(path, pattern, &json, &length);
-  if (status == NULL) status = dure_status_prefix(parse_owned(json, length, out_tokenizer), "%s", path);
+  bool is_own;
+  companion beside = {NULL, false};
+  dure_status status = dure_tokenizer_config_read(path, &beside.config);
+  if (status == NULL) status = dure_tokenizer_file_to_json(path, pattern, &json, &length, &is_own);
+  if (status == NULL) {
+    beside.is_asked_for_ends = !is_own;
+    status = dure_status_prefix(parse_owned(json, length, &beside, out_tokenizer), "%s", path);
+  }
+  json_decref(beside.config);
   free(joined);
   return status;
 }

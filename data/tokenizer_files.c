@@ -15,8 +15,7 @@ static const char *base_name(const char *path) {
   return slash != NULL ? slash + 1 : path;
 }
 
-// A file beside `path`; NULL when there is none with one of the names.
-static char *beside(const char *path, const char *const *names, size_t count) {
+char *dure_tokenizer_file_beside(const char *path, const char *const *names, size_t count) {
   size_t folder = (size_t)(base_name(path) - path);
   char *found = malloc(folder + 64);
   for (size_t i = 0; i < count && found != NULL; i++) {
@@ -95,7 +94,8 @@ dure_status dure_merges_to_json(const char *vocabulary, size_t vocabulary_length
 static dure_status read_pair(const char *path, char **out_json, size_t *out_length) {
   static const char *const vocabularies[] = {"vocab.json", "encoder.json"}, *const lists[] = {"merges.txt",
                                                                                               "vocab.bpe"};
-  char *vocabulary_path = beside(path, vocabularies, 2), *merges_path = beside(path, lists, 2);
+  char *vocabulary_path = dure_tokenizer_file_beside(path, vocabularies, 2);
+  char *merges_path = dure_tokenizer_file_beside(path, lists, 2);
   char *vocabulary = NULL, *merges = NULL;
   size_t vocabulary_length = 0, merges_length = 0;
   dure_status status = NULL;
@@ -116,11 +116,13 @@ static dure_status read_pair(const char *path, char **out_json, size_t *out_leng
   return status;
 }
 
-dure_status dure_tokenizer_file_to_json(const char *path, const char *pattern, char **out_json, size_t *out_length) {
+dure_status dure_tokenizer_file_to_json(const char *path, const char *pattern, char **out_json, size_t *out_length,
+                                        bool *out_is_own) {
   char *bytes = NULL;
   size_t length = 0, at = 0;
   *out_json = NULL;
   *out_length = 0;
+  *out_is_own = false;
   const char *name = base_name(path);
   if (strcmp(name, "merges.txt") == 0 || strcmp(name, "vocab.bpe") == 0) return read_pair(path, out_json, out_length);
   DURE_TRY(dure_os_read_file(path, size_limit, &bytes, &length));
@@ -129,6 +131,7 @@ dure_status dure_tokenizer_file_to_json(const char *path, const char *pattern, c
   if (is_json && !is_plain_vocabulary(bytes + at, length - at)) {
     *out_json = bytes;
     *out_length = length;
+    *out_is_own = true;
     return NULL;
   }
   dure_status status;

@@ -178,9 +178,23 @@ bool dure_is_tiktoken(const char *bytes, size_t length);
 // GPT-2's vocab.json and merges.txt.
 DURE_MUST_CHECK dure_status dure_merges_to_json(const char *vocabulary, size_t vocabulary_length, const char *merges,
                                                 size_t merges_length, char **out_json, size_t *out_length);
-// Finds out what a file is and turns it into JSON. `out_json` may be `bytes` itself, whose ownership is taken.
+// Finds out what a file is and turns it into JSON. `out_is_own`: it is a tokenizer.json as it is.
 DURE_MUST_CHECK dure_status dure_tokenizer_file_to_json(const char *path, const char *pattern, char **out_json,
-                                                        size_t *out_length);
+                                                        size_t *out_length, bool *out_is_own);
+
+// A file beside `path` with the first of these names that is there; NULL when none is. Release with free().
+char *dure_tokenizer_file_beside(const char *path, const char *const *names, size_t count);
+
+// ---- tokenizer_config.c: the tokenizer_config.json beside a tokenizer, as `transformers` 5 reads it ----
+// NULL in `out_config` when there is none. DURE_CORRUPT when it is not a JSON object.
+DURE_MUST_CHECK dure_status dure_tokenizer_config_read(const char *tokenizer_path, json_t **out_config);
+// Its "added_tokens_decoder", and its tokens with a role that the model has, among the "added_tokens" of the
+// tokenizer's JSON. What it says of a token goes before what is there. `out_is_changed` is only ever set.
+DURE_MUST_CHECK dure_status dure_tokenizer_config_add_tokens(json_t *config, json_t *root, bool *out_is_changed);
+// Its "add_bos_token" and "add_eos_token" for a tokenizer that has been read, and for the JSON. They are for files
+// that cannot say it themselves: beside a tokenizer.json they are not asked, since its post-processor says it.
+DURE_MUST_CHECK dure_status dure_tokenizer_config_add_ends(json_t *config, dure_tokenizer *tokenizer, json_t *root,
+                                                           bool *out_is_changed);
 
 // ---- reading JSON: where something is, and what was expected there ----
 // "an object", "a string", ... for messages.
