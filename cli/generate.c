@@ -7,15 +7,16 @@
 #include "cli/open_model.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
+#include "model/chat.h"
 #include "model/completion.h"
 #include "model/engine.h"
 #include "runtime/os.h"
 
 typedef struct generate_options {
-  const char *device, *dtype, *prompt, *prompt_file, *prompts, *stop;
+  const char *device, *dtype, *prompt, *prompt_file, *prompts, *stop, *system;
   int64_t max_tokens, top_k, seed, batch, log_probabilities;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
-  bool echo, as_json, stops_at_end, shifts;
+  bool echo, as_json, stops_at_end, shifts, is_chat;
 } generate_options;
 
 // One prompt and its continuation.
@@ -39,7 +40,7 @@ typedef struct generate_run {
   prompt_list prompts;
   generation *generations;  // [prompts.count]
   dure_engine *engine;
-  uint32_t ends[2], end_count;
+  dure_chat *chat;  // the model's own ends of texts, and its template
 } generate_run;
 
 static bool is_streamed(const generate_run *run) { return !run->options->as_json && run->options->prompts == NULL; }
@@ -54,6 +55,7 @@ static void run_clear(generate_run *run) {
   }
   free(run->generations);
   dure_engine_destroy(run->engine);
+  dure_chat_close(run->chat);
   if (run->opened.model != NULL) opened_model_close(&run->opened);
   prompt_list_clear(&run->prompts);
 }
@@ -112,10 +114,23 @@ static const char *finish_reason(const generation *g) {
 // ---- running
 // ---------------------------------------------------------------------------------------------------------
 
-static dure_status encode_prompt(const generate_run *run, generation *g) {
-  const dure_encode_options encoding = {.parse_special = true, .add_special = true};
+// The prompt's tokens; of a chat, those of what its template makes of it, which says itself how a text begins.
+static dure_status encode_text(const generate_run *run, generation *g) {
+  const dure_encode_options encoding = {.parse_special = true, .add_special = !run->options->is_chat};
   const dure_tokenizer *tokenizer = run->opened.tokenizer;
-  DURE_TRY(dure_tokenizer_encode(tokenizer, g->prompt->text, g->prompt->length, &encoding, &g->tokens));
+  if (!run->options->is_chat)
+    return dure_tokenizer_encode(tokenizer, g->prompt->text, g->prompt->length, &encoding, &g->tokens);
+  char *text = NULL;
+  size_t length = 0;
+  DURE_TRY(dure_chat_ask(run->chat, run->options->system, g->prompt->text, g->prompt->length, &text, &length));
+  dure_status status = dure_tokenizer_encode(tokenizer, text, length, &encoding, &g->tokens);
+  free(text);
+  return status;
+}
+
+static dure_status encode_prompt(const generate_run *run, generation *g) {
+  const dure_tokenizer *tokenizer = run->opened.tokenizer;
+  DURE_TRY(encode_text(run, g));
   if (g->tokens.count == 0) {  // nothing to continue: begin a document
     uint32_t end_of_text = 0;
     if (!dure_tokenizer_end_of_text(tokenizer, &end_of_text)) {
@@ -155,18 +170,13 @@ static dure_status create_engine(generate_run *run) {
       .context = wanted < context ? (uint32_t)wanted : context,
       .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer),
       .queue = (uint32_t)run->prompts.count};
-  DURE_TRY(dure_engine_create(run->opened.model, &options, &run->engine));
-  uint32_t end = 0;
-  if (dure_tokenizer_end_of_text(run->opened.tokenizer, &end)) run->ends[run->end_count++] = end;
-  // Models that answer end with a token of their own (<|im_end|>), which the configuration names.
-  const int64_t end_id = run->opened.model->config.end_id;
-  if (end_id >= 0) run->ends[run->end_count++] = (uint32_t)end_id;
-  if (!run->options->stops_at_end) run->end_count = 0;
-  return NULL;
+  return dure_engine_create(run->opened.model, &options, &run->engine);
 }
 
 static dure_status submit(generate_run *run, generation *g) {
   const generate_options *o = run->options;
+  size_t end_count = 0;
+  const uint32_t *ends = dure_chat_ends(run->chat, &end_count);
   const dure_request request = {
       .tokens = g->tokens.ids,
       .count = (uint32_t)g->tokens.count,
@@ -175,8 +185,8 @@ static dure_status submit(generate_run *run, generation *g) {
       .repetition_penalty = (float)o->repetition_penalty,
       .presence_penalty = (float)o->presence_penalty,
       .frequency_penalty = (float)o->frequency_penalty,
-      .ends = run->ends,
-      .end_count = run->end_count,
+      .ends = ends,
+      .end_count = o->stops_at_end ? (uint32_t)end_count : 0,
       .overflow = o->shifts ? DURE_OVERFLOW_SHIFT : DURE_OVERFLOW_STOP,
       .with_log_probabilities = o->log_probabilities > 0,
       .alternatives = (uint32_t)o->log_probabilities,
@@ -266,6 +276,7 @@ static dure_status generate_all(generate_run *run) {
 static dure_status generate(const generate_options *options, const char *directory) {
   generate_run run = {.options = options};
   dure_status status = opened_model_create(options->device, options->dtype, directory, true, &run.opened);
+  if (status == NULL) status = dure_chat_open(directory, run.opened.tokenizer, &run.chat);
   if (status == NULL) status = generate_all(&run);
   if (status == NULL && options->echo && is_streamed(&run))
     fwrite(run.prompts.prompts[0].text, 1, run.prompts.prompts[0].length, stdout);
@@ -294,6 +305,9 @@ static dure_status check_options(const generate_options *options) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--batch must be from 1 to %d", DURE_ENGINE_SEQUENCES_MOST);
   if (options->log_probabilities < 0 || options->log_probabilities > DURE_ENGINE_ALTERNATIVES_MOST)
     return dure_fail(DURE_INVALID_ARGUMENT, "--log-probabilities must be from 0 to %d", DURE_ENGINE_ALTERNATIVES_MOST);
+  if (options->system != NULL && !options->is_chat) return dure_fail(DURE_INVALID_ARGUMENT, "--system is for --chat");
+  if (options->is_chat && sources == 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--chat takes a question: --prompt, --prompt-file or --prompts");
   dure_dtype dtype;
   return dure_model_parse_dtype(options->dtype, &dtype);
 }
@@ -311,6 +325,9 @@ int command_generate(int argc, char **argv) {
       {"prompt-file", OPTION_TEXT, &options.prompt_file, "FILE", "the prompt from a file"},
       {"prompts", OPTION_TEXT, &options.prompts, "FILE",
        "many prompts, one a line: text, or JSON with \"prompt\"; a JSON object each comes out, in their order"},
+      {"chat", OPTION_FLAG, &options.is_chat, NULL,
+       "a prompt is a user's message, which the model's chat template makes a prompt of"},
+      {"system", OPTION_TEXT, &options.system, "TEXT", "with --chat: the system's message before it"},
       {"batch", OPTION_INTEGER, &options.batch, "N", "so many prompts run together at most (8)"},
       {"max-tokens", OPTION_INTEGER, &options.max_tokens, "N", "stop after so many tokens (128)"},
       {"temperature", OPTION_NUMBER, &options.temperature, "T",
@@ -340,7 +357,7 @@ int command_generate(int argc, char **argv) {
       "dure generate MODEL --prompt TEXT [options]",
       "Continues a prompt with a model directory (or a training checkpoint) or a GGUF file, streaming the text; or "
       "many "
-      "prompts from a file at once.",
+      "prompts from a file at once; or answers questions (--chat).",
       rows,
       sizeof(rows) / sizeof(rows[0]),
       "dure generate RUN/checkpoints/latest --prompt \"Once upon a time\" --max-tokens 100 --seed 7",

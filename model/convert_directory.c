@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/companions.h"
 #include "model/config.h"
 #include "model/convert.h"
 #include "model/gguf_family.h"
@@ -186,37 +187,15 @@ static dure_status copy_companions(const writing *w) {
   return NULL;
 }
 
-static dure_status write_ids(const writing *w, const dure_model_config *config, const dure_tokenizer *tokenizer) {
-  static const char *const keys[2][2] = {{"bos_token_id", "bos_token"}, {"eos_token_id", "eos_token"}};
-  const int64_t ids[2] = {config->beginning_id, config->end_id};
-  json_t *generation = json_object();
-  json_t *described =
-      json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0,
-                "model_max_length", (json_int_t)config->context_length);
-  for (size_t i = 0; i < 2; i++) {
-    const char *text;
-    size_t length;
-    bool is_special;
-    if (ids[i] < 0) continue;
-    json_object_set_new(generation, keys[i][0], json_integer((json_int_t)ids[i]));
-    if (tokenizer == NULL || !dure_tokenizer_token(tokenizer, (uint32_t)ids[i], &text, &length, &is_special)) continue;
-    json_object_set_new(described, keys[i][1], json_stringn(text, length));
-  }
-  dure_status status = write_json(w, "generation_config.json", generation);
-  if (tokenizer == NULL || status != NULL) {
-    json_decref(described);
-    return status;
-  }
-  return write_json(w, "tokenizer_config.json", described);
-}
-
 static dure_status write_companions(const writing *w, const dure_gguf *file) {
   dure_model_config config;
+  dure_companions companions;
   dure_tokenizer *tokenizer = NULL;
-  char *json = NULL, *template = NULL;
+  char *json = NULL;
   size_t length;
   DURE_TRY(dure_gguf_config(file, &config));
-  dure_status status = dure_gguf_tokenizer(file, &json, &length);
+  dure_status status = dure_companions_of_gguf(file, &companions);
+  if (status == NULL) status = dure_gguf_tokenizer(file, &json, &length);
   if (status == NULL) status = dure_tokenizer_parse(json, length, &tokenizer);
   if (status != NULL) {
     dure_log(DURE_LOG_WARNING, "without a tokenizer: %s", dure_status_message(status));
@@ -225,11 +204,10 @@ static dure_status write_companions(const writing *w, const dure_gguf *file) {
   } else {
     status = write_text(w, "tokenizer.json", json, length);
   }
-  if (status == NULL) status = write_ids(w, &config, tokenizer);
-  if (status == NULL) status = dure_gguf_chat_template(file, &template);
-  if (status == NULL && template != NULL) status = write_text(w, "chat_template.jinja", template, strlen(template));
+  if (status == NULL) status = write_json(w, "generation_config.json", json_incref(companions.generation_config));
+  if (status == NULL && tokenizer != NULL) status = dure_companions_write(&companions, config.context_length, w->out);
   free(json);
-  free(template);
+  dure_companions_clear(&companions);
   dure_tokenizer_close(tokenizer);
   dure_model_config_clear(&config);
   return status;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/companions.h"
 #include "model/convert.h"
 #include "model/family.h"
 #include "model/gguf_family.h"
@@ -147,49 +148,44 @@ static dure_status write_tensors(const writing *w, target *targets) {
 
 // ---- what is not tensors -----------------------------------------------------------------------------------------
 
-static dure_status read_tokenizer(const char *in, char **out_json, size_t *out_length, char **out_template) {
-  *out_json = *out_template = NULL;
+static dure_status read_tokenizer(const char *in, char **out_json, size_t *out_length) {
+  *out_json = NULL;
   *out_length = 0;
   if (dure_gguf_is_file(in)) {
     dure_gguf *file = NULL;
     DURE_TRY(dure_gguf_open(in, &file));
-    dure_status status = dure_gguf_chat_template(file, out_template);
-    if (status == NULL) status = dure_gguf_tokenizer(file, out_json, out_length);
+    dure_status status = dure_gguf_tokenizer(file, out_json, out_length);
     dure_gguf_close(file);
     return status;
-  }
-  size_t length;
-  DURE_TRY(dure_convert_read(in, "chat_template.jinja", out_template, &length));
-  if (*out_template == NULL) {
-    char *text = NULL;
-    DURE_TRY(dure_convert_read(in, "tokenizer_config.json", &text, &length));
-    json_t *json = text != NULL ? json_loadb(text, length, 0, NULL) : NULL;
-    const char *template = json_string_value(json_object_get(json, "chat_template"));
-    if (template != NULL) *out_template = strdup(template);
-    json_decref(json);
-    free(text);
   }
   DURE_TRY(dure_convert_read(in, "tokenizer.json", out_json, out_length));
   return *out_json != NULL ? NULL : dure_fail(DURE_NOT_FOUND, "'%s' has no tokenizer.json", in);
 }
 
+static dure_status write_template(const writing *w) {
+  dure_companions companions;
+  DURE_TRY(dure_companions_read(w->in, &companions));
+  const char *text = companions.chat_template;
+  if (text != NULL) dure_gguf_writer_text(w->writer, "tokenizer.chat_template", text, strlen(text));
+  dure_companions_clear(&companions);
+  return NULL;
+}
+
 // A model without a tokenizer, or with one that GGUF and Dure do not share, is still a model.
 static void write_tokenizer(const writing *w) {
-  char *json, *template;
+  char *json;
   size_t length;
-  dure_status status = read_tokenizer(w->in, &json, &length, &template);
+  dure_status status = read_tokenizer(w->in, &json, &length);
   if (status == NULL) {
     status = dure_gguf_write_tokenizer(w->writer, json, length, w->config.vocabulary_size, w->config.beginning_id,
                                        w->config.end_id);
   }
-  if (template != NULL) dure_gguf_writer_text(w->writer, "tokenizer.chat_template", template, strlen(template));
   if (status != NULL) {
     dure_log(DURE_LOG_WARNING, "without a tokenizer: %s", dure_status_message(status));
     dure_gguf_writer_text(w->writer, "tokenizer.ggml.model", "no_vocab", strlen("no_vocab"));
   }
   dure_status_free(status);
   free(json);
-  free(template);
 }
 
 // As other tools number the type of most tensors.
@@ -221,6 +217,7 @@ static dure_status write_all(writing *w, const char *out) {
   dure_gguf_write_config(w->writer, w->family, &w->config);
   dure_gguf_writer_u32(w->writer, "general.file_type", file_type(w));
   write_tokenizer(w);
+  DURE_TRY(write_template(w));
   target *targets = calloc(dure_safetensors_count(w->weights) + 1, sizeof(*targets));
   if (targets == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory converting '%s'", w->in);
   dure_status status = write_tensors(w, targets);

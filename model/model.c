@@ -6,6 +6,7 @@
 
 #include "model/weights.h"
 #include "runtime/workers.h"
+#include "runtime/log.h"
 #include "runtime/os.h"
 
 static dure_status create_buffers(dure_model *model, const dure_model_options *options) {
@@ -48,6 +49,7 @@ void dure_model_destroy(dure_model *model) {
   dure_parameter_buffers_clear(&model->weights);
   dure_parameter_layout_clear(&model->layout);
   if (model->config.family != NULL) dure_model_config_clear(&model->config);
+  dure_companions_clear(&model->companions);
   free(model);
 }
 
@@ -84,6 +86,9 @@ dure_status dure_model_open_as(const char *directory, const dure_model_options *
     dure_model_destroy(model);
     return status;
   }
+  status = dure_companions_read(directory, &model->companions);  // a model without readable ones is still a model
+  if (status != NULL) dure_log(DURE_LOG_WARNING, "%s", dure_status_message(status));
+  dure_status_free(status);
   *out_model = model;
   return NULL;
 }
@@ -223,11 +228,12 @@ static dure_status write_json(json_t *json, const char *directory, const char *n
 }
 
 static dure_status write_generation_config(const dure_model *model, const char *directory) {
-  json_t *json = json_object();
+  json_t *json =
+      model->companions.generation_config != NULL ? json_deep_copy(model->companions.generation_config) : json_object();
   const int64_t ids[2] = {model->config.beginning_id, model->config.end_id};
   static const char *const keys[2] = {"bos_token_id", "eos_token_id"};
   for (size_t i = 0; json != NULL && i < 2; i++) {
-    if (ids[i] >= 0) json_object_set_new(json, keys[i], json_integer(ids[i]));
+    if (ids[i] >= 0 && json_object_get(json, keys[i]) == NULL) json_object_set_new(json, keys[i], json_integer(ids[i]));
   }
   return write_json(json, directory, "generation_config.json");
 }
@@ -266,12 +272,13 @@ dure_status dure_model_save_tokenizer(const dure_model *model, const char *token
   dure_os_unmap(bytes, size);
   free(target);
   DURE_TRY(status);
-  json_t *json =
-      json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0,
-                "model_max_length", (json_int_t)model->config.context_length);
-  if (json != NULL && end_of_text != NULL) {
-    json_object_set_new(json, "bos_token", json_string(end_of_text));
-    json_object_set_new(json, "eos_token", json_string(end_of_text));
+  dure_companions kept = model->companions;
+  kept.tokenizer_config = kept.tokenizer_config != NULL ? json_deep_copy(kept.tokenizer_config) : json_object();
+  if (end_of_text != NULL && dure_companions_token(&kept, "eos_token") == NULL) {
+    json_object_set_new(kept.tokenizer_config, "bos_token", json_string(end_of_text));
+    json_object_set_new(kept.tokenizer_config, "eos_token", json_string(end_of_text));
   }
-  return write_json(json, directory, "tokenizer_config.json");
+  status = dure_companions_write(&kept, model->config.context_length, directory);
+  json_decref(kept.tokenizer_config);
+  return status;
 }

@@ -7,6 +7,7 @@
 #ifndef DURE_MODEL_MODEL_H_
 #define DURE_MODEL_MODEL_H_
 
+#include "model/companions.h"
 #include "model/config.h"
 #include "model/parameters.h"
 #include "runtime/hal.h"
@@ -24,6 +25,7 @@ typedef struct dure_model {
   dure_parameter_layout layout;
   dure_parameter_buffers weights;
   dure_parameter_buffers masters;  // f32; of 0 pools when there are none. Weights are these, rounded to nearest even
+  dure_companions companions;      // of the model that was opened, written again where it is saved; of a new one none
   dure_device *device;             // borrowed: must outlive the model
   dure_stream *stream;             // borrowed: everything of this model happens on it
 } dure_model;
