@@ -12,6 +12,7 @@ static const struct {
     {"clean", "data clean", "raw text, HTML, XML or JSONL -> clean JSONL", data_clean},
     {"dedup", "data dedup", "clean JSONL -> JSONL without duplicates", data_dedup},
     {"pack", "data pack", "JSONL or text -> token shards", data_pack},
+    {"report", "data report", "what the steps kept and dropped -> one HTML page", data_report},
 };
 enum { step_count = sizeof(steps) / sizeof(steps[0]) };
 

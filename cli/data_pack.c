@@ -44,7 +44,7 @@ int data_pack(int argc, char **argv) {
   const char *format = "auto";
   bool as_json = false;
   int64_t shard_tokens = 0, threads = 0;
-  const char *recipe = NULL;
+  const char *recipe = NULL, *report = NULL;
   dure_pack_options options = {.held_out = 0.01, .document_limit = DURE_DOCUMENT_SIZE_LIMIT};
   const option_row rows[] = {
       {"o", OPTION_TEXT, &options.output, "DATA", "the dataset's directory, made here"},
@@ -59,6 +59,7 @@ int data_pack(int argc, char **argv) {
       {"max-document", OPTION_SIZE, &options.document_limit, "SIZE",
        "longest document; longer texts are cut (default 32MiB)"},
       {"threads", OPTION_INTEGER, &threads, "N", "default: one a core; the shards are the same"},
+      {"report", OPTION_TEXT, &report, "FILE", "counts and tokens by language for 'dure data report'"},
       {"recipe", OPTION_TEXT, &recipe, "FILE", "YAML with these options; those given here come first"},
       {"force", OPTION_FLAG, &options.replace, NULL, "replace an existing dataset"},
       {"json", OPTION_FLAG, &as_json, NULL, "print the counts as JSON on standard output"},
@@ -98,8 +99,11 @@ int data_pack(int argc, char **argv) {
     dure_tokenizer *tokenizer = NULL;
     dure_status result = dure_weights_tokenizer(options.tokenizer, &tokenizer);
     options.opened_tokenizer = tokenizer;
+    if (result == NULL && report != NULL) result = dure_step_report_create("pack", &options.report);
     if (result == NULL) result = dure_pack(inputs, count, &options, &summary);
     dure_tokenizer_close(tokenizer);
+    if (result == NULL && report != NULL) result = dure_step_report_write(options.report, NULL, report);
+    dure_step_report_destroy(options.report);
     progress_clear();
     if (result == NULL) report_pack(&summary, as_json);
     status = command_finish(argv[0], result);

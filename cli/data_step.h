@@ -12,7 +12,9 @@
 
 int data_clean(int argc, char **argv);
 int data_dedup(int argc, char **argv);
+int data_mix(int argc, char **argv);
 int data_pack(int argc, char **argv);
+int data_report(int argc, char **argv);
 
 // One count of a summary and what it is called.
 typedef struct data_count {

@@ -87,6 +87,7 @@ static dure_status prepare_text(void *context, const dure_batch_item *item) {
   packed_text *read = item->result;
   json_decref(read->object);
   read->object = NULL;
+  read->is_near_duplicate = false;
   read->ids.count = 0;
   DURE_TRY(dure_jsonl_document_text(&item->document, &read->object, &read->text, &read->length));
   return pass->is_encoding && read->length > 0 ? encode_text(pass->state, read) : NULL;
@@ -94,9 +95,24 @@ static dure_status prepare_text(void *context, const dure_batch_item *item) {
 
 static dure_status save_journal(packing *state, uint64_t documents);
 
+static void report_text(const packing *state, const dure_batch_item *item) {
+  const packed_text *read = item->result;
+  const char *source = json_string_value(json_object_get(read->object, "source"));
+  const dure_report_entry entry = {.reason = read->length == 0         ? "empty"
+                                             : read->is_near_duplicate ? "near_duplicate"
+                                                                       : NULL,
+                                   .source = source != NULL ? source : item->document.path,
+                                   .language = json_string_value(json_object_get(read->object, "language")),
+                                   .text = read->text,
+                                   .length = read->length,
+                                   .tokens = read->length > 0 && !read->is_near_duplicate ? read->ids.count + 1 : 0};
+  dure_step_report_add(state->options->report, &entry);
+}
+
 static dure_status take_text(void *context, const dure_batch_item *item) {
   const text_pass *pass = context;
   const packed_text *read = item->result;
+  if (pass->is_encoding) report_text(pass->state, item);
   if (read->length > 0) DURE_TRY(pass->visit(pass->state, read));
   const uint64_t shard_tokens = pass->state->options->shard_tokens;
   const uint64_t often = shard_tokens > 0 && shard_tokens < JOURNAL_TOKENS ? shard_tokens : JOURNAL_TOKENS;
@@ -251,9 +267,10 @@ static dure_status save_journal(packing *state, uint64_t documents) {
                                             (json_int_t)counts->documents, "text_bytes", (json_int_t)counts->text_bytes,
                                             "shards", saved));
   }
-  json_t *root = json_pack("{s:I, s:I, s:I, s:o}", "documents", (json_int_t)documents, "near_duplicates",
+  json_t *report = state->options->report != NULL ? dure_step_report_save(state->options->report) : NULL;
+  json_t *root = json_pack("{s:I, s:I, s:I, s:o, s:o*}", "documents", (json_int_t)documents, "near_duplicates",
                            (json_int_t)state->summary->near_duplicates, "near_duplicate_bytes",
-                           (json_int_t)state->summary->near_duplicate_bytes, "splits", splits);
+                           (json_int_t)state->summary->near_duplicate_bytes, "splits", splits, "report", report);
   char *text = json_dumps(root, JSON_COMPACT),
        *path = dure_os_path_join(dure_scratch_directory(state->scratch), JOURNAL);
   if (status == NULL && (text == NULL || path == NULL)) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory packing");
@@ -279,6 +296,7 @@ static dure_status resume(packing *state, const json_t *root, uint64_t *out_docu
   }
   summary->near_duplicates = number_of(root, "near_duplicates");
   summary->near_duplicate_bytes = number_of(root, "near_duplicate_bytes");
+  dure_step_report_restore(state->options->report, json_object_get(root, "report"));
   summary->is_resumed = true;
   *out_documents = number_of(root, "documents");
   return NULL;
@@ -414,6 +432,7 @@ static dure_status open_scratch(packing *state) {
       XXH3_64bits(tokenizer, size),
       state->threshold,
       options->held_out_distinct,
+      options->report != NULL,
       options->shard_tokens,
       options->document_limit,
       (uint64_t)options->format,

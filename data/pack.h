@@ -18,6 +18,7 @@
 
 #include "data/dataset.h"
 #include "data/documents.h"
+#include "data/step_report.h"
 #include "data/tokenizer.h"
 
 typedef struct dure_pack_options {
@@ -29,11 +30,12 @@ typedef struct dure_pack_options {
   // Leaves out (of both sides) each held-out document more than half of whose 50-character windows occur in the
   // training text.
   bool held_out_distinct;
-  uint64_t shard_tokens;    // ids a shard; 0 for 2^27 (256 MiB of u16)
-  uint64_t document_limit;  // bytes; 0 for DURE_DOCUMENT_SIZE_LIMIT
-  dure_format format;       // of the inputs: text or JSONL; AUTO to find out
-  uint32_t threads;         // 0 for one a core
-  bool replace;             // an existing dataset at `output`; anything else there is never replaced
+  uint64_t shard_tokens;     // ids a shard; 0 for 2^27 (256 MiB of u16)
+  uint64_t document_limit;   // bytes; 0 for DURE_DOCUMENT_SIZE_LIMIT
+  dure_format format;        // of the inputs: text or JSONL; AUTO to find out
+  uint32_t threads;          // 0 for one a core
+  dure_step_report *report;  // what is packed and left out is entered; may be NULL
+  bool replace;              // an existing dataset at `output`; anything else there is never replaced
   bool (*progress)(void *progress_context, const dure_progress *progress);  // false stops; may be NULL
   void *progress_context;
 } dure_pack_options;

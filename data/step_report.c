@@ -61,6 +61,7 @@ static void count(json_t *rows, const char *name, const dure_report_entry *entry
   json_t *row = row_of(rows, name);
   add_to(row, entry->reason == NULL ? "kept" : "dropped", 1);
   add_to(row, entry->reason == NULL ? "kept_bytes" : "dropped_bytes", entry->length);
+  if (entry->tokens > 0) add_to(row, "tokens", entry->tokens);
   if (entry->reason != NULL) add_to(row_of(row, "reasons"), entry->reason, 1);
 }
 
@@ -133,13 +134,43 @@ static json_t *lengths_to_json(const uint64_t *lengths) {
   return array;
 }
 
+json_t *dure_step_report_save(const dure_step_report *report) {
+  return json_pack("{s:s, s:i, s:s, s:{s:I, s:I, s:I, s:I}, s:O, s:O, s:O, s:{s:o, s:o}}", "format", "dure-step-report",
+                   "version", 1, "step", report->step, "documents", "kept", (json_int_t)report->counts[0], "kept_bytes",
+                   (json_int_t)report->counts[1], "dropped", (json_int_t)report->counts[2], "dropped_bytes",
+                   (json_int_t)report->counts[3], "dropped", report->dropped, "languages", report->languages, "sources",
+                   report->sources, "lengths", "kept", lengths_to_json(report->lengths[0]), "dropped",
+                   lengths_to_json(report->lengths[1]));
+}
+
+static void restore_rows(json_t **rows, const json_t *saved) {
+  json_t *copy = json_deep_copy(saved);
+  if (!json_is_object(copy)) {
+    json_decref(copy);
+    return;
+  }
+  json_decref(*rows);
+  *rows = copy;
+}
+
+void dure_step_report_restore(dure_step_report *report, const json_t *saved) {
+  static const char *const names[] = {"kept", "kept_bytes", "dropped", "dropped_bytes"};
+  if (report == NULL || saved == NULL) return;
+  for (int i = 0; i < 4; i++) {
+    report->counts[i] = (uint64_t)json_integer_value(json_object_get(json_object_get(saved, "documents"), names[i]));
+  }
+  for (size_t i = 0; i < LENGTHS; i++) {
+    const json_t *lengths = json_object_get(saved, "lengths");
+    report->lengths[0][i] = (uint64_t)json_integer_value(json_array_get(json_object_get(lengths, "kept"), i));
+    report->lengths[1][i] = (uint64_t)json_integer_value(json_array_get(json_object_get(lengths, "dropped"), i));
+  }
+  restore_rows(&report->sources, json_object_get(saved, "sources"));
+  restore_rows(&report->languages, json_object_get(saved, "languages"));
+  restore_rows(&report->dropped, json_object_get(saved, "dropped"));
+}
+
 dure_status dure_step_report_write(const dure_step_report *report, json_t *more, const char *path) {
-  json_t *root = json_pack("{s:s, s:i, s:s, s:{s:I, s:I, s:I, s:I}, s:O, s:O, s:O, s:{s:o, s:o}}", "format",
-                           "dure-step-report", "version", 1, "step", report->step, "documents", "kept",
-                           (json_int_t)report->counts[0], "kept_bytes", (json_int_t)report->counts[1], "dropped",
-                           (json_int_t)report->counts[2], "dropped_bytes", (json_int_t)report->counts[3], "dropped",
-                           report->dropped, "languages", report->languages, "sources", report->sources, "lengths",
-                           "kept", lengths_to_json(report->lengths[0]), "dropped", lengths_to_json(report->lengths[1]));
+  json_t *root = dure_step_report_save(report);
   if (root != NULL && more != NULL) json_object_update_missing(root, more);
   char *text = root != NULL ? json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER) : NULL;
   json_decref(root);
