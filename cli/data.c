@@ -11,6 +11,7 @@ static const struct {
 } steps[] = {
     {"clean", "data clean", "raw text, HTML, XML or JSONL -> clean JSONL", data_clean},
     {"dedup", "data dedup", "clean JSONL -> JSONL without duplicates", data_dedup},
+    {"mix", "data mix", "JSONL of several sources -> JSONL in the parts of a recipe", data_mix},
     {"pack", "data pack", "JSONL or text -> token shards", data_pack},
     {"report", "data report", "what the steps kept and dropped -> one HTML page", data_report},
 };
