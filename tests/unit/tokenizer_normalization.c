@@ -105,11 +105,12 @@ static void check_row(const column *c, const char *line) {
 START_TEST(every_row_of_the_conformance_test_holds) {
   FILE *file = open_test_file();
   ck_assert_ptr_nonnull(file);
-  char line[1024], name[64] = "";
-  unsigned version = 0;
+  char line[1024];
+  static const char heading[] = "# NormalizationTest-";
   size_t count = 0;
   ck_assert_ptr_nonnull(fgets(line, sizeof(line), file));
-  ck_assert_msg(sscanf(line, "# NormalizationTest-%u.%31s", &version, name) == 2, "not the test file: %s", line);
+  ck_assert_msg(strncmp(line, heading, strlen(heading)) == 0, "not the test file: %s", line);
+  unsigned long version = strtoul(line + strlen(heading), NULL, 10);
   bool *is_listed = calloc(code_points, 1);
   bool is_by_character = false;
   while (fgets(line, sizeof(line), file) != NULL) {
@@ -132,7 +133,7 @@ START_TEST(every_row_of_the_conformance_test_holds) {
     for (int form = 0; form < forms; form++) assert_form(form, &one, &one, line);
   }
   free(is_listed);
-  fprintf(stderr, "NormalizationTest-%u.%s: %zu rows hold\n", version, name, count);
+  fprintf(stderr, "NormalizationTest of Unicode %lu: %zu rows hold\n", version, count);
 }
 END_TEST
 
