@@ -23,21 +23,35 @@ static void copy_stream_safe(const char *text, size_t size, dure_bytes *out) {
   }
 }
 
-void dure_text_compose(const char *text, size_t size, dure_bytes *out) {
-  dure_bytes safe = {0};
-  copy_stream_safe(text, size, &safe);
+static void compose_stretch(const char *text, size_t size, dure_bytes *out) {
   utf8proc_uint8_t *composed = NULL;
-  utf8proc_ssize_t length = -1;
-  if (!safe.is_failed) {
-    length = utf8proc_map((const utf8proc_uint8_t *)safe.data, (utf8proc_ssize_t)safe.size, &composed,
-                          UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-  }
+  utf8proc_ssize_t length = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &composed,
+                                         UTF8PROC_STABLE | UTF8PROC_COMPOSE);
   if (length >= 0) {
     dure_bytes_append(out, composed, (size_t)length);
   } else {
     out->is_failed = true;  // of valid text, only memory can have failed
   }
   free(composed);
+}
+
+void dure_text_compose(const char *text, size_t size, dure_bytes *out) {
+  // U+11A7 stands one before the final consonants. It composes with nothing, but utf8proc 2.8 drops it after a
+  // syllable.
+  static const char base[] = "\xE1\x86\xA7";
+  dure_bytes safe = {0};
+  copy_stream_safe(text, size, &safe);
+  size_t start = 0;
+  for (size_t at = 0; at < safe.size && !safe.is_failed; at++) {
+    if (safe.data[at] != base[0] || safe.size - at < 3 || memcmp(safe.data + at, base, 3) != 0 || at == start) continue;
+    compose_stretch(safe.data + start, at - start, out);
+    start = at;
+  }
+  if (safe.is_failed) {
+    out->is_failed = true;
+  } else {
+    compose_stretch(safe.data + start, safe.size - start, out);
+  }
   dure_bytes_free(&safe);
 }
 

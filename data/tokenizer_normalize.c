@@ -47,7 +47,9 @@ static bool is_within(uint32_t c, uint32_t first, uint32_t last) { return c >= f
 // Common characters that the form leaves alone and that never combine with the one before them. They may combine with
 // what follows (a mark, a Jamo).
 static bool is_plain(dure_normalizer_kind form, uint32_t c) {
-  if (c < 0x80 || is_within(c, 0x4E00, 0x9FFF)) return true;
+  // U+11A7 stands one before the final consonants. It composes with nothing, but utf8proc 2.8 drops it after a
+  // syllable.
+  if (c < 0x80 || is_within(c, 0x4E00, 0x9FFF) || c == 0x11A7) return true;
   if (form == DURE_NORMALIZER_NFD || form == DURE_NORMALIZER_NFKD) return false;
   bool is_both = is_within(c, 0xAC00, 0xD7A3) || is_within(c, 0x3041, 0x3096) || is_within(c, 0x30A1, 0x30FA) ||
                  is_within(c, 0x2018, 0x201F) || c == 0x3001 || c == 0x3002;
