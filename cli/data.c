@@ -9,7 +9,8 @@ static const struct {
   const char *name, *full_name, *summary;
   int (*run)(int argc, char **argv);
 } steps[] = {
-    {"clean", "data clean", "raw text, HTML, XML or JSONL -> clean JSONL", data_clean},
+    {"clean", "data clean", "raw text, web pages, archives -> clean JSONL", data_clean},
+    {"classifier", "data classifier", "good and bad examples -> a classifier for clean", data_classifier},
     {"dedup", "data dedup", "clean JSONL -> JSONL without duplicates", data_dedup},
     {"mix", "data mix", "JSONL of several sources -> JSONL in the parts of a recipe", data_mix},
     {"pack", "data pack", "JSONL or text -> token shards", data_pack},
@@ -19,7 +20,7 @@ enum { step_count = sizeof(steps) / sizeof(steps[0]) };
 
 static int print_steps(FILE *file, int status) {
   fprintf(file, "usage: dure data STEP IN... -o OUT [options]     dure data STEP --help\n\n");
-  for (size_t i = 0; i < step_count; i++) fprintf(file, "  %-8s %s\n", steps[i].name, steps[i].summary);
+  for (size_t i = 0; i < step_count; i++) fprintf(file, "  %-10s %s\n", steps[i].name, steps[i].summary);
   fprintf(file,
           "\nexample:\n  dure data clean docs/ -o clean.jsonl && dure data dedup clean.jsonl -o distinct.jsonl\n"
           "  dure tokenizer train --vocab-size 8192 -o tokenizer.json distinct.jsonl\n"

@@ -34,7 +34,8 @@ bool data_step_progress(void *context, const dure_progress *progress) {
     timer->stage_started = now;
   }
   const double seconds = (double)(now - timer->stage_started) * 1e-9, read = (double)progress->bytes_read;
-  const double rate = seconds > 0.05 ? read / seconds : 0, total = (double)timer->bytes_total;
+  const double rate = seconds > 0.05 ? read / seconds : 0;
+  const double total = (double)(progress->bytes_total > 0 ? progress->bytes_total : timer->bytes_total);
   if (total > 0 && read <= total && rate > 0) {
     static const char cells[] = "####################";
     const double share = read / total, left = (total - read) / rate;
@@ -134,15 +135,17 @@ void data_json_print(json_t *object) {
 }
 
 bool data_format_parse(const char *command, const char *name, dure_format *out_format) {
-  static const char *const names[] = {"auto", "text", "html", "xml", "jsonl"};
+  const char *names[DURE_FORMAT_COUNT];
   *out_format = DURE_FORMAT_AUTO;
-  for (int i = 0; i < 5; i++) {
+  for (int i = 0; i < DURE_FORMAT_COUNT; i++) {
+    names[i] = dure_format_name((dure_format)i);
     if (strcmp(name, names[i]) != 0) continue;
     *out_format = (dure_format)i;
     return true;
   }
-  const char *nearest = command_nearest(name, names, 5);
-  fprintf(stderr, "dure %s: unknown format '%s': expected auto, text, html, xml or jsonl", command, name);
+  const char *nearest = command_nearest(name, names, DURE_FORMAT_COUNT);
+  fprintf(stderr, "dure %s: unknown format '%s': expected", command, name);
+  for (int i = 0; i < DURE_FORMAT_COUNT; i++) fprintf(stderr, "%s %s", i > 0 ? "," : "", names[i]);
   fprintf(stderr, nearest != NULL ? "; did you mean '%s'?\n" : "\n", nearest);
   return false;
 }

@@ -11,6 +11,7 @@
 #include "data/documents.h"
 
 int data_clean(int argc, char **argv);
+int data_classifier(int argc, char **argv);
 int data_dedup(int argc, char **argv);
 int data_mix(int argc, char **argv);
 int data_pack(int argc, char **argv);

@@ -137,12 +137,52 @@ static dure_decoding decode_as(const char *name, const char *text, size_t size, 
   return DURE_DECODED_NOT;
 }
 
+// Whether text that is no UTF-8 is Korean in CP949: all of it well-formed pairs, half of them Hangul, and among those
+// the syllables that every Korean text is full of. (Chinese in GBK shares the codes, but not these frequencies.)
+static bool looks_like_cp949(const char *text, size_t size) {
+  static const char frequent[] =
+      "\xc0\xcc\xb4\xd9\xb4\xc2\xc0\xc7\xbf\xa1\xc0\xbb\xb8\xa6\xb0\xa1\xc7\xd1\xc7\xcf"
+      "\xb0\xed\xc1\xf6\xb7\xce\xc0\xba\xb5\xb5";  // i da neun ui e eul reul ga han ha go ji ro eun do
+  const unsigned char *bytes = (const unsigned char *)text;
+  uint64_t pairs = 0, hangul = 0, found = 0;
+  for (size_t i = 0; i < size; i++) {
+    if (bytes[i] < 0x80) continue;
+    if (i + 1 == size) break;  // cut in the middle
+    unsigned char lead = bytes[i], trail = bytes[++i];
+    bool is_pair = lead >= 0x81 && lead <= 0xfe && trail >= 0x41 && trail != 0xff && (trail < 0x5b || trail > 0x60) &&
+                   (trail < 0x7b || trail > 0x80);
+    if (!is_pair) return false;
+    pairs++;
+    if (lead < 0xb0 || lead > 0xc8 || trail < 0xa1) continue;
+    hangul++;
+    for (size_t f = 0; f + 1 < sizeof(frequent) && pairs < 100000; f += 2) {
+      found += (unsigned char)frequent[f] == lead && (unsigned char)frequent[f + 1] == trail;
+    }
+  }
+  uint64_t sampled = hangul < 100000 ? hangul : 100000;
+  return hangul >= 4 && hangul * 2 >= pairs && found * 10 >= sampled;
+}
+
 static bool find_declared(const dure_document *document, char name[NAME_SIZE]) {
+  if (document->encoding != NULL && strlen(document->encoding) < NAME_SIZE) {
+    memcpy(name, document->encoding, strlen(document->encoding) + 1);
+    return true;
+  }
   if (document->format == DURE_FORMAT_HTML && find_declaration(document->bytes, document->size, "charset", name))
     return true;
   bool is_markup = document->format == DURE_FORMAT_HTML || document->format == DURE_FORMAT_XML;
   return is_markup && document->size > 5 && memcmp(document->bytes, "<?xml", 5) == 0 &&
          find_declaration(document->bytes, document->size < 256 ? document->size : 256, "encoding", name);
+}
+
+// Pages that say EUC-KR mean Windows' superset of it, as browsers take it.
+static const char *korean_name(const char *name) {
+  static const char *const names[] = {"euc-kr",   "euckr",       "ks_c_5601-1987", "ksc5601",      "ks_c_5601",
+                                      "ksc_5601", "windows-949", "ms949",          "x-windows-949"};
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    if (strcasecmp(name, names[i]) == 0) return "CP949";
+  }
+  return name;
 }
 
 dure_decoding dure_decode(const dure_document *document, const char *fallback, bool may_repair, dure_bytes *out) {
@@ -162,9 +202,13 @@ dure_decoding dure_decode(const dure_document *document, const char *fallback, b
     return DURE_DECODED;
   }
   bool says_utf8 = is_declared && (strcasecmp(name, "utf-8") == 0 || strcasecmp(name, "utf8") == 0);
-  const char *encoding = is_declared && !says_utf8 ? name : is_declared ? NULL : fallback;
+  const char *encoding = is_declared && !says_utf8 ? korean_name(name) : is_declared ? NULL : fallback;
   if (encoding != NULL && strncasecmp(encoding, "utf-16", 6) != 0) {
     dure_decoding decoding = decode_as(encoding, text, size, may_repair, out);
+    if (decoding != DURE_DECODED_NOT) return decoding;
+  }
+  if (looks_like_cp949(text, size)) {
+    dure_decoding decoding = decode_as("CP949", text, size, may_repair, out);
     if (decoding != DURE_DECODED_NOT) return decoding;
   }
   if (!may_repair) return DURE_DECODED_NOT;

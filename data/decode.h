@@ -1,8 +1,9 @@
 // Bytes of unknown encoding into valid UTF-8.
 //
-// In this order: a byte order mark decides (UTF-8, UTF-16); valid UTF-8 is itself; else the encoding that the document
-// declares (HTML's charset=, XML's encoding=) or that the caller names is converted, by what libxml2 and the C library
-// know; else the text is invalid. Encodings that look like ASCII (ISO-2022) are converted when declared.
+// In this order: a byte order mark decides (UTF-8, UTF-16); valid UTF-8 is itself; else the encoding that the transport
+// or the document declares (HTTP's and HTML's charset=, XML's encoding=) or that the caller names is converted, by what
+// libxml2 and the C library know; else Korean in CP949 (of which EUC-KR is a part) is known by its frequent syllables;
+// else the text is invalid. Encodings that look like ASCII (ISO-2022) are converted when declared.
 #ifndef DURE_DATA_DECODE_H_
 #define DURE_DATA_DECODE_H_
 

@@ -1,241 +1,220 @@
 #include "data/documents.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "data/documents_internal.h"
 #include "runtime/os.h"
 
-enum { READ_SIZE = 1 << 18, SNIFF_SIZE = 4096, DEPTH_LIMIT = 128 };
+enum { DIRECTORY_DEPTH_LIMIT = 128, CONTAINER_DEPTH_LIMIT = 4 };
 
 typedef struct walk {
-  const dure_document_reading *reading;
-  uint64_t size_limit;
-  dure_document_counts *counts;
-  // The file being read: bytes [start, end) of the buffer are unread.
+  dure_reader reader;
+  dure_stream file_stream, converted_stream;
   FILE *file;
-  const char *path;
-  char *buffer;
-  size_t start, end, capacity;
-  bool is_ended;
+  uint64_t file_ordinal;
+  bool is_measuring;  // only adding up sizes
 } walk;
 
-// ---- formats ----
+// ---- handing over ----
 
-static const struct {
-  const char *extension;
-  dure_format format;
-} extensions[] = {
-    {"txt", DURE_FORMAT_TEXT},      {"text", DURE_FORMAT_TEXT},    {"md", DURE_FORMAT_TEXT},
-    {"markdown", DURE_FORMAT_TEXT}, {"rst", DURE_FORMAT_TEXT},     {"html", DURE_FORMAT_HTML},
-    {"htm", DURE_FORMAT_HTML},      {"xhtml", DURE_FORMAT_HTML},   {"page", DURE_FORMAT_XML},
-    {"xml", DURE_FORMAT_XML},       {"docbook", DURE_FORMAT_XML},  {"dbk", DURE_FORMAT_XML},
-    {"jsonl", DURE_FORMAT_JSONL},   {"ndjson", DURE_FORMAT_JSONL},
-};
-
-static dure_format format_of_name(const char *path) {
-  const char *slash = strrchr(path, '/');
-  const char *dot = strrchr(slash != NULL ? slash + 1 : path, '.');
-  if (dot == NULL) return DURE_FORMAT_AUTO;
-  for (size_t i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++) {
-    if (strcasecmp(dot + 1, extensions[i].extension) == 0) return extensions[i].format;
-  }
-  return DURE_FORMAT_AUTO;
+static dure_status report_progress(dure_reader *reader) {
+  const dure_document_reading *reading = reader->reading;
+  if (reading->progress == NULL) return NULL;
+  dure_progress progress = {reading->stage, reader->counts->files, reader->counts->documents,
+                            reader->counts->bytes_read, reader->bytes_total};
+  if (reading->progress(reading->progress_context, &progress)) return NULL;
+  reader->is_stopped = true;
+  return dure_fail(DURE_CANCELLED, "stopped while reading '%s'", reader->path);
 }
 
-static bool contains(const char *bytes, size_t size, const char *word) {
-  size_t length = strlen(word);
-  for (size_t i = 0; i + length <= size; i++) {
-    if (strncasecmp(bytes + i, word, length) == 0) return true;
-  }
-  return false;
+static bool is_before_resumption(const dure_reader *reader) {
+  const dure_document_position *resume = &reader->reading->resume;
+  return reader->position.file < resume->file ||
+         (reader->position.file == resume->file && reader->position.document < resume->document);
 }
 
-static dure_format format_of_content(const char *bytes, size_t size) {
-  if (size >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
-    bytes += 3;
-    size -= 3;
-  }
-  while (size > 0 && strchr(" \t\r\n", *bytes) != NULL && *bytes != '\0') {
-    bytes++;
-    size--;
-  }
-  if (size == 0) return DURE_FORMAT_TEXT;
-  if (bytes[0] == '{') return DURE_FORMAT_JSONL;
-  if (bytes[0] != '<') return DURE_FORMAT_TEXT;
-  size_t near = size < SNIFF_SIZE ? size : SNIFF_SIZE;
-  if (contains(bytes, near, "<!doctype html") || contains(bytes, near, "<html") || contains(bytes, near, "<body")) {
-    return DURE_FORMAT_HTML;
-  }
-  if (near >= 5 && (memcmp(bytes, "<?xml", 5) == 0 || strncasecmp(bytes, "<!doc", 5) == 0)) return DURE_FORMAT_XML;
-  if (contains(bytes, near, "xmlns=")) return DURE_FORMAT_XML;
-  static const char *const fragments[] = {"</p>", "</div>", "</a>", "</h1>", "<br", "<meta ", "</li>", "</td>"};
-  for (size_t i = 0; i < sizeof(fragments) / sizeof(fragments[0]); i++) {
-    if (contains(bytes, near, fragments[i])) return DURE_FORMAT_HTML;
-  }
-  return DURE_FORMAT_TEXT;
+dure_status dure_reader_hand_over(dure_reader *reader, dure_document *document) {
+  document->path = reader->path;
+  document->position = reader->position;
+  bool is_passed = is_before_resumption(reader);
+  reader->position.document++;
+  if (is_passed) return NULL;
+  reader->counts->documents++;
+  dure_status status = reader->reading->visit(reader->reading->context, document);
+  reader->is_stopped = reader->is_stopped || status != NULL;
+  return status != NULL ? status : report_progress(reader);
 }
 
-// NUL bytes near the beginning, unless a byte order mark says UTF-16.
-static bool is_binary(const char *bytes, size_t size) {
-  if (size >= 2 && (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0)) return false;
-  return memchr(bytes, '\0', size < SNIFF_SIZE ? size : SNIFF_SIZE) != NULL;
+void dure_reader_pass_record(dure_reader *reader) {
+  if (!is_before_resumption(reader)) reader->counts->records_skipped++;
+}
+
+void dure_reader_pass_file(dure_reader *reader) {
+  if (!is_before_resumption(reader)) reader->counts->files_skipped++;
+}
+
+dure_status dure_reader_hand_over_unread(dure_reader *reader, dure_format format, uint64_t line, size_t size) {
+  dure_document document = {.line = line,
+                            .offset = reader->stream->offset,
+                            .format = format,
+                            .bytes = dure_stream_bytes(reader->stream),
+                            .size = size};
+  return dure_reader_hand_over(reader, &document);
+}
+
+static dure_status report_problem(dure_reader *reader, const char *reason, uint64_t line, uint64_t offset,
+                                  const char *message) {
+  const dure_document_reading *reading = reader->reading;
+  const dure_document_problem problem = {reader->path, line, offset, reason, message};
+  if (reading->problem == NULL || reading->problem(reading->context, &problem)) return NULL;
+  reader->is_stopped = true;
+  return dure_fail(DURE_CORRUPT, "'%s', byte %" PRIu64 ": %s", reader->path, offset, message);
+}
+
+dure_status dure_reader_too_large(dure_reader *reader, uint64_t line, uint64_t offset) {
+  if (is_before_resumption(reader)) return NULL;
+  reader->counts->too_large++;
+  char message[128];
+  snprintf(message, sizeof(message), "a document larger than --max-document (%" PRIu64 " bytes)", reader->size_limit);
+  return report_problem(reader, "too_large", line, offset, message);
+}
+
+dure_status dure_reader_unreadable(dure_reader *reader, uint64_t offset, dure_status cause) {
+  dure_code code = dure_status_code(cause);
+  bool may_pass = code == DURE_CORRUPT || code == DURE_IO || code == DURE_NOT_FOUND || code == DURE_UNSUPPORTED;
+  if (cause == NULL || reader->is_stopped || !may_pass || reader->reading->problem == NULL) return cause;
+  if (is_before_resumption(reader)) {  // reported before
+    dure_status_free(cause);
+    return NULL;
+  }
+  reader->counts->unreadable++;
+  dure_status status = report_problem(reader, "unreadable", 0, offset, dure_status_message(cause));
+  if (status == NULL) {
+    dure_status_free(cause);
+    return NULL;
+  }
+  dure_status_free(status);
+  return cause;
 }
 
 // ---- one file ----
 
-// Makes at least `wanted` unread bytes available, or all that are left.
-static dure_status fill(walk *state, size_t wanted) {
-  if (state->end - state->start >= wanted || state->is_ended) return NULL;
-  if (state->start > 0) memmove(state->buffer, state->buffer + state->start, state->end - state->start);
-  state->end -= state->start;
-  state->start = 0;
-  while (state->end < wanted && !state->is_ended) {
-    if (state->capacity - state->end < READ_SIZE) {
-      size_t grown = state->capacity * 2 > READ_SIZE * 2 ? state->capacity * 2 : READ_SIZE * 2;
-      char *larger = realloc(state->buffer, grown);
-      if (larger == NULL) {
-        return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s' (%zu bytes so far); lower --max-document",
-                         state->path, state->end);
-      }
-      state->buffer = larger;
-      state->capacity = grown;
-    }
-    errno = 0;
-    size_t got = fread(state->buffer + state->end, 1, READ_SIZE, state->file);
-    state->end += got;
-    state->counts->bytes_read += got;
-    if (got < READ_SIZE) {
-      if (ferror(state->file)) return dure_fail_errno("cannot read '%s'", state->path);
-      state->is_ended = feof(state->file) != 0;
-    }
+// NUL bytes near the beginning.
+static bool is_binary(const char *bytes, size_t size) {
+  return memchr(bytes, '\0', size < DURE_SNIFF_SIZE ? size : DURE_SNIFF_SIZE) != NULL;
+}
+
+// UTF-16 by its mark (`*out_mark` bytes), or without one by where its zero bytes stand.
+static bool is_utf16(const char *bytes, size_t size, bool *out_is_big_endian, size_t *out_mark) {
+  *out_mark = 2;
+  *out_is_big_endian = size >= 2 && memcmp(bytes, "\xfe\xff", 2) == 0;
+  if (*out_is_big_endian || (size >= 2 && memcmp(bytes, "\xff\xfe", 2) == 0)) return true;
+  *out_mark = 0;
+  size_t zeros[2] = {0, 0}, near = size < DURE_SNIFF_SIZE ? size & ~(size_t)1 : DURE_SNIFF_SIZE;
+  for (size_t i = 0; i < near; i++) zeros[i % 2] += bytes[i] == '\0';
+  *out_is_big_endian = zeros[0] > zeros[1];
+  size_t most = zeros[*out_is_big_endian ? 0 : 1], least = zeros[*out_is_big_endian ? 1 : 0];
+  return most >= 8 && most * 10 >= near && least == 0;
+}
+
+static dure_status read_as(dure_reader *reader, dure_format format) {
+  dure_stream *stream = reader->stream;
+  DURE_TRY(dure_stream_fill(stream, DURE_SNIFF_SIZE));
+  size_t size = dure_stream_unread(stream);
+  const char *bytes = size > 0 ? dure_stream_bytes(stream) : "";
+  if (format == DURE_FORMAT_AUTO) format = dure_format_of_content(bytes, size);
+  if (!dure_format_may_hold_nul(format) && is_binary(bytes, size)) {
+    if (is_before_resumption(reader)) return NULL;
+    reader->counts->binary++;
+    return report_problem(reader, "binary", 0, 0, "not text: NUL bytes near its beginning");
   }
+  return dure_format_reader(format)(reader);
+}
+
+static dure_status read_converted(walk *state, bool is_big_endian, size_t mark, dure_format format) {
+  dure_reader *reader = &state->reader;
+  dure_stream *outer = reader->stream;
+  dure_stream_skip(outer, mark);
+  dure_utf16_state conversion = {outer, is_big_endian};
+  dure_stream_begin_utf16(&state->converted_stream, &conversion);
+  reader->stream = &state->converted_stream;
+  dure_status status = read_as(reader, format);
+  reader->stream = outer;
+  return status;
+}
+
+// Reads the file in the reader's stream. `reader` is the beginning of a walk.
+static dure_status read_stream(dure_reader *reader, int depth) {
+  walk *state = (walk *)reader;
+  dure_stream *stream = reader->stream;
+  DURE_TRY(dure_stream_fill(stream, DURE_SNIFF_SIZE));
+  size_t size = dure_stream_unread(stream), mark = 0;
+  const char *bytes = size > 0 ? dure_stream_bytes(stream) : "";
+  if (dure_container_of_content(bytes, size)) {
+    if (depth >= CONTAINER_DEPTH_LIMIT) return dure_fail(DURE_CORRUPT, "archives are nested too deeply");
+    return dure_read_container(reader, depth, read_stream);
+  }
+  dure_format format = reader->reading->format;
+  if (format == DURE_FORMAT_AUTO) format = dure_format_of_name(reader->path);
+  bool is_big_endian = false;
+  if (is_utf16(bytes, size, &is_big_endian, &mark) && format != DURE_FORMAT_WARC) {
+    return read_converted(state, is_big_endian, mark, format);
+  }
+  return read_as(reader, format);
+}
+
+static dure_status read_from_file(void *context, char *bytes, size_t size, size_t *out_got) {
+  walk *state = context;
+  errno = 0;
+  *out_got = fread(bytes, 1, size, state->file);
+  state->reader.counts->bytes_read += *out_got;
+  state->reader.position.bytes += *out_got;
+  if (*out_got == 0 && ferror(state->file)) return dure_fail_errno("cannot read '%s'", state->reader.path);
   return NULL;
 }
 
-static dure_status report(walk *state) {
-  const dure_document_reading *reading = state->reading;
-  if (reading->progress == NULL) return NULL;
-  dure_progress progress = {reading->stage, state->counts->files, state->counts->documents, state->counts->bytes_read};
-  if (reading->progress(reading->progress_context, &progress)) return NULL;
-  return dure_fail(DURE_CANCELLED, "stopped while reading '%s'; nothing was written", state->path);
-}
-
-static dure_status hand_over(walk *state, dure_format format, uint64_t line, size_t size) {
-  dure_document document = {state->path, line, format, state->buffer + state->start, size};
-  state->counts->documents++;
-  DURE_TRY(state->reading->visit(state->reading->context, &document));
-  return report(state);
-}
-
-// Throws away the rest of a line; the newline stays.
-static dure_status skip_line(walk *state) {
-  for (;;) {
-    size_t size = state->end - state->start;
-    char *newline = size > 0 ? memchr(state->buffer + state->start, '\n', size) : NULL;
-    if (newline != NULL) {
-      state->start = (size_t)(newline - state->buffer);
-      return NULL;
-    }
-    state->start = state->end;
-    DURE_TRY(fill(state, READ_SIZE));
-    if (state->start == state->end) return NULL;
+static dure_status read_open_file(walk *state, const char *path) {
+  dure_reader *reader = &state->reader;
+  const dure_document_reading *reading = reader->reading;
+  reader->path = path;
+  reader->position = (dure_document_position){.file = state->file_ordinal++};
+  bool is_resumed_here = reading->resume.file == reader->position.file;
+  if (is_resumed_here) {
+    *reader->counts = reading->resumed_counts;
+    reader->counts->bytes_read -= reading->resume.bytes;
   }
+  if (!is_resumed_here || reading->resume.document == 0) reader->counts->files++;
+  dure_stream_begin(&state->file_stream, path, read_from_file, state);
+  reader->stream = &state->file_stream;
+  dure_status status = read_stream(reader, 0);
+  reader->path = path;  // what it pointed to inside an archive is gone
+  return dure_reader_unreadable(reader, state->file_stream.offset, status);
 }
 
-static bool is_blank(const char *bytes, size_t size) {
-  for (size_t i = 0; i < size; i++) {
-    if (bytes[i] != ' ' && bytes[i] != '\t' && bytes[i] != '\r') return false;
-  }
-  return true;
-}
-
-static dure_status visit_lines(walk *state) {
-  size_t searched = 0;  // of the unread bytes, known to hold no newline
-  for (uint64_t line = 1;;) {
-    size_t size = state->end - state->start;
-    char *unread = state->buffer + state->start;
-    char *newline = size > searched ? memchr(unread + searched, '\n', size - searched) : NULL;
-    if (newline == NULL && !state->is_ended && size <= state->size_limit) {
-      searched = size;
-      DURE_TRY(fill(state, size + READ_SIZE));
-      continue;
-    }
-    if (newline == NULL && size == 0) return NULL;
-    size_t length = newline != NULL ? (size_t)(newline - unread) : size;
-    if (length > state->size_limit) {
-      state->counts->too_large++;
-      DURE_TRY(skip_line(state));
-      length = 0;
-    } else if (!is_blank(unread, length)) {
-      DURE_TRY(hand_over(state, DURE_FORMAT_JSONL, line, length));
-    }
-    state->start += length;
-    if (state->start < state->end) state->start++;  // the newline
-    searched = 0;
-    line++;
-  }
-}
-
-// Where to cut a text of which only the first `size` bytes fit.
-static size_t cutting_point(const char *bytes, size_t size) {
-  size_t newline = 0;
-  for (size_t i = size; i > size / 2; i--) {
-    if (bytes[i - 1] != '\n') continue;
-    if (newline == 0) newline = i;
-    if (i >= 2 && bytes[i - 2] == '\n') return i;
-  }
-  if (newline > 0) return newline;
-  size_t cut = size;
-  while (cut > size - 4 && ((unsigned char)bytes[cut] & 0xc0) == 0x80) cut--;  // not inside a character
-  return cut;
-}
-
-static dure_status visit_text(walk *state) {
-  const size_t limit = (size_t)state->size_limit;
-  for (;;) {
-    DURE_TRY(fill(state, limit + 1));
-    size_t size = state->end - state->start;
-    if (size == 0) return NULL;
-    size_t part = size <= limit ? size : cutting_point(state->buffer + state->start, limit);
-    DURE_TRY(hand_over(state, DURE_FORMAT_TEXT, 0, part));
-    state->start += part;
-  }
-}
-
-static dure_status visit_whole(walk *state, dure_format format) {
-  DURE_TRY(fill(state, (size_t)state->size_limit + 1));
-  if (state->end - state->start > state->size_limit) {
-    state->counts->too_large++;
+static dure_status read_file(walk *state, const char *path, bool is_input) {
+  uint64_t size = 0;
+  if (state->is_measuring) {
+    dure_status_free(dure_os_file_size(path, &size));
+    state->reader.bytes_total += size;
     return NULL;
   }
-  return hand_over(state, format, 0, state->end - state->start);
-}
-
-static dure_status visit_open_file(walk *state, dure_format format) {
-  state->start = state->end = 0;
-  state->is_ended = false;
-  state->counts->files++;
-  DURE_TRY(fill(state, SNIFF_SIZE));
-  if (format == DURE_FORMAT_AUTO) format = format_of_content(state->buffer, state->end);
-  if (format != DURE_FORMAT_HTML && format != DURE_FORMAT_XML && is_binary(state->buffer, state->end)) {
-    state->counts->binary++;
+  if (state->file_ordinal < state->reader.reading->resume.file) {
+    state->file_ordinal++;
     return NULL;
   }
-  if (format == DURE_FORMAT_JSONL) return visit_lines(state);
-  if (format == DURE_FORMAT_TEXT) return visit_text(state);
-  return visit_whole(state, format);
-}
-
-static dure_status visit_file(walk *state, const char *path, dure_format format) {
-  if (state->reading->format != DURE_FORMAT_AUTO) format = state->reading->format;
-  state->path = path;
   state->file = fopen(path, "rb");
-  if (state->file == NULL) return dure_fail_errno("cannot open '%s'", path);
+  if (state->file == NULL) {
+    dure_status status = dure_fail_errno("cannot open '%s'", path);
+    state->file_ordinal++;
+    state->reader.path = path;
+    return is_input ? status : dure_reader_unreadable(&state->reader, 0, status);
+  }
   setvbuf(state->file, NULL, _IONBF, 0);
-  dure_status status = visit_open_file(state, format);
+  dure_status status = read_open_file(state, path);
   fclose(state->file);
   state->file = NULL;
   return status;
@@ -244,26 +223,27 @@ static dure_status visit_file(walk *state, const char *path, dure_format format)
 // ---- directories ----
 
 static bool is_excluded(const walk *state, const char *path) {
-  return state->reading->excluded != NULL && dure_os_is_same_file(path, state->reading->excluded);
+  const char *excluded = state->reader.reading->excluded;
+  return excluded != NULL && dure_os_is_same_file(path, excluded);
 }
 
 static dure_status visit_directory(walk *state, const char *path, int depth);
 
 static dure_status visit_entry(walk *state, const char *path, int depth) {
   if (dure_os_is_directory(path)) return dure_os_is_link(path) ? NULL : visit_directory(state, path, depth + 1);
-  dure_format format = format_of_name(path);
-  if (format == DURE_FORMAT_AUTO || !dure_os_is_file(path) || is_excluded(state, path)) {
-    state->counts->files_skipped++;
-    return NULL;
-  }
-  return visit_file(state, path, format);
+  if (dure_name_is_known(path) && dure_os_is_file(path) && !is_excluded(state, path))
+    return read_file(state, path, false);
+  state->reader.counts->files_skipped++;  // where a visit goes on, earlier counts replace this
+  return NULL;
 }
 
 static dure_status visit_directory(walk *state, const char *path, int depth) {
-  if (depth > DEPTH_LIMIT) return dure_fail(DURE_INVALID_ARGUMENT, "'%s' is nested too deeply", path);
+  if (depth > DIRECTORY_DEPTH_LIMIT) return dure_fail(DURE_INVALID_ARGUMENT, "'%s' is nested too deeply", path);
   char **names = NULL;
   size_t count = 0;
-  DURE_TRY(dure_os_list(path, &names, &count));
+  state->reader.path = path;
+  dure_status listed = dure_os_list(path, &names, &count);
+  if (listed != NULL) return depth == 0 ? listed : dure_reader_unreadable(&state->reader, 0, listed);
   dure_status status = NULL;
   for (size_t i = 0; i < count && status == NULL; i++) {
     char *child = dure_os_path_join(path, names[i]);
@@ -277,9 +257,9 @@ static dure_status visit_directory(walk *state, const char *path, int depth) {
 
 static dure_status visit_input(walk *state, const char *input) {
   if (strcmp(input, "-") == 0) {
-    state->path = "-";
+    if (state->is_measuring) return dure_fail(DURE_UNSUPPORTED, "standard input has no size");
     state->file = stdin;
-    dure_status status = visit_open_file(state, state->reading->format);
+    dure_status status = read_open_file(state, "-");
     state->file = NULL;
     return status;
   }
@@ -287,19 +267,37 @@ static dure_status visit_input(walk *state, const char *input) {
   if (is_excluded(state, input)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "'%s' is both input and output; write to another file", input);
   }
-  return visit_file(state, input, format_of_name(input));
+  return read_file(state, input, true);
+}
+
+static dure_status visit_inputs(walk *state, const char *const *inputs, size_t input_count) {
+  dure_status status = NULL;
+  for (size_t i = 0; i < input_count && status == NULL; i++) status = visit_input(state, inputs[i]);
+  return status;
+}
+
+// The size of all inputs, for the progress line; 0 when it cannot be known.
+static uint64_t measure(const dure_document_reading *reading, const char *const *inputs, size_t input_count) {
+  dure_document_counts counts = {0};
+  walk state = {.reader = {.reading = reading, .counts = &counts}, .is_measuring = true};
+  dure_status status = visit_inputs(&state, inputs, input_count);
+  bool is_known = status == NULL;
+  dure_status_free(status);
+  return is_known ? state.reader.bytes_total : 0;
 }
 
 dure_status dure_documents_visit(const dure_document_reading *reading, const char *const *inputs, size_t input_count,
                                  dure_document_counts *out_counts) {
   *out_counts = (dure_document_counts){0};
-  walk state = {.reading = reading, .counts = out_counts};
-  state.size_limit = reading->size_limit == 0 ? DURE_DOCUMENT_SIZE_LIMIT : reading->size_limit;
-  if (state.size_limit < 64 || state.size_limit > (UINT64_C(1) << 30)) {
+  walk state = {.reader = {.reading = reading, .counts = out_counts}};
+  dure_reader *reader = &state.reader;
+  reader->size_limit = reading->size_limit == 0 ? DURE_DOCUMENT_SIZE_LIMIT : reading->size_limit;
+  if (reader->size_limit < 64 || reader->size_limit > (UINT64_C(1) << 30)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "the largest document must be between 64 bytes and 1 GiB");
   }
-  dure_status status = NULL;
-  for (size_t i = 0; i < input_count && status == NULL; i++) status = visit_input(&state, inputs[i]);
-  free(state.buffer);
+  if (reading->progress != NULL) reader->bytes_total = measure(reading, inputs, input_count);
+  dure_status status = visit_inputs(&state, inputs, input_count);
+  dure_stream_free(&state.file_stream);
+  dure_stream_free(&state.converted_stream);
   return status;
 }

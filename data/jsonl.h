@@ -12,6 +12,14 @@
 DURE_MUST_CHECK dure_status dure_jsonl_parse(const char *line, size_t size, json_t **out_object, const char **out_text,
                                              size_t *out_length);
 
+// The same for the string under another name, or under "a.b" inside the object "a".
+DURE_MUST_CHECK dure_status dure_jsonl_parse_field(const char *line, size_t size, const char *field,
+                                                   json_t **out_object, const char **out_text, size_t *out_length);
+
+// Appends the line with U+FFFD in place of escaped surrogates without their other half. False when there are none; then
+// nothing is appended.
+bool dure_jsonl_repair_surrogates(const char *line, size_t size, dure_bytes *out);
+
 // The text of a document that is plain text (its bytes as they are) or a line of JSONL. `out_object` may be NULL
 // afterwards; json_decref takes that. Failures name file and line; HTML and XML are refused: they must be cleaned
 // first.

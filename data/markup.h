@@ -1,4 +1,4 @@
-// HTML and XML documents into a layout (data/layout.h), by libxml2's parsers.
+// HTML and XML documents into a layout (data/layout.h): HTML by a tokenizer of our own, XML by libxml2's reader.
 //
 // Both take valid UTF-8 (data/decode.h). Nothing but the given bytes is ever read: no network, no external entities or
 // DTDs, no XInclude; entities that a document defines itself are taken when they are plain text, within a budget that
@@ -16,6 +16,10 @@ DURE_MUST_CHECK dure_status dure_html_read(const char *text, size_t size, dure_l
 // Mallard, DocBook and XHTML by their own tables; of other XML, text by DocBook's names, every unknown element being a
 // line of its own.
 DURE_MUST_CHECK dure_status dure_xml_read(const char *text, size_t size, dure_layout *layout);
+
+// Markdown as a reader reads it, appended to `out`: front matter, comments and definitions of links go, links and
+// pictures leave their text, headings lose their signs; lists, tables, emphasis and code stay as they are.
+void dure_markdown_read(const char *text, size_t size, dure_bytes *out);
 
 // ---- the tables ----
 typedef enum dure_vocabulary { DURE_HTML, DURE_MALLARD, DURE_DOCBOOK, DURE_OTHER_XML } dure_vocabulary;

@@ -73,7 +73,7 @@ START_TEST(menus_and_named_boilerplate_go) {
       "Real heading\n\nReal text with a link.");
   require_clean("main.html", "<body><p>Outside.</p><main><p>Inside.</p></main><p>Outside again.</p></body>", "Inside.");
   require_clean("empty.html", "<html><body><nav>only a menu</nav></body></html>", NULL);
-  ck_assert_uint_eq(summary.empty, 1);
+  ck_assert_uint_eq(summary.dropped[DURE_DROP_EMPTY], 1);
 }
 END_TEST
 
@@ -146,13 +146,13 @@ START_TEST(broken_markup_is_read_or_counted) {
                 "Whole paragraph.\n\nCut in the mid");
   require_clean("cut2.html", "<html><body><p>Text</p><a href=\"unfinished", "Text");
   require_clean("cut.page", "<page><title>T</title><p>Cut", NULL);
-  ck_assert_uint_eq(summary.malformed, 1);
+  ck_assert_uint_eq(summary.dropped[DURE_DROP_MALFORMED], 1);
   require_clean("not.xml", "just words", NULL);
-  ck_assert_uint_eq(summary.malformed, 1);
+  ck_assert_uint_eq(summary.dropped[DURE_DROP_MALFORMED], 1);
   static const char *const empty[] = {"no.html", "no.xml", "no.txt"};
   for (int i = 0; i < 3; i++) {
     require_clean(empty[i], "", NULL);
-    ck_assert_uint_eq(summary.empty + summary.malformed, i < 2);
+    ck_assert_uint_eq(summary.dropped[DURE_DROP_EMPTY] + summary.dropped[DURE_DROP_MALFORMED], i < 2);
   }
   require_text("nul.html", "<p>a\0b</p>", 10, "a b");
   // Deep nesting is given up, not followed: the tree is never built, but stacks are.
@@ -160,7 +160,7 @@ START_TEST(broken_markup_is_read_or_counted) {
   char *deep = malloc(400000);
   for (int i = 0; i < 100000; i++) size += (size_t)sprintf(deep + size, "<b>");
   require_text("deep.html", deep, size, NULL);
-  ck_assert_uint_eq(summary.malformed, 1);
+  ck_assert_uint_eq(summary.dropped[DURE_DROP_MALFORMED], 1);
   free(deep);
 }
 END_TEST
@@ -247,7 +247,7 @@ START_TEST(invalid_utf8_is_counted_or_repaired) {
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     require_clean("bad.txt", cases[i].bytes, NULL);
-    ck_assert_uint_eq(summary.invalid_utf8, 1);
+    ck_assert_uint_eq(summary.dropped[DURE_DROP_INVALID_UTF8], 1);
     dure_clean_options options = default_options();
     options.repair = true;
     char *text = clean_file(write_test_text("bad.txt", cases[i].bytes), &options);
@@ -302,7 +302,7 @@ START_TEST(jsonl_lines_are_documents_and_bad_ones_are_counted) {
   dure_clean_options options = default_options();
   REQUIRE(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.kept, 2);
-  ck_assert_uint_eq(summary.malformed, 3);
+  ck_assert_uint_eq(summary.dropped[DURE_DROP_MALFORMED], 3);
   char *out = read_test_file(options.output, NULL);
   ck_assert_ptr_nonnull(strstr(out, "{\"text\": \"first document\", \"source\": \""));
   ck_assert_ptr_nonnull(strstr(out, "in.jsonl:6\", \"language\": \"en\"}\n"));
