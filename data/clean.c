@@ -284,7 +284,8 @@ static uint64_t fingerprint_of(const dure_clean_options *options, const char *co
     dure_bytes_append(&all, &size, sizeof(size));
   }
   const uint64_t numbers[] = {(uint64_t)options->format,     options->document_limit, options->repair,
-                              options->remove_personal_data, options->segment_size,   options->dropped != NULL, options->report != NULL};
+                              options->remove_personal_data, options->segment_size,   options->dropped != NULL,
+                              options->report != NULL};
   dure_bytes_append(&all, numbers, sizeof(numbers));
   dure_bytes_append(&all, options->languages, sizeof(options->languages));
   dure_bytes_append(&all, options->line_languages, sizeof(options->line_languages));

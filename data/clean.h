@@ -91,8 +91,8 @@ typedef struct dure_clean_summary {
 DURE_MUST_CHECK dure_status dure_clean(const char *const *inputs, size_t input_count, const dure_clean_options *options,
                                        dure_clean_summary *out_summary);
 
-// The counts, by name (docs/formats.md), for people and for `summary` in the report; NULL when out of memory. Release with
-// json_decref.
+// The counts, by name (docs/formats.md), for people and for `summary` in the report; NULL when out of memory. Release
+// with json_decref.
 json_t *dure_clean_summary_json(const char *const *inputs, size_t input_count, const dure_clean_options *options,
                                 const dure_clean_summary *summary, double seconds);
 
