@@ -2,6 +2,7 @@
 // columns of zeros.
 #include "cuda/attention_matrix.h"
 
+#include "cuda/kernels/attention_delta.cuh"
 #include "cuda/kernels/attention_forward_matrix.cuh"
 #include "cuda/kernels/attention_gradient_matrix.cuh"
 
@@ -43,4 +44,24 @@ dure_status attention_matrix_record(dure_device *device, dure_recording *recordi
   attention_arguments a = attention_arguments_of_pass(call, pass, chosen.rows, dure_cuda_device_caps(device)->l2_bytes);
   a.tiles *= chosen.parts;
   return cuda_record(recording, chosen.kernel, attention_grid(a), chosen.threads, chosen.shared_bytes, a);
+}
+
+// Of the rows that the other passes read: those covered, and the later ones that see these.
+dure_status attention_delta_record(dure_recording *recording, const dure_op_call *call) {
+  const attention_arguments all = attention_arguments_of(call);
+  const uint64_t past = (uint64_t)all.end_row - 1 + all.window;
+  attention_delta_arguments a = {};
+  a.y = cuda_address<void>(&call->operands[ATTENTION_Y]);
+  a.dy = all.dy;
+  a.delta = all.delta;
+  a.T = all.T;
+  a.H = all.H;
+  a.D = all.D;
+  a.first_row = all.first_row;
+  a.rows = (all.window > 0 && past < all.T ? (uint32_t)past : all.T) - all.first_row;
+  a.count = (uint64_t)all.B * a.rows * all.H;
+  a.in_fours = all.in_fours;
+  CUDA_WITH_STORAGE(
+      call->operands[ATTENTION_Q].dtype, T,
+      return cuda_record(recording, attention_delta_kernel<T>, cuda_grid(a.count, DELTA_ROWS), DELTA_THREADS, 0, a))
 }

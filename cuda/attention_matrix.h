@@ -20,4 +20,7 @@ attention_matrix_kernel attention_matrix_choose(attention_pass pass, dure_dtype 
 dure_status attention_matrix_record(dure_device *device, dure_recording *recording, const dure_op_call *call,
                                     attention_pass pass);
 
+// Records delta, which all kernels of the gradient's passes read, into the call's workspace.
+dure_status attention_delta_record(dure_recording *recording, const dure_op_call *call);
+
 #endif  // DURE_CUDA_ATTENTION_MATRIX_H_

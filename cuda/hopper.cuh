@@ -33,8 +33,8 @@ struct __align__(64) tensor_map {
 // A pointer into shared memory as the numbers that these instructions take.
 __device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
-// ---- barriers in shared memory: `arrivals` and the bytes expected complete a phase; phases are numbered 0, 1, 0, ..
-// --
+// ---- barriers in shared memory -----------------------------------------------------------------------------------
+// `arrivals` and the bytes expected complete a phase; phases are numbered 0, 1, 0, ..
 
 __device__ __forceinline__ void phase_barrier_init(uint64_t *barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
@@ -51,17 +51,27 @@ __device__ __forceinline__ void phase_barrier_expect(uint64_t *barrier, uint32_t
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                : "memory");
 }
-// Until the phase of that parity is complete; at once where the other one has not begun.
-__device__ __forceinline__ void phase_barrier_wait(uint64_t *barrier, uint32_t parity) {
+// Whether the phase of that parity is complete (so it is where the other one has not begun); waits a little for it.
+__device__ __forceinline__ bool phase_barrier_is_complete(uint64_t *barrier, uint32_t parity) {
+  uint32_t done;
   asm volatile(
-      "{\n\t.reg .pred done;\n\tAGAIN:\n\tmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t@done bra "
-      "DONE;\n\tbra AGAIN;\n\tDONE:\n\t}" ::"r"(shared_address(barrier)),
-      "r"(parity)
+      "{\n\t.reg .pred p;\n\tmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n\tselp.u32 %0, 1, 0, p;\n\t}"
+      : "=r"(done)
+      : "r"(shared_address(barrier)), "r"(parity)
       : "memory");
+  return done != 0;
+}
+// Until it is; where `patience` is not 0, for at most so many cycles: a kernel that is being tested ends in any case.
+__device__ __forceinline__ void phase_barrier_wait(uint64_t *barrier, uint32_t parity, uint32_t patience) {
+  if (phase_barrier_is_complete(barrier, parity)) return;
+  const uint32_t begin = (uint32_t)clock();
+#pragma unroll 1
+  while (!phase_barrier_is_complete(barrier, parity)) {
+    if (patience > 0 && (uint32_t)clock() - begin > patience) return;
+  }
 }
 
-// ---- bulk tensor copies
-// ----------------------------------------------------------------------------------------------
+// ---- bulk tensor copies ------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void tensor_map_prefetch(const tensor_map *map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -80,8 +90,7 @@ __device__ __forceinline__ void tensor_copy(void *shared, const tensor_map *map,
 // other threads).
 __device__ __forceinline__ void shared_stores_visible() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// ---- parts of a block
-// ------------------------------------------------------------------------------------------------
+// ---- parts of a block --------------------------------------------------------------------------------------------
 
 // Barriers 1 to 15 of the block, which `threads` of it pass together: `arrive` does not wait for the others.
 __device__ __forceinline__ void part_barrier_sync(uint32_t barrier, uint32_t threads) {
@@ -111,8 +120,7 @@ __device__ __forceinline__ void registers_take() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
 }
 
-// ---- products of a warpgroup
-// -----------------------------------------------------------------------------------------
+// ---- products of a warpgroup -------------------------------------------------------------------------------------
 
 // Before the first product after registers that products use have been written.
 __device__ __forceinline__ void warpgroup_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -135,16 +143,27 @@ __device__ __forceinline__ void warpgroup_settle(float (&d)[TILES][4]) {
 #define HOPPER_RESULT_64                                                                                          \
   HOPPER_FOUR(0), HOPPER_FOUR(1), HOPPER_FOUR(2), HOPPER_FOUR(3), HOPPER_FOUR(4), HOPPER_FOUR(5), HOPPER_FOUR(6), \
       HOPPER_FOUR(7)
-#define HOPPER_RESULT_128                                                                              \
-  HOPPER_RESULT_64, HOPPER_FOUR(8), HOPPER_FOUR(9), HOPPER_FOUR(10), HOPPER_FOUR(11), HOPPER_FOUR(12), \
-      HOPPER_FOUR(13), HOPPER_FOUR(14), HOPPER_FOUR(15)
-#define HOPPER_NAMES_64                                                                                             \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
-  "%24, %25, %26, %27, %28, %29, %30, %31"
-#define HOPPER_NAMES_128                                                                                             \
-  HOPPER_NAMES_64                                                                                                    \
-  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, " \
-  "%54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define HOPPER_RESULT_80 HOPPER_RESULT_64, HOPPER_FOUR(8), HOPPER_FOUR(9)
+#define HOPPER_RESULT_96 HOPPER_RESULT_80, HOPPER_FOUR(10), HOPPER_FOUR(11)
+#define HOPPER_RESULT_128 HOPPER_RESULT_96, HOPPER_FOUR(12), HOPPER_FOUR(13), HOPPER_FOUR(14), HOPPER_FOUR(15)
+#define HOPPER_RESULT_256                                                                                   \
+  HOPPER_RESULT_128, HOPPER_FOUR(16), HOPPER_FOUR(17), HOPPER_FOUR(18), HOPPER_FOUR(19), HOPPER_FOUR(20),   \
+      HOPPER_FOUR(21), HOPPER_FOUR(22), HOPPER_FOUR(23), HOPPER_FOUR(24), HOPPER_FOUR(25), HOPPER_FOUR(26), \
+      HOPPER_FOUR(27), HOPPER_FOUR(28), HOPPER_FOUR(29), HOPPER_FOUR(30), HOPPER_FOUR(31)
+#define HOPPER_NAMES_64                                                                                      \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22" \
+  ", %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define HOPPER_NAMES_80 HOPPER_NAMES_64 ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define HOPPER_NAMES_96 HOPPER_NAMES_80 ", %40, %41, %42, %43, %44, %45, %46, %47"
+#define HOPPER_NAMES_128 \
+  HOPPER_NAMES_96        \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define HOPPER_NAMES_256                                                                                         \
+  HOPPER_NAMES_128                                                                                               \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84"    \
+  ", %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104"    \
+  ", %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122" \
+  ", %123, %124, %125, %126, %127"
 
 // Both operands from shared memory, rows of both along the depth. `adds`: to d; else d is overwritten.
 #define HOPPER_MULTIPLY_SHARED(T, TYPE, N, A, B, ADDS)                                                               \
@@ -157,6 +176,8 @@ __device__ __forceinline__ void warpgroup_settle(float (&d)[TILES][4]) {
   }
 template <typename T, int N>
 __device__ __forceinline__ void warpgroup_multiply(float (&d)[N / 8][4], uint64_t a, uint64_t b, bool adds);
+HOPPER_MULTIPLY_SHARED(bfloat16, "bf16", 64, 32, 33, 34)
+HOPPER_MULTIPLY_SHARED(float16, "f16", 64, 32, 33, 34)
 HOPPER_MULTIPLY_SHARED(bfloat16, "bf16", 128, 64, 65, 66)
 HOPPER_MULTIPLY_SHARED(float16, "f16", 128, 64, 65, 66)
 
@@ -175,8 +196,14 @@ template <typename T, int N>
 __device__ __forceinline__ void warpgroup_multiply_across(float (&d)[N / 8][4], const uint32_t (&a)[4], uint64_t b);
 HOPPER_MULTIPLY_REGISTERS(bfloat16, "bf16", 64, 32, 33, 34, 35, 36)
 HOPPER_MULTIPLY_REGISTERS(float16, "f16", 64, 32, 33, 34, 35, 36)
+HOPPER_MULTIPLY_REGISTERS(bfloat16, "bf16", 80, 40, 41, 42, 43, 44)
+HOPPER_MULTIPLY_REGISTERS(float16, "f16", 80, 40, 41, 42, 43, 44)
+HOPPER_MULTIPLY_REGISTERS(bfloat16, "bf16", 96, 48, 49, 50, 51, 52)
+HOPPER_MULTIPLY_REGISTERS(float16, "f16", 96, 48, 49, 50, 51, 52)
 HOPPER_MULTIPLY_REGISTERS(bfloat16, "bf16", 128, 64, 65, 66, 67, 68)
 HOPPER_MULTIPLY_REGISTERS(float16, "f16", 128, 64, 65, 66, 67, 68)
+HOPPER_MULTIPLY_REGISTERS(bfloat16, "bf16", 256, 128, 129, 130, 131, 132)
+HOPPER_MULTIPLY_REGISTERS(float16, "f16", 256, 128, 129, 130, 131, 132)
 
 #endif  // DURE_CUDA_EMULATION
 

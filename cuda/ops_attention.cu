@@ -1,7 +1,7 @@
 // attention and attention_gradient: which kernels run a call. The cache's ops: ops_attention_cached.cu.
 //
 //   16-bit operands whose rows begin at multiples of 16 bytes, on tensor cores: attention_matrix.cu
-//   of these, forward on sm_90 in heads that are not too small or large: attention_hopper.cu
+//   of these, on sm_90 in heads of more than 32 (up to 128 in the gradient): attention_hopper.cu
 //   everything else: kernels/attention_tile.cuh, attention_gradient_tile.cuh
 //
 // DURE_CUDA_ATTENTION=plain: the last ones alone; mma: these and attention_matrix.cu; hopper: as without it, but the
@@ -12,7 +12,6 @@
 #include "cuda/attention_call.cuh"
 #include "cuda/attention_hopper.h"
 #include "cuda/attention_matrix.h"
-#include "cuda/kernels/attention_delta.cuh"
 #include "cuda/kernels/attention_gradient_tile.cuh"
 #include "cuda/kernels/attention_tile.cuh"
 extern "C" {
@@ -85,8 +84,8 @@ static dure_status record_pass(dure_device *device, dure_recording *recording, c
   const attention_kernels best = allowed();
   if (best == PLAIN || !suits_matrix_units(dure_cuda_device_caps(device), call, pass))
     return record_tiles(device, recording, call, pass);
-  if (best >= HOPPER && pass == ATTENTION_FORWARD && attention_hopper_takes(device, call, best == FORCED))
-    return attention_hopper_record(device, recording, call);
+  const uint32_t head = best >= HOPPER ? attention_hopper_takes(device, call, pass, best == FORCED) : 0;
+  if (head > 0) return attention_hopper_record(device, recording, call, pass, head, 0);
   return attention_matrix_record(device, recording, call, pass);
 }
 
@@ -107,30 +106,10 @@ static uint64_t attention_gradient_workspace(dure_device *device, const dure_op_
   return 4 * shape[0] * shape[1] * shape[2];
 }
 
-// Of the rows that the other passes read: those covered, and the later ones that see these.
-static dure_status record_delta(dure_recording *recording, const dure_op_call *call) {
-  const attention_arguments all = attention_arguments_of(call);
-  const uint64_t past = (uint64_t)all.end_row - 1 + all.window;
-  attention_delta_arguments a = {};
-  a.y = cuda_address<void>(&call->operands[ATTENTION_Y]);
-  a.dy = all.dy;
-  a.delta = all.delta;
-  a.T = all.T;
-  a.H = all.H;
-  a.D = all.D;
-  a.first_row = all.first_row;
-  a.rows = (all.window > 0 && past < all.T ? (uint32_t)past : all.T) - all.first_row;
-  a.count = (uint64_t)all.B * a.rows * all.H;
-  a.in_fours = all.in_fours;
-  CUDA_WITH_STORAGE(
-      call->operands[ATTENTION_Q].dtype, T,
-      return cuda_record(recording, attention_delta_kernel<T>, cuda_grid(a.count, DELTA_ROWS), DELTA_THREADS, 0, a))
-}
-
 static dure_status record_attention_gradient(dure_device *device, dure_recording *recording, const dure_op_call *call) {
   DURE_TRY(check_head(call));
   if (is_empty(call)) return NULL;
-  DURE_TRY(record_delta(recording, call));
+  DURE_TRY(attention_delta_record(recording, call));
   DURE_TRY(record_pass(device, recording, call, ATTENTION_GRADIENT_Q));
   return record_pass(device, recording, call, ATTENTION_GRADIENT_K_V);
 }

@@ -292,7 +292,8 @@ void phase_barriers_made() {
 void phase_barrier_arrive(uint64_t *barrier) { arrive(barrier, 0); }
 void phase_barrier_expect(uint64_t *barrier, uint32_t bytes) { arrive(barrier, bytes); }
 
-void phase_barrier_wait(uint64_t *barrier, uint32_t parity) {
+void phase_barrier_wait(uint64_t *barrier, uint32_t parity, uint32_t patience) {
+  static_cast<void>(patience);
   const phase_wait wait = {made(barrier), parity};
   if (parity > 1) emulation_fault("a parity is 0 or 1");
   if (is_complete(&wait)) return;

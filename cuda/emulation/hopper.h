@@ -17,7 +17,7 @@ void phase_barrier_init(uint64_t *barrier, uint32_t arrivals);
 void phase_barriers_made();
 void phase_barrier_arrive(uint64_t *barrier);
 void phase_barrier_expect(uint64_t *barrier, uint32_t bytes);
-void phase_barrier_wait(uint64_t *barrier, uint32_t parity);
+void phase_barrier_wait(uint64_t *barrier, uint32_t parity, uint32_t patience);  // for ever: a deadlock is a fault
 void tensor_copy(void *shared, const tensor_map *map, uint64_t *barrier, uint32_t x, uint32_t y, uint32_t z,
                  uint32_t w);
 void part_barrier_sync(uint32_t barrier, uint32_t threads);

@@ -11,6 +11,9 @@
 // is made: dq makes dy . v, then q . k, then the sum over k; dk and dv make v . dy, k . q, the sum over dy, that over
 // q. So p and ds never leave the registers, for 7 products where one pass with dq in memory has 5.
 //
+// What computed_here() holds back (cuda/instructions.cuh) is what ptxas would otherwise spill on one card or another:
+// both passes have all of a thread's registers in use.
+//
 // 14 HEAD FLOP a pair (6 in the pass for dq, 8 in the other).
 #ifndef DURE_CUDA_KERNELS_ATTENTION_GRADIENT_MATRIX_CUH_
 #define DURE_CUDA_KERNELS_ATTENTION_GRADIENT_MATRIX_CUH_
@@ -85,8 +88,8 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
 
   for (uint32_t key0 = first; key0 < past; key0 += keys) {
     const bool is_edge = key0 + keys - 1 > t0 || key0 < begin_of_last;
-    const bool is_seen =
-        key0 <= warp_row + 16 * row_tiles - 1;  // by any query of the warp, as far as the diagonal says
+    // By any query of the warp, as far as the diagonal says.
+    const bool is_seen = key0 <= computed_here(row0) + (16 * row_tiles - 1 - lane / 4);
     copy_async_wait<0>();
     __syncthreads();  // the values are there, and the keys' tile is free
     matrix_fetch<keys, HEAD>(k_tile, matrix_rows_of(a, a.k, a.k_t, a.k_h, b, g, key0, past), a.D);
@@ -143,7 +146,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_q_matrix
         }
       }
     }
-    matrix_add_sums<T, HEAD>(dq, ds, k_tile);
+    matrix_add_sums<T, HEAD>(dq, ds, q_tile + computed_here(2 * shape::rows * stride));  // the tile of keys
     if (found) {
       const attention_rows<uint16_t> k = matrix_rows_of(a, a.k, a.k_t, a.k_h, b, g, key0, past);
       matrix_add_infinite<T, false, keys>(dq, a, b, k, computed_here(row0), 0);
@@ -183,8 +186,7 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_k_v_matr
   matrix_clear(dk);
   matrix_clear(dv);
 
-  for (uint32_t h = g * (a.H / a.G); h < (g + 1) * (a.H / a.G); h++) {
-    const matrix_scores units = matrix_scores_of(a, h);
+  for (uint32_t h = g * (a.H / a.G); h < (computed_here(g) + 1) * (a.H / a.G); h++) {
     __syncthreads();  // the tile of dy is free
     matrix_fetch<queries, HEAD>(dy_tile, matrix_rows_of(a, a.dy, a.dy_t, a.dy_h, b, h, key0, queries_past), a.D);
     copy_async_commit();
@@ -216,13 +218,14 @@ __global__ void __launch_bounds__(MATRIX_THREADS, 2) attention_gradient_k_v_matr
         __syncthreads();
       }
 
+      const matrix_scores units = matrix_scores_of(a, computed_here(h));
+      const uint16_t *const query_row = q_tile + computed_here(threadIdx.x) % 4 * 2 * stride + HEAD;
       const int distance0 = (int)(query0 - row0) + lane % 4 * 2;  // from the thread's first key to its first query
 #pragma unroll
       for (int n = 0; n < query_tiles; n++) {
 #pragma unroll
         for (int e = 0; e < 2; e++) {
-          const matrix_query query =
-              *reinterpret_cast<const matrix_query *>(q_tile + (8 * n + lane % 4 * 2 + e) * stride + HEAD);
+          const matrix_query query = *reinterpret_cast<const matrix_query *>(query_row + (8 * n + e) * stride);
 #pragma unroll
           for (int i = 0; i < 2 * row_tiles; i++) {
             const float distance = (float)distance0 + (float)(8 * n + e - 8 * i);

@@ -165,16 +165,20 @@ static void add_tiles(dure_case_list *list, dure_op op) {
       {.B = 1, .T = 390, .H = 3, .G = 1, .D = 64},
       {.B = 1, .T = 300, .H = 2, .G = 2, .D = 128, .window = 150, .document_length = 90},
       {.B = 2, .T = 200, .H = 2, .G = 1, .D = 96, .document_length = 60, .soft_cap = 3, .has_slopes = true},
-      {.B = 1, .T = 280, .H = 2, .G = 1, .D = 64, .document_length = 70}};
+      {.B = 1, .T = 280, .H = 2, .G = 1, .D = 64, .document_length = 70},
+      {.B = 1, .T = 150, .H = 2, .G = 1, .D = 256},
+      {.B = 1, .T = 200, .H = 1, .G = 1, .D = 80, .window = 150, .document_length = 70}};
   for (uint32_t i = 0; i < sizeof(longer) / sizeof(longer[0]); i++) {
     dure_case *c = add(list, op, longer[i]);
     c->storage = i % 2 == 0 ? DURE_DTYPE_BF16 : DURE_DTYPE_F16;
     dure_case_rename(c, "fused,%s", dure_dtype_name(c->storage));
     fuse(c, Q, longer[i]);
     if (op == DURE_OP_attention_gradient) fuse(c, DQ, longer[i]);
-    if (i != 3) continue;
+    if (i != 3 && i != 5) continue;
     dure_case_rename(c, "nan");  // stays in its document
-    dure_case_sprinkle(&c->operands[V], (double)NAN, 3);
+    if (i == 3) dure_case_sprinkle(&c->operands[V], (double)NAN, 3);
+    if (i == 5) dure_case_sprinkle(&c->operands[K], (double)NAN, 1);
+    if (i == 5 && op == DURE_OP_attention_gradient) dure_case_sprinkle(&c->operands[DY], (double)NAN, 1);
   }
 }
 
