@@ -55,6 +55,24 @@ static void add_matmul_q8(dure_case_list *list, uint64_t m, uint64_t n, uint64_t
   dure_case_tensor(c, 5, 2, DURE_SHAPE(m, n));
 }
 
+static void add_matmul_blocks(dure_case_list *list, uint32_t bits, uint64_t m, uint64_t n, uint64_t k) {
+  dure_case *c =
+      dure_case_add(list, DURE_OP_matmul_blocks, "m=%llu,n=%llu,k=%llu/%u", (number)m, (number)n, (number)k, bits);
+  c->attributes.blocks.bits = bits;
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(m, k));
+  dure_case_tensor(c, 1, 2, DURE_SHAPE(n, k * bits / 8));
+  dure_case_tensor(c, 2, 2, DURE_SHAPE(n, k / DURE_QUANTIZED_BLOCK));
+  dure_case_tensor(c, 6, 2, DURE_SHAPE(m, n));
+}
+
+static void add_unpack_blocks(dure_case_list *list, uint32_t bits, uint64_t n, uint64_t k) {
+  dure_case *c = dure_case_add(list, DURE_OP_unpack_blocks, "n=%llu,k=%llu/%u", (number)n, (number)k, bits);
+  c->attributes.blocks.bits = bits;
+  dure_case_tensor(c, 0, 2, DURE_SHAPE(n, k * bits / 8));
+  dure_case_tensor(c, 1, 2, DURE_SHAPE(n, k / DURE_QUANTIZED_BLOCK));
+  dure_case_tensor(c, 4, 2, DURE_SHAPE(n, k));
+}
+
 static void add_quantize_rows(dure_case_list *list, uint64_t m, uint64_t k) {
   dure_case *c = dure_case_add(list, DURE_OP_quantize_rows, "rows=%llu,k=%llu", (number)m, (number)k);
   dure_case_tensor(c, 0, 2, DURE_SHAPE(m, k));
@@ -94,6 +112,10 @@ static void add_quantized(dure_case_list *list, uint64_t scale) {
   add_matmul_q8(list, 256, 3072 / scale, 768);
   add_matmul_q8(list, 1, 2048, 2048);  // decoding
   add_matmul_q8(list, 8, 2048, 2048);
+  for (uint32_t bits = 4; bits <= 8; bits += 4) {
+    for (uint64_t m = 1; m <= 32; m *= m == 1 ? 4 : 2) add_matmul_blocks(list, bits, m, 2048, 2048);
+    add_unpack_blocks(list, bits, 2048, 2048);
+  }
 }
 
 static void add_attention(dure_case_list *list, dure_op op, uint64_t B, uint64_t T, uint64_t H, uint64_t D) {

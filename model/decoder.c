@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/packed.h"
+
 static dure_status declare_table(dure_decoder *decoder, const char *label, const dure_rotary_config *rotary,
                                  uint32_t positions, dure_tensor *out_table) {
   const bool is_rotary = rotary != NULL;
@@ -39,7 +41,7 @@ dure_status dure_decoder_create(dure_program *program, const dure_model_config *
   if (pools == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   const dure_parameter_storage storage = {.label = "parameters", .dtype = dtype, .block = 1};
   dure_parameter_pools_declare(program, layout, &storage, DURE_LIFETIME_PARAMETER, pools);
-  *out_decoder = (dure_decoder){.program = program, .config = config, .layout = layout, .pools = pools};
+  *out_decoder = (dure_decoder){.program = program, .config = config, .layout = layout, .pools = pools, .dtype = dtype};
   dure_status status = declare_positions(out_decoder, positions);
   if (status != NULL) dure_decoder_clear(out_decoder);
   return status;
@@ -52,7 +54,9 @@ void dure_decoder_clear(dure_decoder *decoder) {
 
 dure_tensor decoder_parameter(const dure_decoder *decoder, dure_role role, uint32_t layer) {
   const dure_parameter *found = dure_parameter_find(decoder->layout, role, layer);
-  return found == NULL ? DURE_ABSENT : dure_parameter_view(decoder->program, decoder->pools, found);
+  if (found == NULL) return DURE_ABSENT;
+  if (found->bits > 0) return dure_packed_unpack(decoder->program, decoder->pools, found, DURE_ABSENT, decoder->dtype);
+  return dure_parameter_view(decoder->program, decoder->pools, found);
 }
 
 dure_tensor decoder_project_with(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
@@ -60,6 +64,8 @@ dure_tensor decoder_project_with(const dure_decoder *decoder, dure_tensor x, dur
   const dure_parameter *matrix = dure_parameter_find(decoder->layout, weight, layer);
   options.transpose_b = matrix != NULL && matrix->row->is_output_first;
   options.bias = decoder_parameter(decoder, bias, layer);
+  if (matrix != NULL && matrix->bits > 0)
+    return dure_packed_matmul(decoder->program, decoder->pools, matrix, 0, dure_packed_rows(matrix), x, &options);
   return dure_matmul_with(decoder->program, x, decoder_parameter(decoder, weight, layer), &options);
 }
 
@@ -134,15 +140,19 @@ static dure_tensor block(const dure_decoder *decoder, dure_tensor x, dure_tensor
 static dure_tensor embed(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions) {
   dure_program *p = decoder->program;
   const dure_model_config *config = decoder->config;
-  dure_tensor x = dure_embedding(p, decoder_parameter(decoder, DURE_ROLE_TOKEN_EMBEDDING, 0), tokens);  // [B, T, E]
+  const dure_parameter *table = dure_parameter_find(decoder->layout, DURE_ROLE_TOKEN_EMBEDDING, 0);
+  dure_tensor x =
+      table != NULL && table->bits > 0
+          ? dure_packed_unpack(p, decoder->pools, table, tokens, decoder->dtype)
+          : dure_embedding(p, decoder_parameter(decoder, DURE_ROLE_TOKEN_EMBEDDING, 0), tokens);  // [B, T, E]
   if (config->embedding_scale > 0) x = dure_scale(p, x, (float)config->embedding_scale);
   if (dure_model_config_has(config, DURE_TRAIT_EMBEDDING_PROJECTION))
     x = decoder_project(decoder, x, DURE_ROLE_EMBEDDING_INPUT, DURE_ROLE_COUNT, 0);  // [B, T, C]
   if (config->position == DURE_POSITION_LEARNED) {
     const uint64_t shape[2] = {config->context_length, config->width}, stride[2] = {config->width, 1};
-    const dure_tensor table = dure_tensor_view(p, decoder_parameter(decoder, DURE_ROLE_POSITION_EMBEDDING, 0), 2, shape,
-                                               stride, (uint64_t)config->position_offset * config->width);
-    dure_embedding_add(p, table, positions, x);
+    const dure_tensor rows = dure_tensor_view(p, decoder_parameter(decoder, DURE_ROLE_POSITION_EMBEDDING, 0), 2, shape,
+                                              stride, (uint64_t)config->position_offset * config->width);
+    dure_embedding_add(p, rows, positions, x);
   }
   if (dure_parameter_find(decoder->layout, DURE_ROLE_EMBEDDING_NORM_WEIGHT, 0) != NULL)
     x = decoder_norm(decoder, x, DURE_ROLE_EMBEDDING_NORM_WEIGHT, DURE_ROLE_EMBEDDING_NORM_BIAS, 0);
@@ -165,9 +175,20 @@ dure_tensor dure_decoder_hidden(const dure_decoder *decoder, dure_tensor tokens,
   return x;
 }
 
+static dure_role head_role(const dure_decoder *decoder) {
+  return decoder->config->tied_head ? DURE_ROLE_TOKEN_EMBEDDING : DURE_ROLE_HEAD;
+}
+
 // [V, E]
 static dure_tensor head_weight(const dure_decoder *decoder) {
-  return decoder_parameter(decoder, decoder->config->tied_head ? DURE_ROLE_TOKEN_EMBEDDING : DURE_ROLE_HEAD, 0);
+  return decoder_parameter(decoder, head_role(decoder), 0);
+}
+
+static dure_tensor head_product(const dure_decoder *decoder, dure_tensor hidden, const dure_matmul_options *options) {
+  const dure_parameter *head = dure_parameter_find(decoder->layout, head_role(decoder), 0);
+  if (head != NULL && head->bits > 0)
+    return dure_packed_matmul(decoder->program, decoder->pools, head, 0, dure_packed_rows(head), hidden, options);
+  return dure_matmul_with(decoder->program, hidden, head_weight(decoder), options);
 }
 
 dure_tensor dure_decoder_logits(const dure_decoder *decoder, dure_tensor hidden) {
@@ -175,11 +196,11 @@ dure_tensor dure_decoder_logits(const dure_decoder *decoder, dure_tensor hidden)
   const float cap = (float)decoder->config->logits_soft_cap;
   dure_program_scope(p, "head");
   dure_matmul_options options = {.transpose_b = true, .bias = decoder_parameter(decoder, DURE_ROLE_HEAD_BIAS, 0)};
-  if (!(cap > 0)) return dure_matmul_with(p, hidden, head_weight(decoder), &options);
+  if (!(cap > 0)) return head_product(decoder, hidden, &options);
   // cap tanh(logits / cap), with the division where there are the fewest elements
   options.has_activation = true;
   options.activation = DURE_ACTIVATION_TANH;
-  return dure_scale(p, dure_matmul_with(p, dure_scale(p, hidden, 1 / cap), head_weight(decoder), &options), cap);
+  return dure_scale(p, head_product(decoder, dure_scale(p, hidden, 1 / cap), &options), cap);
 }
 
 dure_tensor dure_decoder_loss(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,

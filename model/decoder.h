@@ -17,6 +17,7 @@ typedef struct dure_decoder {
   dure_tensor *pools;          // [layout->pool_count], the parameters
   dure_tensor position_table;  // rotary angles or ALiBi slopes; absent with learned positions
   dure_tensor local_table;     // rotary angles of layers with a window, where those have their own
+  dure_dtype dtype;            // of activations
   bool fuses_loss;             // dure_decoder_loss makes the logits in chunks; set by the caller
 } dure_decoder;
 

@@ -1,5 +1,6 @@
 // The attention half of a block.
 #include "model/decoder_internal.h"
+#include "model/packed.h"
 
 // Queries, keys and values of a layer: [B, T, H, D], [B, T, G, D], [B, T, G, D].
 typedef struct heads {
@@ -32,15 +33,20 @@ static dure_tensor project_rows(const dure_decoder *decoder, dure_tensor h, dure
                                 uint64_t first, uint64_t head_count, uint64_t D, uint32_t layer) {
   dure_program *p = decoder->program;
   const uint64_t C = decoder->config->width, rows = head_count * D;
-  const dure_tensor matrix = decoder_parameter(decoder, weight, layer),
-                    vector = decoder_parameter(decoder, bias, layer);
+  const dure_parameter *matrix = dure_parameter_find(decoder->layout, weight, layer);
+  const dure_tensor vector = decoder_parameter(decoder, bias, layer);
   dure_matmul_options options = {.transpose_b = true};
   if (vector.index != 0) options.bias = dure_tensor_view(p, vector, 1, &rows, (const uint64_t[]){1}, first);
-  const dure_tensor part =
-      dure_tensor_view(p, matrix, 2, (const uint64_t[]){rows, C}, (const uint64_t[]){C, 1}, first * C);
-  const dure_tensor y = dure_matmul_with(p, h, part, &options);
-  const uint64_t shape[4] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1), head_count, D};
-  return dure_tensor_reshape(p, y, 4, shape);
+  dure_tensor y;
+  if (matrix != NULL && matrix->bits > 0) {
+    y = dure_packed_matmul(p, decoder->pools, matrix, first, rows, h, &options);
+  } else {
+    const uint64_t shape[2] = {rows, C}, stride[2] = {C, 1};
+    y = dure_matmul_with(
+        p, h, dure_tensor_view(p, decoder_parameter(decoder, weight, layer), 2, shape, stride, first * C), &options);
+  }
+  const uint64_t heads_shape[4] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1), head_count, D};
+  return dure_tensor_reshape(p, y, 4, heads_shape);
 }
 
 static dure_tensor project_part(const dure_decoder *decoder, dure_tensor h, uint64_t first, uint64_t head_count,

@@ -284,3 +284,51 @@ void dure_gguf_pack(const dure_gguf_type *type, const float *values, uint64_t co
     }
   }
 }
+
+// ---- codes -------------------------------------------------------------------------------------------------------
+
+static void halves_to_codes(const uint8_t *halves, int shift, int8_t *out_codes) {
+  for (int i = 0; i < 16; i++) {
+    out_codes[i] = (int8_t)((halves[i] & 15) - shift);
+    out_codes[i + 16] = (int8_t)((halves[i] >> 4) - shift);
+  }
+}
+
+static void five_bit_codes(const uint8_t *high_and_halves, int shift, int8_t *out_codes) {
+  int numbers[32];
+  five_bits(load_u32(high_and_halves), high_and_halves + 4, numbers);
+  for (int i = 0; i < 32; i++) out_codes[i] = (int8_t)(numbers[i] - shift);
+}
+
+static void k_codes(const uint8_t *block, bool has_fifth, int8_t *out_codes, float *out_scales, float *out_minima) {
+  const uint8_t *high = block + 16, *quants = block + (has_fifth ? 48 : 16);
+  sub_block_scales(block, block + 4, out_scales, out_minima);
+  for (int i = 0; i < 8; i++) out_minima[i] = -out_minima[i];
+  for (int i = 0; i < 256; i++) {
+    const int low = quants[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4) & 15;
+    out_codes[i] = (int8_t)(low | (has_fifth ? (high[i % 32] >> (i / 32) & 1) << 4 : 0));
+  }
+}
+
+dure_gguf_codes dure_gguf_type_codes(const dure_gguf_type *type) {
+  if (type->expand == expand_q8_0 || type->expand == expand_q5_0) return (dure_gguf_codes){8, false};
+  if (type->expand == expand_q5_1 || type->expand == expand_q5_k) return (dure_gguf_codes){8, true};
+  if (type->expand == expand_q4_0) return (dure_gguf_codes){4, false};
+  if (type->expand == expand_q4_1 || type->expand == expand_q4_k) return (dure_gguf_codes){4, true};
+  return (dure_gguf_codes){0, false};
+}
+
+void dure_gguf_block_codes(const dure_gguf_type *type, const uint8_t *block, int8_t *out_codes, float *out_scales,
+                           float *out_minima) {
+  if (type->expand == expand_q4_k || type->expand == expand_q5_k) {
+    k_codes(block, type->expand == expand_q5_k, out_codes, out_scales, out_minima);
+    return;
+  }
+  const bool has_minimum = dure_gguf_type_codes(type).has_minima;
+  out_scales[0] = load_f16(block);
+  out_minima[0] = has_minimum ? load_f16(block + 2) : 0;
+  const uint8_t *rest = block + (has_minimum ? 4 : 2);
+  if (type->expand == expand_q8_0) memcpy(out_codes, rest, 32);
+  if (type->expand == expand_q4_0 || type->expand == expand_q4_1) halves_to_codes(rest, has_minimum ? 0 : 8, out_codes);
+  if (type->expand == expand_q5_0 || type->expand == expand_q5_1) five_bit_codes(rest, has_minimum ? 0 : 16, out_codes);
+}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/packed.h"
 #include "model/weights.h"
 #include "runtime/workers.h"
 #include "runtime/log.h"
@@ -23,8 +24,9 @@ static dure_status create_buffers(dure_model *model, const dure_model_options *o
   return dure_parameter_buffers_create(model->device, &model->layout, &masters, &model->masters);
 }
 
-static dure_status create(const char *config_path, const dure_model_options *options, dure_device *device,
-                          dure_stream *stream, dure_model **out_model) {
+// `file` has the weights; NULL for a new model.
+static dure_status create(const char *config_path, const dure_safetensors *file, const dure_model_options *options,
+                          dure_device *device, dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = calloc(1, sizeof(*model));
   if (model == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", config_path);
@@ -32,6 +34,7 @@ static dure_status create(const char *config_path, const dure_model_options *opt
   model->stream = stream;
   dure_status status = dure_model_config_read(config_path, &model->config);
   if (status == NULL) status = dure_parameter_layout_create(&model->config, &model->layout);
+  if (status == NULL && options->keeps_packed && file != NULL) dure_packed_choose(&model->layout, &model->config, file);
   if (status == NULL) status = create_buffers(model, options);
   if (status != NULL) {
     dure_model_destroy(model);
@@ -64,6 +67,23 @@ dure_status dure_model_open(const char *directory, dure_device *device, dure_str
   return dure_model_open_as(directory, &(dure_model_options){.dtype = DURE_DTYPE_F32}, device, stream, out_model);
 }
 
+static dure_status open_file(const char *directory, const dure_safetensors *file, const dure_model_options *options,
+                             dure_device *device, dure_stream *stream, dure_model **out_model) {
+  dure_model *model = NULL;
+  DURE_TRY(create(directory, file, options, device, stream, &model));
+  const dure_parameter_buffers *sets[2];
+  const size_t count = list_sets(model, sets);
+  dure_status status = dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", stream);
+  if (status == NULL)
+    status = dure_packed_load(&model->weights, &model->layout, &model->config, file, directory, stream);
+  if (status != NULL) {
+    dure_model_destroy(model);
+    return status;
+  }
+  *out_model = model;
+  return NULL;
+}
+
 dure_status dure_model_open_as(const char *directory, const dure_model_options *options, dure_device *device,
                                dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
@@ -72,24 +92,14 @@ dure_status dure_model_open_as(const char *directory, const dure_model_options *
                      "'%s' is neither a model directory (with config.json and model.safetensors) nor a GGUF file",
                      directory);
   }
-  dure_model *model = NULL;
-  DURE_TRY(create(directory, options, device, stream, &model));
-  const dure_parameter_buffers *sets[2];
-  const size_t count = list_sets(model, sets);
   dure_safetensors *file = NULL;
-  dure_status status = dure_weights_open(directory, &file);
-  if (status == NULL) {
-    status = dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", stream);
-  }
+  DURE_TRY(dure_weights_open(directory, &file));
+  dure_status status = open_file(directory, file, options, device, stream, out_model);
   dure_safetensors_close(file);
-  if (status != NULL) {
-    dure_model_destroy(model);
-    return status;
-  }
-  status = dure_companions_read(directory, &model->companions);  // a model without readable ones is still a model
+  if (status != NULL) return status;
+  status = dure_companions_read(directory, &(*out_model)->companions);  // a model without readable ones is still a model
   if (status != NULL) dure_log(DURE_LOG_WARNING, "%s", dure_status_message(status));
   dure_status_free(status);
-  *out_model = model;
   return NULL;
 }
 
@@ -149,7 +159,7 @@ dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
                                  dure_device *device, dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = NULL;
-  DURE_TRY(create(config_or_directory, options, device, stream, &model));
+  DURE_TRY(create(config_or_directory, NULL, options, device, stream, &model));
   dure_status status = initialise(model, seed);
   if (status != NULL) {
     dure_model_destroy(model);

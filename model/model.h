@@ -18,6 +18,7 @@ typedef struct dure_model_options {
   dure_parameter_home home;
   bool has_master;  // f32 values are kept beside weights of 16 bits
   dure_parameter_home master_home;
+  bool keeps_packed;  // matrices that a GGUF file has quantised stay so (packed.h): for inference alone
 } dure_model_options;
 
 typedef struct dure_model {

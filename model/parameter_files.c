@@ -237,6 +237,7 @@ dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, s
   dure_status status = NULL;
   for (size_t i = 0; i < layout->count; i++) {
     const dure_parameter *parameter = &layout->parameters[i];
+    if (parameter->bits > 0) continue;  // dure_packed_load
     for (uint32_t part = 0; part < parameter->part_count && status == NULL; part++)
       status = load_part(&l, parameter, part, find_tensor(file, config->family, parameter->parts[part].name, suffix));
   }

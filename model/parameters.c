@@ -142,7 +142,7 @@ static void place_parameters(dure_parameter_layout *layout, bool decays) {
   dure_parameter_pool *pool = NULL;
   for (size_t i = 0; i < layout->count; i++) {
     dure_parameter *parameter = &layout->parameters[i];
-    if (parameter->decays != decays) continue;
+    if (parameter->decays != decays || parameter->bits > 0) continue;
     uint64_t count =
         (parameter->count + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
     if (pool == NULL || pool->count + count > DURE_POOL_MAX_ELEMENTS) {
@@ -152,6 +152,39 @@ static void place_parameters(dure_parameter_layout *layout, bool decays) {
     parameter->pool = (uint32_t)(pool - layout->pools);
     parameter->offset = pool->count;
     pool->count += count;
+  }
+}
+
+// The end of the last pool of that kind, or of a new one where it would become too large.
+static uint64_t reserve_packed(dure_parameter_layout *layout, dure_dtype dtype, uint64_t wanted, uint32_t *out_pool) {
+  const uint64_t count = (wanted + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
+  dure_parameter_pool *pool = NULL;
+  for (size_t i = 0; i < layout->pool_count; i++) {
+    if (layout->pools[i].dtype == dtype) pool = &layout->pools[i];
+  }
+  if (pool == NULL || pool->count + count > DURE_POOL_MAX_ELEMENTS) {
+    pool = &layout->pools[layout->pool_count++];
+    *pool = (dure_parameter_pool){.dtype = dtype};
+  }
+  const uint64_t offset = pool->count;
+  *out_pool = (uint32_t)(pool - layout->pools);
+  pool->count += count;
+  return offset;
+}
+
+void dure_parameter_layout_place(dure_parameter_layout *layout) {
+  memset(layout->pools, 0, layout->pool_count * sizeof(*layout->pools));
+  layout->pool_count = 0;
+  place_parameters(layout, true);
+  place_parameters(layout, false);
+  for (size_t i = 0; i < layout->count; i++) {
+    dure_parameter *parameter = &layout->parameters[i];
+    if (parameter->bits == 0) continue;
+    const uint64_t blocks = parameter->count / DURE_QUANTIZED_BLOCK;
+    parameter->offset = reserve_packed(layout, DURE_DTYPE_U8, parameter->count * parameter->bits / 8, &parameter->pool);
+    parameter->scales_offset =
+        reserve_packed(layout, DURE_DTYPE_F32, parameter->has_minima ? 2 * blocks : blocks, &parameter->scales_pool);
+    parameter->minima_offset = parameter->scales_offset + blocks;
   }
 }
 
@@ -171,15 +204,14 @@ dure_status dure_parameter_layout_create(const dure_model_config *config, dure_p
   dure_parameter_layout layout = {0};
   size_t capacity = config->family->row_count * ((size_t)config->layer_count + 1);
   layout.parameters = calloc(capacity, sizeof(*layout.parameters));
-  layout.pools = calloc(capacity, sizeof(*layout.pools));
+  layout.pools = calloc(3 * capacity + 2, sizeof(*layout.pools));  // packed parameters have two
   layout.parts = calloc(count_parts(config), sizeof(*layout.parts));
   if (layout.parameters == NULL || layout.pools == NULL || layout.parts == NULL) {
     dure_parameter_layout_clear(&layout);
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a model of %u layers", config->layer_count);
   }
   add_parameters(&layout, config);
-  place_parameters(&layout, true);
-  place_parameters(&layout, false);
+  dure_parameter_layout_place(&layout);
   *out_layout = layout;
   return NULL;
 }
@@ -214,12 +246,16 @@ void dure_parameter_initial(const dure_parameter_layout *layout, size_t index, c
 
 // ---- buffers -----------------------------------------------------------------------------------------------------
 
+static dure_dtype pool_dtype(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
+  return pool->dtype != DURE_DTYPE_NONE ? pool->dtype : storage->dtype;
+}
+
 uint64_t dure_parameter_pool_values(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
   return (pool->count + storage->block - 1) / storage->block;
 }
 
 uint64_t dure_parameter_pool_bytes(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
-  return dure_parameter_pool_values(pool, storage) * dure_dtype_size(storage->dtype);
+  return dure_parameter_pool_values(pool, storage) * dure_dtype_size(pool_dtype(pool, storage));
 }
 
 static dure_status create_pool(dure_device *device, const dure_parameter_pool *pool, dure_parameter_buffers *buffers) {
@@ -349,7 +385,8 @@ void dure_parameter_pools_declare(dure_program *program, const dure_parameter_la
                                   dure_tensor *out_pools) {
   for (size_t i = 0; i < layout->pool_count; i++) {
     const uint64_t count = dure_parameter_pool_values(&layout->pools[i], storage);
-    out_pools[i] = dure_tensor_external(program, storage->label, storage->dtype, 1, &count, lifetime);
+    out_pools[i] =
+        dure_tensor_external(program, storage->label, pool_dtype(&layout->pools[i], storage), 1, &count, lifetime);
   }
 }
 

@@ -35,11 +35,17 @@ typedef struct dure_parameter {
   uint32_t part_count;
   dure_parameter_part *parts;                     // of the layout
   uint32_t group_count, group_heads, head_width;  // BY_GROUP: G, H / G, D
+  // Packed (packed.h; bits 0: it is not): `pool` and `offset` are those of its codes, whose matrix is [out, in] in any
+  // case; scales and minima [out, in / 32] lie in a pool of f32.
+  uint32_t bits, scales_pool;
+  bool has_minima;
+  uint64_t scales_offset, minima_offset;
 } dure_parameter;
 
 typedef struct dure_parameter_pool {
   uint64_t count;  // elements, alignment included
   bool decays;
+  dure_dtype dtype;  // of pools for packed parameters, whatever the others are kept in; NONE: as the others
 } dure_parameter_pool;
 
 typedef struct dure_parameter_layout {
@@ -55,6 +61,8 @@ typedef struct dure_parameter_layout {
 DURE_MUST_CHECK dure_status dure_parameter_layout_create(const dure_model_config *config,
                                                          dure_parameter_layout *out_layout);
 void dure_parameter_layout_clear(dure_parameter_layout *layout);
+// Places parameters again, those that have become packed in pools of their own.
+void dure_parameter_layout_place(dure_parameter_layout *layout);
 // How many rows of a part, from `row` on, lie one after the other in the parameter too, and where: from its row
 // *out_row.
 uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row);

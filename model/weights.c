@@ -98,6 +98,20 @@ static bool order_fits(const dure_model_config *config, dure_gguf_order order, c
   return true;
 }
 
+const uint8_t *dure_weights_blocks(const dure_safetensors_tensor *tensor, uint64_t row, const dure_gguf_type **out_type,
+                                   bool *out_is_transposed) {
+  *out_type = NULL;
+  *out_is_transposed = false;
+  if (tensor->read != read_mapped) return NULL;
+  const mapped *m = tensor->source;
+  const dure_gguf_tensor *stored = m->tensor;
+  if (stored->rank != 2 || stored->type->expand == NULL || m->order == DURE_GGUF_PLUS_ONE) return NULL;
+  *out_type = stored->type;
+  *out_is_transposed = m->order == DURE_GGUF_TRANSPOSED;
+  const uint64_t source = *out_is_transposed ? row : dure_gguf_row(m->order, &m->all->config, row);
+  return stored->data + source * (stored->shape[1] / stored->type->elements) * stored->type->bytes;
+}
+
 static void describe(mapped *m, dure_safetensors_tensor *out_tensor) {
   const dure_gguf_tensor *tensor = m->tensor;
   *out_tensor = (dure_safetensors_tensor){.name = m->name,

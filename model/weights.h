@@ -15,6 +15,10 @@ bool dure_weights_exist(const char *path);  // a GGUF file, or a directory with 
 DURE_MUST_CHECK dure_status dure_weights_open(const char *path, dure_safetensors **out_file);
 // The same with the names, shapes and orders of the file itself, whatever model it is.
 DURE_MUST_CHECK dure_status dure_weights_open_as_stored(const char *path, dure_safetensors **out_file);
+// The blocks of a row of a quantised matrix, as its GGUF file has them, and their type; rows are counted as the tensor
+// has them. *out_is_transposed: they are rows of the transposed matrix. NULL for other tensors.
+const uint8_t *dure_weights_blocks(const dure_safetensors_tensor *tensor, uint64_t row, const dure_gguf_type **out_type,
+                                   bool *out_is_transposed);
 // The tokenizer of a model, a directory of one, a GGUF file, or a tokenizer.json.
 DURE_MUST_CHECK dure_status dure_weights_tokenizer(const char *path, dure_tokenizer **out_tokenizer);
 

@@ -62,6 +62,21 @@ dure_cost dure_cost_matmul_q8(const dure_op_call *call) {
   return (dure_cost){2.0 * m * (double)dure_operand_count(&call->operands[B]), operand_bytes(call)};
 }
 
+// Of the codes only the rows that are looked up are read.
+dure_cost dure_cost_unpack_blocks(const dure_op_call *call) {
+  enum { CODES, SCALES, MINIMA, INDICES, Y };
+  const dure_operand *y = &call->operands[Y];
+  const double count = (double)dure_operand_count(y), bytes = call->attributes.blocks.bits / 8.0;
+  const double scales = dure_operand_is_present(&call->operands[MINIMA]) ? 8 : 4;
+  return (dure_cost){4 * count, count * (bytes + scales / DURE_QUANTIZED_BLOCK + (double)dure_dtype_size(y->dtype))};
+}
+
+dure_cost dure_cost_matmul_blocks(const dure_op_call *call) {
+  enum { A, CODES, SCALES, MINIMA, BIAS, RESIDUAL, C };
+  const double m = (double)dure_operand_rows(&call->operands[A]), n = (double)call->operands[CODES].shape[0];
+  return (dure_cost){2.0 * m * n * (double)call->operands[A].shape[call->operands[A].rank - 1], operand_bytes(call)};
+}
+
 // Pairs of query and key positions that a causal head of T positions looks at.
 static double causal_pairs(uint64_t length, uint32_t window) {
   double t = (double)length, w = (double)window;

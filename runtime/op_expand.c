@@ -225,6 +225,40 @@ dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_
   return dure_cut_rows(call, limits, "vrs", table_sink, &next);
 }
 
+// ---- packed weights ---------------------------------------------------------------------------------------------------
+
+// The packed rows are cut; indices and y stay whole in that pass, as with embedding.
+static dure_status unpack_table(void *context, const dure_op_call *call) {
+  enum { CODES, SCALES, MINIMA, COUNT };
+  const table_context *next = context;
+  const uint64_t rows = call->operands[CODES].shape[0], blocks = dure_operand_count(&call->operands[SCALES]) / rows;
+  uint64_t parts = 1;
+  for (uint32_t i = CODES; i < COUNT; i++)
+    parts = dure_cut_max(parts, dure_cut_parts_for_binding(&call->operands[i], rows, next->limits));
+  if (parts <= 1) return next->sink(next->context, call);
+  const uint64_t size = dure_cut_max(1, dure_cut_part_size(rows, parts));
+  for (uint64_t first = 0; first < rows; first += size) {
+    dure_op_call part = *call;
+    for (uint32_t i = CODES; i < COUNT; i++) {
+      if (!dure_operand_is_present(&part.operands[i])) continue;
+      if (i != CODES) dure_operand_set_shape(&part.operands[i], 2, (const uint64_t[]){rows, blocks});
+      dure_cut_axis(&part.operands[i], 0, first, rows - first < size ? rows - first : size);
+    }
+    part.attributes.blocks.first_row = call->attributes.blocks.first_row + (uint32_t)first;
+    if (part.attributes.blocks.row_count == 0) part.attributes.blocks.row_count = (uint32_t)rows;
+    DURE_TRY(next->sink(next->context, &part));
+  }
+  return NULL;
+}
+
+dure_status dure_expand_unpack_blocks(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context) {
+  enum { INDICES = 3 };
+  if (!dure_operand_is_present(&call->operands[INDICES])) return dure_cut_rows(call, limits, "rrr-r", sink, context);
+  table_context next = {limits, 0, sink, context};
+  return dure_cut_rows(call, limits, "---vr", unpack_table, &next);
+}
+
 // ---- attention -------------------------------------------------------------------------------------------------
 
 // Whether the rows of one sequence that `call` covers are within the limits. Operands are bound as far as needed: the

@@ -196,41 +196,59 @@ dure_status dure_expand_quantize_rows(const dure_op_call *call, const dure_limit
   return dure_cut_rows(call, limits, "rrr", sink, context);
 }
 
-// Cut by rows of a and by rows of b, which are columns of c; K stays whole.
-dure_status dure_expand_matmul_q8(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
-                                  void *context) {
-  enum { A, A_SCALES, B, B_SCALES, BIAS, C };
-  const uint64_t m = dure_operand_rows(&call->operands[A]), n = call->operands[B].shape[0];
+// How the operands of c [M, N] = a b^T take part, one letter each: a and its companions have rows M, b and its
+// companions rows N, v is [N], c has both.
+static dure_status expand_product_rows(const dure_op_call *call, const dure_limits *limits, const char *roles,
+                                       uint64_t m, uint64_t n, dure_expand_sink sink, void *context) {
   const uint64_t m_most = dure_cut_max(1, m / DURE_CUT_GRAIN), n_most = dure_cut_max(1, n / DURE_CUT_GRAIN);
-  uint64_t m_parts = dure_cut_parts_for_binding(&call->operands[C], m, limits), n_parts = 1;
-  for (uint32_t i = A; i <= A_SCALES; i++)
-    m_parts = dure_cut_max(m_parts, dure_cut_parts_for_binding(&call->operands[i], m, limits));
-  for (uint32_t i = B; i <= BIAS; i++)
-    n_parts = dure_cut_max(n_parts, dure_cut_parts_for_binding(&call->operands[i], n, limits));
+  uint64_t m_parts = 1, n_parts = 1;
+  for (uint32_t i = 0; roles[i] != '\0'; i++) {
+    const dure_operand *operand = &call->operands[i];
+    if (roles[i] == 'a' || roles[i] == 'c') m_parts = dure_cut_max(m_parts, dure_cut_parts_for_binding(operand, m, limits));
+    if (roles[i] == 'b' || roles[i] == 'v') n_parts = dure_cut_max(n_parts, dure_cut_parts_for_binding(operand, n, limits));
+  }
   uint64_t work_parts = dure_cut_parts_for_work(call, limits);
   m_parts = dure_cut_max(m_parts, work_parts < m_most ? work_parts : m_most);
   const uint64_t m_size = dure_cut_max(1, dure_cut_part_size(m, m_parts));
   const uint64_t wanted = dure_cut_ceil_divide(work_parts, dure_cut_ceil_divide(m, m_size));
   n_parts = dure_cut_max(n_parts, wanted < n_most ? wanted : n_most);
   const uint64_t n_size = dure_cut_max(1, dure_cut_part_size(n, n_parts));
-  const uint64_t k = call->operands[B].shape[1], blocks = k / DURE_QUANTIZED_BLOCK;
   dure_op_call flat = *call;
-  dure_operand_set_shape(&flat.operands[A], 2, (const uint64_t[]){m, k});
-  dure_operand_set_shape(&flat.operands[A_SCALES], 2, (const uint64_t[]){m, blocks});
-  dure_operand_set_shape(&flat.operands[B_SCALES], 2, (const uint64_t[]){n, blocks});
-  if (dure_operand_is_present(&flat.operands[BIAS])) dure_operand_set_shape(&flat.operands[BIAS], 1, &n);
-  dure_operand_set_shape(&flat.operands[C], 2, (const uint64_t[]){m, n});
+  for (uint32_t i = 0; roles[i] != '\0'; i++) {
+    dure_operand *operand = &flat.operands[i];
+    if (!dure_operand_is_present(operand)) continue;
+    const uint64_t rows = roles[i] == 'b' || roles[i] == 'v' ? n : m;
+    const uint64_t shape[2] = {rows, dure_operand_count(operand) / rows};
+    dure_operand_set_shape(operand, roles[i] == 'v' ? 1 : 2, shape);
+  }
   for (uint64_t i = 0; i < m; i += m_size) {
     for (uint64_t j = 0; j < n; j += n_size) {
       const uint64_t rows = m - i < m_size ? m - i : m_size, columns = n - j < n_size ? n - j : n_size;
       dure_op_call part = flat;
-      for (uint32_t o = A; o <= A_SCALES; o++) dure_cut_axis(&part.operands[o], 0, i, rows);
-      for (uint32_t o = B; o <= B_SCALES; o++) dure_cut_axis(&part.operands[o], 0, j, columns);
-      if (dure_operand_is_present(&part.operands[BIAS])) dure_cut_axis(&part.operands[BIAS], 0, j, columns);
-      dure_cut_axis(&part.operands[C], 0, i, rows);
-      dure_cut_axis(&part.operands[C], 1, j, columns);
+      for (uint32_t o = 0; roles[o] != '\0'; o++) {
+        if (!dure_operand_is_present(&part.operands[o])) continue;
+        if (roles[o] == 'a' || roles[o] == 'c') dure_cut_axis(&part.operands[o], 0, i, rows);
+        if (roles[o] == 'b' || roles[o] == 'v') dure_cut_axis(&part.operands[o], 0, j, columns);
+        if (roles[o] == 'c') dure_cut_axis(&part.operands[o], 1, j, columns);
+      }
       DURE_TRY(sink(context, &part));
     }
   }
   return NULL;
 }
+
+// Cut by rows of a and by rows of b, which are columns of c; K stays whole.
+dure_status dure_expand_matmul_q8(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                  void *context) {
+  enum { A, A_SCALES, B };
+  return expand_product_rows(call, limits, "aabbvc", dure_operand_rows(&call->operands[A]), call->operands[B].shape[0],
+                             sink, context);
+}
+
+dure_status dure_expand_matmul_blocks(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context) {
+  enum { A, CODES };
+  return expand_product_rows(call, limits, "abbbvcc", dure_operand_rows(&call->operands[A]),
+                             call->operands[CODES].shape[0], sink, context);
+}
+

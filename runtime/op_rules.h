@@ -18,6 +18,8 @@ dure_status dure_shape_embedding_gradient(dure_op_call *call);
 dure_status dure_shape_matmul(dure_op_call *call);
 dure_status dure_shape_quantize_rows(dure_op_call *call);
 dure_status dure_shape_matmul_q8(dure_op_call *call);
+dure_status dure_shape_unpack_blocks(dure_op_call *call);
+dure_status dure_shape_matmul_blocks(dure_op_call *call);
 dure_status dure_shape_layer_norm(dure_op_call *call);
 dure_status dure_shape_layer_norm_gradient(dure_op_call *call);
 dure_status dure_shape_layer_norm_parameters(dure_op_call *call);
@@ -54,6 +56,8 @@ dure_cost dure_cost_embedding(const dure_op_call *call);
 dure_cost dure_cost_cache_append(const dure_op_call *call);
 dure_cost dure_cost_matmul(const dure_op_call *call);
 dure_cost dure_cost_matmul_q8(const dure_op_call *call);
+dure_cost dure_cost_unpack_blocks(const dure_op_call *call);
+dure_cost dure_cost_matmul_blocks(const dure_op_call *call);
 dure_cost dure_cost_attention(const dure_op_call *call);
 dure_cost dure_cost_attention_gradient(const dure_op_call *call);
 dure_cost dure_cost_linear_cross_entropy(const dure_op_call *call);
@@ -79,6 +83,10 @@ dure_status dure_expand_quantize_rows(const dure_op_call *call, const dure_limit
                                       void *context);
 dure_status dure_expand_matmul_q8(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                   void *context);
+dure_status dure_expand_unpack_blocks(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context);
+dure_status dure_expand_matmul_blocks(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
+                                      void *context);
 dure_status dure_expand_rms_norm(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,
                                  void *context);
 dure_status dure_expand_rms_norm_gradient(const dure_op_call *call, const dure_limits *limits, dure_expand_sink sink,

@@ -210,6 +210,62 @@ dure_status dure_shape_matmul_q8(dure_op_call *call) {
   return NULL;
 }
 
+// Codes, scales and minima of N rows of K elements.
+static dure_status check_packed(const dure_op_call *call, uint32_t codes, uint64_t *out_rows, uint64_t *out_width) {
+  const dure_operand *operand = &call->operands[codes];
+  const uint32_t bits = call->attributes.blocks.bits;
+  *out_rows = *out_width = 0;
+  if (bits != 4 && bits != 8) return dure_fail(DURE_INVALID_ARGUMENT, "blocks have 4 or 8 bits, not %u", bits);
+  DURE_TRY(expect_rank(call, codes, 2));
+  const uint64_t width = operand->shape[1] * (8 / bits);
+  if (width % DURE_QUANTIZED_BLOCK != 0 || operand->offset % 16 != 0)
+    return dure_fail(
+        DURE_INVALID_ARGUMENT,
+        "operand 'codes' has rows of %llu elements at byte %llu, expected whole blocks of %d at a multiple of 16",
+        (unsigned long long)width, (unsigned long long)operand->offset, DURE_QUANTIZED_BLOCK);
+  const uint64_t blocks = operand->shape[0] * width / DURE_QUANTIZED_BLOCK;
+  DURE_TRY(expect_count(call, codes + 1, blocks));
+  DURE_TRY(expect_count(call, codes + 2, blocks));
+  *out_rows = operand->shape[0];
+  *out_width = width;
+  return NULL;
+}
+
+dure_status dure_shape_unpack_blocks(dure_op_call *call) {
+  enum { CODES, SCALES, MINIMA, INDICES, Y };
+  uint64_t shape[DURE_MAX_RANK] = {0}, rows, width;
+  DURE_TRY(check_packed(call, CODES, &rows, &width));
+  const dure_operand *indices = &call->operands[INDICES];
+  uint32_t rank = 1;
+  shape[0] = rows;
+  if (dure_operand_is_present(indices)) {
+    if (indices->rank >= DURE_MAX_RANK)
+      return dure_fail(DURE_INVALID_ARGUMENT, "operand 'indices' has too many dimensions");
+    rank = indices->rank;
+    memcpy(shape, indices->shape, sizeof(shape));
+  }
+  shape[rank] = width;
+  dure_operand_set_shape(&call->operands[Y], rank + 1, shape);
+  return NULL;
+}
+
+dure_status dure_shape_matmul_blocks(dure_op_call *call) {
+  enum { A, CODES, SCALES, MINIMA, BIAS, RESIDUAL, C };
+  uint64_t rows, width;
+  DURE_TRY(check_packed(call, CODES, &rows, &width));
+  const dure_operand *a = &call->operands[A];
+  if (a->rank == 0 || last_dimension(a) != width)
+    return dure_fail(DURE_INVALID_ARGUMENT, "the inner dimensions disagree: %llu in 'a', %llu in 'codes'",
+                     (unsigned long long)last_dimension(a), (unsigned long long)width);
+  DURE_TRY(expect_count(call, BIAS, rows));
+  DURE_TRY(expect_count(call, RESIDUAL, dure_operand_rows(a) * rows));
+  uint64_t shape[DURE_MAX_RANK];
+  memcpy(shape, a->shape, sizeof(shape));
+  shape[a->rank - 1] = rows;
+  dure_operand_set_shape(&call->operands[C], a->rank, shape);
+  return NULL;
+}
+
 // ---- layer norm ------------------------------------------------------------------------------------------------
 
 dure_status dure_shape_layer_norm(dure_op_call *call) {

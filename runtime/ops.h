@@ -132,6 +132,21 @@ typedef struct dure_matmul_attributes {
 // With float activations: quantize_rows and then matmul_q8 (dure_quantized_matmul of program.h).
 enum { DURE_QUANTIZED_BLOCK = 32 };
 
+// Weights in blocks of 32 along K that stay packed in memory: codes, and f32 scales (and minima) [N, K / 32].
+//   bits 8: codes [N, K], signed bytes q;   bits 4: codes [N, K / 2], byte i of a block's 16 has the code of element i
+//   in its lower half and that of element i + 16 in its upper one; q is that code, less 8 where there are no minima.
+//   b[n, k] = scale * q, and + minimum, each operation rounded to f32 (as GGUF's types are expanded)
+// unpack_blocks: y = b [N, K], or the rows that are asked for: y [.., K] = b[indices[.. ], :].
+//   first_row, row_count: as in embedding.
+// matmul_blocks: c = a b^T + bias + residual, with few rows of a in mind (decoding).
+//   a [.., K]; bias [N]; residual and c [.., N]; residual may be c's memory. For many rows: unpack_blocks, then matmul.
+//   On software drivers c has the bits of those two, whatever the number of rows.
+// Codes begin at multiples of 16 bytes.
+typedef struct dure_blocks_attributes {
+  uint32_t bits;  // 4 or 8
+  uint32_t first_row, row_count;
+} dure_blocks_attributes;
+
 // sum_rows: y[n] = sum over m of x[m, n]; x [.., N].   sum: y[0] = sum of all x.   square_sum: y[0] = sum of all x * x.
 
 // layer_norm (Ba et al. 2016, section 3): y = (x - mean) * reciprocal_deviation * weight + bias over the last
@@ -332,6 +347,7 @@ typedef union dure_op_attributes {
   dure_fill_attributes fill;
   dure_scale_attributes scale;
   dure_embedding_attributes embedding;
+  dure_blocks_attributes blocks;
   dure_matmul_attributes matmul;
   dure_layer_norm_attributes layer_norm;
   dure_rms_norm_attributes rms_norm;

@@ -255,6 +255,28 @@ static void matmul_q8_magnitudes(const dure_case *c, const dure_op_call *before,
   }
 }
 
+static void matmul_blocks_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                     double *magnitudes) {
+  enum { A, CODES, SCALES, MINIMA, BIAS, RESIDUAL, C };
+  (void)c;
+  (void)output;
+  const dure_operand *o = before->operands;
+  const dure_packed_weight weight = dure_reference_packed(before, CODES);
+  const uint64_t M = dure_operand_rows(&o[A]), N = weight.rows, K = weight.width;
+  for (uint64_t n = 0; n < N; n++) {
+    for (uint64_t k = 0; k < K; k++) {
+      double magnitude;
+      dure_reference_packed_value(&weight, n, k, &magnitude);
+      for (uint64_t m = 0; m < M; m++) magnitudes[m * N + n] += magnitude * fabs(dure_reference_get(&o[A], m * K + k));
+    }
+    for (uint64_t m = 0; m < M; m++) {
+      if (dure_operand_is_present(&o[BIAS])) magnitudes[m * N + n] += fabs(dure_reference_get(&o[BIAS], n));
+      if (dure_operand_is_present(&o[RESIDUAL]))
+        magnitudes[m * N + n] += fabs(dure_reference_get(&o[RESIDUAL], m * N + n));
+    }
+  }
+}
+
 static double moment_before(const dure_op_call *before, uint32_t moment, uint64_t index) {
   const dure_operand *operand = &before->operands[moment], *scales = &before->operands[moment + 2];
   if (operand->dtype != DURE_DTYPE_U8) return dure_reference_get(operand, index);
@@ -321,6 +343,7 @@ typedef void (*magnitude_rule)(const dure_case *c, const dure_op_call *before, u
 // Rows that are not named here: absolute values.
 static const magnitude_rule rules[DURE_OP_COUNT] = {
     [DURE_OP_matmul_q8] = matmul_q8_magnitudes,
+    [DURE_OP_matmul_blocks] = matmul_blocks_magnitudes,
     [DURE_OP_layer_norm] = layer_norm_magnitudes,
     [DURE_OP_layer_norm_gradient] = layer_norm_gradient_magnitudes,
     [DURE_OP_rms_norm_gradient] = rms_norm_gradient_magnitudes,

@@ -1,4 +1,4 @@
-// quantize_rows, matmul_q8.
+// quantize_rows, matmul_q8, unpack_blocks, matmul_blocks.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,4 +70,72 @@ done:
   free(b_scales);
   free(row);
   return status;
+}
+
+// ---- packed weights ----------------------------------------------------------------------------------------------
+
+dure_packed_weight dure_reference_packed(const dure_op_call *call, uint32_t codes) {
+  const dure_operand *o = &call->operands[codes];
+  const uint32_t bits = call->attributes.blocks.bits;
+  return (dure_packed_weight){.codes = integers(o),
+                              .scales = &o[1],
+                              .minima = dure_operand_is_present(&o[2]) ? &o[2] : NULL,
+                              .bits = bits,
+                              .rows = o->shape[0],
+                              .width = o->shape[1] * (8 / bits)};
+}
+
+double dure_reference_packed_value(const dure_packed_weight *weight, uint64_t row, uint64_t k, double *out_magnitude) {
+  const uint64_t block = row * (weight->width / BLOCK) + k / BLOCK, within = k % BLOCK;
+  int32_t q;
+  if (weight->bits == 8) {
+    q = weight->codes[block * BLOCK + within];
+  } else {
+    const uint8_t pair = (uint8_t)weight->codes[block * (BLOCK / 2) + within % (BLOCK / 2)];
+    q = (within < BLOCK / 2 ? pair & 15 : pair >> 4) - (weight->minima == NULL ? 8 : 0);
+  }
+  const float product = (float)dure_reference_get(weight->scales, block) * (float)q;
+  const float minimum = weight->minima != NULL ? (float)dure_reference_get(weight->minima, block) : 0;
+  if (out_magnitude != NULL) *out_magnitude = fabs((double)product) + fabs((double)minimum);
+  return weight->minima != NULL ? (double)(product + minimum) : (double)product;
+}
+
+dure_status dure_reference_unpack_blocks(const dure_op_call *call) {
+  enum { CODES, SCALES, MINIMA, INDICES, Y };
+  const dure_packed_weight weight = dure_reference_packed(call, CODES);
+  const dure_operand *indices = &call->operands[INDICES], *y = &call->operands[Y];
+  const uint64_t K = weight.width, rows = dure_operand_rows(y), first = call->attributes.blocks.first_row;
+  const uint64_t whole = call->attributes.blocks.row_count > 0 ? call->attributes.blocks.row_count : weight.rows;
+  for (uint64_t r = 0; r < rows; r++) {
+    const uint64_t index = dure_operand_is_present(indices) ? dure_reference_get_u32(indices, r) : r + first;
+    const bool is_here = index >= first && index - first < weight.rows;
+    if (!is_here && index < whole) continue;
+    for (uint64_t k = 0; k < K; k++) {
+      const double value = is_here ? dure_reference_packed_value(&weight, index - first, k, NULL) : (double)NAN;
+      dure_reference_put(y, r * K + k, value, false);
+    }
+  }
+  return NULL;
+}
+
+dure_status dure_reference_matmul_blocks(const dure_op_call *call) {
+  enum { A, CODES, SCALES, MINIMA, BIAS, RESIDUAL, C };
+  const dure_operand *o = call->operands;
+  const dure_packed_weight weight = dure_reference_packed(call, CODES);
+  const uint64_t M = dure_operand_rows(&o[A]), N = weight.rows, K = weight.width;
+  double *a = NULL, *b = NULL;
+  DURE_TRY(dure_reference_scratch(M * K + K, &a));
+  b = a + M * K;
+  dure_reference_load(&o[A], 0, M * K, a);
+  for (uint64_t n = 0; n < N; n++) {
+    for (uint64_t k = 0; k < K; k++) b[k] = dure_reference_packed_value(&weight, n, k, NULL);
+    for (uint64_t m = 0; m < M; m++) {
+      double sum = dure_operand_is_present(&o[BIAS]) ? dure_reference_get(&o[BIAS], n) : 0;
+      for (uint64_t k = 0; k < K; k++) sum += a[m * K + k] * b[k];
+      if (dure_operand_is_present(&o[RESIDUAL])) sum += dure_reference_get(&o[RESIDUAL], m * N + n);
+      dure_reference_put(&o[C], m * N + n, sum, false);
+    }
+  }
+  free(a);
+  return NULL;
 }

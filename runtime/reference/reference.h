@@ -41,6 +41,19 @@ double dure_reference_activation_slope(dure_activation kind, double x);
 // `count` doubles, uninitialised; released with free(). At least one is allocated.
 DURE_MUST_CHECK dure_status dure_reference_scratch(uint64_t count, double **out_values);
 
+// ---- packed weights (quantised.c) -------------------------------------------------------------------------------
+
+typedef struct dure_packed_weight {
+  const int8_t *codes;
+  const dure_operand *scales, *minima;  // minima may be NULL
+  uint32_t bits;
+  uint64_t rows, width;
+} dure_packed_weight;
+// The weight whose codes are operand `codes` of the call, scales and minima the next two.
+dure_packed_weight dure_reference_packed(const dure_op_call *call, uint32_t codes);
+// Element [row, k]; out_magnitude (may be NULL): the sum of the magnitudes of its two parts.
+double dure_reference_packed_value(const dure_packed_weight *weight, uint64_t row, uint64_t k, double *out_magnitude);
+
 // ---- sample (sample.c) ------------------------------------------------------------------------------------------
 
 // The u that a row of sample draws with, from its operand `random`.

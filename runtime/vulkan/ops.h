@@ -27,6 +27,10 @@ extern const dure_backend_op dure_vulkan_op_copy_heads;
 extern const dure_backend_op dure_vulkan_op_embedding;
 extern const dure_backend_op dure_vulkan_op_embedding_gradient;
 
+// ops_blocks.c
+extern const dure_backend_op dure_vulkan_op_unpack_blocks;
+extern const dure_backend_op dure_vulkan_op_matmul_blocks;
+
 // ops_reduction.c
 extern const dure_backend_op dure_vulkan_op_sum_rows;
 extern const dure_backend_op dure_vulkan_op_sum;

@@ -1,0 +1,260 @@
+#include "model/packed.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/weights.h"
+
+enum {
+  BLOCK = DURE_QUANTIZED_BLOCK,
+  DIRECT_ROWS = 16,  // of x at most, for kernels that read codes; more are worth unpacking the matrix first
+};
+
+// ---- what stays packed -------------------------------------------------------------------------------------------
+
+static bool takes_packed(dure_role role) {
+  static const dure_role roles[] = {DURE_ROLE_TOKEN_EMBEDDING,
+                                    DURE_ROLE_EMBEDDING_INPUT,
+                                    DURE_ROLE_EMBEDDING_OUTPUT,
+                                    DURE_ROLE_QKV_WEIGHT,
+                                    DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
+                                    DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT,
+                                    DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT,
+                                    DURE_ROLE_SHARED_INPUT_WEIGHT,
+                                    DURE_ROLE_SHARED_OUTPUT_WEIGHT,
+                                    DURE_ROLE_HEAD};
+  for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+    if (roles[i] == role) return true;
+  }
+  return false;
+}
+
+static const dure_safetensors_tensor *find_part(const dure_safetensors *file, const dure_model_config *config,
+                                                const dure_parameter *parameter, uint32_t part) {
+  const char *name = parameter->parts[part].name, *prefix = config->family->optional_prefix;
+  const dure_safetensors_tensor *tensor = dure_safetensors_find(file, name);
+  if (tensor == NULL && strncmp(name, prefix, strlen(prefix)) == 0)
+    tensor = dure_safetensors_find(file, name + strlen(prefix));
+  return tensor;
+}
+
+// [out, in] of the matrix that a product takes.
+static void matrix_shape(const dure_parameter *parameter, uint64_t *out_rows, uint64_t *out_width) {
+  const bool is_output_first = parameter->row->is_output_first;
+  *out_rows = parameter->shape[is_output_first ? 0 : 1];
+  *out_width = parameter->shape[is_output_first ? 1 : 0];
+}
+
+// The bits that hold every part of the parameter; 0: one of them cannot be.
+static dure_gguf_codes codes_of(const dure_parameter *parameter, const dure_model_config *config,
+                                const dure_safetensors *file) {
+  dure_gguf_codes all = {0};
+  const dure_gguf_codes none = {0};
+  uint64_t rows, width;
+  matrix_shape(parameter, &rows, &width);
+  if (parameter->rank != 2 || width % BLOCK != 0 || !takes_packed(parameter->row->role)) return none;
+  for (uint32_t part = 0; part < parameter->part_count; part++) {
+    const dure_safetensors_tensor *tensor = find_part(file, config, parameter, part);
+    const dure_gguf_type *type = NULL;
+    bool is_transposed = false;
+    if (tensor == NULL || dure_weights_blocks(tensor, 0, &type, &is_transposed) == NULL) return none;
+    // A matrix that lies the other way round in memory must do so in the file, and be one tensor.
+    if (is_transposed == parameter->row->is_output_first || (is_transposed && parameter->part_count > 1)) return none;
+    const dure_gguf_codes codes = dure_gguf_type_codes(type);
+    if (codes.bits == 0 || width % type->elements != 0) return none;
+    if (codes.bits > all.bits) all.bits = codes.bits;
+    all.has_minima = all.has_minima || codes.has_minima;
+  }
+  return all;
+}
+
+void dure_packed_choose(dure_parameter_layout *layout, const dure_model_config *config, const dure_safetensors *file) {
+  for (size_t i = 0; i < layout->count; i++) {
+    const dure_gguf_codes codes = codes_of(&layout->parameters[i], config, file);
+    layout->parameters[i].bits = codes.bits;
+    layout->parameters[i].has_minima = codes.has_minima;
+  }
+  dure_parameter_layout_place(layout);
+}
+
+uint64_t dure_packed_bytes(const dure_parameter_layout *layout, uint64_t *out_elements) {
+  uint64_t bytes = 0;
+  *out_elements = 0;
+  for (size_t i = 0; i < layout->count; i++) {
+    const dure_parameter *parameter = &layout->parameters[i];
+    if (parameter->bits == 0) continue;
+    *out_elements += parameter->count;
+    bytes += parameter->count * parameter->bits / 8 + parameter->count / BLOCK * (parameter->has_minima ? 8 : 4);
+  }
+  return bytes;
+}
+
+// ---- loading -----------------------------------------------------------------------------------------------------
+
+// A parameter's planes on the host.
+typedef struct planes {
+  uint8_t *codes;          // [rows, width * bits / 8]
+  float *scales, *minima;  // [rows, width / 32]; minima behind the scales
+  uint64_t width;
+  uint32_t bits;
+  bool has_minima;
+} planes;
+
+// 32 codes as the planes have them. Codes without a minimum go among those with one as scale q + minimum too.
+static void store_codes(const planes *p, uint64_t block, const int8_t *codes, float scale, float minimum,
+                        bool comes_signed) {
+  const bool shifts = p->bits == 4 && p->has_minima && comes_signed;
+  p->scales[block] = scale;
+  if (p->has_minima) p->minima[block] = shifts ? -8 * scale : minimum;
+  if (p->bits == 8) {
+    memcpy(p->codes + block * BLOCK, codes, BLOCK);
+    return;
+  }
+  const int added = shifts || !p->has_minima ? 8 : 0;
+  uint8_t *pairs = p->codes + block * (BLOCK / 2);
+  for (int i = 0; i < BLOCK / 2; i++) pairs[i] = (uint8_t)((codes[i] + added) | (codes[i + BLOCK / 2] + added) << 4);
+}
+
+static dure_status load_row(const planes *p, const dure_safetensors_tensor *tensor, uint64_t from, uint64_t to) {
+  const dure_gguf_type *type = NULL;
+  bool is_transposed;
+  const uint8_t *blocks = dure_weights_blocks(tensor, from, &type, &is_transposed);
+  const bool comes_signed = !dure_gguf_type_codes(type).has_minima;
+  int8_t codes[DURE_GGUF_BLOCK_MOST];
+  float scales[DURE_GGUF_BLOCK_MOST / BLOCK], minima[DURE_GGUF_BLOCK_MOST / BLOCK];
+  for (uint64_t done = 0; done < p->width; done += type->elements, blocks += type->bytes) {
+    dure_gguf_block_codes(type, blocks, codes, scales, minima);
+    for (uint32_t k = 0; k < type->elements / BLOCK; k++) {
+      if (!isfinite(scales[k]) || !isfinite(minima[k]))
+        return dure_fail(DURE_CORRUPT, "a scale in row %llu of tensor '%s' is not finite; the file is damaged",
+                         (unsigned long long)from, tensor->name);
+      store_codes(p, (to * p->width + done) / BLOCK + k, codes + k * BLOCK, scales[k], minima[k], comes_signed);
+    }
+  }
+  return NULL;
+}
+
+static dure_status load_part(const planes *p, const dure_parameter *parameter, uint32_t part,
+                             const dure_safetensors_tensor *tensor, uint64_t all_rows) {
+  const uint64_t rows = parameter->row->is_output_first ? parameter->parts[part].rows : all_rows;
+  for (uint64_t row = 0; row < rows;) {
+    uint64_t to = row, run = rows - row;
+    if (parameter->row->is_output_first) run = dure_parameter_run(parameter, part, row, &to);
+    for (uint64_t i = 0; i < run; i++) DURE_TRY(load_row(p, tensor, row + i, to + i));
+    row += run;
+  }
+  return NULL;
+}
+
+static dure_status load_parameter(const dure_parameter_buffers *buffers, const dure_parameter *parameter,
+                                  const dure_model_config *config, const dure_safetensors *file, dure_stream *stream) {
+  uint64_t rows, width;
+  matrix_shape(parameter, &rows, &width);
+  const uint64_t blocks = rows * width / BLOCK, code_bytes = rows * width * parameter->bits / 8;
+  const uint64_t scale_count = parameter->has_minima ? 2 * blocks : blocks;
+  planes p = {.codes = malloc((size_t)code_bytes),
+              .scales = malloc((size_t)scale_count * sizeof(float)),
+              .width = width,
+              .bits = parameter->bits,
+              .has_minima = parameter->has_minima};
+  p.minima = p.scales != NULL ? p.scales + blocks : NULL;
+  dure_status status = NULL;
+  if (p.codes == NULL || p.scales == NULL)
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", parameter->name);
+  for (uint32_t part = 0; part < parameter->part_count && status == NULL; part++)
+    status = load_part(&p, parameter, part, find_part(file, config, parameter, part), rows);
+  if (status == NULL)
+    status = dure_parameter_pool_write(buffers, parameter->pool, stream, parameter->offset, p.codes, code_bytes);
+  if (status == NULL)
+    status = dure_parameter_pool_write(buffers, parameter->scales_pool, stream,
+                                       parameter->scales_offset * sizeof(float), p.scales, scale_count * sizeof(float));
+  free(p.codes);
+  free(p.scales);
+  return status;
+}
+
+dure_status dure_packed_load(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
+                             const dure_model_config *config, const dure_safetensors *file, const char *path,
+                             dure_stream *stream) {
+  for (size_t i = 0; i < layout->count; i++) {
+    if (layout->parameters[i].bits == 0) continue;
+    DURE_TRY(dure_status_prefix(load_parameter(buffers, &layout->parameters[i], config, file, stream), "'%s'", path));
+  }
+  return NULL;
+}
+
+// ---- in programs -------------------------------------------------------------------------------------------------
+
+uint64_t dure_packed_rows(const dure_parameter *parameter) {
+  uint64_t rows, width;
+  matrix_shape(parameter, &rows, &width);
+  return rows;
+}
+
+// Codes, scales and minima (or absent) of rows [first, first + rows), as operands from `out_operands` on.
+static void view_planes(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,
+                        uint64_t first, uint64_t rows, dure_tensor *out_operands) {
+  uint64_t all_rows, width;
+  matrix_shape(parameter, &all_rows, &width);
+  const uint64_t bytes = width * parameter->bits / 8, blocks = width / BLOCK;
+  const uint64_t codes_shape[2] = {rows, bytes}, codes_stride[2] = {bytes, 1};
+  const uint64_t scales_shape[2] = {rows, blocks}, scales_stride[2] = {blocks, 1};
+  out_operands[0] = dure_tensor_view(program, pools[parameter->pool], 2, codes_shape, codes_stride,
+                                     parameter->offset + first * bytes);
+  out_operands[1] = dure_tensor_view(program, pools[parameter->scales_pool], 2, scales_shape, scales_stride,
+                                     parameter->scales_offset + first * blocks);
+  out_operands[2] = DURE_ABSENT;
+  if (!parameter->has_minima) return;
+  out_operands[2] = dure_tensor_view(program, pools[parameter->scales_pool], 2, scales_shape, scales_stride,
+                                     parameter->minima_offset + first * blocks);
+}
+
+static dure_tensor unpack_rows(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,
+                               uint64_t first, uint64_t rows, dure_tensor indices, dure_dtype dtype) {
+  enum { CODES, INDICES = 3, Y };
+  uint64_t all_rows, shape[DURE_MAX_RANK] = {rows}, width;
+  matrix_shape(parameter, &all_rows, &width);
+  uint32_t rank = 1;
+  if (indices.index != 0) {
+    rank = dure_tensor_rank(program, indices);
+    for (uint32_t i = 0; i < rank; i++) shape[i] = dure_tensor_dimension(program, indices, i);
+  }
+  shape[rank] = width;
+  dure_tensor operands[DURE_MAX_OPERANDS] = {0};
+  view_planes(program, pools, parameter, first, rows, &operands[CODES]);
+  operands[INDICES] = indices;
+  operands[Y] = dure_tensor_temporary(program, "unpacked", dtype, rank + 1, shape);
+  const dure_op_attributes attributes = {.blocks = {.bits = parameter->bits}};
+  dure_program_call(program, DURE_OP_unpack_blocks, operands, &attributes, 0);
+  return operands[Y];
+}
+
+dure_tensor dure_packed_unpack(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,
+                               dure_tensor indices, dure_dtype dtype) {
+  return unpack_rows(program, pools, parameter, 0, dure_packed_rows(parameter), indices, dtype);
+}
+
+dure_tensor dure_packed_matmul(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,
+                               uint64_t first, uint64_t rows, dure_tensor x, const dure_matmul_options *options) {
+  enum { A, CODES, BIAS = 4, RESIDUAL, C };
+  const uint32_t rank = dure_tensor_rank(program, x);
+  if (rank == 0) return DURE_ABSENT;
+  const uint64_t width = dure_tensor_dimension(program, x, rank - 1);
+  if (dure_tensor_element_count(program, x) > DIRECT_ROWS * width) {
+    dure_matmul_options transposed = *options;
+    transposed.transpose_b = true;
+    const dure_tensor matrix =
+        unpack_rows(program, pools, parameter, first, rows, DURE_ABSENT, dure_tensor_dtype(program, x));
+    return dure_matmul_with(program, x, matrix, &transposed);
+  }
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x};
+  view_planes(program, pools, parameter, first, rows, &operands[CODES]);
+  operands[BIAS] = options->bias;
+  if (!options->has_activation) operands[RESIDUAL] = options->residual;
+  const dure_op_attributes attributes = {.blocks = {.bits = parameter->bits}};
+  dure_program_call(program, DURE_OP_matmul_blocks, operands, &attributes, 0);
+  if (!options->has_activation) return operands[C];
+  const dure_tensor y = dure_activation_apply(program, operands[C], options->activation);
+  return options->residual.index != 0 ? dure_add(program, y, options->residual) : y;
+}
