@@ -15,7 +15,7 @@
 #include "runtime/os.h"
 
 typedef struct eval_options {
-  const char *device, *dtype, *text, *data;
+  const char *device, *dtype, *weights, *text, *data;
   int64_t batch_size, context, stride;
   bool as_json;
 } eval_options;
@@ -119,7 +119,7 @@ static dure_status check_options(const eval_options *options) {
 
 static dure_status evaluate(const eval_options *options, const char *directory) {
   opened_model opened;
-  DURE_TRY(opened_model_create(options->device, options->dtype, directory, true, &opened));
+  DURE_TRY(opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &opened));
   eval_source source;
   memset(&source, 0, sizeof(source));
   // Tokenizers without an end-of-text token: the first token is predicted from id 0, one arbitrary choice among equals.
@@ -154,6 +154,8 @@ int command_eval(int argc, char **argv) {
       {"batch-size", OPTION_INTEGER, &options.batch_size, "B", "windows at once (4)"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
+      {"weights", OPTION_TEXT, &options.weights, "HOW",
+       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "the result as one JSON object"},
   };
   const command_usage usage = {

@@ -13,7 +13,7 @@
 #include "runtime/os.h"
 
 typedef struct generate_options {
-  const char *device, *dtype, *prompt, *prompt_file, *prompts, *stop, *system;
+  const char *device, *dtype, *weights, *prompt, *prompt_file, *prompts, *stop, *system;
   int64_t max_tokens, top_k, seed, batch, log_probabilities;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   bool echo, as_json, stops_at_end, shifts, is_chat;
@@ -275,7 +275,8 @@ static dure_status generate_all(generate_run *run) {
 
 static dure_status generate(const generate_options *options, const char *directory) {
   generate_run run = {.options = options};
-  dure_status status = opened_model_create(options->device, options->dtype, directory, true, &run.opened);
+  dure_status status =
+      opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &run.opened);
   if (status == NULL) status = dure_chat_open(directory, run.opened.tokenizer, &run.chat);
   if (status == NULL) status = generate_all(&run);
   if (status == NULL && options->echo && is_streamed(&run))
@@ -351,6 +352,8 @@ int command_generate(int argc, char **argv) {
       {"echo", OPTION_FLAG, &options.echo, NULL, "print the prompt before the continuation"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
+      {"weights", OPTION_TEXT, &options.weights, "HOW",
+       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "one JSON object instead of streamed text"},
   };
   const command_usage usage = {

@@ -9,7 +9,7 @@
 #include "runtime/os.h"
 
 typedef struct logits_options {
-  const char *device, *dtype, *tokens, *tokens_file, *output;
+  const char *device, *dtype, *weights, *tokens, *tokens_file, *output;
   bool decode, as_json;
 } logits_options;
 
@@ -67,7 +67,7 @@ static dure_status check_options(const logits_options *options) {
 
 static dure_status run(const logits_options *options, const char *directory) {
   opened_model opened;
-  DURE_TRY(opened_model_create(options->device, options->dtype, directory, false, &opened));
+  DURE_TRY(opened_model_create_as(options->device, options->dtype, options->weights, directory, false, &opened));
   dure_ids ids = {0};
   float *logits = NULL;
   uint64_t columns = opened.model->config.vocabulary_size;
@@ -100,6 +100,8 @@ int command_logits(int argc, char **argv) {
       {"decode", OPTION_FLAG, &options.decode, NULL, "token by token through the KV cache, as generation does"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
+      {"weights", OPTION_TEXT, &options.weights, "HOW",
+       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "print the likeliest next tokens as JSON"},
   };
   const command_usage usage = {

@@ -8,8 +8,11 @@
 #include "model/weights.h"
 #include "runtime/os.h"
 
-static dure_status open_all(const char *device, const char *dtype, const char *directory, bool with_tokenizer,
-                            opened_model *opened) {
+static dure_status open_all(const char *device, const char *dtype, const char *weights, const char *directory,
+                            bool with_tokenizer, opened_model *opened) {
+  const bool is_expanded = weights != NULL && strcmp(weights, "expanded") == 0;
+  if (weights != NULL && !is_expanded && strcmp(weights, "quantised") != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--weights must be quantised or expanded; found '%.40s'", weights);
   // Files first: a mistyped path should not wait for a driver.
   if (!dure_os_is_directory(directory) && !dure_gguf_is_file(directory)) {
     return dure_fail(DURE_NOT_FOUND,
@@ -19,7 +22,7 @@ static dure_status open_all(const char *device, const char *dtype, const char *d
   if (with_tokenizer) DURE_TRY(dure_weights_tokenizer(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));
-  dure_model_options kept = {.dtype = DURE_DTYPE_F32};
+  dure_model_options kept = {.dtype = DURE_DTYPE_F32, .keeps_packed = !is_expanded};
   DURE_TRY(dure_model_choose_dtype(dtype, opened->device, directory, &kept.dtype));
   DURE_TRY(dure_model_open_as(directory, &kept, opened->device, opened->stream, &opened->model));
   uint32_t rows = opened->model->config.vocabulary_size;
@@ -33,8 +36,13 @@ static dure_status open_all(const char *device, const char *dtype, const char *d
 
 dure_status opened_model_create(const char *device, const char *dtype, const char *directory, bool with_tokenizer,
                                 opened_model *out_opened) {
+  return opened_model_create_as(device, dtype, "expanded", directory, with_tokenizer, out_opened);
+}
+
+dure_status opened_model_create_as(const char *device, const char *dtype, const char *weights, const char *directory,
+                                   bool with_tokenizer, opened_model *out_opened) {
   memset(out_opened, 0, sizeof(*out_opened));
-  dure_status status = open_all(device, dtype, directory, with_tokenizer, out_opened);
+  dure_status status = open_all(device, dtype, weights, directory, with_tokenizer, out_opened);
   if (status != NULL) opened_model_close(out_opened);
   return status;
 }

@@ -16,6 +16,11 @@ typedef struct opened_model {
 // (dure_model_choose_dtype). On failure everything is closed again.
 DURE_MUST_CHECK dure_status opened_model_create(const char *device, const char *dtype, const char *directory,
                                                 bool with_tokenizer, opened_model *out_opened);
+// The same, with what --weights says: "quantised" (or NULL): matrices that a GGUF file has quantised stay so;
+// "expanded": all become --dtype. DURE_INVALID_ARGUMENT for other words.
+DURE_MUST_CHECK dure_status opened_model_create_as(const char *device, const char *dtype, const char *weights,
+                                                   const char *directory, bool with_tokenizer,
+                                                   opened_model *out_opened);
 void opened_model_close(opened_model *opened);
 
 // Reads "1 2 3" (from the option, or from a file when `path` is not NULL) into ids below `vocabulary_size`.

@@ -24,8 +24,8 @@ static dure_status create_buffers(dure_model *model, const dure_model_options *o
   return dure_parameter_buffers_create(model->device, &model->layout, &masters, &model->masters);
 }
 
-// `file` has the weights; NULL for a new model.
-static dure_status create(const char *config_path, const dure_safetensors *file, const dure_model_options *options,
+// out_file: of a model that has weights, their opened file, which the caller closes; NULL for a new model.
+static dure_status create(const char *config_path, dure_safetensors **out_file, const dure_model_options *options,
                           dure_device *device, dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = calloc(1, sizeof(*model));
@@ -34,7 +34,9 @@ static dure_status create(const char *config_path, const dure_safetensors *file,
   model->stream = stream;
   dure_status status = dure_model_config_read(config_path, &model->config);
   if (status == NULL) status = dure_parameter_layout_create(&model->config, &model->layout);
-  if (status == NULL && options->keeps_packed && file != NULL) dure_packed_choose(&model->layout, &model->config, file);
+  if (status == NULL && out_file != NULL) status = dure_weights_open(config_path, out_file);
+  if (status == NULL && out_file != NULL && options->keeps_packed)
+    dure_packed_choose(&model->layout, &model->config, *out_file);
   if (status == NULL) status = create_buffers(model, options);
   if (status != NULL) {
     dure_model_destroy(model);
@@ -67,21 +69,11 @@ dure_status dure_model_open(const char *directory, dure_device *device, dure_str
   return dure_model_open_as(directory, &(dure_model_options){.dtype = DURE_DTYPE_F32}, device, stream, out_model);
 }
 
-static dure_status open_file(const char *directory, const dure_safetensors *file, const dure_model_options *options,
-                             dure_device *device, dure_stream *stream, dure_model **out_model) {
-  dure_model *model = NULL;
-  DURE_TRY(create(directory, file, options, device, stream, &model));
+static dure_status load(dure_model *model, const dure_safetensors *file, const char *directory) {
   const dure_parameter_buffers *sets[2];
   const size_t count = list_sets(model, sets);
-  dure_status status = dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", stream);
-  if (status == NULL)
-    status = dure_packed_load(&model->weights, &model->layout, &model->config, file, directory, stream);
-  if (status != NULL) {
-    dure_model_destroy(model);
-    return status;
-  }
-  *out_model = model;
-  return NULL;
+  DURE_TRY(dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", model->stream));
+  return dure_packed_load(&model->weights, &model->layout, &model->config, file, directory, model->stream);
 }
 
 dure_status dure_model_open_as(const char *directory, const dure_model_options *options, dure_device *device,
@@ -93,11 +85,16 @@ dure_status dure_model_open_as(const char *directory, const dure_model_options *
                      directory);
   }
   dure_safetensors *file = NULL;
-  DURE_TRY(dure_weights_open(directory, &file));
-  dure_status status = open_file(directory, file, options, device, stream, out_model);
+  dure_model *model = NULL;
+  dure_status status = create(directory, &file, options, device, stream, &model);
+  if (status == NULL) status = load(model, file, directory);
   dure_safetensors_close(file);
-  if (status != NULL) return status;
-  status = dure_companions_read(directory, &(*out_model)->companions);  // a model without readable ones is still a model
+  if (status != NULL) {
+    dure_model_destroy(model);
+    return status;
+  }
+  *out_model = model;
+  status = dure_companions_read(directory, &model->companions);  // a model without readable ones is still a model
   if (status != NULL) dure_log(DURE_LOG_WARNING, "%s", dure_status_message(status));
   dure_status_free(status);
   return NULL;

@@ -225,7 +225,8 @@ dure_status dure_expand_embedding_gradient(const dure_op_call *call, const dure_
   return dure_cut_rows(call, limits, "vrs", table_sink, &next);
 }
 
-// ---- packed weights ---------------------------------------------------------------------------------------------------
+// ---- packed weights
+// ---------------------------------------------------------------------------------------------------
 
 // The packed rows are cut; indices and y stay whole in that pass, as with embedding.
 static dure_status unpack_table(void *context, const dure_op_call *call) {

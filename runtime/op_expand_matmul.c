@@ -204,8 +204,10 @@ static dure_status expand_product_rows(const dure_op_call *call, const dure_limi
   uint64_t m_parts = 1, n_parts = 1;
   for (uint32_t i = 0; roles[i] != '\0'; i++) {
     const dure_operand *operand = &call->operands[i];
-    if (roles[i] == 'a' || roles[i] == 'c') m_parts = dure_cut_max(m_parts, dure_cut_parts_for_binding(operand, m, limits));
-    if (roles[i] == 'b' || roles[i] == 'v') n_parts = dure_cut_max(n_parts, dure_cut_parts_for_binding(operand, n, limits));
+    if (roles[i] == 'a' || roles[i] == 'c')
+      m_parts = dure_cut_max(m_parts, dure_cut_parts_for_binding(operand, m, limits));
+    if (roles[i] == 'b' || roles[i] == 'v')
+      n_parts = dure_cut_max(n_parts, dure_cut_parts_for_binding(operand, n, limits));
   }
   uint64_t work_parts = dure_cut_parts_for_work(call, limits);
   m_parts = dure_cut_max(m_parts, work_parts < m_most ? work_parts : m_most);
@@ -251,4 +253,3 @@ dure_status dure_expand_matmul_blocks(const dure_op_call *call, const dure_limit
   return expand_product_rows(call, limits, "abbbvcc", dure_operand_rows(&call->operands[A]),
                              call->operands[CODES].shape[0], sink, context);
 }
-

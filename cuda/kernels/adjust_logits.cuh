@@ -3,6 +3,8 @@
 #ifndef DURE_CUDA_KERNELS_ADJUST_LOGITS_CUH_
 #define DURE_CUDA_KERNELS_ADJUST_LOGITS_CUH_
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 struct adjust_logits_arguments {

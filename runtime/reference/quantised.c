@@ -87,14 +87,14 @@ dure_packed_weight dure_reference_packed(const dure_op_call *call, uint32_t code
 
 double dure_reference_packed_value(const dure_packed_weight *weight, uint64_t row, uint64_t k, double *out_magnitude) {
   const uint64_t block = row * (weight->width / BLOCK) + k / BLOCK, within = k % BLOCK;
-  int32_t q;
+  float q;
   if (weight->bits == 8) {
-    q = weight->codes[block * BLOCK + within];
+    q = (float)weight->codes[block * BLOCK + within];
   } else {
     const uint8_t pair = (uint8_t)weight->codes[block * (BLOCK / 2) + within % (BLOCK / 2)];
-    q = (within < BLOCK / 2 ? pair & 15 : pair >> 4) - (weight->minima == NULL ? 8 : 0);
+    q = (float)((within < BLOCK / 2 ? pair & 15 : pair >> 4) - (weight->minima == NULL ? 8 : 0));
   }
-  const float product = (float)dure_reference_get(weight->scales, block) * (float)q;
+  const float product = (float)dure_reference_get(weight->scales, block) * q;
   const float minimum = weight->minima != NULL ? (float)dure_reference_get(weight->minima, block) : 0;
   if (out_magnitude != NULL) *out_magnitude = fabs((double)product) + fabs((double)minimum);
   return weight->minima != NULL ? (double)(product + minimum) : (double)product;
