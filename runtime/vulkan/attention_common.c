@@ -52,22 +52,23 @@ enum { MOST_HEAD_SIZE = 256 };
 // OWN of shaders/variants/attention.txt; of the plain kernels 4. SwiftShader has no limit of turns, so those of the
 // quads are what they are.
 static const dure_vulkan_attention_tier tiers[] = {
-    // name, software, gpu, takes_types, wants_quads, reads_texels, head_size, rows, turns
-    {"texel", true, false, false, true, true, 32, {32, 32, 32, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, false, true, true, 64, {32, 16, 16, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, false, true, true, 96, {16, 16, 8, 1}, {8, 8, 8, 4}},
-    {"texel", true, false, false, true, true, 128, {16, 8, 8, 1}, {8, 8, 8, 4}},
-    {"quad", true, false, false, true, false, 32, {16, 16, 16, 0}, {16, 16, 16, 0}},
-    {"quad", true, false, false, true, false, 64, {16, 8, 8, 0}, {16, 16, 16, 0}},
-    {"quad", true, false, false, true, false, 96, {8, 4, 4, 0}, {16, 16, 16, 0}},
-    {"quad", true, false, false, true, false, 128, {8, 4, 4, 0}, {16, 16, 16, 0}},
-    {"tile", false, true, true, false, false, 64, {64, 64, 64, 0}, {200, 350, 450, 0}},
-    {"tile", false, true, true, false, false, 128, {64, 64, 64, 0}, {350, 600, 750, 0}},
-    {"tile", false, true, true, false, false, 256, {64, 64, 64, 0}, {650, 1150, 1400, 0}},
-    {"tile_small", false, true, true, false, false, 64, {32, 32, 32, 0}, {350, 600, 750, 0}},
-    {"tile_small", false, true, true, false, false, 128, {32, 32, 32, 0}, {600, 1000, 1200, 0}},
-    {"tile_small", false, true, true, false, false, 256, {32, 32, 32, 0}, {1100, 1900, 2200, 0}},
-    {"plain", true, true, false, false, false, 0, {4, 4, 4, 4}, {1024, 576, 576, 1024}},
+    // name, software, gpu, takes_types, wants_quads, reads_texels, shares_keys, head_size, rows, turns
+    {"texel", true, false, false, true, true, false, 32, {32, 32, 32, 1, 0}, {8, 8, 8, 4, 0}},
+    {"texel", true, false, false, true, true, false, 64, {32, 16, 16, 1, 0}, {8, 8, 8, 4, 0}},
+    {"texel", true, false, false, true, true, false, 96, {16, 16, 8, 1, 0}, {8, 8, 8, 4, 0}},
+    {"texel", true, false, false, true, true, false, 128, {16, 8, 8, 1, 0}, {8, 8, 8, 4, 0}},
+    {"quad", true, false, false, true, false, true, 32, {16, 16, 16, 4, 1}, {16, 16, 16, 16, 16}},
+    {"quad", true, false, false, true, false, true, 64, {16, 8, 8, 4, 1}, {16, 16, 16, 16, 16}},
+    {"quad", true, false, false, true, false, true, 96, {8, 4, 4, 4, 1}, {16, 16, 16, 16, 16}},
+    {"quad", true, false, false, true, false, true, 128, {8, 4, 4, 4, 1}, {16, 16, 16, 16, 16}},
+    {"quad", true, false, false, true, false, true, 256, {4, 4, 4, 4, 1}, {16, 16, 16, 16, 16}},
+    {"tile", false, true, true, false, false, false, 64, {64, 64, 64, 0, 0}, {200, 350, 450, 0, 0}},
+    {"tile", false, true, true, false, false, false, 128, {64, 64, 64, 0, 0}, {350, 600, 750, 0, 0}},
+    {"tile", false, true, true, false, false, false, 256, {64, 64, 64, 0, 0}, {650, 1150, 1400, 0, 0}},
+    {"tile_small", false, true, true, false, false, false, 64, {32, 32, 32, 0, 0}, {350, 600, 750, 0, 0}},
+    {"tile_small", false, true, true, false, false, false, 128, {32, 32, 32, 0, 0}, {600, 1000, 1200, 0, 0}},
+    {"tile_small", false, true, true, false, false, false, 256, {32, 32, 32, 0, 0}, {1100, 1900, 2200, 0, 0}},
+    {"plain", true, true, false, false, false, false, 0, {4, 4, 4, 4, 1}, {1024, 576, 576, 1024, 1024}},
 };
 enum { TIER_COUNT = sizeof(tiers) / sizeof(tiers[0]) };
 
@@ -89,7 +90,8 @@ const dure_vulkan_attention_tier *dure_vulkan_attention_choose(const dure_device
 dure_vulkan_kernel_name dure_vulkan_attention_kernel(const dure_vulkan_attention_tier *tier,
                                                      dure_vulkan_attention_pass pass) {
   static const char *const bases[DURE_VULKAN_ATTENTION_PASSES] = {"attention", "attention_gradient_q",
-                                                                  "attention_gradient_kv", "attention_cached"};
+                                                                  "attention_gradient_kv", "attention_cached",
+                                                                  "attention_cached_one"};
   dure_vulkan_kernel_name name;
   snprintf(name.text, sizeof(name.text), tier->head_size > 0 ? "%s_%s_%u" : "%s_%s", bases[pass], tier->name,
            tier->head_size);

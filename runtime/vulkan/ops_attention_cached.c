@@ -51,24 +51,40 @@ static uint64_t attention_cached_workspace(dure_device *device, const dure_op_ca
   return packing_of(call).rest;
 }
 
-// One query a sequence is no use to the kernel that shares keys between several.
-static dure_vulkan_kernel_name choose_cached(dure_device *device, const dure_op_call *call, uint64_t *out_rows,
-                                             const dure_vulkan_attention_tier **out_tier) {
-  const dure_operand *operands = call->operands;
-  const uint32_t in_quads[] = {Q, KEY_CACHE, VALUE_CACHE, Y};
-  const dure_vulkan_attention_pass pass = DURE_VULKAN_ATTENTION_CACHED;
-  const dure_vulkan_attention_tier *tier = dure_vulkan_attention_choose(device, operands[Q].shape[3], pass);
-  bool fits = operands[Q].dtype == DURE_DTYPE_F32 && tier->head_size == operands[Q].shape[3];
-  for (size_t i = 0; i < sizeof(in_quads) / sizeof(in_quads[0]); i++) {
-    fits = fits && dure_vulkan_is_in_quads(device, tier, &operands[in_quads[i]]);
+// Kernels that fetch rows whole want them aligned; with texels also of their own head size, and f32.
+static bool fits_tier(const dure_device *device, const dure_vulkan_attention_tier *tier, const dure_op_call *call,
+                      const dure_operand *y) {
+  const dure_operand *operands = call->operands, *q = &operands[Q];
+  if (!tier->wants_quads) return true;
+  if (tier->shares_keys) {
+    return dure_vulkan_rows_width(q) == 4 && dure_vulkan_rows_width(&operands[KEY_CACHE]) == 4 &&
+           dure_vulkan_rows_width(&operands[VALUE_CACHE]) == 4 && dure_vulkan_rows_width(y) == 4;
   }
-  if (tier->wants_quads && !fits) tier = dure_vulkan_attention_plain();
-  *out_tier = tier;
-  *out_rows = tier->rows[pass];
-  if (tier != dure_vulkan_attention_plain() || operands[Q].shape[1] > 1)
-    return dure_vulkan_attention_kernel(tier, pass);
-  *out_rows = 1;
-  return dure_vulkan_kernel_of_width("attention_cached_one", 1);
+  return q->dtype == DURE_DTYPE_F32 && tier->head_size == q->shape[3] && dure_vulkan_is_in_quads(device, tier, q) &&
+         dure_vulkan_is_in_quads(device, tier, &operands[KEY_CACHE]) &&
+         dure_vulkan_is_in_quads(device, tier, &operands[VALUE_CACHE]) && dure_vulkan_is_in_quads(device, tier, y);
+}
+
+// How a call is run: rows are queries or, where the heads of a group share what is fetched of the cache, those of them.
+typedef struct cached_plan {
+  const dure_vulkan_attention_tier *tier;
+  dure_vulkan_attention_pass pass;
+  uint64_t rows, rows_each, heads;
+} cached_plan;
+
+// One query a sequence is no use to kernels that share keys between several.
+static cached_plan plan_cached(const dure_device *device, const dure_op_call *call, const dure_operand *y) {
+  const uint64_t *q = call->operands[Q].shape, groups = call->operands[KEY_CACHE].shape[2];
+  cached_plan plan = {.pass = DURE_VULKAN_ATTENTION_CACHED};
+  plan.tier = dure_vulkan_attention_choose(device, q[3], plan.pass);
+  if (!fits_tier(device, plan.tier, call, y)) plan.tier = dure_vulkan_attention_plain();
+  plan.rows = plan.tier->shares_keys ? q[1] * (q[2] / groups) : q[1];
+  plan.heads = plan.tier->shares_keys ? groups : q[2];
+  if (plan.rows == 1 && plan.tier->rows[DURE_VULKAN_ATTENTION_CACHED_ONE] > 0) {
+    plan.pass = DURE_VULKAN_ATTENTION_CACHED_ONE;
+  }
+  plan.rows_each = plan.tier->rows[plan.pass];
+  return plan;
 }
 
 static dure_status record_attention_cached(dure_device *device, dure_recording *recording, const dure_op_call *call) {
@@ -105,18 +121,16 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   push.slopes_offset = dure_vulkan_bind(&dispatch, &call->operands[SLOPES], DURE_READ);
   push.y_offset = dure_vulkan_bind(&dispatch, &packed.operands[Y], DURE_WRITE);
   push.y_width = (uint32_t)packed.operands[Y].shape[packed.operands[Y].rank - 1];
-  uint64_t rows_each = 1;
-  const dure_vulkan_attention_tier *tier = NULL;
-  const dure_vulkan_kernel_name kernel = choose_cached(device, call, &rows_each, &tier);
+  const cached_plan plan = plan_cached(device, call, &packed.operands[Y]);
   const uint64_t capacity = (uint64_t)push.block_size * push.blocks_per_sequence;
-  const uint64_t reach = push.window > 0 && push.window + rows_each < capacity ? push.window + rows_each : capacity;
+  const uint64_t reach = push.window > 0 && push.window + plan.rows_each < capacity ? push.window + plan.rows_each : capacity;
   const dure_vulkan_attention_constants constants = {.has_slopes = dure_operand_is_present(&call->operands[SLOPES]),
                                                      .has_soft_cap = push.soft_cap > 0,
                                                      .type = dure_vulkan_type(q)};
-  DURE_TRY(dure_vulkan_attention_check_loops(device, tier, DURE_VULKAN_ATTENTION_CACHED, reach, push.D));
-  DURE_TRY(dure_vulkan_attention_run(&dispatch, kernel.text, (const uint32_t *)&constants,
-                                     DURE_VULKAN_ATTENTION_CONSTANTS, &push, sizeof(push), push.T, rows_each, push.H,
-                                     q->shape[0]));
+  DURE_TRY(dure_vulkan_attention_check_loops(device, plan.tier, plan.pass, reach, push.D));
+  DURE_TRY(dure_vulkan_attention_run(&dispatch, dure_vulkan_attention_kernel(plan.tier, plan.pass).text,
+                                     (const uint32_t *)&constants, DURE_VULKAN_ATTENTION_CONSTANTS, &push, sizeof(push),
+                                     plan.rows, plan.rows_each, plan.heads, q->shape[0]));
   return dure_vulkan_unpack(device, recording, call, &packing, Y, (dure_vulkan_rows){0, push.T});
 }
 
