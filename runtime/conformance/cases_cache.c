@@ -99,12 +99,9 @@ static dure_case *add_cached(dure_case_list *list, shape s) {
 }
 
 static void add_cached_options(dure_case_list *list) {
-  const shape base[] = {{1, 1, 2, 1, 32, 16, 9, 0, 0, true},
-                        {2, 9, 4, 4, 64, 8, 6, 16, 2, false},
-                        {1, 1, 6, 3, 96, 16, 7, 0, 20, true},
-                        {3, 1, 2, 2, 17, 4, 11, 13, 1, true},
-                        {1, 40, 2, 1, 128, 16, 5, 0, 0.5f, true},
-                        {1, 1, 3, 3, 256, 16, 3, 0, 0, false},
+  const shape base[] = {{1, 1, 2, 1, 32, 16, 9, 0, 0, true},      {2, 9, 4, 4, 64, 8, 6, 16, 2, false},
+                        {1, 1, 6, 3, 96, 16, 7, 0, 20, true},     {3, 1, 2, 2, 17, 4, 11, 13, 1, true},
+                        {1, 40, 2, 1, 128, 16, 5, 0, 0.5f, true}, {1, 1, 3, 3, 256, 16, 3, 0, 0, false},
                         {2, 3, 4, 2, 160, 8, 5, 11, 0, true}};
   for (size_t i = 0; i < sizeof(base) / sizeof(base[0]); i++) add_cached(list, base[i]);
 }

@@ -57,6 +57,7 @@ static const dure_vulkan_attention_tier tiers[] = {
     {"texel", true, false, false, true, true, false, 64, {32, 16, 16, 1, 0}, {8, 8, 8, 4, 0}},
     {"texel", true, false, false, true, true, false, 96, {16, 16, 8, 1, 0}, {8, 8, 8, 4, 0}},
     {"texel", true, false, false, true, true, false, 128, {16, 8, 8, 1, 0}, {8, 8, 8, 4, 0}},
+    {"texel", true, false, false, true, true, false, 256, {8, 8, 8, 1, 0}, {8, 8, 8, 4, 0}},
     {"quad", true, false, false, true, false, true, 32, {16, 16, 16, 4, 1}, {16, 16, 16, 16, 16}},
     {"quad", true, false, false, true, false, true, 64, {16, 8, 8, 4, 1}, {16, 16, 16, 16, 16}},
     {"quad", true, false, false, true, false, true, 96, {8, 4, 4, 4, 1}, {16, 16, 16, 16, 16}},
@@ -89,9 +90,8 @@ const dure_vulkan_attention_tier *dure_vulkan_attention_choose(const dure_device
 
 dure_vulkan_kernel_name dure_vulkan_attention_kernel(const dure_vulkan_attention_tier *tier,
                                                      dure_vulkan_attention_pass pass) {
-  static const char *const bases[DURE_VULKAN_ATTENTION_PASSES] = {"attention", "attention_gradient_q",
-                                                                  "attention_gradient_kv", "attention_cached",
-                                                                  "attention_cached_one"};
+  static const char *const bases[DURE_VULKAN_ATTENTION_PASSES] = {
+      "attention", "attention_gradient_q", "attention_gradient_kv", "attention_cached", "attention_cached_one"};
   dure_vulkan_kernel_name name;
   snprintf(name.text, sizeof(name.text), tier->head_size > 0 ? "%s_%s_%u" : "%s_%s", bases[pass], tier->name,
            tier->head_size);

@@ -123,7 +123,8 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   push.y_width = (uint32_t)packed.operands[Y].shape[packed.operands[Y].rank - 1];
   const cached_plan plan = plan_cached(device, call, &packed.operands[Y]);
   const uint64_t capacity = (uint64_t)push.block_size * push.blocks_per_sequence;
-  const uint64_t reach = push.window > 0 && push.window + plan.rows_each < capacity ? push.window + plan.rows_each : capacity;
+  const uint64_t reach =
+      push.window > 0 && push.window + plan.rows_each < capacity ? push.window + plan.rows_each : capacity;
   const dure_vulkan_attention_constants constants = {.has_slopes = dure_operand_is_present(&call->operands[SLOPES]),
                                                      .has_soft_cap = push.soft_cap > 0,
                                                      .type = dure_vulkan_type(q)};
