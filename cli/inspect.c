@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "data/dataset.h"
 #include "model/inspect.h"
 #include "model/weights.h"
 #include "runtime/os.h"
@@ -213,7 +214,49 @@ static dure_status print(const json_t *root, bool statistics) {
 
 // ---- the command -------------------------------------------------------------------------------------------------
 
+static dure_status describe_dataset(const dure_dataset *dataset, json_t *root) {
+  static const char *const names[DURE_SPLIT_COUNT] = {"train", "held_out"};
+  for (int i = 0; i < DURE_SPLIT_COUNT; i++) {
+    const dure_split_counts counts = dure_dataset_counts(dataset, (dure_split)i);
+    json_object_set_new(root, names[i],
+                        json_pack("{s:I, s:I, s:I}", "documents", (json_int_t)counts.documents, "tokens",
+                                  (json_int_t)counts.tokens, "text_bytes", (json_int_t)counts.text_bytes));
+  }
+  json_object_set_new(root, "vocabulary_size", json_integer(dure_dataset_vocabulary_size(dataset)));
+  return dure_dataset_verify(dataset);
+}
+
+// A dataset: its counts, and every shard against its checksum.
+static dure_status run_dataset(const inspect_options *options, const char *path) {
+  dure_dataset *dataset = NULL;
+  DURE_TRY(dure_dataset_open(path, &dataset));
+  json_t *root = json_pack("{ss*}", "path", path);
+  dure_status status = describe_dataset(dataset, root);
+  dure_dataset_close(dataset);
+  if (status == NULL && options->as_json) return output_json(root);
+  for (int i = 0; i < DURE_SPLIT_COUNT && status == NULL; i++) {
+    const json_t *split = json_object_get(root, i == DURE_SPLIT_TRAIN ? "train" : "held_out");
+    printf("%-9s %12" JSON_INTEGER_FORMAT " documents %14" JSON_INTEGER_FORMAT " tokens %14" JSON_INTEGER_FORMAT
+           " bytes of text\n",
+           i == DURE_SPLIT_TRAIN ? "training" : "held out", json_integer_value(json_object_get(split, "documents")),
+           json_integer_value(json_object_get(split, "tokens")),
+           json_integer_value(json_object_get(split, "text_bytes")));
+  }
+  json_decref(root);
+  if (status != NULL) return status;
+  printf("every shard is as it was packed\n");
+  return output_check();
+}
+
+static bool is_dataset(const char *path) {
+  char *description = dure_os_path_join(path, DURE_DATASET_DESCRIPTION);
+  const bool has_description = description != NULL && dure_os_is_file(description);
+  free(description);
+  return has_description;
+}
+
 static dure_status run(const inspect_options *options, const char *path) {
+  if (is_dataset(path)) return run_dataset(options, path);
   dure_safetensors *file = NULL;
   DURE_TRY(dure_weights_open_as_stored(path, &file));
   json_t *root = json_pack("{ss*}", "path", path), *tensors = json_array();
@@ -242,7 +285,9 @@ int command_inspect(int argc, char **argv) {
   const command_usage usage = {
       "dure inspect FILE_OR_DIR [options]",
       "Lists the tensors of a model directory, a safetensors file or a GGUF file with their types, shapes, sizes and\n"
-      "statistics, a GGUF file's keys, and what its configuration misses or has no place for.",
+      "statistics, a GGUF file's keys, and what its configuration misses or has no place for. Of a dataset, counts "
+      "its\n"
+      "documents and tokens and checks every shard against its checksum.",
       rows,
       sizeof(rows) / sizeof(rows[0]),
       "dure inspect model.gguf --no-statistics",

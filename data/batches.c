@@ -97,6 +97,7 @@ static dure_status visit_document(void *context, const dure_document *document) 
   DURE_TRY(dure_bytes_status(&filling->text));
   void *result = reading->result_size > 0 ? filling->results + i * reading->result_size : NULL;
   filling->items[i] = (dure_batch_item){*document, index, result};
+  filling->items[i].document.url = filling->items[i].document.encoding = NULL;  // valid during the visit only
   filling->count++;
   return filling->count == BATCH_ITEMS || filling->text.size >= BATCH_BYTES ? turn(state) : NULL;
 }

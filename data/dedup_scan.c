@@ -7,7 +7,7 @@
 
 #include "data/decode.h"
 #include "data/dedup_state.h"
-#include "data/jsonl.h"
+#include "data/jsonl_text.h"
 #include "data/normalise.h"
 
 enum { KINDS = 3, MOST_BANDS = DURE_MINHASH_LIMIT, JOURNAL_WORDS = 1 + KINDS };
@@ -182,18 +182,18 @@ static dure_status prepare(void *context, const dure_batch_item *item) {
   finding *found = item->result;
   found->has_text = found->has_bands = false;
   found->count = 0;
-  json_t *object = NULL;
   const char *text = NULL;
   size_t length = 0;
-  DURE_TRY(dure_jsonl_document_text(&item->document, &object, &text, &length));
-  dure_status status = NULL;
-  if (object == NULL && dure_utf8_valid_length(text, length) != length) {
+  dure_bytes decoded = {0};
+  dure_status status = dure_jsonl_read_text(&item->document, &decoded, &text, &length);
+  if (status == NULL && decoded.data == NULL && dure_utf8_valid_length(text, length) != length) {
     status = dure_fail(DURE_CORRUPT, "'%s' is not UTF-8: run 'dure data clean' on it first", item->document.path);
-  } else if (length > 0) {
+  }
+  if (status == NULL && length > 0) {
     status = pass->is_of_lines ? find_lines(pass->state, text, length, found)
                                : find_in_text(pass->state, text, length, found);
   }
-  json_decref(object);
+  dure_bytes_free(&decoded);
   return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include "data/dedup_state.h"
 #include "data/jsonl.h"
+#include "data/jsonl_text.h"
 #include "data/normalise.h"
 #include "data/output.h"
 
@@ -20,7 +21,8 @@ typedef struct writing {
 
 // A document that was read.
 typedef struct reading {
-  json_t *object;  // NULL for plain text, whose bytes are the document's
+  json_t *object;      // of JSONL, where it is needed: for the report
+  dure_bytes decoded;  // where the text lies without it
   const char *text;
   size_t length;
   bool has_overlap;
@@ -31,8 +33,11 @@ static dure_status prepare(void *context, const dure_batch_item *item) {
   const dure_contamination *contamination = pass->state->contamination;
   reading *read = item->result;
   json_decref(read->object);
-  *read = (reading){0};
-  DURE_TRY(dure_jsonl_document_text(&item->document, &read->object, &read->text, &read->length));
+  read->object = NULL;
+  read->has_overlap = false;
+  DURE_TRY(pass->state->options->report != NULL
+               ? dure_jsonl_document_text(&item->document, &read->object, &read->text, &read->length)
+               : dure_jsonl_read_text(&item->document, &read->decoded, &read->text, &read->length));
   if (contamination == NULL) return NULL;
   dure_text_words words = {0};
   dure_overlap overlap;
@@ -45,6 +50,7 @@ static dure_status prepare(void *context, const dure_batch_item *item) {
 static void release(void *result) {
   reading *read = result;
   json_decref(read->object);
+  dure_bytes_free(&read->decoded);
 }
 
 // ---- entering into the report ----
@@ -135,24 +141,32 @@ static dure_status cut_lines(writing *pass, uint64_t document, const char *text,
 
 // ---- writing ----
 
+// The line of a JSONL document with another text.
+static dure_status append_changed(const dure_document *document, const char *text, size_t length, dure_bytes *line) {
+  json_t *object = NULL;
+  const char *old_text = NULL;
+  size_t old_length = 0;
+  DURE_TRY(dure_jsonl_document_text(document, &object, &old_text, &old_length));
+  const bool is_set = json_object_set_new(object, "text", json_stringn(text, length)) == 0;
+  char *dumped = is_set ? json_dumps(object, JSON_PRESERVE_ORDER) : NULL;
+  json_decref(object);
+  if (dumped == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing a document");
+  dure_bytes_append_text(line, dumped);
+  free(dumped);
+  return NULL;
+}
+
 // The document as a line: as it came if its text is whole, else made again with its new text.
 static dure_status write_text(writing *pass, const dure_batch_item *item, const char *text, size_t length,
                               bool is_changed) {
   dure_bytes *line = &pass->line;
-  json_t *object = ((const reading *)item->result)->object;
   dure_bytes_clear(line);
-  if (object == NULL) {
+  if (item->document.format != DURE_FORMAT_JSONL) {
     dure_bytes_append_text(line, "{\"text\": ");
     dure_jsonl_append_string(line, text, length);
     dure_bytes_append_text(line, "}");
   } else if (is_changed) {
-    json_t *changed = json_copy(object);
-    const bool is_set = json_object_set_new(changed, "text", json_stringn(text, length)) == 0;
-    char *dumped = is_set ? json_dumps(changed, JSON_PRESERVE_ORDER) : NULL;
-    json_decref(changed);
-    if (dumped == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing a document");
-    dure_bytes_append_text(line, dumped);
-    free(dumped);
+    DURE_TRY(append_changed(&item->document, text, length, line));
   } else {
     dure_bytes_append(line, item->document.bytes, item->document.size);
   }

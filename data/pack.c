@@ -10,6 +10,7 @@
 
 #include "data/batches.h"
 #include "data/jsonl.h"
+#include "data/jsonl_text.h"
 #include "data/scratch.h"
 #include "data/shards.h"
 #include "data/shingles.h"
@@ -51,7 +52,8 @@ static uint64_t split_position(const char *text, size_t length) {
 
 // A document's text, and its ids in the pass that writes.
 typedef struct packed_text {
-  json_t *object;
+  json_t *object;      // where it is needed: for the report
+  dure_bytes decoded;  // where the text lies without it
   const char *text;
   size_t length;
   dure_split split;
@@ -70,6 +72,7 @@ typedef struct text_pass {
 static void release_text(void *result) {
   packed_text *read = result;
   json_decref(read->object);
+  dure_bytes_free(&read->decoded);
   dure_ids_free(&read->ids);
 }
 
@@ -89,7 +92,9 @@ static dure_status prepare_text(void *context, const dure_batch_item *item) {
   read->object = NULL;
   read->is_near_duplicate = false;
   read->ids.count = 0;
-  DURE_TRY(dure_jsonl_document_text(&item->document, &read->object, &read->text, &read->length));
+  DURE_TRY(pass->state->options->report != NULL
+               ? dure_jsonl_document_text(&item->document, &read->object, &read->text, &read->length)
+               : dure_jsonl_read_text(&item->document, &read->decoded, &read->text, &read->length));
   return pass->is_encoding && read->length > 0 ? encode_text(pass->state, read) : NULL;
 }
 

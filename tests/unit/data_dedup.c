@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 
 #include "data/dedup.h"
+#include "data/jsonl.h"
+#include "data/jsonl_text.h"
 #include "data_files.h"
 
 static const unsigned SEED = 20240611;
@@ -242,6 +244,72 @@ START_TEST(what_overlaps_with_benchmarks_is_cut_out) {
 }
 END_TEST
 
+// ---- reading the text alone ----
+
+// Lines of JSON, right and wrong, from a grammar of pieces: the quick reader gives what the library gives.
+START_TEST(the_text_alone_is_what_the_object_has) {
+  static const char *const pieces[] = {"{",
+                                       "}",
+                                       "\"text\"",
+                                       "\"a\"",
+                                       ":",
+                                       ",",
+                                       "\"x\"",
+                                       "1",
+                                       "-0.5",
+                                       "true",
+                                       "null",
+                                       "\"\\n\"",
+                                       "\"\\u",
+                                       "ac00\"",
+                                       "d83d\"",
+                                       "\"한국어\"",
+                                       "\"\\\"q\\\\\"",
+                                       " ",
+                                       "01",
+                                       "1e5",
+                                       "[1]",
+                                       "\"\xff\"",
+                                       "\"",
+                                       "\t",
+                                       "nul",
+                                       "{}",
+                                       "\"\\u0000\"",
+                                       "\"\\/\"",
+                                       "-",
+                                       "123456789012345678901"};
+  enum { PIECES = sizeof(pieces) / sizeof(pieces[0]) };
+  static const char *const shapes[] = {"{\"text\":%s}", "{\"a\": 1, \"text\": %s, \"b\": %s}", "{\"text\": \"y\", %s",
+                                       "%s%s"};
+  unsigned state = SEED;
+  int good = 0;
+  dure_bytes decoded = {0};
+  for (int i = 0; i < 40000; i++) {
+    char middle[256] = "", line[1024];
+    for (unsigned j = draw(&state, 4) + 1; j > 0; j--) strcat(middle, pieces[draw(&state, PIECES)]);
+    snprintf(line, sizeof(line), shapes[draw(&state, 4)], middle, pieces[draw(&state, PIECES)]);
+    const dure_document document = {
+        .path = "x", .line = 1, .format = DURE_FORMAT_JSONL, .bytes = line, .size = strlen(line)};
+    json_t *object = NULL;
+    const char *expected = NULL, *text = NULL;
+    size_t expected_length = 0, length = 0;
+    dure_status a = dure_jsonl_document_text(&document, &object, &expected, &expected_length);
+    dure_status b = dure_jsonl_read_text(&document, &decoded, &text, &length);
+    ck_assert_msg(dure_status_code(a) == dure_status_code(b), "%s", line);
+    if (a == NULL) {
+      ck_assert_uint_eq(length, expected_length);
+      ck_assert_mem_eq(text, expected, length);
+      good++;
+    }
+    dure_status_free(a);
+    dure_status_free(b);
+    json_decref(object);
+  }
+  ck_assert_int_gt(good, 1000);
+  dure_bytes_free(&decoded);
+}
+END_TEST
+
 START_TEST(options_without_meaning_are_refused) {
   const char *input = write_test_text("in.jsonl", "{\"text\": \"some text\"}\n");
   dure_minhash_options near = NEAR;
@@ -278,6 +346,7 @@ int main(void) {
   tcase_add_test(test_case, other_inputs_begin_anew);
   tcase_add_test(test_case, paragraphs_that_repeat_are_cut);
   tcase_add_test(test_case, what_overlaps_with_benchmarks_is_cut_out);
+  tcase_add_test(test_case, the_text_alone_is_what_the_object_has);
   tcase_add_test(test_case, options_without_meaning_are_refused);
   suite_add_tcase(suite, test_case);
   return run_suite(suite);
