@@ -7,6 +7,14 @@
 
 #include "data/tokenizer_bytes.h"
 
+// The Hangul syllable that begins here, 0 for none: by far the most common characters beyond ASCII.
+static uint32_t hangul_syllable(const unsigned char *bytes, const unsigned char *end) {
+  if (end - bytes < 3 || bytes[0] < 0xea || bytes[0] > 0xed) return 0;
+  if ((bytes[1] & 0xc0) != 0x80 || (bytes[2] & 0xc0) != 0x80) return 0;
+  const uint32_t character = (bytes[0] & 0x0fu) << 12 | (bytes[1] & 0x3fu) << 6 | (bytes[2] & 0x3fu);
+  return character >= 0xac00 && character <= 0xd7a3 ? character : 0;
+}
+
 uint32_t dure_folded_next(const unsigned char **cursor, const unsigned char *end) {
   if (*cursor >= end) return 0;
   const unsigned char byte = **cursor;
@@ -15,11 +23,15 @@ uint32_t dure_folded_next(const unsigned char **cursor, const unsigned char *end
     if ((byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9')) return byte;
     return byte >= 'A' && byte <= 'Z' ? byte + 32u : DURE_FOLDED_OTHER;
   }
+  const uint32_t syllable = hangul_syllable(*cursor, end);
+  if (syllable != 0) {
+    *cursor += 3;
+    return syllable;
+  }
   utf8proc_int32_t character = 0;
   utf8proc_ssize_t size = utf8proc_iterate(*cursor, end - *cursor, &character);
   *cursor += size > 0 ? size : 1;
   if (size <= 0) return DURE_FOLDED_OTHER;
-  if (character >= 0xac00 && character <= 0xd7a3) return (uint32_t)character;
   utf8proc_category_t category = utf8proc_category(character);
   bool is_kept = (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO) ||
                  (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO);
