@@ -10,6 +10,7 @@
 #include "cli/progress.h"
 #include "cli/tokenizer.h"
 #include "data/bpe_train.h"
+#include "data/bytes.h"
 #include "data/documents.h"
 #include "data/jsonl.h"
 #include "data/tokenizer.h"
@@ -242,8 +243,20 @@ static int run_train(int argc, char **argv) {
 typedef struct encoded_line {
   dure_ids ids;
   dure_spans spans;
+  dure_bytes out;  // the line that is printed
   bool as_json, with_offsets, ends_with_nul;
 } encoded_line;
+
+// printf would take as long as all of encoding.
+static void put_number(dure_bytes *out, size_t number) {
+  char digits[20];
+  size_t at = sizeof(digits);
+  do {
+    digits[--at] = (char)('0' + number % 10);
+    number /= 10;
+  } while (number > 0);
+  dure_bytes_append(out, digits + at, sizeof(digits) - at);
+}
 
 static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encode_options *options, const char *text,
                                size_t length, encoded_line *line) {
@@ -252,15 +265,26 @@ static dure_status encode_line(const dure_tokenizer *tokenizer, const dure_encod
   ids->count = line->spans.count = 0;
   DURE_TRY(
       dure_tokenizer_encode_spans(tokenizer, text, length, options, ids, line->with_offsets ? &line->spans : NULL));
-  fputs(as_json ? "{\"ids\":[" : "", stdout);
-  for (size_t i = 0; i < ids->count; i++)
-    printf(i == 0 ? "%" PRIu32 : as_json ? ",%" PRIu32 : " %" PRIu32, ids->ids[i]);
-  if (line->with_offsets) {
-    fputs("],\"offsets\":[", stdout);
-    for (size_t i = 0; i < line->spans.count; i++)
-      printf(i == 0 ? "[%zu,%zu]" : ",[%zu,%zu]", line->spans.spans[i].start, line->spans.spans[i].end);
+  dure_bytes *out = &line->out;
+  dure_bytes_clear(out);
+  dure_bytes_append_text(out, as_json ? "{\"ids\":[" : "");
+  for (size_t i = 0; i < ids->count; i++) {
+    if (i > 0) dure_bytes_append(out, as_json ? "," : " ", 1);
+    put_number(out, ids->ids[i]);
   }
-  fputs(as_json ? "]}\n" : "\n", stdout);
+  if (line->with_offsets) {
+    dure_bytes_append_text(out, "],\"offsets\":[");
+    for (size_t i = 0; i < line->spans.count; i++) {
+      dure_bytes_append_text(out, i > 0 ? ",[" : "[");
+      put_number(out, line->spans.spans[i].start);
+      dure_bytes_append(out, ",", 1);
+      put_number(out, line->spans.spans[i].end);
+      dure_bytes_append(out, "]", 1);
+    }
+  }
+  dure_bytes_append_text(out, as_json ? "]}\n" : "\n");
+  DURE_TRY(dure_bytes_status(out));
+  fwrite(out->data, 1, out->size, stdout);
   return ferror(stdout) ? output_check() : NULL;  // input may never end
 }
 
@@ -282,6 +306,7 @@ static dure_status encode_input(const char *path, const char *pattern, const cha
   free(reader.line);
   dure_ids_free(&encoded->ids);
   dure_spans_free(&encoded->spans);
+  dure_bytes_free(&encoded->out);
   dure_tokenizer_close(tokenizer);
   return status != NULL ? status : output_check();
 }
