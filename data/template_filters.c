@@ -451,8 +451,10 @@ static dure_status choose(state_of *state, call_of call, bool has_attribute, boo
   const value *attribute = has_attribute && rest.count > 0 ? rest.values : NULL;
   const dure_template_function *test = NULL;
   if (has_attribute && attribute == NULL) return DURE_TEMPLATE_FAIL(state, "the name of an attribute is wanted");
-  rest.values += has_attribute;
-  rest.count -= has_attribute;
+  if (has_attribute) {
+    rest.values++;
+    rest.count--;
+  }
   if (rest.count > 0) {
     if (rest.values->kind == DURE_VALUE_TEXT) test = dure_template_test(rest.values->text, rest.values->length);
     if (test == NULL) return DURE_TEMPLATE_FAIL(state, "the name of a test is wanted");

@@ -79,12 +79,14 @@ typedef enum dure_dimension {
   DURE_DIMENSION_VALUES,    // H times a value
 } dure_dimension;
 
-// How a parameter begins (Radford et al. 2019, section 2.3).
+// How a parameter begins; which family has which, and where that is said, is in docs/model.md.
 typedef enum dure_init {
   DURE_INIT_ZERO,
   DURE_INIT_ONE,
   DURE_INIT_NORMAL,           // deviation initializer_range
   DURE_INIT_NORMAL_RESIDUAL,  // the same / sqrt(2 layer_count): what is added to the residual stream
+  DURE_INIT_NORMAL_SMALL,     // deviation sqrt(2 / (5 width)) (Nguyen and Salazar 2019, section 2.2)
+  DURE_INIT_NORMAL_WANG,      // deviation 2 / (layer_count sqrt(width)): what is added to the residual stream (GPT-J)
 } dure_init;
 
 // In memory a parameter is one tensor, whatever files make of it. Files may have it
@@ -177,6 +179,17 @@ struct dure_family {
   bool (*is_ignored)(const char *tensor_name);
 };
 
+// One of several families in a file: its parse_SUFFIX, and what it shares with the others.
+#define DURE_DEFINE_FAMILY(suffix, type, class, rows_, write_, is_ignored_)                  \
+  const dure_family dure_family_##suffix = {.model_type = (type),                            \
+                                            .architecture = (class),                         \
+                                            .optional_prefix = "",                           \
+                                            .parse = parse_##suffix,                         \
+                                            .write = (write_),                               \
+                                            .rows = (rows_),                                 \
+                                            .row_count = sizeof(rows_) / sizeof((rows_)[0]), \
+                                            .is_ignored = (is_ignored_)}
+
 #define DURE_FAMILY(suffix, model_type, about) extern const dure_family dure_family_##suffix;
 #include "model/families.def"
 #undef DURE_FAMILY
@@ -204,6 +217,8 @@ typedef struct dure_config_keys {
   double default_epsilon;
   dure_activation default_activation;
   bool default_tied;
+  const char *deviation;     // of initial weights; NULL: "initializer_range"
+  double default_deviation;  // 0: 0.02
 } dure_config_keys;
 // Reads sizes (head_width = width / heads, one key head a head), epsilon, activation, initializer_range,
 // tie_word_embeddings, the tokens; sets the traits FINAL_NORM and UNTIED_HEAD.

@@ -44,13 +44,19 @@ static dure_status read_sizes(const char *name, const json_t *json, const dure_c
   return NULL;
 }
 
+static const char *deviation_key(const dure_config_keys *keys) {
+  return keys->deviation != NULL ? keys->deviation : "initializer_range";
+}
+
 dure_status dure_config_common(const char *name, const json_t *json, const dure_config_keys *keys,
                                dure_model_config *config) {
   DURE_TRY(read_sizes(name, json, keys, config));
   DURE_TRY(dure_config_number(name, json, keys->norm_epsilon, keys->default_epsilon, 1e-12, 1, &config->norm_epsilon));
   if (keys->activation != NULL)
     DURE_TRY(dure_config_activation(name, json, keys->activation, keys->default_activation, &config->activation));
-  DURE_TRY(dure_config_number(name, json, "initializer_range", 0.02, 0, 10, &config->initializer_range));
+  DURE_TRY(dure_config_number(name, json, deviation_key(keys),
+                              keys->default_deviation > 0 ? keys->default_deviation : 0.02, 0, 10,
+                              &config->initializer_range));
   DURE_TRY(dure_config_boolean(name, json, "tie_word_embeddings", keys->default_tied, &config->tied_head));
   DURE_TRY(dure_config_token(name, json, "bos_token_id", config->vocabulary_size, &config->beginning_id));
   DURE_TRY(dure_config_token(name, json, "eos_token_id", config->vocabulary_size, &config->end_id));
@@ -77,7 +83,7 @@ void dure_config_common_write(const dure_model_config *config, const dure_config
   if (!json_is_array(json_object_get(json, "eos_token_id")))
     json_object_set_new(json, "eos_token_id", token_or_null(config->end_id));
   dure_config_set_default(json, keys->norm_epsilon, json_real(config->norm_epsilon));
-  dure_config_set_default(json, "initializer_range", json_real(config->initializer_range));
+  dure_config_set_default(json, deviation_key(keys), json_real(config->initializer_range));
   dure_config_set_default(json, "use_cache", json_true());
 }
 

@@ -17,6 +17,7 @@ static const dure_config_keys keys = {
     .default_context = 4096,
     .default_epsilon = 1e-6,
     .default_activation = DURE_ACTIVATION_SILU,
+    .default_deviation = 0.006,
 };
 
 static dure_status read_size(const char *name, const json_t *json, const char *key, int64_t fallback, uint32_t *out) {
@@ -189,15 +190,5 @@ static bool is_ignored(const char *tensor_name) {
   return strstr(tensor_name, ".rotary_emb.inv_freq") != NULL || strstr(tensor_name, "_scale_inv") != NULL;
 }
 
-#define FAMILY(suffix, type, class)                                                      \
-  const dure_family dure_family_##suffix = {.model_type = type,                          \
-                                            .architecture = class,                       \
-                                            .optional_prefix = "",                       \
-                                            .parse = parse_##suffix,                     \
-                                            .write = write,                              \
-                                            .rows = rows,                                \
-                                            .row_count = sizeof(rows) / sizeof(rows[0]), \
-                                            .is_ignored = is_ignored}
-
-FAMILY(deepseek_v2, "deepseek_v2", "DeepseekV2ForCausalLM");
-FAMILY(deepseek_v3, "deepseek_v3", "DeepseekV3ForCausalLM");
+DURE_DEFINE_FAMILY(deepseek_v2, "deepseek_v2", "DeepseekV2ForCausalLM", rows, write, is_ignored);
+DURE_DEFINE_FAMILY(deepseek_v3, "deepseek_v3", "DeepseekV3ForCausalLM", rows, write, is_ignored);

@@ -137,14 +137,5 @@ static const dure_parameter_row qwen2_moe_rows[] = {
 };
 // clang-format on
 
-#define FAMILY(suffix, type, class)                                  \
-  const dure_family dure_family_##suffix = {.model_type = type,      \
-                                            .architecture = class,   \
-                                            .optional_prefix = "",   \
-                                            .parse = parse_##suffix, \
-                                            .write = write_##suffix, \
-                                            .rows = suffix##_rows,   \
-                                            .row_count = sizeof(suffix##_rows) / sizeof(suffix##_rows[0])}
-
-FAMILY(mixtral, "mixtral", "MixtralForCausalLM");
-FAMILY(qwen2_moe, "qwen2_moe", "Qwen2MoeForCausalLM");
+DURE_DEFINE_FAMILY(mixtral, "mixtral", "MixtralForCausalLM", mixtral_rows, write_mixtral, NULL);
+DURE_DEFINE_FAMILY(qwen2_moe, "qwen2_moe", "Qwen2MoeForCausalLM", qwen2_moe_rows, write_qwen2_moe, NULL);

@@ -128,14 +128,5 @@ static const dure_parameter_row rows[] = {
 };
 // clang-format on
 
-#define FAMILY(suffix, type, class)                                  \
-  const dure_family dure_family_##suffix = {.model_type = type,      \
-                                            .architecture = class,   \
-                                            .optional_prefix = "",   \
-                                            .parse = parse_##suffix, \
-                                            .write = write,          \
-                                            .rows = rows,            \
-                                            .row_count = sizeof(rows) / sizeof(rows[0])}
-
-FAMILY(gemma2, "gemma2", "Gemma2ForCausalLM");
-FAMILY(gemma3, "gemma3_text", "Gemma3ForCausalLM");
+DURE_DEFINE_FAMILY(gemma2, "gemma2", "Gemma2ForCausalLM", rows, write, NULL);
+DURE_DEFINE_FAMILY(gemma3, "gemma3_text", "Gemma3ForCausalLM", rows, write, NULL);

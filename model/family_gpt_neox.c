@@ -53,25 +53,25 @@ static dure_status write(const dure_model_config *config, json_t *json) {
 #define LAYER "gpt_neox.layers.%u."
 // clang-format off
 static const dure_parameter_row rows[] = {
-    DURE_ROW(TOKEN_EMBEDDING, "gpt_neox.embed_in.weight", VOCABULARY, WIDTH, NORMAL),
+    DURE_ROW(TOKEN_EMBEDDING, "gpt_neox.embed_in.weight", VOCABULARY, WIDTH, NORMAL_SMALL),
     DURE_LAYER_ROW(ATTENTION_NORM_WEIGHT, LAYER "input_layernorm.weight", WIDTH, NONE, ONE),
     DURE_LAYER_ROW(ATTENTION_NORM_BIAS, LAYER "input_layernorm.bias", WIDTH, NONE, ZERO),
     DURE_LAYER_ROW(FEED_FORWARD_NORM_WEIGHT, LAYER "post_attention_layernorm.weight", WIDTH, NONE, ONE),
     DURE_LAYER_ROW(FEED_FORWARD_NORM_BIAS, LAYER "post_attention_layernorm.bias", WIDTH, NONE, ZERO),
-    DURE_LAYER_ROW(QKV_WEIGHT, LAYER "attention.query_key_value.weight", QKV, WIDTH, NORMAL,
+    DURE_LAYER_ROW(QKV_WEIGHT, LAYER "attention.query_key_value.weight", QKV, WIDTH, NORMAL_SMALL,
                    .order = DURE_ORDER_BY_GROUP),
     DURE_LAYER_ROW(QKV_BIAS, LAYER "attention.query_key_value.bias", QKV, NONE, ZERO, .order = DURE_ORDER_BY_GROUP,
                    .needs = DURE_TRAIT_QKV_BIAS),
-    DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "attention.dense.weight", WIDTH, HEADS, NORMAL),
+    DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "attention.dense.weight", WIDTH, HEADS, NORMAL_WANG),
     DURE_LAYER_ROW(ATTENTION_OUTPUT_BIAS, LAYER "attention.dense.bias", WIDTH, NONE, ZERO,
                    .needs = DURE_TRAIT_ATTENTION_OUTPUT_BIAS),
-    DURE_LAYER_ROW(FEED_FORWARD_INPUT_WEIGHT, LAYER "mlp.dense_h_to_4h.weight", INNER, WIDTH, NORMAL),
+    DURE_LAYER_ROW(FEED_FORWARD_INPUT_WEIGHT, LAYER "mlp.dense_h_to_4h.weight", INNER, WIDTH, NORMAL_SMALL),
     DURE_LAYER_ROW(FEED_FORWARD_INPUT_BIAS, LAYER "mlp.dense_h_to_4h.bias", INNER, NONE, ZERO),
-    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, LAYER "mlp.dense_4h_to_h.weight", WIDTH, INNER, NORMAL),
+    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, LAYER "mlp.dense_4h_to_h.weight", WIDTH, INNER, NORMAL_WANG),
     DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_BIAS, LAYER "mlp.dense_4h_to_h.bias", WIDTH, NONE, ZERO),
     DURE_ROW(FINAL_NORM_WEIGHT, "gpt_neox.final_layer_norm.weight", WIDTH, NONE, ONE),
     DURE_ROW(FINAL_NORM_BIAS, "gpt_neox.final_layer_norm.bias", WIDTH, NONE, ZERO),
-    DURE_ROW(HEAD, "embed_out.weight", VOCABULARY, WIDTH, NORMAL, .needs = DURE_TRAIT_UNTIED_HEAD),
+    DURE_ROW(HEAD, "embed_out.weight", VOCABULARY, WIDTH, NORMAL_SMALL, .needs = DURE_TRAIT_UNTIED_HEAD),
 };
 // clang-format on
 

@@ -95,16 +95,6 @@ static const dure_parameter_row rows[] = {
 // Old files keep the rotary frequencies of each layer.
 static bool is_ignored(const char *tensor_name) { return strstr(tensor_name, ".rotary_emb.inv_freq") != NULL; }
 
-#define FAMILY(suffix, type, class)                                                      \
-  const dure_family dure_family_##suffix = {.model_type = type,                          \
-                                            .architecture = class,                       \
-                                            .optional_prefix = "",                       \
-                                            .parse = parse_##suffix,                     \
-                                            .write = write,                              \
-                                            .rows = rows,                                \
-                                            .row_count = sizeof(rows) / sizeof(rows[0]), \
-                                            .is_ignored = is_ignored}
-
-FAMILY(llama, "llama", "LlamaForCausalLM");
-FAMILY(mistral, "mistral", "MistralForCausalLM");
-FAMILY(qwen2, "qwen2", "Qwen2ForCausalLM");
+DURE_DEFINE_FAMILY(llama, "llama", "LlamaForCausalLM", rows, write, is_ignored);
+DURE_DEFINE_FAMILY(mistral, "mistral", "MistralForCausalLM", rows, write, is_ignored);
+DURE_DEFINE_FAMILY(qwen2, "qwen2", "Qwen2ForCausalLM", rows, write, is_ignored);

@@ -17,6 +17,8 @@ static const dure_config_keys keys = {
     .default_epsilon = 1e-5,
     .default_activation = DURE_ACTIVATION_RELU,
     .default_tied = true,
+    .deviation = "init_std",
+    .default_deviation = 0.006,
 };
 
 static dure_status parse(const char *name, const json_t *json, dure_model_config *config) {
@@ -61,14 +63,14 @@ static const dure_parameter_row rows[] = {
      .shape = {DURE_DIMENSION_QKV, DURE_DIMENSION_WIDTH}, .init = DURE_INIT_NORMAL},
     {.role = DURE_ROLE_QKV_BIAS, DURE_THREE_PROJECTIONS(LAYER "self_attn.", "q_proj", "k_proj", "v_proj", ".bias"),
      .needs = DURE_TRAIT_QKV_BIAS, .shape = {DURE_DIMENSION_QKV}, .init = DURE_INIT_ZERO},
-    DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "self_attn.out_proj.weight", WIDTH, HEADS, NORMAL),
+    DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "self_attn.out_proj.weight", WIDTH, HEADS, NORMAL_RESIDUAL),
     DURE_LAYER_ROW(ATTENTION_OUTPUT_BIAS, LAYER "self_attn.out_proj.bias", WIDTH, NONE, ZERO,
                    .needs = DURE_TRAIT_ATTENTION_OUTPUT_BIAS),
     DURE_LAYER_ROW(ATTENTION_NORM_WEIGHT, LAYER "self_attn_layer_norm.weight", WIDTH, NONE, ONE),
     DURE_LAYER_ROW(ATTENTION_NORM_BIAS, LAYER "self_attn_layer_norm.bias", WIDTH, NONE, ZERO),
     DURE_LAYER_ROW(FEED_FORWARD_INPUT_WEIGHT, LAYER "fc1.weight", INNER, WIDTH, NORMAL),
     DURE_LAYER_ROW(FEED_FORWARD_INPUT_BIAS, LAYER "fc1.bias", INNER, NONE, ZERO, .needs = DURE_TRAIT_FEED_FORWARD_BIAS),
-    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, LAYER "fc2.weight", WIDTH, INNER, NORMAL),
+    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, LAYER "fc2.weight", WIDTH, INNER, NORMAL_RESIDUAL),
     DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_BIAS, LAYER "fc2.bias", WIDTH, NONE, ZERO,
                    .needs = DURE_TRAIT_FEED_FORWARD_BIAS),
     DURE_LAYER_ROW(FEED_FORWARD_NORM_WEIGHT, LAYER "final_layer_norm.weight", WIDTH, NONE, ONE),

@@ -230,11 +230,23 @@ const dure_parameter *dure_parameter_find(const dure_parameter_layout *layout, d
   return NULL;
 }
 
+static double initial_deviation(dure_init init, const dure_model_config *config) {
+  const double layers = config->layer_count, width = config->width;
+  switch (init) {
+    case DURE_INIT_NORMAL: return config->initializer_range;
+    case DURE_INIT_NORMAL_RESIDUAL: return config->initializer_range / sqrt(2 * layers);
+    case DURE_INIT_NORMAL_SMALL: return sqrt(2 / (5 * width));
+    case DURE_INIT_NORMAL_WANG: return 2 / (layers * sqrt(width));
+    case DURE_INIT_ZERO:
+    case DURE_INIT_ONE: break;
+  }
+  return 0;
+}
+
 void dure_parameter_initial(const dure_parameter_layout *layout, size_t index, const dure_model_config *config,
                             uint64_t seed, uint64_t first, uint64_t count, float *out_values) {
   const dure_init init = layout->parameters[index].row->init;
-  double deviation = config->initializer_range;
-  if (init == DURE_INIT_NORMAL_RESIDUAL) deviation /= sqrt(2.0 * (double)config->layer_count);
+  const double deviation = initial_deviation(init, config);
   for (uint64_t i = 0; i < count; i++) {
     if (init == DURE_INIT_ZERO || init == DURE_INIT_ONE) {
       out_values[i] = init == DURE_INIT_ONE ? 1.0f : 0.0f;
