@@ -9,8 +9,8 @@
 #include "cli/open_model.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/text_perplexity.h"
 #include "data/dataset.h"
-#include "model/perplexity.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 
@@ -36,15 +36,9 @@ static dure_status read_tokens(void *context, uint64_t first, size_t count, uint
 }
 
 static dure_status open_text(const opened_model *opened, const char *path, eval_source *source) {
-  char *text = NULL;
-  size_t length = 0;
-  DURE_TRY(dure_os_read_file(path, (uint64_t)1 << 32, &text, &length));
-  dure_status status = dure_tokenizer_encode(opened->tokenizer, text, length, NULL, &source->ids);
-  free(text);
+  DURE_TRY(text_tokens(opened->tokenizer, path, &source->ids, &source->byte_count));
   source->token_count = source->ids.count;
-  source->byte_count = length;
-  if (status == NULL && length == 0) status = dure_fail(DURE_INVALID_ARGUMENT, "'%s' is empty", path);
-  return status;
+  return NULL;
 }
 
 // Another tokenizer's ids mean other text to this model.
@@ -79,11 +73,6 @@ static dure_status open_data(const opened_model *opened, const char *directory, 
                      opened->model->config.vocabulary_size);
   }
   return compare_tokenizers(opened->tokenizer, source->dataset, directory);
-}
-
-static void show_progress(void *context, uint64_t done, uint64_t total) {
-  (void)context;
-  progress_show("%.1f %% of %llu tokens", 100.0 * (double)done / (double)total, (unsigned long long)total);
 }
 
 static dure_status print_result(const eval_options *options, const eval_source *source,
@@ -122,15 +111,14 @@ static dure_status evaluate(const eval_options *options, const char *directory) 
   DURE_TRY(opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &opened));
   eval_source source;
   memset(&source, 0, sizeof(source));
-  // Tokenizers without an end-of-text token: the first token is predicted from id 0, one arbitrary choice among equals.
-  if (!dure_tokenizer_end_of_text(opened.tokenizer, &source.first_input)) source.first_input = 0;
+  source.first_input = text_first_input(opened.tokenizer);
   dure_status status =
       options->text != NULL ? open_text(&opened, options->text, &source) : open_data(&opened, options->data, &source);
   const dure_perplexity_options settings = {.context = (uint32_t)options->context,
                                             .stride = (uint32_t)options->stride,
                                             .batch_size = (uint32_t)options->batch_size,
                                             .first_input = source.first_input,
-                                            .progress = show_progress};
+                                            .progress = text_show_progress};
   dure_perplexity_result result;
   uint64_t begin = dure_os_nanoseconds();
   if (status == NULL)

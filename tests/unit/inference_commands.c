@@ -1,0 +1,131 @@
+// generate with many prompts, bench of a model, compare, quantize: what they print, on the reference device.
+#include <check.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/os.h"
+
+static char folder[64];
+
+static void require(dure_status status) {
+  if (status == NULL) return;
+  ck_abort_msg("%s", dure_status_message(status));
+}
+
+static void make_folder(void) {
+  snprintf(folder, sizeof(folder), "/tmp/dure-commands-XXXXXX");
+  ck_assert_ptr_nonnull(mkdtemp(folder));
+}
+
+static void remove_folder(void) { require(dure_os_remove_tree(folder)); }
+
+static void write_file(const char *name, const char *text) {
+  char path[128];
+  snprintf(path, sizeof(path), "%s/%s", folder, name);
+  require(dure_os_write_file(path, text, strlen(text)));
+}
+
+// Runs `dure COMMAND MODEL REST`; %s in REST is the folder. Its standard output, free(); the exit status is checked.
+static char *run(const char *command, const char *rest, int expected) {
+  char arguments[512], line[2048];
+  const char *program = getenv("DURE_PROGRAM"), *source = getenv("DURE_SOURCE_DIR");
+  snprintf(arguments, sizeof(arguments), rest, folder, folder);
+  snprintf(line, sizeof(line), "%s %s %s/tests/golden/gpt2/even %s 2>%s/errors", program, command, source, arguments,
+           folder);
+  FILE *output = popen(line, "r");
+  ck_assert_ptr_nonnull(output);
+  char *text = calloc(1, 1 << 16);
+  const size_t length = fread(text, 1, (1 << 16) - 1, output);
+  text[length] = '\0';
+  const int status = pclose(output);
+  ck_assert_msg(status == expected << 8, "%s: status %d", line, status >> 8);
+  return text;
+}
+
+static json_t *parse(const char *text) {
+  json_error_t error;
+  json_t *json = json_loads(text, JSON_DISABLE_EOF_CHECK, &error);
+  ck_assert_msg(json != NULL, "%s in '%.200s'", error.text, text);
+  return json;
+}
+
+START_TEST(many_prompts_come_back_in_their_order_whatever_runs_together) {
+  write_file("prompts", "first\n{\"prompt\": \"second one\"}\n\nthird\r\n");
+  char *alone = run("generate", "--prompts %s/prompts --max-tokens 6 --seed 3 --batch 1 --device reference", 0);
+  char *together = run("generate", "--prompts %s/prompts --max-tokens 6 --seed 3 --batch 3 --device reference", 0);
+  const char *const expected[] = {"first", "second one", "third"};
+  const char *a = alone, *b = together;
+  for (int i = 0; i < 3; i++) {
+    json_t *one = parse(a), *other = parse(b);
+    ck_assert_str_eq(json_string_value(json_object_get(one, "prompt")), expected[i]);
+    ck_assert(json_equal(json_object_get(one, "tokens"), json_object_get(other, "tokens")));
+    json_decref(one);
+    json_decref(other);
+    a = strchr(a, '\n') + 1;
+    b = strchr(b, '\n') + 1;
+  }
+  free(alone);
+  free(together);
+  write_file("prompts", "fine\n{\"prompt\": 7}\n");
+  free(run("generate", "--prompts %s/prompts --device reference", 1));
+}
+END_TEST
+
+START_TEST(a_model_is_measured_and_compared) {
+  char *text = run("bench", "--prompt 8 --generate 4 --parallel 1,2 --repeats 2 --device reference -o json", 0);
+  json_t *tests = parse(text);
+  const char *const names[] = {"pp8", "tg4", "tg4 x 2"};
+  ck_assert_uint_eq(json_array_size(tests), 3);
+  for (size_t i = 0; i < 3; i++) {
+    const json_t *test = json_array_get(tests, i);
+    ck_assert_str_eq(json_string_value(json_object_get(test, "test")), names[i]);
+    ck_assert_double_gt(json_number_value(json_object_get(test, "avg_ts")), 0);
+    ck_assert_uint_eq(json_array_size(json_object_get(test, "samples_ts")), 2);
+  }
+  json_decref(tests);
+  write_file("a.json", text);
+  free(text);
+  char line[512];
+  snprintf(line, sizeof(line), "%s bench compare %s/a.json %s/a.json", getenv("DURE_PROGRAM"), folder, folder);
+  FILE *output = popen(line, "r");
+  char table[4096] = "";
+  ck_assert_uint_gt(fread(table, 1, sizeof(table) - 1, output), 0);
+  ck_assert_int_eq(pclose(output), 0);
+  ck_assert_ptr_nonnull(strstr(table, "| tg4 x 2 |"));
+  ck_assert_ptr_nonnull(strstr(table, "| 1.000 | no |"));
+  free(run("bench", "--parallel 1,65 --device reference", 2));
+}
+END_TEST
+
+START_TEST(quantizing_reports_the_perplexity_on_both_sides) {
+  write_file("text", "Some text that the model is measured by, a little of it.");
+  char *text = run("quantize", "%s/model.gguf --type q8_0 --text %s/text --context 16 --device reference --json", 0);
+  json_t *report = parse(text);
+  const double before = json_number_value(json_object_get(report, "perplexity_before"));
+  const double after = json_number_value(json_object_get(report, "perplexity_after"));
+  ck_assert_double_gt(before, 1);
+  ck_assert_double_eq_tol(after / before, 1, 0.01);  // rows of 48 are no whole blocks: f16
+  ck_assert_uint_gt(json_integer_value(json_object_get(report, "kept_f16")), 0);
+  json_decref(report);
+  free(text);
+  free(run("quantize", "%s/model.safetensors", 2));
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("inference_commands");
+  TCase *tests = tcase_create("inference_commands");
+  tcase_add_checked_fixture(tests, make_folder, remove_folder);
+  tcase_add_test(tests, many_prompts_come_back_in_their_order_whatever_runs_together);
+  tcase_add_test(tests, a_model_is_measured_and_compared);
+  tcase_add_test(tests, quantizing_reports_the_perplexity_on_both_sides);
+  suite_add_tcase(suite, tests);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
