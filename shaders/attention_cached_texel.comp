@@ -4,7 +4,8 @@
 //   lane 0: keys 0, 8 | 16, 24 | ..   lane 1: keys 1, 9 | ..   ...   a lane keeps its own maximum, sum and y [HEAD]
 //   at the end the lanes' parts are brought to the common maximum and added, in the order of the lanes
 //
-// Needs head size HEAD (a multiple of 4), and cache and q whose rows begin at multiples of 4 elements.
+// Heads of D elements, a multiple of 4 up to HEAD: what lies beyond is fetched as zeros. Needs f32, and cache and q whose rows
+// begin at multiples of 4 elements.
 // 4 HEAD FLOP and 8 HEAD bytes a key: as fast as loads. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
@@ -25,7 +26,7 @@ layout(set = 0, binding = 6) buffer Y { vec4 y[]; };
 
 void main() {
   const uint lane = gl_SubgroupInvocationID, t = gl_WorkGroupID.x, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
-  const uint g = h / (H / G), capacity = block_size * blocks_per_sequence;
+  const uint g = h / (H / G), parts = D / 4, capacity = block_size * blocks_per_sequence;
   const uint position = positions[positions_offset + b] + t;
   const uint begin = first_key(position);
   const float slope = HAS_SLOPES ? slopes[slopes_offset + h] : 0.0;
@@ -34,7 +35,7 @@ void main() {
   vec4 query[HEAD / 4], result[HEAD / 4];
   float maximum = -LARGEST_FLOAT, sum = 0;
   UNROLL for (int c = 0; c < HEAD / 4; c++) {
-    query[c] = texelFetch(q, int((q_offset + (b * T + t) * q_t + h * q_h) / 4 + c));
+    query[c] = texelFetch(q, c < parts ? int((q_offset + (b * T + t) * q_t + h * q_h) / 4 + c) : -1);
     result[c] = vec4(0);
   }
 
@@ -48,10 +49,10 @@ void main() {
       const uint entry = min(key / block_size, blocks_per_sequence - 1);
       const uint block = block_table[block_table_offset + b * blocks_per_sequence + entry];
       seen[i] = key < end && block < blocks;
-      row[i] = ((block * block_size + key % block_size) * G + g) * HEAD;
+      row[i] = ((block * block_size + key % block_size) * G + g) * D;
       score[i] = 0;
       UNROLL for (int c = 0; c < HEAD / 4; c++) {
-        const vec4 values = texelFetch(k, seen[i] ? int((key_cache_offset + row[i]) / 4 + c) : -1);
+        const vec4 values = texelFetch(k, seen[i] && c < parts ? int((key_cache_offset + row[i]) / 4 + c) : -1);
         UNROLL for (int e = 0; e < 4; e++) score[i] = fma(query[c][e], values[e], score[i]);
       }
       score[i] = attention_score(score[i], slope, float(position) - float(key));
@@ -67,7 +68,7 @@ void main() {
       vec4 total = result[c] * rescale;
       // Keys outside fetch zeros: what lies there may not be finite.
       UNROLL for (int i = 0; i < KEYS; i++)
-        total = fma(vec4(p[i]), texelFetch(v, seen[i] ? int((value_cache_offset + row[i]) / 4 + c) : -1), total);
+        total = fma(vec4(p[i]), texelFetch(v, seen[i] && c < parts ? int((value_cache_offset + row[i]) / 4 + c) : -1), total);
       result[c] = total;
     }
   }
@@ -81,6 +82,6 @@ void main() {
     vec4 total = vec4(0);
     UNROLL for (int s = 0; s < LANES; s++)
       UNROLL for (int e = 0; e < 4; e++) total[e] += subgroupShuffle(part[e], s);
-    if (c % LANES == lane) y[(y_offset + ((b * T + t) * H + h) * y_width) / 4 + c] = total / all;
+    if (c % LANES == lane && c < parts) y[(y_offset + ((b * T + t) * H + h) * y_width) / 4 + c] = total / all;
   }
 }

@@ -41,7 +41,7 @@ typedef struct dure_vulkan_attention_tier {
   bool takes_types;    // 16-bit operands, any strides and alignment (the constants `type` and `in_fours`)
   bool wants_quads;    // f32 only, and rows must begin at 16 bytes
   bool reads_texels;   // and its inputs must fit texel buffers
-  bool shares_keys;    // attention_cached: rows are the heads of a group too, of any type and of smaller heads
+  bool shares_keys;    // attention_cached: rows are the heads of a group too, of any type
   uint32_t head_size;  // 0: any
   uint32_t rows[DURE_VULKAN_ATTENTION_PASSES];   // queries or keys of a workgroup; 0: no kernel of this pass
   uint32_t turns[DURE_VULKAN_ATTENTION_PASSES];  // of all loops of one invocation, for 64 rows of the other side
