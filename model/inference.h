@@ -27,6 +27,13 @@ DURE_MUST_CHECK dure_status dure_scorer_record(const dure_model_config *config, 
 DURE_MUST_CHECK dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels,
                                             float *out_losses);
 
+// The same without waiting for it, so that the next batch is prepared and uploaded beside this one's work. out_losses
+// is filled, and must stay valid, until `*out_point` has been waited for (0: all of them; after a failure, before the
+// losses are freed).
+DURE_MUST_CHECK dure_status dure_scorer_submit(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels,
+                                               float *out_losses, uint64_t *out_point);
+DURE_MUST_CHECK dure_status dure_scorer_wait(dure_scorer *scorer, uint64_t point);
+
 // ---- logits of a whole sequence, without a cache -----------------------------------------------------------------
 
 // Logits after every token; waits.   tokens [count] u32      out_logits [count, vocabulary_size]

@@ -108,14 +108,26 @@ void dure_scorer_destroy(dure_scorer *scorer) {
   free(scorer);
 }
 
-dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels, float *out_losses) {
+dure_status dure_scorer_submit(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels, float *out_losses,
+                               uint64_t *out_point) {
+  *out_point = 0;
   dure_stream *stream = scorer->model->stream;
   const uint64_t size = scorer->count * sizeof(uint32_t);
   DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->tensors.tokens, tokens, size));
   DURE_TRY(dure_executable_write(scorer->executable, stream, scorer->tensors.labels, labels, size));
   DURE_TRY(dure_executable_submit(scorer->executable, stream));
-  return dure_executable_read(scorer->executable, stream, scorer->tensors.losses, out_losses,
-                              scorer->count * sizeof(float));
+  return dure_executable_read_later(scorer->executable, stream, scorer->tensors.losses, out_losses,
+                                    scorer->count * sizeof(float), out_point);
+}
+
+dure_status dure_scorer_wait(dure_scorer *scorer, uint64_t point) {
+  return dure_stream_wait(scorer->model->stream, point);
+}
+
+dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const uint32_t *labels, float *out_losses) {
+  uint64_t point = 0;
+  DURE_TRY(dure_scorer_submit(scorer, tokens, labels, out_losses, &point));
+  return dure_scorer_wait(scorer, point);
 }
 
 // ---- logits ------------------------------------------------------------------------------------------------------

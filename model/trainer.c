@@ -472,33 +472,53 @@ static bool gives_up_evaluating(const trainer *t, uint64_t step) {
   return step != t->last_step && dure_os_interrupted();
 }
 
+// Losses of batches of which the last one may still be computed: the batch after it is prepared and uploaded meanwhile.
+typedef struct evaluation {
+  float *losses;      // of two batches
+  uint64_t point[2];  // where each is there
+  uint64_t labels;    // of all batches
+  double sum;         // of those that have been waited for
+} evaluation;
+
+// Starts batch number `batch`, and adds up the losses of the one before; `is_there`: there is such a batch.
+static dure_status evaluate_batch(trainer *t, evaluation *e, uint64_t batch, bool is_there, uint64_t chosen,
+                                  uint64_t count) {
+  const uint64_t batch_tokens = t->shape.batch_size * (uint64_t)t->shape.context;
+  if (is_there) {
+    DURE_TRY(read_held_out(t, batch, chosen, count));
+    for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
+    DURE_TRY(dure_scorer_submit(t->scorer, t->tokens, t->labels, e->losses + batch % 2 * batch_tokens,
+                                &e->point[batch % 2]));
+  }
+  if (batch == 0) return NULL;
+  DURE_TRY(dure_scorer_wait(t->scorer, e->point[(batch - 1) % 2]));
+  const float *losses = e->losses + (batch - 1) % 2 * batch_tokens;
+  for (uint64_t i = 0; i < batch_tokens; i++) e->sum += (double)losses[i];
+  return NULL;
+}
+
 // The held-out loss, of everything at the last step and of --eval-tokens before that.
 static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double *out_bits_per_byte) {
   const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader), T = t->shape.context;
-  const uint64_t batch_tokens = t->shape.batch_size * T, wanted = (uint64_t)t->options->eval_tokens;
+  const uint64_t wanted = (uint64_t)t->options->eval_tokens;
   const bool is_whole = wanted == 0 || step == t->last_step || wanted >= count * T;
   const uint64_t chosen = is_whole ? count : (wanted + T - 1) / T;
-  float *losses = malloc(batch_tokens * sizeof(*losses));
-  if (losses == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory evaluating");
-  double sum = 0;
-  uint64_t labels = 0;
+  evaluation e = {.losses = malloc(2 * t->shape.batch_size * T * sizeof(float))};
+  if (e.losses == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory evaluating");
   dure_status status = NULL;
-  for (uint64_t batch = 0; batch * t->shape.batch_size < chosen && status == NULL; batch++) {
-    if (gives_up_evaluating(t, step)) break;
-    status = read_held_out(t, batch, chosen, count);
-    if (status == NULL) status = dure_scorer_run(t->scorer, t->tokens, t->labels, losses);
-    for (uint64_t i = 0; i < batch_tokens && status == NULL; i++) {
-      sum += (double)losses[i];
-      labels += t->labels[i] != DURE_IGNORE_LABEL;
-    }
+  bool goes_on = true;
+  for (uint64_t batch = 0; goes_on && status == NULL; batch++) {
+    goes_on = batch * t->shape.batch_size < chosen && !gives_up_evaluating(t, step);
+    status = evaluate_batch(t, &e, batch, goes_on, chosen, count);
   }
-  free(losses);
+  if (status != NULL) dure_status_free(dure_scorer_wait(t->scorer, 0));  // nothing may come into e.losses any more
+  free(e.losses);
   DURE_TRY(status);
   // Of a part of the tokens, the bytes are taken in proportion.
   dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_HELD_OUT);
-  double bytes = (double)counts.text_bytes * (double)labels / (double)counts.tokens;
-  *out_loss = labels > 0 ? sum / (double)labels : 0;
-  *out_bits_per_byte = bytes > 0 ? sum / log(2.0) / bytes : 0;
+  double bytes = (double)counts.text_bytes * (double)e.labels / (double)counts.tokens;
+  *out_loss = e.labels > 0 ? e.sum / (double)e.labels : 0;
+  *out_bits_per_byte = bytes > 0 ? e.sum / log(2.0) / bytes : 0;
   return NULL;
 }
 

@@ -171,8 +171,8 @@ __global__ void __launch_bounds__(MATRIX_THREADS, matrix_forward<HEAD>::blocks)
         matrix_rescale(result[m], half, rescale);
       }
     }
-    // The tile of values, as a number that ptxas does not keep: on some cards it would have to spill others for that.
-    matrix_add_sums<T, HEAD>(result, scores, k_tile + computed_here(keys * stride));
+    // Three blocks a multiprocessor: ptxas would keep the tile's address by spilling something else on some cards.
+    matrix_add_sums<T, HEAD>(result, scores, HEAD <= 64 ? k_tile + computed_here(keys * stride) : v_tile);
     if (found) {
       const attention_rows<uint16_t> v = matrix_rows_of(a, a.v, a.v_t, a.v_h, b, g, key0, past);
       matrix_add_infinite<T, false, keys>(result, a, b, v, computed_here(row0), 0);
