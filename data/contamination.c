@@ -4,16 +4,21 @@
 
 enum { SHORTEST = 8, FIRST_CAPACITY = 1 << 12, WIDEST = 63 };
 
+// A run, or the beginning of runs: most places of a text are done with after one look for that.
 typedef struct slot {
   uint64_t run;  // 0: empty
   bool is_ignored;
 } slot;
 
+static const uint64_t BEGINNING = UINT64_C(0x5bd1e9955bd1e995);  // tells a beginning's hash from a run's
+
 struct dure_contamination {
   uint32_t width;
-  uint64_t widths;  // bit i: there are runs of i words
+  uint32_t beginning;  // words that every run has at least
+  uint64_t widths;     // bit i: there are runs of i words
   slot *slots;
-  size_t capacity, count;
+  size_t capacity, used;
+  uint64_t count;  // runs
 };
 
 dure_status dure_contamination_create(uint32_t width, dure_contamination **out_contamination) {
@@ -28,7 +33,8 @@ dure_status dure_contamination_create(uint32_t width, dure_contamination **out_c
     free(slots);
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for the benchmarks");
   }
-  *made = (dure_contamination){.width = width, .slots = slots, .capacity = FIRST_CAPACITY};
+  *made = (dure_contamination){
+      .width = width, .beginning = width < SHORTEST ? width : SHORTEST, .slots = slots, .capacity = FIRST_CAPACITY};
   *out_contamination = made;
   return NULL;
 }
@@ -64,16 +70,28 @@ static uint64_t hash_run(const dure_text_words *words, size_t first, size_t coun
   return hash != 0 ? hash : 1;
 }
 
+static uint64_t hash_beginning(const dure_contamination *contamination, const dure_text_words *words, size_t first) {
+  return hash_run(words, first, contamination->beginning) ^ BEGINNING;
+}
+
+static dure_status enter(dure_contamination *contamination, uint64_t hash, bool *out_is_new) {
+  if (contamination->used * 10 >= contamination->capacity * 7) DURE_TRY(grow(contamination));
+  slot *found = find_slot(contamination->slots, contamination->capacity, hash);
+  *out_is_new = found->run == 0;
+  found->run = hash;
+  contamination->used += *out_is_new;
+  return NULL;
+}
+
 dure_status dure_contamination_collect(dure_contamination *contamination, const dure_text_words *words) {
   const size_t width = words->count < contamination->width ? words->count : contamination->width;
-  if (width == 0 || (width < contamination->width && width < SHORTEST)) return NULL;
+  if (width < contamination->beginning) return NULL;
   contamination->widths |= UINT64_C(1) << width;
   for (size_t i = 0; i + width <= words->count; i++) {
-    if (contamination->count * 10 >= contamination->capacity * 7) DURE_TRY(grow(contamination));
-    const uint64_t run = hash_run(words, i, width);
-    slot *found = find_slot(contamination->slots, contamination->capacity, run);
-    contamination->count += found->run == 0;
-    found->run = run;
+    bool is_new = false;
+    DURE_TRY(enter(contamination, hash_beginning(contamination, words, i), &is_new));
+    DURE_TRY(enter(contamination, hash_run(words, i, width), &is_new));
+    contamination->count += is_new;
   }
   return NULL;
 }
@@ -82,7 +100,9 @@ uint64_t dure_contamination_count(const dure_contamination *contamination) { ret
 
 bool dure_contamination_find(const dure_contamination *contamination, const dure_text_words *words, size_t from,
                              dure_overlap *out_overlap) {
-  for (size_t i = from; i < words->count; i++) {
+  for (size_t i = from; i + contamination->beginning <= words->count; i++) {
+    const uint64_t beginning = hash_beginning(contamination, words, i);
+    if (find_slot(contamination->slots, contamination->capacity, beginning)->run == 0) continue;
     for (uint32_t width = contamination->width; width > 0; width--) {
       if ((contamination->widths >> width & 1) == 0 || width > words->count - i) continue;
       const uint64_t run = hash_run(words, i, width);

@@ -1,7 +1,7 @@
 // Which texts overlap with benchmarks: runs of words that both have.
 //
 // As in Brown et al. 2020 ("Language Models are Few-Shot Learners", appendix C): runs of `width` words
-// (data/text_words.h); a benchmark text of fewer words, but at least 8, is looked for as a whole. Memory: 16 to 46
+// (data/text_words.h); a benchmark text of fewer words, but at least 8, is looked for as a whole. Memory: 32 to 92
 // bytes a word of the benchmarks. Once everything is collected it may be searched from several threads.
 #ifndef DURE_DATA_CONTAMINATION_H_
 #define DURE_DATA_CONTAMINATION_H_
