@@ -40,6 +40,9 @@ DURE_MUST_CHECK dure_status dure_tokenizer_open_as(const char *file_or_directory
                                                    dure_tokenizer **out_tokenizer);
 // From the contents of a tokenizer.json in memory, which are copied.
 DURE_MUST_CHECK dure_status dure_tokenizer_parse(const char *json, size_t length, dure_tokenizer **out_tokenizer);
+// The tokenizer.json that stands for a SentencePiece model, from the bytes of its tokenizer.model; release with free().
+DURE_MUST_CHECK dure_status dure_sentencepiece_to_json(const char *bytes, size_t length, char **out_json,
+                                                       size_t *out_length);
 void dure_tokenizer_close(dure_tokenizer *tokenizer);  // NULL is fine
 // Writes a tokenizer.json: the very bytes that were opened, or those made by training or of another kind of file.
 // Readers see the old file or the new.

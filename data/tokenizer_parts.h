@@ -167,9 +167,6 @@ DURE_MUST_CHECK dure_status dure_encoder_pool_create(dure_encoder_pool **out_poo
 void dure_encoder_pool_destroy(dure_encoder_pool *pool);
 
 // ---- tokenizer_files.c: other files become a tokenizer.json first; release `out_json` with free() ----
-// A SentencePiece model (data/tokenizer_protobuf.c).
-DURE_MUST_CHECK dure_status dure_sentencepiece_to_json(const char *bytes, size_t length, char **out_json,
-                                                       size_t *out_length);
 // A tiktoken file (data/tokenizer_tiktoken.c): `pattern` is the name of a known one, NULL: by `file_name` and size.
 DURE_MUST_CHECK dure_status dure_tiktoken_to_json(const char *bytes, size_t length, const char *pattern,
                                                   const char *file_name, char **out_json, size_t *out_length);

@@ -28,7 +28,9 @@ typedef struct target {
   char name[96];
   dure_gguf_order order;
   const dure_gguf_type *type;
-  uint64_t shape[2];
+  uint32_t rank;
+  uint64_t shape[3];
+  uint64_t experts;  // 0: `source` is all of it; else it is the first expert's
 } target;
 
 static bool is_head(const dure_gguf_family *family, const dure_model_config *config, const char *gguf_name) {
@@ -43,13 +45,30 @@ static const dure_gguf_type *own_type(const dure_safetensors_tensor *tensor) {
 
 // Vectors stay f32, as does the table of positions: they are small, and other tools expect it.
 static const dure_gguf_type *choose_type(const writing *w, const target *t) {
-  if (t->source->rank < 2 || strncmp(t->name, "position_embd.", 14) == 0) return dure_gguf_type_named("F32");
+  if (t->source->rank < 2 || t->order == DURE_GGUF_ONE_ROW || strncmp(t->name, "position_embd.", 14) == 0)
+    return dure_gguf_type_named("F32");
   const dure_gguf_type *type = w->options->type != NULL ? dure_gguf_type_named(w->options->type) : own_type(t->source);
   // The head decides between tokens: 4 bits are too few for it.
   if (strcmp(type->name, "Q4_0") == 0 && is_head(w->family, &w->config, t->name)) type = dure_gguf_type_named("Q8_0");
-  if (t->shape[1] % type->elements == 0) return type;
+  if (t->shape[t->rank - 1] % type->elements == 0) return type;
   w->summary->kept++;
   return dure_gguf_type_named("F16");
+}
+
+static dure_status plan_experts(const writing *w, const dure_safetensors_tensor *tensor, uint64_t expert,
+                                target *out_target) {
+  if (tensor->rank != 2 || expert >= w->config.experts.count || !dure_dtype_is_float(tensor->dtype)) {
+    return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is no matrix of one of the %u experts", w->in, tensor->name,
+                     w->config.experts.count);
+  }
+  out_target->order = DURE_GGUF_EXPERTS;
+  out_target->experts = w->config.experts.count;
+  out_target->rank = 3;
+  out_target->shape[0] = out_target->experts;
+  out_target->shape[1] = tensor->shape[0];
+  out_target->shape[2] = tensor->shape[1];
+  out_target->type = choose_type(w, out_target);
+  return NULL;
 }
 
 // false: the tensor is one that the model does not need.
@@ -57,8 +76,13 @@ static dure_status plan_tensor(const writing *w, const dure_safetensors_tensor *
                                bool *out_is_needed) {
   const dure_family *family = w->config.family;
   *out_target = (target){.source = tensor};
+  uint64_t expert;
   *out_is_needed = family->is_ignored == NULL || !family->is_ignored(tensor->name);
   if (!*out_is_needed) return NULL;
+  if (dure_gguf_name_from_expert(w->family, tensor->name, out_target->name, sizeof(out_target->name), &expert)) {
+    *out_is_needed = expert == 0;  // the others are written with the first
+    return plan_experts(w, tensor, expert, out_target);
+  }
   if (!dure_gguf_name_from_public(w->family, family->optional_prefix, tensor->name, out_target->name,
                                   sizeof(out_target->name), &out_target->order) ||
       tensor->rank == 0 || tensor->rank > 2 || !dure_dtype_is_float(tensor->dtype)) {
@@ -69,6 +93,11 @@ static dure_status plan_tensor(const writing *w, const dure_safetensors_tensor *
   const bool is_turned = out_target->order == DURE_GGUF_TRANSPOSED && tensor->rank == 2;
   for (uint32_t i = 0; i < tensor->rank; i++)
     out_target->shape[i] = tensor->shape[is_turned ? tensor->rank - 1 - i : i];
+  out_target->rank = tensor->rank;
+  if (out_target->order == DURE_GGUF_ONE_ROW && tensor->rank == 2 && tensor->shape[0] == 1) {
+    out_target->rank = 1;
+    out_target->shape[0] = tensor->shape[1];
+  }
   out_target->type = choose_type(w, out_target);
   return NULL;
 }
@@ -79,7 +108,7 @@ static dure_status append(const writing *w, const target *t, const float *values
 }
 
 static dure_status append_straight(const writing *w, const target *t) {
-  const uint64_t columns = t->source->rank > 1 ? t->shape[1] : 1;
+  const uint64_t columns = t->source->rank > 1 ? t->source->shape[1] : 1;
   const uint64_t most = columns < piece_elements ? piece_elements / columns * columns : columns;
   float *piece = malloc((size_t)(most < t->source->count ? most : t->source->count) * sizeof(*piece) + 1);
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", t->name);
@@ -117,11 +146,29 @@ static dure_status append_reordered(const writing *w, const target *t) {
   return status;
 }
 
+// One expert's matrix after the other.
+static dure_status append_experts(const writing *w, const target *t) {
+  for (uint64_t i = 0; i < t->experts; i++) {
+    char name[160];
+    target one = *t;
+    (void)dure_gguf_name_of_expert(w->family, t->name, i, name, sizeof(name));
+    one.source = dure_safetensors_find(w->weights, name);
+    if (one.source == NULL || one.source->rank != 2 || one.source->shape[0] != t->shape[1] ||
+        one.source->shape[1] != t->shape[2])
+      return dure_fail(DURE_CORRUPT, "'%s': there is no tensor '%s' of the shape of the other experts'", w->in, name);
+    DURE_TRY(append_straight(w, &one));
+  }
+  return NULL;
+}
+
 static dure_status write_target(const writing *w, const target *t) {
+  const uint64_t parts = t->experts > 0 ? t->experts : 1;
   w->summary->tensors++;
-  w->summary->elements += t->source->count;
-  w->summary->bytes += t->source->count / t->type->elements * t->type->bytes;
-  if (t->order == DURE_GGUF_SAME || t->order == DURE_GGUF_PLUS_ONE) return append_straight(w, t);
+  w->summary->elements += t->source->count * parts;
+  w->summary->bytes += t->source->count * parts / t->type->elements * t->type->bytes;
+  if (t->experts > 0) return append_experts(w, t);
+  if (t->order == DURE_GGUF_SAME || t->order == DURE_GGUF_PLUS_ONE || t->order == DURE_GGUF_ONE_ROW)
+    return append_straight(w, t);
   return append_reordered(w, t);
 }
 
@@ -135,7 +182,7 @@ static dure_status write_tensors(const writing *w, target *targets) {
     DURE_TRY(plan_tensor(w, dure_safetensors_get(w->weights, i), &targets[count], &is_needed));
     if (!is_needed) continue;
     const target *t = &targets[count++];
-    DURE_TRY(dure_gguf_writer_declare(w->writer, t->name, t->type, t->source->rank, t->shape));
+    DURE_TRY(dure_gguf_writer_declare(w->writer, t->name, t->type, t->rank, t->shape));
   }
   const uint64_t shape[1] = {factor_count};
   if (factor_count > 0)

@@ -94,10 +94,11 @@ void dure_gguf_writer_text(dure_gguf_writer *writer, const char *key, const char
 void dure_gguf_writer_u32(dure_gguf_writer *writer, const char *key, uint32_t value);
 void dure_gguf_writer_f32(dure_gguf_writer *writer, const char *key, float value);
 void dure_gguf_writer_boolean(dure_gguf_writer *writer, const char *key, bool value);
-// A list: begin, then as many elements as said, by dure_gguf_writer_text_element or _i32_element.
+// A list: begin, then as many elements as said, by dure_gguf_writer_text_element, _i32_element or _f32_element.
 void dure_gguf_writer_list(dure_gguf_writer *writer, const char *key, dure_gguf_kind kind, uint64_t count);
 void dure_gguf_writer_text_element(dure_gguf_writer *writer, const char *text, size_t length);
 void dure_gguf_writer_i32_element(dure_gguf_writer *writer, int32_t value);
+void dure_gguf_writer_f32_element(dure_gguf_writer *writer, float value);
 // `type` must be one that dure_gguf_type_can_pack; rows must be whole blocks.
 DURE_MUST_CHECK dure_status dure_gguf_writer_declare(dure_gguf_writer *writer, const char *name,
                                                      const dure_gguf_type *type, uint32_t rank, const uint64_t *shape);

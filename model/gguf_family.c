@@ -53,17 +53,63 @@ static int64_t integer_of(const json_t *json, const char *key) {
 static const dure_gguf_key llama_keys[] = {LLAMA_KEYS, KEY("attention.sliding_window", "sliding_window")};
 static const dure_gguf_key qwen2_keys[] = {LLAMA_KEYS};
 static const dure_gguf_name llama_names[] = {LLAMA_NAMES(DURE_GGUF_ROTARY_QUERY, DURE_GGUF_ROTARY_KEY)};
+static const dure_gguf_name mixtral_names[] = {
+    LLAMA_NAMES(DURE_GGUF_ROTARY_QUERY, DURE_GGUF_ROTARY_KEY),
+    NAME("model.layers.%u.block_sparse_moe.gate", "blk.%u.ffn_gate_inp"),
+    NAME("model.layers.%u.block_sparse_moe.experts.%u.w1", "blk.%u.ffn_gate_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.block_sparse_moe.experts.%u.w3", "blk.%u.ffn_up_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.block_sparse_moe.experts.%u.w2", "blk.%u.ffn_down_exps", .order = DURE_GGUF_EXPERTS),
+};
+static const dure_gguf_key mixtral_keys[] = {
+    LLAMA_KEYS,
+    KEY("expert_count", "num_local_experts", .is_required = true, .is_own = true),
+    KEY("expert_used_count", "num_experts_per_tok", .is_required = true, .is_own = true),
+};
+static const dure_gguf_key qwen2_moe_keys[] = {
+    LLAMA_KEYS,
+    KEY("expert_count", "num_experts", .is_required = true, .is_own = true),
+    KEY("expert_used_count", "num_experts_per_tok", .is_required = true, .is_own = true),
+    KEY("expert_feed_forward_length", "moe_intermediate_size", .is_required = true, .is_own = true),
+    KEY("expert_shared_feed_forward_length", "shared_expert_intermediate_size", .is_required = true, .is_own = true),
+};
+static const dure_gguf_name qwen2_moe_names[] = {
+    LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME),
+    NAME("model.layers.%u.mlp.gate", "blk.%u.ffn_gate_inp"),
+    NAME("model.layers.%u.mlp.experts.%u.gate_proj", "blk.%u.ffn_gate_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.experts.%u.up_proj", "blk.%u.ffn_up_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.experts.%u.down_proj", "blk.%u.ffn_down_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.shared_expert.gate_proj", "blk.%u.ffn_gate_shexp"),
+    NAME("model.layers.%u.mlp.shared_expert.up_proj", "blk.%u.ffn_up_shexp"),
+    NAME("model.layers.%u.mlp.shared_expert.down_proj", "blk.%u.ffn_down_shexp"),
+    NAME("model.layers.%u.mlp.shared_expert_gate", "blk.%u.ffn_gate_inp_shexp", .order = DURE_GGUF_ONE_ROW),
+};
 static const dure_gguf_name qwen2_names[] = {LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME)};
 
 static dure_status finish_llama(const dure_gguf *file, json_t *json) {
-  int64_t experts;
+  int64_t experts, chosen;
   if (dure_gguf_integer(dure_gguf_value_find(file, "llama.expert_count"), 0, &experts) && experts > 0) {
-    return dure_fail(DURE_UNSUPPORTED, "'%s' is a mixture of experts; such GGUF files are not read, only dense ones",
-                     dure_gguf_path(file));
+    if (!dure_gguf_integer(dure_gguf_value_find(file, "llama.expert_used_count"), 0, &chosen))
+      return dure_fail(DURE_CORRUPT, "'%s': the key llama.expert_used_count is missing", dure_gguf_path(file));
+    json_object_set_new(json, "model_type", json_string("mixtral"));
+    json_object_set_new(json, "num_local_experts", json_integer((json_int_t)experts));
+    json_object_set_new(json, "num_experts_per_tok", json_integer((json_int_t)chosen));
+    return NULL;
   }
   if (integer_of(json, "sliding_window") > 0) json_object_set_new(json, "model_type", json_string("mistral"));
   json_object_set_new(json, "attention_bias", json_boolean(has_tensor(file, "blk.0.attn_q.bias")));
   json_object_set_new(json, "mlp_bias", json_boolean(has_tensor(file, "blk.0.ffn_up.bias")));
+  return NULL;
+}
+
+// Layers without a router are dense.
+static dure_status finish_qwen2_moe(const dure_gguf *file, json_t *json) {
+  json_t *dense = json_array();
+  for (int64_t layer = 0; layer < integer_of(json, "num_hidden_layers") && layer < DURE_LAYERS_MOST; layer++) {
+    char name[64];
+    snprintf(name, sizeof(name), "blk.%lld.ffn_gate_inp.weight", (long long)layer);
+    if (!has_tensor(file, name)) json_array_append_new(dense, json_integer((json_int_t)layer));
+  }
+  json_object_set_new(json, "mlp_only_layers", dense);
   return NULL;
 }
 
@@ -277,7 +323,9 @@ static dure_status finish_mpt(const dure_gguf *file, json_t *json) {
 static const dure_gguf_family families[] = {
     FAMILY("llama", "llama", llama_keys, llama_names, finish_llama),
     FAMILY("llama", "mistral", llama_keys, llama_names, finish_llama),
+    FAMILY("llama", "mixtral", mixtral_keys, mixtral_names, finish_llama),
     FAMILY("qwen2", "qwen2", qwen2_keys, qwen2_names, NULL),
+    FAMILY("qwen2moe", "qwen2_moe", qwen2_moe_keys, qwen2_moe_names, finish_qwen2_moe),
     FAMILY("gemma2", "gemma2", gemma2_keys, gemma_names, finish_gemma),
     FAMILY("gemma3", "gemma3_text", gemma3_keys, gemma_names, finish_gemma),
     FAMILY("gpt2", "gpt2", gpt2_keys, gpt2_names, NULL),
@@ -347,7 +395,7 @@ bool dure_gguf_name_to_public(const dure_gguf_family *family, const dure_model_c
                               char *out_name, size_t size, dure_gguf_order *out_order) {
   for (size_t i = 0; i < family->name_count; i++) {
     const dure_gguf_name *row = &family->names[i];
-    if (!dure_model_config_has(config, row->needs)) continue;
+    if (!dure_model_config_has(config, row->needs) || row->order == DURE_GGUF_EXPERTS) continue;
     if (!translate(name, row->gguf_name, row->public_name, out_name, size)) continue;
     *out_order = order_of(row, name);
     return true;
@@ -360,12 +408,47 @@ bool dure_gguf_name_from_public(const dure_gguf_family *family, const char *opti
   const size_t prefix = strlen(optional_prefix);
   for (size_t i = 0; i < family->name_count; i++) {
     const dure_gguf_name *row = &family->names[i];
+    if (row->order == DURE_GGUF_EXPERTS) continue;
     const bool has_prefix = prefix > 0 && strncmp(row->public_name, optional_prefix, prefix) == 0;
     if (!translate(name, row->public_name, row->gguf_name, out_name, size) &&
         !(has_prefix && translate(name, row->public_name + prefix, row->gguf_name, out_name, size)))
       continue;
     *out_order = order_of(row, name);
     return true;
+  }
+  return false;
+}
+
+// A public name with the expert's number in its place, the layer's still open.
+static void put_expert(const char *pattern, uint64_t expert, char *out_pattern, size_t size) {
+  const char *mark = strstr(strstr(pattern, "%u") + 2, "%u");
+  snprintf(out_pattern, size, "%.*s%llu%s", (int)(mark - pattern), pattern, (unsigned long long)expert, mark + 2);
+}
+
+bool dure_gguf_name_of_expert(const dure_gguf_family *family, const char *name, uint64_t expert, char *out_name,
+                              size_t size) {
+  char pattern[160];
+  for (size_t i = 0; i < family->name_count; i++) {
+    const dure_gguf_name *row = &family->names[i];
+    if (row->order != DURE_GGUF_EXPERTS) continue;
+    put_expert(row->public_name, expert, pattern, sizeof(pattern));
+    if (translate(name, row->gguf_name, pattern, out_name, size)) return true;
+  }
+  return false;
+}
+
+bool dure_gguf_name_from_expert(const dure_gguf_family *family, const char *name, char *out_name, size_t size,
+                                uint64_t *out_expert) {
+  char pattern[160];
+  const char *number = strstr(name, ".experts.");
+  *out_expert = 0;
+  if (number == NULL || number[9] < '0' || number[9] > '9') return false;
+  *out_expert = strtoul(number + 9, NULL, 10);
+  for (size_t i = 0; i < family->name_count; i++) {
+    const dure_gguf_name *row = &family->names[i];
+    if (row->order != DURE_GGUF_EXPERTS) continue;
+    put_expert(row->public_name, *out_expert, pattern, sizeof(pattern));
+    if (translate(name, pattern, row->gguf_name, out_name, size)) return true;
   }
   return false;
 }
@@ -386,7 +469,9 @@ uint64_t dure_gguf_row(dure_gguf_order order, const dure_model_config *config, u
     case DURE_GGUF_BY_KIND: return row_by_kind(config, row);
     case DURE_GGUF_SAME:
     case DURE_GGUF_TRANSPOSED:
-    case DURE_GGUF_PLUS_ONE: break;
+    case DURE_GGUF_PLUS_ONE:
+    case DURE_GGUF_EXPERTS:
+    case DURE_GGUF_ONE_ROW: break;
   }
   return row;
 }

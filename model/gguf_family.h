@@ -18,6 +18,8 @@ typedef enum dure_gguf_order {
   DURE_GGUF_BY_KIND,     // all queries, all keys, all values; the public tensor has them group by group
   DURE_GGUF_TRANSPOSED,  // public [in, out] (GPT-2's Conv1D) is [out, in]
   DURE_GGUF_PLUS_ONE,    // the norms of Gemma: 1 is added
+  DURE_GGUF_EXPERTS,     // [experts, rows, columns]: the public tensors of all experts, whose names have a second "%u"
+  DURE_GGUF_ONE_ROW,     // a vector; public [1, columns]
 } dure_gguf_order;
 
 typedef struct dure_gguf_name {
@@ -59,6 +61,12 @@ bool dure_gguf_name_to_public(const dure_gguf_family *family, const dure_model_c
                               char *out_name, size_t size, dure_gguf_order *out_order);
 bool dure_gguf_name_from_public(const dure_gguf_family *family, const char *optional_prefix, const char *name,
                                 char *out_name, size_t size, dure_gguf_order *out_order);
+// The public name of one expert's part of a tensor of all; false when the tensor is none.
+bool dure_gguf_name_of_expert(const dure_gguf_family *family, const char *name, uint64_t expert, char *out_name,
+                              size_t size);
+// The other way: the GGUF tensor that a public tensor is a part of, and whose.
+bool dure_gguf_name_from_expert(const dure_gguf_family *family, const char *name, char *out_name, size_t size,
+                                uint64_t *out_expert);
 // Where the public tensor's row lies in GGUF's. Orders that keep rows give `row`.
 uint64_t dure_gguf_row(dure_gguf_order order, const dure_model_config *config, uint64_t row);
 

@@ -10,6 +10,7 @@
 
 #include "data/pretokenize.h"
 #include "data/tokenizer_bytes.h"
+#include "model/gguf_sentencepiece.h"
 #include "model/weights.h"
 #include "runtime/log.h"
 #include "runtime/nearest.h"
@@ -246,6 +247,23 @@ static dure_status copy_value(const char *text, size_t length, char **out_text) 
   return NULL;
 }
 
+// Its JSON, and the beginning of text before every text.
+static dure_status read_sentencepiece(const dure_gguf *file, bool is_unigram, char **out_json, size_t *out_length) {
+  const pre_tokenizer pre = {.adds_beginning = !is_unigram};
+  DURE_TRY(dure_gguf_sentencepiece(file, is_unigram, out_json, out_length));
+  json_t *root = json_loadb(*out_json, *out_length, JSON_ALLOW_NUL, NULL);
+  free(*out_json);
+  *out_json = NULL;
+  const parts p = {.file = file, .added = json_object_get(root, "added_tokens")};
+  if (root != NULL) json_object_set_new(root, "post_processor", post_processor(&p, &pre));
+  *out_json = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+  json_decref(root);
+  if (*out_json == NULL)
+    return dure_fail(DURE_OUT_OF_MEMORY, "no memory for the tokenizer of '%s'", dure_gguf_path(file));
+  *out_length = strlen(*out_json);
+  return NULL;
+}
+
 dure_status dure_gguf_tokenizer(const dure_gguf *file, char **out_json, size_t *out_length) {
   *out_json = NULL;
   *out_length = 0;
@@ -258,12 +276,14 @@ dure_status dure_gguf_tokenizer(const dure_gguf *file, char **out_json, size_t *
   if (!dure_gguf_text(dure_gguf_value_find(file, "tokenizer.ggml.model"), &text, &length) ||
       (length == 8 && memcmp(text, "no_vocab", 8) == 0))
     return dure_fail(DURE_NOT_FOUND, "'%s' has no tokenizer", dure_gguf_path(file));
+  const bool is_unigram = length == 2 && memcmp(text, "t5", 2) == 0;
+  if (is_unigram || (length == 5 && memcmp(text, "llama", 5) == 0))
+    return read_sentencepiece(file, is_unigram, out_json, out_length);
   if (length != 4 || memcmp(text, "gpt2", 4) != 0) {
     return dure_fail(DURE_UNSUPPORTED,
-                     "'%s' has a tokenizer of kind \"%.*s\"%s; only byte-level BPE (\"gpt2\") is supported. The model "
-                     "itself opens: give token ids (dure logits --tokens)",
-                     dure_gguf_path(file), (int)(length < 40 ? length : 40), text,
-                     length == 5 && memcmp(text, "llama", 5) == 0 ? " (SentencePiece)" : "");
+                     "'%s' has a tokenizer of kind \"%.*s\"; byte-level BPE (\"gpt2\") and SentencePiece (\"llama\", "
+                     "\"t5\") are supported. The model itself opens: give token ids (dure logits --tokens)",
+                     dure_gguf_path(file), (int)(length < 40 ? length : 40), text);
   }
   parts p = {.file = file, .vocabulary = json_object(), .added = json_array(), .merges = json_array()};
   dure_status status = make_json(&p, out_json, out_length);
@@ -408,6 +428,12 @@ static bool adds_beginning(const json_t *processor) {
 }
 
 static dure_status write_parts(dure_gguf_writer *writer, const json_t *root, uint32_t rows) {
+  const json_t *model = json_object_get(root, "model");
+  if (json_is_object(json_object_get(model, "sentencepiece"))) {
+    dure_gguf_writer_boolean(writer, "tokenizer.ggml.add_bos_token",
+                             adds_beginning(json_object_get(root, "post_processor")));
+    return dure_gguf_write_sentencepiece(writer, model, rows);
+  }
   const char *pre = name_pre(root);
   if (pre == NULL) {
     pre = "gpt-2";

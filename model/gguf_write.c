@@ -130,6 +130,12 @@ void dure_gguf_writer_i32_element(dure_gguf_writer *writer, int32_t value) {
   put_number(writer, &writer->values, (uint32_t)value, 4);
 }
 
+void dure_gguf_writer_f32_element(dure_gguf_writer *writer, float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof(bits));
+  put_number(writer, &writer->values, bits, 4);
+}
+
 dure_status dure_gguf_writer_declare(dure_gguf_writer *writer, const char *name, const dure_gguf_type *type,
                                      uint32_t rank, const uint64_t *shape) {
   const uint64_t row = rank > 0 ? shape[rank - 1] : 1;

@@ -3,10 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/family.h"
 #include "model/gguf_family.h"
 #include "runtime/os.h"
 
 // ---- GGUF tensors under public names -----------------------------------------------------------------------------
+
+enum { experts_most = 1024 };
 
 typedef struct gguf_weights gguf_weights;
 
@@ -14,6 +17,8 @@ typedef struct mapped {
   gguf_weights *all;
   const dure_gguf_tensor *tensor;
   dure_gguf_order order;
+  dure_gguf_tensor
+      part;  // of a tensor of all experts: one's matrix, which `tensor` then is; likewise a vector as a row
   char name[160];
 } mapped;
 
@@ -93,7 +98,9 @@ static bool order_fits(const dure_model_config *config, dure_gguf_order order, c
     case DURE_GGUF_BY_KIND: return tensor->rank <= 2 && rows == queries + 2 * keys;
     case DURE_GGUF_TRANSPOSED: return tensor->rank == 2;
     case DURE_GGUF_SAME:
-    case DURE_GGUF_PLUS_ONE: break;
+    case DURE_GGUF_PLUS_ONE:
+    case DURE_GGUF_EXPERTS:
+    case DURE_GGUF_ONE_ROW: break;
   }
   return true;
 }
@@ -129,10 +136,53 @@ static void describe(mapped *m, dure_safetensors_tensor *out_tensor) {
   }
 }
 
+// Tensors at most, those of all experts taken apart.
+static size_t count_parts(const dure_gguf *file) {
+  size_t count = 0;
+  for (size_t i = 0; i < dure_gguf_tensor_count(file); i++) {
+    const dure_gguf_tensor *tensor = dure_gguf_tensor_at(file, i);
+    const bool may_be_experts = tensor->rank == 3 && tensor->shape[0] <= experts_most;
+    count += may_be_experts ? (size_t)tensor->shape[0] : 1;
+  }
+  return count;
+}
+
+// The matrices of all experts; false when the tensor has none.
+static bool map_experts(gguf_weights *all, const dure_gguf_family *family, const dure_gguf_tensor *tensor,
+                        dure_safetensors_tensor *tensors, size_t *out_count) {
+  const uint64_t experts = tensor->rank == 3 ? tensor->shape[0] : 0;
+  char name[160];
+  if (experts == 0 || experts > experts_most || !dure_gguf_name_of_expert(family, tensor->name, 0, name, sizeof(name)))
+    return false;
+  for (uint64_t i = 0; i < experts; i++) {
+    mapped *m = &all->mapped[*out_count];
+    *m = (mapped){.all = all, .part = *tensor};
+    m->part.rank = 2;
+    m->part.shape[0] = tensor->shape[1];
+    m->part.shape[1] = tensor->shape[2];
+    m->part.count /= experts;
+    m->part.size /= experts;
+    m->part.data += i * m->part.size;
+    m->tensor = &m->part;
+    (void)dure_gguf_name_of_expert(family, tensor->name, i, m->name, sizeof(m->name));
+    describe(m, &tensors[(*out_count)++]);
+  }
+  return true;
+}
+
+static void make_row(mapped *m) {
+  m->part = *m->tensor;
+  m->part.rank = 2;
+  m->part.shape[1] = m->part.shape[0];
+  m->part.shape[0] = 1;
+  m->tensor = &m->part;
+}
+
 // `family` NULL: as they are stored.
 static dure_status map_tensors(gguf_weights *all, const dure_gguf_family *family, dure_safetensors_tensor *tensors,
                                size_t *out_count) {
   for (size_t i = 0; i < dure_gguf_tensor_count(all->file); i++) {
+    if (family != NULL && map_experts(all, family, dure_gguf_tensor_at(all->file, i), tensors, out_count)) continue;
     mapped *m = &all->mapped[*out_count];
     *m = (mapped){.all = all, .tensor = dure_gguf_tensor_at(all->file, i)};
     if (family != NULL && strcmp(m->tensor->name, "rope_freqs.weight") == 0) continue;  // part of the configuration
@@ -146,20 +196,10 @@ static dure_status map_tensors(gguf_weights *all, const dure_gguf_family *family
       return dure_fail(DURE_UNSUPPORTED, "'%s': tensor '%.100s...' has too long a name", dure_gguf_path(all->file),
                        m->tensor->name);
     if (!is_known) memcpy(m->name, m->tensor->name, strlen(m->tensor->name) + 1);
+    if (m->order == DURE_GGUF_ONE_ROW && m->tensor->rank == 1) make_row(m);
     describe(m, &tensors[(*out_count)++]);
   }
   return NULL;
-}
-
-static dure_status find_family(const gguf_weights *all, const dure_gguf_family **out_family) {
-  const char *text;
-  char architecture[64];
-  size_t length;
-  dure_gguf_text(dure_gguf_value_find(all->file, "general.architecture"), &text, &length);
-  if (length > 63) length = 63;
-  memcpy(architecture, text != NULL ? text : "", length);
-  architecture[length] = '\0';
-  return dure_gguf_family_find(dure_gguf_path(all->file), architecture, out_family);
 }
 
 static dure_status open_gguf(const char *path, bool as_stored, dure_safetensors **out_file) {
@@ -170,9 +210,12 @@ static dure_status open_gguf(const char *path, bool as_stored, dure_safetensors 
   size_t count = 0;
   dure_status status = dure_gguf_open(path, &all->file);
   if (status == NULL && !as_stored) status = dure_gguf_config(all->file, &all->config);
-  if (status == NULL && !as_stored) status = find_family(all, &family);
+  if (status == NULL && !as_stored) {
+    family = dure_gguf_family_writing(all->config.family->model_type);
+    if (family == NULL) status = dure_fail(DURE_CORRUPT, "'%s': its config.json is of no family that GGUF has", path);
+  }
   if (status == NULL) {
-    const size_t most = dure_gguf_tensor_count(all->file) + 1;
+    const size_t most = count_parts(all->file) + 1;
     all->mapped = calloc(most, sizeof(*all->mapped));
     tensors = calloc(most, sizeof(*tensors));
     if (all->mapped == NULL || tensors == NULL)

@@ -102,6 +102,9 @@ class Family:
             weight = numpy.ascontiguousarray(change(name, weight))
             to = (self.names.get_name(name, try_suffixes=(".weight", ".bias")) or
                   self.names.get_name(name.removeprefix("transformer."), try_suffixes=(".weight", ".bias")))
+            if to is None and ".mlp." in name:  # dense layers, of which `gguf` knows nothing in this architecture
+                part = name.split(".mlp.")[1].removesuffix("_proj.weight")
+                to = f"blk.{name.split('.')[2]}.ffn_{part}.weight"
             assert to is not None, name
             kind = T.BF16 if weight.ndim > 1 else T.F32
             self.writer.add_tensor(to, gguf.quants.quantize(weight, kind), raw_dtype=kind)
@@ -166,6 +169,41 @@ def make_llama(name, architecture="llama"):
         if architecture == "llama" and ".k_proj." in tensor:
             return rotary(weight, key_heads)
         return weight
+    f.tensors(change)
+
+
+def make_experts(name, architecture, gate, up, down):
+    """As make_llama does it, the experts of a layer in one tensor."""
+    f = Family(name, architecture)
+    c = f.config
+    heads, key_heads, experts = c["num_attention_heads"], c["num_key_value_heads"], c.get("num_experts") or c["num_local_experts"]
+    f.sizes(c["max_position_embeddings"], c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], heads,
+            c["rms_norm_eps"], key_heads, is_rms=True)
+    f.writer.add_rope_dimension_count(c["hidden_size"] // heads)
+    f.writer.add_rope_freq_base(theta(c))
+    f.writer.add_expert_count(experts)
+    f.writer.add_expert_used_count(c["num_experts_per_tok"])
+    if architecture == "qwen2moe":
+        f.writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
+        f.writer.add_expert_shared_feed_forward_length(c["shared_expert_intermediate_size"])
+    stacked = {}
+    for tensor in sorted(f.weights):
+        if ".experts." not in tensor:
+            continue
+        head, tail = tensor.split(".experts.")
+        weight = f.weights.pop(tensor)
+        stacked.setdefault((head.split(".")[2], tail.split(".")[1]), {})[int(tail.split(".")[0])] = weight
+    parts = {gate: "gate", up: "up", down: "down"}
+    for (layer, part), weights in stacked.items():
+        together = numpy.stack([weights[i] for i in range(experts)])
+        f.writer.add_tensor(f"blk.{layer}.ffn_{parts[part]}_exps.weight", gguf.quants.quantize(together, T.BF16), raw_dtype=T.BF16)
+
+    def change(tensor, weight):
+        if architecture == "llama" and ".q_proj." in tensor:
+            return rotary(weight, heads)
+        if architecture == "llama" and ".k_proj." in tensor:
+            return rotary(weight, key_heads)
+        return weight[0] if tensor.endswith("shared_expert_gate.weight") else weight
     f.tensors(change)
 
 
@@ -321,6 +359,8 @@ make_blocks()
 for llama in ["llama", "llama_3_1", "llama_linear", "llama_yarn"]:
     make_llama(llama)
 make_llama("qwen2", "qwen2")
+make_experts("mixtral", "llama", "w1", "w3", "w2")
+make_experts("qwen2_moe", "qwen2moe", "gate_proj", "up_proj", "down_proj")
 make_gpt2()
 make_neox("gpt_neox")
 make_neox("gpt_neox_sequential")

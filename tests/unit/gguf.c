@@ -1,6 +1,7 @@
 // GGUF files against PyPI's `gguf` (tests/golden/make_gguf_fixtures.py): blocks bit by bit, and families' files, which
 // must be the models of tests/golden/families. Writing; files that lie.
 #include <check.h>
+#include <jansson.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "model/gguf_sentencepiece.h"
 #include "model/model.h"
 #include "model/weights.h"
 #include "runtime/os.h"
@@ -111,8 +113,9 @@ END_TEST
 
 // ---- families ----------------------------------------------------------------------------------------------------
 
-static const char *const families[] = {"llama",    "llama_3_1",           "llama_linear", "llama_yarn", "qwen2", "gpt2",
-                                       "gpt_neox", "gpt_neox_sequential", "falcon_7b",    "falcon_40b", "bloom", "mpt"};
+static const char *const families[] = {
+    "llama",     "llama_3_1",  "llama_linear", "llama_yarn", "qwen2",   "gpt2",     "gpt_neox", "gpt_neox_sequential",
+    "falcon_7b", "falcon_40b", "bloom",        "mpt",        "mixtral", "qwen2_moe"};
 enum { family_count = sizeof(families) / sizeof(families[0]) };
 
 static void compare_tensors(const char *label, const dure_safetensors *found, const dure_safetensors *wanted) {
@@ -199,6 +202,46 @@ START_TEST(the_embedded_tokenizer_is_the_one_it_was_made_from) {
   ck_assert_str_eq(template, "{{ messages }}");
   free(template);
   dure_gguf_close(file);
+}
+END_TEST
+
+static void check_pieces(const char *name) {
+  static const char text[] = "The 안녕 quick  brown\tfox, 123 <s>\xE2\x96\x81x 한국어";
+  char path[] = "/tmp/dure-gguf-XXXXXX";
+  dure_tokenizer *found = NULL, *wanted = NULL;
+  dure_gguf_writer *writer = NULL;
+  size_t length;
+  close(mkstemp(path));
+  require(dure_tokenizer_open(golden(0, "tokenizer", name), &wanted));
+  const char *json = dure_tokenizer_json(wanted, &length);
+  json_t *root = json_loadb(json, length, JSON_ALLOW_NUL, NULL);
+  const json_t *rules = json_object_get(json_object_get(root, "model"), "sentencepiece");
+  require(dure_gguf_writer_create(path, &writer));
+  require(
+      dure_gguf_write_sentencepiece(writer, json_object_get(root, "model"), dure_tokenizer_vocabulary_size(wanted)));
+  require(dure_gguf_writer_finish(writer));
+  dure_gguf_writer_destroy(writer);
+  require(dure_weights_tokenizer(path, &found));
+  ck_assert_uint_eq(dure_tokenizer_vocabulary_size(found), dure_tokenizer_vocabulary_size(wanted));
+  // The character map is not in the lists: texts that it does not change.
+  const char *charsmap = json_string_value(json_object_get(rules, "precompiled_charsmap"));
+  const size_t size = charsmap != NULL && charsmap[0] != '\0' ? 3 : sizeof(text) - 1;
+  dure_ids a = {0}, b = {0};
+  require(dure_tokenizer_encode(found, text, size, NULL, &a));
+  require(dure_tokenizer_encode(wanted, text, size, NULL, &b));
+  ck_assert_msg(a.count == b.count && memcmp(a.ids, b.ids, a.count * sizeof(*a.ids)) == 0, "%s: other ids", name);
+  dure_ids_free(&a);
+  dure_ids_free(&b);
+  json_decref(root);
+  dure_tokenizer_close(found);
+  dure_tokenizer_close(wanted);
+  unlink(path);
+}
+
+START_TEST(sentencepiece_vocabularies_come_back_from_their_lists) {
+  check_pieces("sp_bpe.model");
+  check_pieces("sp_unigram.model");
+  check_pieces("sp_cross.model");
 }
 END_TEST
 
@@ -486,6 +529,7 @@ int main(void) {
   tcase_add_test(tests, keys_are_read_by_their_kinds);
   tcase_add_loop_test(tests, files_of_families_are_the_models_of_their_directories, 0, family_count);
   tcase_add_test(tests, the_embedded_tokenizer_is_the_one_it_was_made_from);
+  tcase_add_test(tests, sentencepiece_vocabularies_come_back_from_their_lists);
   tcase_add_test(tests, heads_that_lie_are_refused);
   tcase_add_test(tests, keys_that_lie_are_refused);
   tcase_add_test(tests, tensors_that_lie_are_refused);
