@@ -43,7 +43,7 @@ static dure_status print_number(dure_template_state *state, dure_template_text *
   do {
     snprintf(digits, sizeof(digits), "%.*e", precision, number);
   } while (strtod(digits, NULL) != number && ++precision <= 17);
-  const int exponent = atoi(strchr(digits, 'e') + 1);
+  const int exponent = (int)strtol(strchr(digits, 'e') + 1, NULL, 10);
   if (exponent >= -4 && exponent < 16) {
     const int decimals = precision > exponent ? precision - exponent : 1;
     snprintf(laid, sizeof(laid), "%.*f", decimals, number);
