@@ -150,13 +150,14 @@ END_TEST
 // ---- running -----------------------------------------------------------------------------------------------------
 
 static void find_devices(void) {
-  const char *wanted = getenv("DURE_TEST_DEVICE");
+  const char *wanted = getenv("DURE_TEST_DEVICE"), *full = getenv("DURE_FULL");
+  const int most = full != NULL && strcmp(full, "1") == 0 ? MOST_DEVICES : 2;
   snprintf(device_names[device_count++], sizeof(device_names[0]), "%s", wanted != NULL ? wanted : "reference");
   dure_device_info *infos = NULL;
   size_t count = 0;
   char *notes = NULL;
   require(dure_devices_list(&infos, &count, &notes));
-  for (size_t i = 0; i < count && wanted == NULL && device_count < MOST_DEVICES; i++) {
+  for (size_t i = 0; i < count && wanted == NULL && device_count < most; i++) {
     if (infos[i].usable && infos[i].kind == DURE_DEVICE_CPU)
       snprintf(device_names[device_count++], sizeof(device_names[0]), "%s", infos[i].identifier);
   }
