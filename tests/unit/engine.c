@@ -2,6 +2,8 @@
 // device that DURE_TEST_DEVICE names, else on the reference device and a Vulkan device (with DURE_FULL=1 every one).
 #include <check.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -386,6 +388,63 @@ START_TEST(what_is_cancelled_ends_and_leaves_its_place) {
 }
 END_TEST
 
+// ---- threads ------------------------------------------------------------------------------------------------------
+
+enum { CLIENTS = 3, REQUESTS = 6 };
+
+typedef struct client {
+  pthread_t thread;
+  dure_engine *engine;
+  int first;            // of its prompts
+  atomic_int finished;  // requests that have ended, however they did
+} client;
+
+// Submits, polls to the end, cancels every third, releases.
+static void *be_client(void *argument) {
+  client *self = argument;
+  for (int i = 0; i < REQUESTS; i++) {
+    const dure_request request = greedy(&prompts[self->first + i]);
+    dure_progress progress = {0};
+    uint64_t id = 0;
+    dure_status status = dure_engine_submit(self->engine, &request, &id);
+    while (status == NULL && progress.finish == DURE_FINISH_NOT_YET) {
+      if (i % 3 == 2) dure_engine_cancel(self->engine, id);
+      status = dure_engine_poll(self->engine, id, 0, NULL, 0, NULL, &progress);
+    }
+    dure_status_free(status);
+    dure_engine_release(self->engine, id);
+    atomic_fetch_add(&self->finished, 1);
+  }
+  return NULL;
+}
+
+START_TEST(any_thread_may_submit_poll_and_cancel) {
+  open_model("reference", "gpt2");
+  make_prompts();
+  dure_engine *engine = create((dure_engine_options){.sequences = 2});
+  static client clients[CLIENTS];
+  for (int i = 0; i < CLIENTS; i++) {
+    clients[i] = (client){.engine = engine, .first = i * REQUESTS};
+    ck_assert_int_eq(pthread_create(&clients[i].thread, NULL, be_client, &clients[i]), 0);
+  }
+  int finished = 0;
+  bool is_busy = false;
+  while (finished < CLIENTS * REQUESTS) {
+    require(dure_engine_step(engine, &is_busy));
+    finished = 0;
+    for (int i = 0; i < CLIENTS; i++) finished += atomic_load(&clients[i].finished);
+  }
+  for (int i = 0; i < CLIENTS; i++) ck_assert_int_eq(pthread_join(clients[i].thread, NULL), 0);
+  require(dure_engine_step(engine, &is_busy));
+  ck_assert(!is_busy);
+  const dure_engine_statistics s = dure_engine_statistics_get(engine);
+  ck_assert_uint_eq(s.finished, CLIENTS * REQUESTS);
+  ck_assert_uint_eq(s.running + s.waiting + s.blocks_used, 0);
+  dure_engine_destroy(engine);
+  close_model();
+}
+END_TEST
+
 // ---- running -----------------------------------------------------------------------------------------------------
 
 static void find_devices(void) {
@@ -417,6 +476,7 @@ int main(void) {
   tcase_add_test(tests, biases_and_penalties_change_the_choice);
   tcase_add_test(tests, the_end_of_the_context_is_refused_reached_or_shifted);
   tcase_add_test(tests, what_is_cancelled_ends_and_leaves_its_place);
+  tcase_add_test(tests, any_thread_may_submit_poll_and_cancel);
   suite_add_tcase(suite, tests);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
