@@ -36,6 +36,7 @@ typedef struct cleaning {
   pthread_mutex_t lock;
   pthread_cond_t has_work, has_result;
   bool is_ending;
+  bool has_failed;  // nothing more is written: a later batch must not follow one that is not there
 } cleaning;
 
 static dure_clean_batch *batch_at(const cleaning *state, size_t number) {
@@ -175,7 +176,7 @@ static dure_status write_batch(cleaning *state, dure_clean_batch *batch) {
 static dure_status drain(cleaning *state, size_t most) {
   dure_status status = NULL;
   pthread_mutex_lock(&state->lock);
-  while (status == NULL && state->filling - state->oldest > most) {
+  while (status == NULL && !state->has_failed && state->filling - state->oldest > most) {
     dure_clean_batch *unmarked = state->unmarked < state->filling ? batch_at(state, state->unmarked) : NULL;
     dure_clean_batch *oldest = batch_at(state, state->oldest);
     if (unmarked != NULL && unmarked->stage == DURE_BATCH_READ) {
@@ -185,6 +186,7 @@ static dure_status drain(cleaning *state, size_t most) {
     } else if (oldest->stage == DURE_BATCH_JUDGED) {
       pthread_mutex_unlock(&state->lock);  // a judged batch is this thread's alone
       status = write_batch(state, oldest);
+      state->has_failed = status != NULL;
       dure_clean_batch_clear(oldest);
       pthread_mutex_lock(&state->lock);
       state->oldest++;
@@ -262,9 +264,9 @@ static dure_status read_inputs(cleaning *state, const char *const *inputs, size_
       .resume = *position,
       .resumed_counts = *counts,
   };
-  DURE_TRY(dure_documents_visit(&reading, inputs, input_count, &state->counts));
-  DURE_TRY(close_batch(state));
-  DURE_TRY(drain(state, 0));
+  dure_status status = dure_documents_visit(&reading, inputs, input_count, &state->counts);
+  if (status == NULL) status = close_batch(state);
+  DURE_TRY(dure_status_join(status, drain(state, 0)));  // after a failure too, what is on its way is not lost
   state->summary->read = state->counts;
   return NULL;
 }

@@ -21,7 +21,7 @@ static bool begins_with(const char *text, size_t size, const char *beginning) {
 static int english_stop_word(const char *word, size_t size) {
   static const char *const words[] = {"the", "be", "to", "of", "and", "that", "have", "with"};
   for (int i = 0; i < 8; i++) {
-    if (strlen(words[i]) == size && strncasecmp(word, words[i], size) == 0) return i;
+    if ((word[0] | 0x20) == words[i][0] && strlen(words[i]) == size && strncasecmp(word, words[i], size) == 0) return i;
   }
   return -1;
 }
@@ -47,7 +47,7 @@ static void measure_word(const char *word, size_t size, dure_language language, 
     characters++;
     // Letters of ASCII and everything beyond Latin-1's signs that is no general punctuation.
     is_alphabetic = is_alphabetic || (low >= 'a' && low <= 'z') || (byte >= 0xc3 && byte != 0xe2);
-    out->hashes += byte == '#';
+    out->hashes += byte == '#' && (i == 0 || word[i - 1] != '#');  // a row of them is one sign
     out->curly_brackets += byte == '{';
   }
   out->words++;
@@ -64,7 +64,9 @@ static void measure_word(const char *word, size_t size, dure_language language, 
 
 bool dure_statistics_ends_sentence(const char *line, size_t size) {
   if (size == 0) return false;
-  if (strchr(".!?\"", line[size - 1]) != NULL && line[size - 1] != '\0') return true;
+  char last = line[size - 1];
+  if (last == '.' || last == '!' || last == '?' || last == '"') return true;
+  if (last != ')' && last != '\'' && (unsigned char)last < 0x80) return false;
   static const char *const endings[] = {"。", "！", "？", "”", "’", "」", ".)", "?)", "!)", ".'"};
   for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
     if (ends_with(line, size, endings[i])) return true;

@@ -286,18 +286,40 @@ static uint64_t measure(const dure_document_reading *reading, const char *const 
   return is_known ? state.reader.bytes_total : 0;
 }
 
+static dure_status begin_walk(const dure_document_reading *reading, dure_document_counts *counts, walk *out_state) {
+  *counts = (dure_document_counts){0};
+  *out_state = (walk){.reader = {.reading = reading, .counts = counts}};
+  uint64_t limit = reading->size_limit == 0 ? DURE_DOCUMENT_SIZE_LIMIT : reading->size_limit;
+  out_state->reader.size_limit = limit;
+  if (limit >= 64 && limit <= (UINT64_C(1) << 30)) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "the largest document must be between 64 bytes and 1 GiB");
+}
+
+static void end_walk(walk *state) {
+  dure_stream_free(&state->file_stream);
+  dure_stream_free(&state->converted_stream);
+}
+
 dure_status dure_documents_visit(const dure_document_reading *reading, const char *const *inputs, size_t input_count,
                                  dure_document_counts *out_counts) {
-  *out_counts = (dure_document_counts){0};
-  walk state = {.reader = {.reading = reading, .counts = out_counts}};
-  dure_reader *reader = &state.reader;
-  reader->size_limit = reading->size_limit == 0 ? DURE_DOCUMENT_SIZE_LIMIT : reading->size_limit;
-  if (reader->size_limit < 64 || reader->size_limit > (UINT64_C(1) << 30)) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "the largest document must be between 64 bytes and 1 GiB");
-  }
-  if (reading->progress != NULL) reader->bytes_total = measure(reading, inputs, input_count);
+  walk state;
+  DURE_TRY(begin_walk(reading, out_counts, &state));
+  if (reading->progress != NULL) state.reader.bytes_total = measure(reading, inputs, input_count);
   dure_status status = visit_inputs(&state, inputs, input_count);
-  dure_stream_free(&state.file_stream);
-  dure_stream_free(&state.converted_stream);
+  end_walk(&state);
+  return status;
+}
+
+dure_status dure_documents_visit_memory(const dure_document_reading *reading, const char *path, const void *bytes,
+                                        size_t size, dure_document_counts *out_counts) {
+  walk state;
+  DURE_TRY(begin_walk(reading, out_counts, &state));
+  // An empty stream cannot be opened on every system: one byte more, which is not read.
+  state.file = fmemopen((void *)(uintptr_t)bytes, size > 0 ? size : 1, "rb");
+  if (state.file == NULL) return dure_fail_errno("cannot read '%s' from memory", path);
+  if (size == 0) fseek(state.file, 0, SEEK_END);
+  dure_status status = read_open_file(&state, path);
+  fclose(state.file);
+  end_walk(&state);
   return status;
 }

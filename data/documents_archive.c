@@ -75,15 +75,10 @@ static dure_status open_archive(container *state) {
 static dure_status entry_path(const container *state, const char *outer_path, struct archive_entry *entry,
                               dure_bytes *out_path) {
   dure_bytes_clear(out_path);
-  size_t inner;
-  bool is_compression = dure_container_of_name(outer_path, &inner) && outer_path[inner] != '\0';
-  bool is_raw = archive_format(state->archive) == ARCHIVE_FORMAT_RAW;
-  if (is_raw) {
-    dure_bytes_append(out_path, outer_path, is_compression ? inner : strlen(outer_path));
-  } else {
+  dure_bytes_append_text(out_path, outer_path);
+  if (archive_format(state->archive) != ARCHIVE_FORMAT_RAW) {  // raw: a file that is compressed keeps its name
     const char *name = archive_entry_pathname(entry);
     if (name == NULL) name = "unnamed";
-    dure_bytes_append_text(out_path, outer_path);
     dure_bytes_append(out_path, "/", 1);
     const dure_document document = {.format = DURE_FORMAT_TEXT, .bytes = name, .size = strlen(name)};
     if (dure_decode(&document, "CP949", true, out_path) == DURE_DECODED_NOT) dure_bytes_append_text(out_path, "?");

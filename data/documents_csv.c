@@ -66,19 +66,29 @@ static bool is_field(const table *state, size_t column, const char *name, size_t
          (length == 0 || strncasecmp(state->row.data + candidate->start, name, length) == 0);
 }
 
-// Whether the first row holds names and not sentences.
-static bool is_header(const table *state) {
-  static const char *const names[] = {"id",    "no",        "idx",        "sid",    "ko",     "en",   "kor",
-                                      "eng",   "korean",    "english",    "source", "target", "src",  "tgt",
-                                      "text",  "sentence",  "원문",       "번역문", "한국어", "영어", "문장",
-                                      "번역",  "sentence1", "sentence2",  "한글",   "domain", "url",  "title",
-                                      "label", "number",    "ko_original"};
-  for (size_t column = 0; column < state->field_count; column++) {
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-      if (is_field(state, column, names[i], strlen(names[i]))) return true;
-    }
+static bool is_any(const table *state, size_t column, const char *names) {
+  for (const char *name = names; *name != '\0'; name += strcspn(name, " "), name += *name == ' ') {
+    if (is_field(state, column, name, strcspn(name, " "))) return true;
   }
   return false;
+}
+
+// Takes the first row for names and not sentences when it holds one of these. Columns of the second kind say something
+// about the sentences and are left out, unless they are asked for.
+static bool find_header(table *state) {
+  static const char sentences[] =
+      "ko en kor eng korean english source target src tgt text sentence sentence1 sentence2 ko_original 원문 번역문 "
+      "한국어 "
+      "영어 문장 번역 한글";
+  static const char others[] = "id no idx sid index number url label domain score date";
+  bool is_header = false;
+  for (size_t column = 0; column < state->field_count; column++) {
+    is_header = is_header || is_any(state, column, sentences) || is_any(state, column, others);
+  }
+  for (size_t column = 0; column < state->field_count && is_header; column++) {
+    if (!is_any(state, column, others)) state->chosen[state->chosen_count++] = column;
+  }
+  return is_header;
 }
 
 static void remove_byte_order_mark(table *state) {
@@ -90,8 +100,8 @@ static void remove_byte_order_mark(table *state) {
 // Finds the columns that were asked for, by name in the first row or by number.
 static dure_status choose_columns(table *state, bool *out_is_header) {
   const char *columns = state->reader->reading->columns;
-  *out_is_header = columns == NULL && is_header(state);
   state->chosen_count = 0;
+  *out_is_header = columns == NULL && find_header(state);
   while (columns != NULL && *columns != '\0' && state->chosen_count < COLUMN_LIMIT) {
     size_t length = strcspn(columns, ","), column = 0;
     while (column < state->field_count && !is_field(state, column, columns, length)) column++;

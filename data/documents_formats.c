@@ -56,26 +56,19 @@ static dure_format format_of_name(const char *path, size_t path_length) {
   return DURE_FORMAT_AUTO;
 }
 
-dure_format dure_format_of_name(const char *path) { return format_of_name(path, strlen(path)); }
-
-bool dure_name_is_known(const char *path) {
-  size_t inner, length;
-  if (dure_format_of_name(path) != DURE_FORMAT_AUTO) return true;
-  if (!dure_container_of_name(path, &inner)) return false;
-  if (path[inner] == '\0') return true;  // an archive
-  const char *extension = extension_of(path, inner, &length);
-  return format_of_name(path, inner) != DURE_FORMAT_AUTO || (length > 0 && is_listed(archives, extension, length));
-}
-
-bool dure_container_of_name(const char *path, size_t *out_inner) {
+// Length of a path without the extension of a compression.
+static size_t inner_length(const char *path) {
   size_t length, whole = strlen(path);
   const char *extension = extension_of(path, whole, &length);
-  *out_inner = whole;
-  if (length == 0) return false;
-  if (is_listed(archives, extension, length)) return true;
-  if (!is_listed(compressions, extension, length)) return false;
-  *out_inner = whole - length - 1;
-  return true;
+  return length > 0 && is_listed(compressions, extension, length) ? whole - length - 1 : whole;
+}
+
+dure_format dure_format_of_name(const char *path) { return format_of_name(path, inner_length(path)); }
+
+bool dure_name_is_known(const char *path) {
+  size_t length;
+  const char *extension = extension_of(path, inner_length(path), &length);
+  return dure_format_of_name(path) != DURE_FORMAT_AUTO || (length > 0 && is_listed(archives, extension, length));
 }
 
 // ---- by content ----

@@ -22,13 +22,10 @@ typedef struct dure_reader {
 typedef dure_status (*dure_reader_function)(dure_reader *reader);
 
 // ---- the table ----
-dure_format dure_format_of_name(const char *path);
+dure_format dure_format_of_name(const char *path);  // of what is inside, where it is compressed
 dure_format dure_format_of_content(const char *bytes, size_t size);
 dure_reader_function dure_format_reader(dure_format format);
 bool dure_format_may_hold_nul(dure_format format);  // others with NUL bytes near the beginning are binary
-// Whether a name ends like that of a compressed file or an archive. `out_inner` is the length of the name without the
-// extension of a compression ("page.html" of page.html.gz), the whole length for an archive.
-bool dure_container_of_name(const char *path, size_t *out_inner);
 bool dure_name_is_known(const char *path);  // what is read in a directory: a format, compressed or not, or an archive
 bool dure_container_of_content(const char *bytes, size_t size);
 
@@ -51,6 +48,11 @@ DURE_MUST_CHECK dure_status dure_reader_find_line(dure_reader *reader, bool with
                                                   uint64_t *out_newlines, dure_line_state *out_state);
 // Takes the line and its newline; of one that is too long, all of it that is still to come.
 DURE_MUST_CHECK dure_status dure_reader_take_line(dure_reader *reader, size_t length, dure_line_state state);
+
+// Visits the documents of a file that is in memory, as if it had that path.
+DURE_MUST_CHECK dure_status dure_documents_visit_memory(const dure_document_reading *reading, const char *path,
+                                                        const void *bytes, size_t size,
+                                                        dure_document_counts *out_counts);
 
 // ---- the readers ----
 dure_status dure_read_text(dure_reader *reader);

@@ -17,9 +17,12 @@ bool dure_language_parse(const char *name, size_t length, dure_language *out_lan
   return false;
 }
 
+enum { FOREIGN_WORDS = 20 };  // in how many words foreign ones are looked for
+
 typedef struct letter_counts {
   uint64_t hangul, ascii, other;
   uint64_t words, frequent_words;  // of ASCII letters
+  uint64_t foreign_words;          // frequent ones of other languages with these letters
 } letter_counts;
 
 // The 20 most frequent words of English prose (about a third of it).
@@ -34,6 +37,26 @@ static bool is_frequent(const char *word, size_t length) {
   return false;
 }
 
+// Words that are among the most frequent of German, French, Spanish, Italian, Portuguese, Dutch, Polish, Turkish,
+// Indonesian or Swedish, and are no English words. They tell short texts that English ones may be too short to tell.
+static bool is_foreign(const char *word, size_t length) {
+  static const char *const foreign[6] = {
+      "",
+      "",
+      "de la le el et en il un di da je zu na ve",
+      "der das und ist ein von les des une est sur que por los las una che del het een nie jak dla bir ini och som att "
+      "det "
+      "mit",
+      "eine nach auch wird sind oder pour dans avec para como mais esta este sono alla niet maar zijn voor yang",
+      "nicht einen della sobre wordt untuk"};
+  if (length < 2 || length > 5) return false;
+  for (const char *cursor = foreign[length]; *cursor != '\0';
+       cursor += strcspn(cursor, " "), cursor += *cursor == ' ') {
+    if (strcspn(cursor, " ") == length && memcmp(cursor, word, length) == 0) return true;
+  }
+  return false;
+}
+
 static size_t count_word(const char *text, size_t size, letter_counts *counts) {
   char word[8];
   size_t length = 0;
@@ -44,7 +67,11 @@ static size_t count_word(const char *text, size_t size, letter_counts *counts) {
   }
   counts->ascii += length;
   counts->words++;
-  if (is_frequent(word, length)) counts->frequent_words++;
+  if (is_frequent(word, length)) {
+    counts->frequent_words++;
+  } else if (counts->words <= FOREIGN_WORDS && is_foreign(word, length)) {
+    counts->foreign_words++;
+  }
   return length;
 }
 
@@ -79,6 +106,7 @@ dure_language dure_language_guess(const char *text, size_t size) {
   if (letters == 0) return DURE_OTHER_LANGUAGE;
   if (2 * counts.hangul * 10 >= letters * 3) return DURE_KOREAN;
   bool is_ascii = counts.ascii * 10 >= letters * 9;
-  bool reads_english = counts.words < 20 || counts.frequent_words * 20 >= counts.words;
+  bool reads_english =
+      counts.words < 20 ? counts.foreign_words <= counts.frequent_words : counts.frequent_words * 20 >= counts.words;
   return is_ascii && reads_english ? DURE_ENGLISH : DURE_OTHER_LANGUAGE;
 }

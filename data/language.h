@@ -10,7 +10,8 @@ typedef enum dure_language { DURE_KOREAN, DURE_ENGLISH, DURE_OTHER_LANGUAGE, DUR
 
 // Korean when at least 30 % of the letters are Hangul, a syllable counted as two letters (Korean text about computers
 // is full of Latin words). English when at least 90 % are ASCII letters and, in texts of 20 words and more, at least 5
-// % of the words are among English's most frequent. Other languages are otherwise. `text` is valid UTF-8.
+// % of the words are among English's most frequent; in shorter ones, when these are as many as those of other
+// languages. Other languages are otherwise. `text` is valid UTF-8.
 dure_language dure_language_guess(const char *text, size_t size);
 
 const char *dure_language_name(dure_language language);  // "ko", "en", "other"

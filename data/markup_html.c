@@ -280,6 +280,13 @@ static size_t read_value(tokenizer *state) {
   return size;
 }
 
+static bool ends_name(char byte) { return is_space(byte) || byte == '=' || byte == '>' || byte == '/'; }
+
+// Of the attributes that dure_markup_is_boilerplate knows: aria-hidden, class, hidden, id, role, style.
+static bool may_be_boilerplate(char first) {
+  return first == 'c' || first == 'i' || first == 'a' || first == 'h' || first == 'r' || first == 's';
+}
+
 // Attributes up to the end of the tag. Gives the role that they make of `role`.
 static dure_role read_attributes(tokenizer *state, dure_role role, bool looks) {
   while (state->cursor < state->end) {
@@ -292,9 +299,7 @@ static dure_role read_attributes(tokenizer *state, dure_role role, bool looks) {
     char name[NAME_SIZE];
     const char *start = state->cursor++;  // an equals sign may begin a name
     size_t length = 0;
-    while (state->cursor < state->end && !is_space(*state->cursor) && strchr("=>/", *state->cursor) == NULL) {
-      state->cursor++;
-    }
+    while (state->cursor < state->end && !ends_name(*state->cursor)) state->cursor++;
     for (; length < (size_t)(state->cursor - start) && length < NAME_SIZE - 1; length++) {
       name[length] = (char)(start[length] >= 'A' && start[length] <= 'Z' ? start[length] | 0x20 : start[length]);
     }
@@ -307,7 +312,7 @@ static dure_role read_attributes(tokenizer *state, dure_role role, bool looks) {
       skip_space(state);
       value_length = read_value(state);
     }
-    if (!looks || role == DURE_ROLE_SKIP || strchr("achirs", name[0]) == NULL) continue;  // aria-, class, hidden, ...
+    if (!looks || role == DURE_ROLE_SKIP || !may_be_boilerplate(name[0])) continue;
     if (is_boilerplate(name, length, state->value, value_length)) role = DURE_ROLE_SKIP;
     if (strcmp(name, "role") == 0 && strcasecmp(state->value, "main") == 0) role = DURE_ROLE_MAIN;
   }

@@ -11,7 +11,8 @@
 static dure_clean_summary summary;
 
 static dure_clean_options default_options(void) {
-  dure_clean_options options = {.output = in_test_directory("out.jsonl"), .languages = {true, true, true}};
+  dure_clean_options options = {
+      .output = in_test_directory("out.jsonl"), .languages = {true, true, true}, .threads = 1};
   return options;
 }
 
