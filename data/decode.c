@@ -130,7 +130,8 @@ static dure_decoding decode_as(const char *name, const char *text, size_t size, 
   xmlBufferFree(state.output);
   xmlCharEncCloseFunc(state.handler);
   // The converters are not ours: their result is checked like any other input.
-  if (is_whole && dure_utf8_valid_length(out->data + kept, out->size - kept) == out->size - kept) {
+  size_t size_out = out->size - kept;
+  if (is_whole && (size_out == 0 || dure_utf8_valid_length(out->data + kept, size_out) == size_out)) {
     return state.repairs > 0 ? DURE_DECODED_REPAIRED : DURE_DECODED;
   }
   out->size = kept;
