@@ -44,9 +44,7 @@ static bool is_foreign(const char *word, size_t length) {
       "",
       "",
       "de la le el et en il un di da je zu na ve",
-      "der das und ist ein von les des une est sur que por los las una che del het een nie jak dla bir ini och som att "
-      "det "
-      "mit",
+      "der das und ist ein von les des une est sur que por los las una che del het een nie jak dla ini och som mit",
       "eine nach auch wird sind oder pour dans avec para como mais esta este sono alla niet maar zijn voor yang",
       "nicht einen della sobre wordt untuk"};
   if (length < 2 || length > 5) return false;
