@@ -155,7 +155,7 @@ static dure_status save(const dure_tokenizer *tokenizer, const char *output, uin
 }
 
 static int run_train(int argc, char **argv) {
-  int64_t vocabulary_size = 0, min_frequency = 0;
+  int64_t vocabulary_size = 0, min_frequency = 0, threads = 0;
   const char *output = NULL, *special = NULL, *unit = "auto", *kind = "bytes";
   double coverage = 0.9995;
   bool byte_fallback = true;
@@ -171,6 +171,7 @@ static int run_train(int argc, char **argv) {
        "bpe, unigram: the share of the text whose characters are tokens (default 0.9995)"},
       {"byte-fallback", OPTION_FLAG, &byte_fallback, NULL,
        "bpe, unigram: other characters become bytes (default; --no-byte-fallback)"},
+      {"threads", OPTION_INTEGER, &threads, "N", "unigram: threads (default 0: one a core); the result is the same"},
       {"by", OPTION_TEXT, &unit, "UNIT",
        "line or document: no token crosses from one to the next (default: lines of text, documents of JSONL)"},
   };
@@ -191,9 +192,11 @@ static int run_train(int argc, char **argv) {
   const char *special_names[64];
   size_t count = 0;
   int result = command_parse(&usage, argc, argv, &positional, &count);
-  if (result < 0 && (vocabulary_size < 1 || vocabulary_size > UINT32_MAX || min_frequency < 0 || output == NULL)) {
+  if (result < 0 &&
+      (vocabulary_size < 1 || vocabulary_size > UINT32_MAX || min_frequency < 0 || threads < 0 || output == NULL)) {
     fprintf(stderr,
-            "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency is not negative\n");
+            "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency and --threads are "
+            "not negative\n");
     result = EXIT_USAGE;
   }
   bool is_bytes = strcmp(kind, "bytes") == 0, is_unigram = strcmp(kind, "unigram") == 0;
@@ -224,6 +227,7 @@ static int run_train(int argc, char **argv) {
                    .vocabulary_size = (uint32_t)vocabulary_size,
                    .character_coverage = coverage,
                    .byte_fallback = byte_fallback,
+                   .threads = threads < 64 ? (uint32_t)threads : 64,
                    .special_tokens = special_names,
                    .special_token_count = special_count,
                    .progress = show_progress},

@@ -287,7 +287,8 @@ static dure_status learn_scores(trainer *t) {
     characters[i] =
         (dure_scored_piece){t->names.tokens[i].text, t->names.tokens[i].length, true, (double)t->character_counts[i]};
   dure_status status = dure_unigram_learn(t->runs, t->run_count, characters, t->character_count,
-                                          t->options.vocabulary_size - reserved_count(t), &t->scored, &t->scored_count);
+                                          t->options.vocabulary_size - reserved_count(t), t->options.threads,
+                                          &t->scored, &t->scored_count);
   free(characters);
   return status;
 }

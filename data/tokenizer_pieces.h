@@ -20,6 +20,7 @@ typedef struct dure_pieces_options {
   bool byte_fallback;                 // the others become tokens of their bytes, else the unknown token
   const char *const *special_tokens;  // NULL: "<unk>", "<s>", "</s>"
   size_t special_token_count;
+  uint32_t threads;  // of unigram; 0: one a core. The result is the same whatever their number
   void (*progress)(void *context, const dure_train_progress *progress);  // may be NULL
   void *progress_context;
 } dure_pieces_options;
@@ -55,6 +56,7 @@ typedef struct dure_scored_piece {
 // all. Points into the runs and characters; release with free().
 DURE_MUST_CHECK dure_status dure_unigram_learn(const dure_run *runs, size_t run_count,
                                                const dure_scored_piece *characters, size_t character_count,
-                                               size_t wanted, dure_scored_piece **out_pieces, size_t *out_count);
+                                               size_t wanted, uint32_t threads, dure_scored_piece **out_pieces,
+                                               size_t *out_count);
 
 #endif  // DURE_DATA_TOKENIZER_PIECES_H_

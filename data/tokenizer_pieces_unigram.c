@@ -9,19 +9,88 @@
 #include "data/tokenizer_pieces.h"
 #include "data/tokenizer_trie.h"
 #include "runtime/os.h"
+#include "runtime/workers.h"
 
+// Sums are taken over so many parts of the text, each in its order, and then over the parts: the same scores whatever
+// the number of threads.
+enum { part_count = 8 };
 enum { longest_piece = 16, seed_limit = 1000000, longest_run = 4096, steps_per_round = 2 };
 
-typedef struct learner {
+typedef struct learner learner;
+
+// A part of the runs, or of the pieces, and what one thread needs for it.
+typedef struct part {
+  learner *l;
+  size_t index;
+  double *forward, *after;  // [longest_run + 1]: log sums over the segmentations of what is before and after
+  uint32_t *best_start, *best_piece, *path;
+  double *sums;  // [count] of pieces: how often each occurs in this part
+  double all;
+} part;
+
+typedef void (*part_work)(part *p);
+
+struct learner {
   const dure_run *runs;
   size_t run_count;
   dure_scored_piece *pieces;
   size_t count;
   dure_trie trie;
-  double *expected;         // [count]
-  double *forward, *after;  // [longest_run + 1]: log sums over the segmentations of what is before and after
-  uint32_t *best_start, *best_piece;
-} learner;
+  double *expected, expected_all;  // [count]: how often each piece occurs, and all do
+  double *losses;                  // [count]
+  part parts[part_count];
+  dure_workers *workers;  // NULL: this thread
+  part_work work;
+};
+
+// ---- parts ----
+
+static void work_on_parts(void *context, uint64_t first, uint64_t count) {
+  learner *l = context;
+  for (uint64_t i = first; i < first + count; i++) l->work(&l->parts[i]);
+}
+
+static void for_each_part(learner *l, part_work work) {
+  l->work = work;
+  if (l->workers == NULL) {
+    work_on_parts(l, 0, part_count);
+    return;
+  }
+  dure_workers_start(l->workers, work_on_parts, l, part_count, 1);
+  dure_workers_wait(l->workers);
+}
+
+// The first of `count` elements that is the part's; the one of the next part is where it ends.
+static size_t part_start(const part *p, size_t count) { return count * p->index / part_count; }
+static size_t part_end(const part *p, size_t count) { return count * (p->index + 1) / part_count; }
+
+// Lets `work` sum how often pieces occur, and adds the parts up in `expected`.
+static dure_status sum_parts(learner *l, part_work work) {
+  dure_status status = NULL;
+  double *expected = realloc(l->expected, (l->count + 1) * sizeof(double));
+  if (expected != NULL) l->expected = expected;
+  bool is_enough = expected != NULL;
+  for (size_t i = 0; i < part_count; i++) {
+    l->parts[i].sums = calloc(l->count + 1, sizeof(double));
+    l->parts[i].all = 0;
+    is_enough = is_enough && l->parts[i].sums != NULL;
+  }
+  if (!is_enough) status = dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", l->count);
+  if (status == NULL) for_each_part(l, work);
+  if (status == NULL && dure_os_interrupted())
+    status = dure_fail(DURE_CANCELLED, "training the tokenizer was interrupted");
+  l->expected_all = 0;
+  for (size_t i = 0; i < part_count && status == NULL; i++) l->expected_all += l->parts[i].all;
+  for (size_t k = 0; k < l->count && status == NULL; k++) {
+    expected[k] = 0;
+    for (size_t i = 0; i < part_count; i++) expected[k] += l->parts[i].sums[k];
+  }
+  for (size_t i = 0; i < part_count; i++) {
+    free(l->parts[i].sums);
+    l->parts[i].sums = NULL;
+  }
+  return status;
+}
 
 // ---- seeds ----
 
@@ -138,43 +207,52 @@ static double log_add(double a, double b) {
 }
 
 // Calls for each piece [start, end) of the text.
-typedef void (*piece_visit)(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count);
+typedef void (*piece_visit)(part *p, uint32_t start, uint32_t end, uint32_t piece, uint64_t count);
 
-static void visit_from(learner *l, const dure_run *run, uint32_t start, piece_visit visit) {
+static void visit_from(part *p, const dure_run *run, uint32_t start, piece_visit visit) {
+  const dure_trie *trie = &p->l->trie;
   uint32_t node = 0;
   for (uint32_t end = start; end < run->length;) {
-    node = dure_trie_next(&l->trie, node, (uint8_t)run->bytes[end++]);
+    node = dure_trie_next(trie, node, (uint8_t)run->bytes[end++]);
     if (node == DURE_TRIE_NONE) return;
-    if (l->trie.nodes[node].value != DURE_TRIE_NONE) visit(l, start, end, l->trie.nodes[node].value, run->count);
+    if (trie->nodes[node].value != DURE_TRIE_NONE) visit(p, start, end, trie->nodes[node].value, run->count);
   }
 }
 
-static void sum_forward(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
+static void sum_forward(part *p, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
   (void)count;
-  l->forward[end] = log_add(l->forward[end], l->forward[start] + l->pieces[piece].score);
+  p->forward[end] = log_add(p->forward[end], p->forward[start] + p->l->pieces[piece].score);
 }
 
-static void sum_after(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
+static void sum_after(part *p, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
   (void)count;
-  l->after[start] = log_add(l->after[start], l->after[end] + l->pieces[piece].score);
+  p->after[start] = log_add(p->after[start], p->after[end] + p->l->pieces[piece].score);
 }
 
-static void sum_expected(learner *l, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
-  double all = l->after[0], this_one = l->forward[start] + l->pieces[piece].score + l->after[end];
-  l->expected[piece] += (double)count * exp(this_one - all);
+static void sum_expected(part *p, uint32_t start, uint32_t end, uint32_t piece, uint64_t count) {
+  double all = p->after[0], this_one = p->forward[start] + p->l->pieces[piece].score + p->after[end];
+  p->sums[piece] += (double)count * exp(this_one - all);
 }
 
-static void expect(learner *l, const dure_run *run) {
-  for (uint32_t i = 0; i <= run->length; i++) l->forward[i] = l->after[i] = -INFINITY;
-  l->forward[0] = l->after[run->length] = 0;
+static void expect(part *p, const dure_run *run) {
+  for (uint32_t i = 0; i <= run->length; i++) p->forward[i] = p->after[i] = -INFINITY;
+  p->forward[0] = p->after[run->length] = 0;
   for (uint32_t i = 0; i < run->length; i++) {
-    if (l->forward[i] != -INFINITY) visit_from(l, run, i, sum_forward);
+    if (p->forward[i] != -INFINITY) visit_from(p, run, i, sum_forward);
   }
   for (uint32_t i = run->length; i-- > 0;) {
-    if (l->forward[i] != -INFINITY) visit_from(l, run, i, sum_after);
+    if (p->forward[i] != -INFINITY) visit_from(p, run, i, sum_after);
   }
   for (uint32_t i = 0; i < run->length; i++) {
-    if (l->forward[i] != -INFINITY) visit_from(l, run, i, sum_expected);
+    if (p->forward[i] != -INFINITY) visit_from(p, run, i, sum_expected);
+  }
+}
+
+static void expect_part(part *p) {
+  const learner *l = p->l;
+  for (size_t i = part_start(p, l->run_count); i < part_end(p, l->run_count); i++) {
+    if (i % 4096 == 0 && dure_os_interrupted()) return;
+    expect(p, &l->runs[i]);
   }
 }
 
@@ -195,14 +273,7 @@ static double digamma(double x) {
 static dure_status step(learner *l) {
   const double rare = 0.5;
   DURE_TRY(index_pieces(l));
-  free(l->expected);
-  l->expected = calloc(l->count + 1, sizeof(double));
-  if (l->expected == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", l->count);
-  for (size_t i = 0; i < l->run_count; i++) {
-    expect(l, &l->runs[i]);
-    if (i % 4096 == 0 && dure_os_interrupted())
-      return dure_fail(DURE_CANCELLED, "training the tokenizer was interrupted");
-  }
+  DURE_TRY(sum_parts(l, expect_part));
   size_t kept = 0;
   double sum = 0;
   for (size_t i = 0; i < l->count; i++) {
@@ -221,8 +292,9 @@ static dure_status step(learner *l) {
 
 // The best segmentation of the text into pieces other than `without`; the pieces in `out` from the last one. Returns
 // how many, 0 when there is none.
-static size_t best_path(learner *l, const char *bytes, uint32_t length, uint32_t without, uint32_t *out) {
-  double *score = l->forward;
+static size_t best_path(part *p, const char *bytes, uint32_t length, uint32_t without, uint32_t *out) {
+  const learner *l = p->l;
+  double *score = p->forward;
   for (uint32_t i = 0; i <= length; i++) score[i] = -INFINITY;
   score[0] = 0;
   for (uint32_t start = 0; start < length; start++) {
@@ -236,13 +308,13 @@ static size_t best_path(learner *l, const char *bytes, uint32_t length, uint32_t
       double candidate = score[start] + l->pieces[piece].score;
       if (!(candidate > score[end])) continue;
       score[end] = candidate;
-      l->best_start[end] = start;
-      l->best_piece[end] = piece;
+      p->best_start[end] = start;
+      p->best_piece[end] = piece;
     }
   }
   size_t count = 0;
   if (score[length] == -INFINITY) return 0;
-  for (uint32_t end = length; end > 0; end = l->best_start[end]) out[count++] = l->best_piece[end];
+  for (uint32_t end = length; end > 0; end = p->best_start[end]) out[count++] = p->best_piece[end];
   return count;
 }
 
@@ -257,44 +329,56 @@ static int compare_ranked(const void *a, const void *b) {
   return left->piece < right->piece ? -1 : left->piece > right->piece;
 }
 
+static void count_best_of_part(part *p) {
+  const learner *l = p->l;
+  for (size_t i = part_start(p, l->run_count); i < part_end(p, l->run_count); i++) {
+    size_t parts = best_path(p, l->runs[i].bytes, l->runs[i].length, DURE_TRIE_NONE, p->path);
+    for (size_t k = 0; k < parts; k++) p->sums[p->path[k]] += (double)l->runs[i].count;
+    p->all += (double)l->runs[i].count * (double)parts;
+  }
+}
+
 // How much the likelihood loses, for each occurrence of any piece, when the text of this one is written with others.
-static double loss_without(learner *l, uint32_t piece, const double *frequency, double sum, uint32_t *path) {
-  const dure_scored_piece *p = &l->pieces[piece];
-  if (p->is_character) return INFINITY;
+static double loss_without(part *p, uint32_t piece) {
+  const learner *l = p->l;
+  const dure_scored_piece *removed = &l->pieces[piece];
+  const double *frequency = l->expected, sum = l->expected_all;
+  if (removed->is_character) return INFINITY;
   if (frequency[piece] == 0) return -1;
-  size_t parts = best_path(l, p->bytes, p->length, piece, path);
+  size_t parts = best_path(p, removed->bytes, removed->length, piece, p->path);
   if (parts == 0) return INFINITY;
   double own = log(frequency[piece]) - log(sum), others = 0;
   double new_sum = log(sum + frequency[piece] * ((double)parts - 1));
-  for (size_t i = 0; i < parts; i++) others += log(frequency[path[i]] + frequency[piece]) - new_sum;
+  for (size_t i = 0; i < parts; i++) others += log(frequency[p->path[i]] + frequency[piece]) - new_sum;
   return frequency[piece] / sum * (own - others);
+}
+
+static void losses_of_part(part *p) {
+  for (size_t i = part_start(p, p->l->count); i < part_end(p, p->l->count); i++)
+    p->l->losses[i] = loss_without(p, (uint32_t)i);
 }
 
 static dure_status prune(learner *l, size_t wanted) {
   DURE_TRY(index_pieces(l));
-  double *frequency = calloc(l->count + 1, sizeof(double)), sum = 0;
-  ranked *order = malloc((l->count + 1) * sizeof(*order));
-  uint32_t *path = malloc((longest_run + 1) * sizeof(uint32_t));
-  dure_scored_piece *kept = malloc((l->count + 1) * sizeof(*kept));
-  dure_status status = frequency == NULL || order == NULL || path == NULL || kept == NULL
-                           ? dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", l->count)
+  DURE_TRY(sum_parts(l, count_best_of_part));
+  size_t before = l->count;
+  l->losses = malloc((before + 1) * sizeof(double));
+  ranked *order = malloc((before + 1) * sizeof(*order));
+  dure_scored_piece *kept = malloc((before + 1) * sizeof(*kept));
+  dure_status status = l->losses == NULL || order == NULL || kept == NULL
+                           ? dure_fail(DURE_OUT_OF_MEMORY, "no memory for %zu pieces", before)
                            : NULL;
-  for (size_t i = 0; i < l->run_count && status == NULL; i++) {
-    size_t parts = best_path(l, l->runs[i].bytes, l->runs[i].length, DURE_TRIE_NONE, path);
-    for (size_t k = 0; k < parts; k++) frequency[path[k]] += (double)l->runs[i].count;
-    sum += (double)l->runs[i].count * (double)parts;
-  }
   if (status == NULL) {
-    for (uint32_t i = 0; i < l->count; i++) order[i] = (ranked){loss_without(l, i, frequency, sum, path), i};
-    qsort(order, l->count, sizeof(*order), compare_ranked);
-    size_t count = l->count < wanted ? l->count : wanted;
-    for (size_t i = 0; i < count; i++) kept[i] = l->pieces[order[i].piece];
-    memcpy(l->pieces, kept, count * sizeof(*kept));
-    l->count = count;
+    for_each_part(l, losses_of_part);
+    for (uint32_t i = 0; i < before; i++) order[i] = (ranked){l->losses[i], i};
+    qsort(order, before, sizeof(*order), compare_ranked);
+    l->count = before < wanted ? before : wanted;
+    for (size_t i = 0; i < l->count; i++) kept[i] = l->pieces[order[i].piece];
+    memcpy(l->pieces, kept, l->count * sizeof(*kept));
   }
-  free(frequency);
+  free(l->losses);
+  l->losses = NULL;
   free(order);
-  free(path);
   free(kept);
   return status;
 }
@@ -323,21 +407,44 @@ static dure_status learn(learner *l, const dure_scored_piece *characters, size_t
   return NULL;
 }
 
+static dure_status create_parts(learner *l, uint32_t threads) {
+  for (size_t i = 0; i < part_count; i++) {
+    part *p = &l->parts[i];
+    *p = (part){.l = l, .index = i};
+    p->forward = malloc((longest_run + 1) * sizeof(double));
+    p->after = malloc((longest_run + 1) * sizeof(double));
+    p->best_start = malloc((longest_run + 1) * sizeof(uint32_t));
+    p->best_piece = malloc((longest_run + 1) * sizeof(uint32_t));
+    p->path = malloc((longest_run + 1) * sizeof(uint32_t));
+    if (p->forward == NULL || p->after == NULL || p->best_start == NULL || p->best_piece == NULL || p->path == NULL)
+      return dure_fail(DURE_OUT_OF_MEMORY, "no memory to train on %zu words", l->run_count);
+  }
+  if (threads == 0) threads = dure_os_core_count();
+  return threads > 1 ? dure_workers_create(threads < part_count ? threads : part_count, &l->workers) : NULL;
+}
+
+static void destroy_learner(learner *l) {
+  dure_workers_destroy(l->workers);
+  for (size_t i = 0; i < part_count; i++) {
+    free(l->parts[i].forward);
+    free(l->parts[i].after);
+    free(l->parts[i].best_start);
+    free(l->parts[i].best_piece);
+    free(l->parts[i].path);
+  }
+  free(l->expected);
+  dure_trie_free(&l->trie);
+}
+
 dure_status dure_unigram_learn(const dure_run *runs, size_t run_count, const dure_scored_piece *characters,
-                               size_t character_count, size_t wanted, dure_scored_piece **out_pieces,
+                               size_t character_count, size_t wanted, uint32_t threads, dure_scored_piece **out_pieces,
                                size_t *out_count) {
   learner l = {.run_count = run_count};
   *out_pieces = NULL;
   *out_count = 0;
   dure_run *cut = malloc((run_count + 1) * sizeof(*cut));
-  l.forward = malloc((longest_run + 1) * sizeof(double));
-  l.after = malloc((longest_run + 1) * sizeof(double));
-  l.best_start = malloc((longest_run + 1) * sizeof(uint32_t));
-  l.best_piece = malloc((longest_run + 1) * sizeof(uint32_t));
-  dure_status status =
-      cut == NULL || l.forward == NULL || l.after == NULL || l.best_start == NULL || l.best_piece == NULL
-          ? dure_fail(DURE_OUT_OF_MEMORY, "no memory to train on %zu words", run_count)
-          : NULL;
+  dure_status status = cut == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "no memory to train on %zu words", run_count)
+                                   : create_parts(&l, threads);
   for (size_t i = 0; i < run_count && status == NULL; i++) {
     cut[i] = runs[i];  // what comes after the first few thousand bytes of a word makes no difference
     while (cut[i].length > longest_run ||
@@ -353,11 +460,6 @@ dure_status dure_unigram_learn(const dure_run *runs, size_t run_count, const dur
     free(l.pieces);
   }
   free(cut);
-  free(l.forward);
-  free(l.after);
-  free(l.best_start);
-  free(l.best_piece);
-  free(l.expected);
-  dure_trie_free(&l.trie);
+  destroy_learner(&l);
   return status;
 }

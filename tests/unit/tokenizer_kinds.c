@@ -35,12 +35,15 @@ static dure_tokenizer *open_fixture(const char *name) {
   return tokenizer;
 }
 
-static dure_tokenizer *train_pieces(bool is_unigram, bool byte_fallback) {
+static dure_tokenizer *train_pieces_by(bool is_unigram, bool byte_fallback, uint32_t threads) {
   char *text;
   size_t length;
   must(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &text, &length));
-  dure_pieces_options options = {
-      .is_unigram = is_unigram, .vocabulary_size = 800, .character_coverage = 0.98, .byte_fallback = byte_fallback};
+  dure_pieces_options options = {.is_unigram = is_unigram,
+                                 .vocabulary_size = 800,
+                                 .character_coverage = 0.98,
+                                 .byte_fallback = byte_fallback,
+                                 .threads = threads};
   dure_pieces_trainer *trainer;
   dure_tokenizer *tokenizer;
   must(dure_pieces_trainer_create(&options, &trainer));
@@ -49,6 +52,10 @@ static dure_tokenizer *train_pieces(bool is_unigram, bool byte_fallback) {
   dure_pieces_trainer_destroy(trainer);
   free(text);
   return tokenizer;
+}
+
+static dure_tokenizer *train_pieces(bool is_unigram, bool byte_fallback) {
+  return train_pieces_by(is_unigram, byte_fallback, 1);
 }
 
 static void assert_comes_back(const dure_tokenizer *tokenizer, const char *text, const dure_encode_options *options) {
@@ -111,6 +118,21 @@ START_TEST(trained_pieces_are_longer_than_characters) {
   dure_ids_free(&ids);
   free(text);
   dure_tokenizer_close(tokenizer);
+}
+END_TEST
+
+START_TEST(unigram_is_the_same_for_any_number_of_threads) {
+  dure_tokenizer *one = train_pieces_by(true, true, 1);
+  size_t length, other_length;
+  const char *json = dure_tokenizer_json(one, &length);
+  for (uint32_t threads = 2; threads <= 5; threads += 3) {
+    dure_tokenizer *other = train_pieces_by(true, true, threads);
+    const char *other_json = dure_tokenizer_json(other, &other_length);
+    ck_assert_uint_eq(other_length, length);
+    ck_assert_mem_eq(other_json, json, length);
+    dure_tokenizer_close(other);
+  }
+  dure_tokenizer_close(one);
 }
 END_TEST
 
@@ -290,6 +312,7 @@ int main(void) {
   tcase_set_timeout(cases, 120);
   tcase_add_loop_test(cases, trained_pieces_give_any_text_back, 0, 2);
   tcase_add_loop_test(cases, trained_pieces_are_longer_than_characters, 0, 2);
+  tcase_add_test(cases, unigram_is_the_same_for_any_number_of_threads);
   tcase_add_test(cases, impossible_trainings_are_refused);
   tcase_add_loop_test(cases, drawn_segmentations_differ_by_seed_and_spell_the_same, 0, 4);
   tcase_add_test(cases, unigram_draws_by_probability);
