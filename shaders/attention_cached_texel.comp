@@ -4,14 +4,15 @@
 //   lane 0: keys 0, 8 | 16, 24 | ..   lane 1: keys 1, 9 | ..   ...   a lane keeps its own maximum, sum and y [HEAD]
 //   at the end the lanes' parts are brought to the common maximum and added, in the order of the lanes
 //
-// Heads of D elements, a multiple of 4 up to HEAD: what lies beyond is fetched as zeros. Needs f32, and cache and q whose rows
-// begin at multiples of 4 elements.
-// 4 HEAD FLOP and 8 HEAD bytes a key: as fast as loads. Rates: docs/kernels-vulkan.md.
+// Heads of D elements, a multiple of 4 up to HEAD: what lies beyond is fetched as zeros. Needs cache and q whose rows begin at
+// multiples of 4 elements; of 16-bit types a texel is two fours, whose bits pass as they are and are widened here.
+// 4 HEAD FLOP and 8 (16-bit types: 4) HEAD bytes a key: as fast as loads. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "attention_cached.glsl"
+#include "value.glsl"
 
 #define LANES 8
 #define KEYS 2  // of a lane in one turn
@@ -24,6 +25,17 @@ layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };   
 layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
 layout(set = 0, binding = 6) buffer Y { vec4 y[]; };
 
+// Four elements, or zeros where four < 0.
+#define FETCH_FOUR(values, four) widened(texelFetch(values, is_f32(TYPE) ? (four) : (four) >> 1), four)
+vec4 widened(vec4 texel, int four) {
+  vec4 value = texel;
+  if (!is_f32(TYPE)) {
+    const uvec4 words = floatBitsToUint(texel);
+    value = widen(TYPE, four % 2 == 0 ? words.xy : words.zw);
+  }
+  return value;
+}
+
 void main() {
   const uint lane = gl_SubgroupInvocationID, t = gl_WorkGroupID.x, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
   const uint g = h / (H / G), parts = D / 4, capacity = block_size * blocks_per_sequence;
@@ -35,7 +47,7 @@ void main() {
   vec4 query[HEAD / 4], result[HEAD / 4];
   float maximum = -LARGEST_FLOAT, sum = 0;
   UNROLL for (int c = 0; c < HEAD / 4; c++) {
-    query[c] = texelFetch(q, c < parts ? int((q_offset + (b * T + t) * q_t + h * q_h) / 4 + c) : -1);
+    query[c] = FETCH_FOUR(q, c < parts ? int((q_offset + (b * T + t) * q_t + h * q_h) / 4 + c) : -1);
     result[c] = vec4(0);
   }
 
@@ -52,7 +64,7 @@ void main() {
       row[i] = ((block * block_size + key % block_size) * G + g) * D;
       score[i] = 0;
       UNROLL for (int c = 0; c < HEAD / 4; c++) {
-        const vec4 values = texelFetch(k, seen[i] && c < parts ? int((key_cache_offset + row[i]) / 4 + c) : -1);
+        const vec4 values = FETCH_FOUR(k, seen[i] && c < parts ? int((key_cache_offset + row[i]) / 4 + c) : -1);
         UNROLL for (int e = 0; e < 4; e++) score[i] = fma(query[c][e], values[e], score[i]);
       }
       score[i] = attention_score(score[i], slope, float(position) - float(key));
@@ -68,7 +80,7 @@ void main() {
       vec4 total = result[c] * rescale;
       // Keys outside fetch zeros: what lies there may not be finite.
       UNROLL for (int i = 0; i < KEYS; i++)
-        total = fma(vec4(p[i]), texelFetch(v, seen[i] && c < parts ? int((value_cache_offset + row[i]) / 4 + c) : -1), total);
+        total = fma(vec4(p[i]), FETCH_FOUR(v, seen[i] && c < parts ? int((value_cache_offset + row[i]) / 4 + c) : -1), total);
       result[c] = total;
     }
   }

@@ -51,7 +51,7 @@ static uint64_t attention_cached_workspace(dure_device *device, const dure_op_ca
   return packing_of(call).rest;
 }
 
-// Kernels that fetch rows whole want them aligned; with texels also in f32.
+// Kernels that fetch rows whole want them aligned.
 static bool fits_tier(const dure_device *device, const dure_vulkan_attention_tier *tier, const dure_op_call *call,
                       const dure_operand *y) {
   const dure_operand *operands = call->operands, *q = &operands[Q];
@@ -60,7 +60,7 @@ static bool fits_tier(const dure_device *device, const dure_vulkan_attention_tie
     return dure_vulkan_rows_width(q) == 4 && dure_vulkan_rows_width(&operands[KEY_CACHE]) == 4 &&
            dure_vulkan_rows_width(&operands[VALUE_CACHE]) == 4 && dure_vulkan_rows_width(y) == 4;
   }
-  return q->dtype == DURE_DTYPE_F32 && q->shape[3] % 4 == 0 && dure_vulkan_is_in_quads(device, tier, q) &&
+  return q->shape[3] % 4 == 0 && dure_vulkan_is_in_quads(device, tier, q) &&
          dure_vulkan_is_in_quads(device, tier, &operands[KEY_CACHE]) &&
          dure_vulkan_is_in_quads(device, tier, &operands[VALUE_CACHE]) && dure_vulkan_is_in_quads(device, tier, y);
 }
