@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/family.h"
+#include "runtime/nearest.h"
 
 // Sizes beyond these are mistakes, and keep every product of two within 64 bits with room to spare.
 enum { max_width = 1 << 20, max_vocabulary = 1 << 24 };
@@ -123,9 +124,11 @@ static dure_status read_scaling(const char *name, const json_t *scaling, const c
           dure_config_yarn_magnitude(r->factor, magnitude) / dure_config_yarn_magnitude(r->factor, magnitude_of_all);
     return dure_config_boolean(name, scaling, "truncate", true, &r->truncates);
   }
+  static const char *const types[] = {"default", "linear", "dynamic", "llama3", "yarn"};
   return dure_fail(DURE_UNSUPPORTED,
-                   "'%s': the rope type \"%.40s\" is not supported; expected default, linear, dynamic, llama3 or yarn",
-                   name, type);
+                   "'%s': the rope type \"%.40s\" is not supported; the nearest that is: \"%s\" (of default, linear, "
+                   "dynamic, llama3, yarn)",
+                   name, type, dure_nearest_name(type, types, sizeof(types) / sizeof(types[0]), NULL));
 }
 
 double dure_config_yarn_magnitude(double factor, double weight) {

@@ -64,6 +64,10 @@ static const struct {
     {"{\"model_type\":\"gpt2\",\"eos_token_id\":\"end\"," SIZES "}", DURE_CORRUPT, "eos_token_id"},
     {"{\"model_type\":\"gpt2\",\"tie_word_embeddings\":1," SIZES "}", DURE_CORRUPT, "true or false"},
     {"{\"model_type\":\"gpt2\",\"layer_norm_epsilon\":0," SIZES "}", DURE_CORRUPT, "layer_norm_epsilon"},
+    {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"yarnn\",\"factor\":2},\"vocab_size\":8,\"hidden_"
+     "size\":8,"
+     "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"intermediate_size\":8}",
+     DURE_UNSUPPORTED, "nearest that is: \"yarn\""},
     {"{\"model_type\":\"gpt2\",\"add_cross_attention\":true," SIZES "}", DURE_UNSUPPORTED, "add_cross_attention"},
     {"{\"model_type\":\"gpt2\",\"model_type\":\"gpt2\"," SIZES "}", DURE_CORRUPT, "not JSON"},
 };
