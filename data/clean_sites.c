@@ -25,7 +25,9 @@ dure_status dure_site_table_create(dure_site_table **out_table) {
 
 void dure_site_table_destroy(dure_site_table *table) { free(table); }
 
-void dure_site_table_clear(dure_site_table *table) { memset(table, 0, sizeof(*table)); }
+void dure_site_table_clear(dure_site_table *table) {
+  if (table->used > 0) memset(table, 0, sizeof(*table));
+}
 
 uint64_t dure_site_of(const char *url, const char *path) {
   const char *host = url != NULL ? strstr(url, "://") : NULL;
