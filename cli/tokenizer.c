@@ -1,4 +1,4 @@
-// dure tokenizer train | encode | decode; convert and fertility are in cli/tokenizer_fertility.c
+// dure tokenizer encode | decode; train is in cli/tokenizer_train.c, convert and fertility in cli/tokenizer_fertility.c
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -7,17 +7,10 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "cli/progress.h"
 #include "cli/tokenizer.h"
-#include "data/bpe_train.h"
 #include "data/bytes.h"
-#include "data/documents.h"
-#include "data/jsonl.h"
 #include "data/tokenizer.h"
-#include "data/tokenizer_bytes.h"
-#include "data/tokenizer_pieces.h"
 #include "model/weights.h"
-#include "runtime/os.h"
 
 // ---- lines of a file, of any length, with any bytes ----
 
@@ -51,195 +44,6 @@ static dure_status read_line(line_reader *reader, const char *name, const char *
 
 static size_t without_end(const line_reader *reader, const char *line, size_t length) {
   return length > 0 && line[length - 1] == (char)reader->end ? length - 1 : length;
-}
-
-// ---- train ----
-
-typedef struct training_text {
-  dure_bpe_trainer *trainer;    // of bytes, or
-  dure_pieces_trainer *pieces;  // of SentencePiece's kind
-  const char *unit;             // "line", "document", or "auto": lines of plain text, documents of JSONL
-} training_text;
-
-static dure_status add_chunk(training_text *input, const char *text, size_t length) {
-  return input->trainer != NULL ? dure_bpe_trainer_add(input->trainer, text, length)
-                                : dure_pieces_trainer_add(input->pieces, text, length);
-}
-
-static dure_status add_lines(training_text *input, const char *text, size_t length) {
-  for (size_t at = 0; at < length;) {
-    const char *newline = memchr(text + at, '\n', length - at);
-    size_t size = newline != NULL ? (size_t)(newline - (text + at)) + 1 : length - at;
-    DURE_TRY(add_chunk(input, text + at, size));
-    at += size;
-  }
-  return NULL;
-}
-
-static dure_status add_document(void *context, const dure_document *document) {
-  training_text *input = context;
-  json_t *object = NULL;
-  const char *text;
-  size_t length;
-  DURE_TRY(dure_jsonl_document_text(document, &object, &text, &length));
-  bool by_line =
-      strcmp(input->unit, "line") == 0 || (strcmp(input->unit, "auto") == 0 && document->format != DURE_FORMAT_JSONL);
-  dure_status status = by_line ? add_lines(input, text, length) : add_chunk(input, text, length);
-  json_decref(object);
-  return status;
-}
-
-static void show_progress(void *context, const dure_train_progress *progress) {
-  (void)context;
-  if (progress->vocabulary_size == 0) {
-    progress_show("reading: %.1f MB, %" PRIu64 " different words", (double)progress->bytes_read / 1e6,
-                  progress->distinct_words);
-  } else {
-    progress_show("merging: %u of %u tokens", progress->vocabulary_size, progress->vocabulary_wanted);
-  }
-}
-
-// Splits "a,b" in place; the pointers are into `text`.
-static size_t split_names(char *text, const char **out_names, size_t limit) {
-  size_t count = 0;
-  for (char *name = strtok(text, ","); name != NULL && count < limit; name = strtok(NULL, ","))
-    out_names[count++] = name;
-  return count;
-}
-
-typedef struct training {
-  const char *kind, *unit;  // "bytes", "bpe" or "unigram"
-  dure_bpe_train_options bytes;
-  dure_pieces_options pieces;
-} training;
-
-static dure_status learn(const char *const *inputs, size_t input_count, const training *options,
-                         dure_tokenizer **out_tokenizer) {
-  training_text text = {.unit = options->unit};
-  bool is_bytes = strcmp(options->kind, "bytes") == 0;
-  *out_tokenizer = NULL;
-  DURE_TRY(is_bytes ? dure_bpe_trainer_create(&options->bytes, &text.trainer)
-                    : dure_pieces_trainer_create(&options->pieces, &text.pieces));
-  dure_status status = NULL;
-  if (!is_bytes || dure_bpe_trainer_needs_text(text.trainer)) {
-    dure_document_counts counts;
-    dure_document_reading reading = {.stage = "counting", .visit = add_document, .context = &text};
-    status = dure_documents_visit(&reading, inputs, input_count, &counts);
-    if (counts.binary + counts.too_large > 0) {
-      fprintf(stderr, "left out: %" PRIu64 " binary files, %" PRIu64 " too large\n", counts.binary, counts.too_large);
-    }
-    if (status == NULL && counts.documents == 0) status = dure_fail(DURE_INVALID_ARGUMENT, "the inputs hold no text");
-  }
-  if (status == NULL) {
-    status = is_bytes ? dure_bpe_trainer_finish(text.trainer, out_tokenizer)
-                      : dure_pieces_trainer_finish(text.pieces, out_tokenizer);
-  }
-  progress_clear();
-  dure_bpe_trainer_destroy(text.trainer);
-  dure_pieces_trainer_destroy(text.pieces);
-  return status;
-}
-
-static dure_status save(const dure_tokenizer *tokenizer, const char *output, uint32_t wanted_size) {
-  char *joined = dure_os_is_directory(output) ? dure_os_path_join(output, "tokenizer.json") : NULL;
-  if (joined != NULL) output = joined;
-  dure_status status = dure_tokenizer_save(tokenizer, output);
-  uint32_t size = dure_tokenizer_vocabulary_size(tokenizer);
-  if (status == NULL) fprintf(stderr, "wrote %s: %u tokens\n", output, size);
-  if (status == NULL && size < wanted_size) {
-    fprintf(stderr, "the text has too few pairs for %u tokens; give more text or a lower --min-frequency\n",
-            wanted_size);
-  }
-  free(joined);
-  return status;
-}
-
-static int run_train(int argc, char **argv) {
-  int64_t vocabulary_size = 0, min_frequency = 0, threads = 0;
-  const char *output = NULL, *special = NULL, *unit = "auto", *kind = "bytes";
-  double coverage = 0.9995;
-  bool byte_fallback = true;
-  const option_row options[] = {
-      {"vocab-size", OPTION_INTEGER, &vocabulary_size, "N",
-       "tokens in all, special ones and the 256 bytes included (required)"},
-      {"o", OPTION_TEXT, &output, "FILE", "where to write the tokenizer.json, or a directory for it (required)"},
-      {"min-frequency", OPTION_INTEGER, &min_frequency, "N", "merge only pairs seen at least N times (default 0)"},
-      {"special-tokens", OPTION_TEXT, &special, "A,B",
-       "special tokens, ids from 0 on (default <|endoftext|>; for bpe and unigram <unk>,<s>,</s>)"},
-      {"model", OPTION_TEXT, &kind, "KIND", "bytes (default), or SentencePiece's kinds: bpe, unigram"},
-      {"character-coverage", OPTION_NUMBER, &coverage, "X",
-       "bpe, unigram: the share of the text whose characters are tokens (default 0.9995)"},
-      {"byte-fallback", OPTION_FLAG, &byte_fallback, NULL,
-       "bpe, unigram: other characters become bytes (default; --no-byte-fallback)"},
-      {"threads", OPTION_INTEGER, &threads, "N", "unigram: threads (default 0: one a core); the result is the same"},
-      {"by", OPTION_TEXT, &unit, "UNIT",
-       "line or document: no token crosses from one to the next (default: lines of text, documents of JSONL)"},
-  };
-  const command_usage usage = {"dure tokenizer train --vocab-size N -o tokenizer.json IN... [options]",
-                               "Learns a vocabulary (byte-level BPE unless --model says otherwise) from UTF-8 text "
-                               "files, from the \"text\" of each "
-                               "line of .jsonl files, or from\n"
-                               "directories of them (\"-\" is standard input), and writes it as a Hugging Face "
-                               "tokenizer.json. With no room for more\n"
-                               "than the special tokens and the 256 bytes there are no merges: each byte is a token.",
-                               options,
-                               sizeof(options) / sizeof(options[0]),
-                               "dure tokenizer train --vocab-size 8000 -o tokenizer.json corpus.jsonl",
-                               1,
-                               1u << 20};
-  const char *const *positional;
-  char *special_copy = NULL;
-  const char *special_names[64];
-  size_t count = 0;
-  int result = command_parse(&usage, argc, argv, &positional, &count);
-  if (result < 0 &&
-      (vocabulary_size < 1 || vocabulary_size > UINT32_MAX || min_frequency < 0 || threads < 0 || output == NULL)) {
-    fprintf(stderr,
-            "dure tokenizer train: expected --vocab-size N (1 or more) and -o FILE; --min-frequency and --threads are "
-            "not negative\n");
-    result = EXIT_USAGE;
-  }
-  bool is_bytes = strcmp(kind, "bytes") == 0, is_unigram = strcmp(kind, "unigram") == 0;
-  if (result < 0 && !is_bytes && !is_unigram && strcmp(kind, "bpe") != 0) {
-    fprintf(stderr, "dure tokenizer train: --model expects bytes, bpe or unigram, found '%s'\n", kind);
-    result = EXIT_USAGE;
-  }
-  if (special == NULL) special = is_bytes ? "<|endoftext|>" : "<unk>,<s>,</s>";
-  if (result < 0 && strcmp(unit, "auto") != 0 && strcmp(unit, "line") != 0 && strcmp(unit, "document") != 0) {
-    fprintf(stderr, "dure tokenizer train: --by expects line or document, found '%s'\n", unit);
-    result = EXIT_USAGE;
-  }
-  if (result < 0) {
-    dure_os_catch_interrupts();
-    size_t special_size = strlen(special) + 1;
-    special_copy = malloc(special_size);
-    if (special_copy != NULL) memcpy(special_copy, special, special_size);
-    size_t special_count = special_copy != NULL ? split_names(special_copy, special_names, 64) : 0;
-    training options_given = {
-        .kind = kind,
-        .unit = unit,
-        .bytes = {.vocabulary_size = (uint32_t)vocabulary_size,
-                  .min_frequency = (uint64_t)min_frequency,
-                  .special_tokens = special_names,
-                  .special_token_count = special_count,
-                  .progress = show_progress},
-        .pieces = {.is_unigram = is_unigram,
-                   .vocabulary_size = (uint32_t)vocabulary_size,
-                   .character_coverage = coverage,
-                   .byte_fallback = byte_fallback,
-                   .threads = threads < 64 ? (uint32_t)threads : 64,
-                   .special_tokens = special_names,
-                   .special_token_count = special_count,
-                   .progress = show_progress},
-    };
-    dure_tokenizer *tokenizer = NULL;
-    dure_status status = learn(positional, count, &options_given, &tokenizer);
-    if (status == NULL) status = save(tokenizer, output, options_given.bytes.vocabulary_size);
-    dure_tokenizer_close(tokenizer);
-    result = command_finish("tokenizer train", status);
-  }
-  free(special_copy);
-  return result;
 }
 
 // ---- encode ----
@@ -465,7 +269,7 @@ int command_tokenizer(int argc, char **argv) {
     int (*run)(int argc, char **argv);
     const char *summary;
   } rows[] = {
-      {"train", train_name, run_train, "learn a vocabulary from text"},
+      {"train", train_name, tokenizer_train, "learn a vocabulary from text"},
       {"encode", encode_name, run_encode, "text to token ids"},
       {"decode", decode_name, run_decode, "token ids to text"},
       {"convert", convert_name, tokenizer_convert, "any tokenizer file to tokenizer.json"},

@@ -3,6 +3,7 @@
 #define DURE_CLI_TOKENIZER_H_
 
 int tokenizer_fertility(int argc, char **argv);
+int tokenizer_train(int argc, char **argv);
 int tokenizer_convert(int argc, char **argv);
 
 #endif  // DURE_CLI_TOKENIZER_H_

@@ -54,6 +54,45 @@ START_TEST(lines_come_back_from_their_ids) {
 }
 END_TEST
 
+START_TEST(texts_with_newlines_come_back_when_they_end_with_a_nul) {
+  char output[4096];
+  ck_assert_int_eq(
+      run("printf 'a\\nb\\0\\n\\0c' > t; \"$DURE\" tokenizer train --vocab-size 257 -o . t && \"$DURE\" tokenizer "
+          "encode "
+          "--null --tokenizer . < t > ids && \"$DURE\" tokenizer decode --null --tokenizer . < ids | tr '\\0' '|'",
+          output, sizeof(output)),
+      0);
+  ck_assert_str_eq(output, "a\nb|\n|c|");
+}
+END_TEST
+
+// Ten times as much English: what --balance leaves of it is as much as there is Korean.
+START_TEST(a_balanced_sample_has_as_much_of_both_languages) {
+  char output[4096];
+  ck_assert_int_eq(run("for i in 1 2 3 4 5 6 7 8 9 10; do echo 'This is the text that is in the other language of the "
+                       "two.' >> en; done;"
+                       "echo '이것은 두 언어 가운데 하나로 쓴 글입니다 그리고 짧습니다' > ko; \"$DURE\" tokenizer "
+                       "train --balance --vocab-size 280 -o b.json "
+                       "en ko 2>&1 | head -1",
+                       output, sizeof(output)),
+                   0);
+  ck_assert_msg(strstr(output, "balanced: 0.0 of 0.0 MB of Korean") != NULL, "%s", output);
+  // Two of the ten lines are left: a pair that each has once is merged only without balance.
+  ck_assert_int_eq(
+      run("\"$DURE\" tokenizer train --balance --min-frequency 3 --vocab-size 900 -o b.json en ko && \"$DURE\" "
+          "tokenizer train "
+          "--min-frequency 3 --vocab-size 900 -o a.json en ko && for f in b.json a.json; do \"$DURE\" tokenizer encode "
+          "--tokenizer $f < en | head -1 | wc -w; done",
+          output, sizeof(output)),
+      0);
+  char *end;
+  long balanced = strtol(output, &end, 10), all = strtol(end, NULL, 10);
+  ck_assert_msg(all > 0 && balanced > 2 * all, "%s", output);
+  ck_assert_int_eq(run("\"$DURE\" tokenizer train --balance --vocab-size 300 -o b.json - < ko", output, sizeof(output)),
+                   1);
+}
+END_TEST
+
 START_TEST(mistakes_have_their_exit_status) {
   char output[4096];
   ck_assert_int_eq(run("\"$DURE\" tokenizer", output, sizeof(output)), 2);
@@ -74,6 +113,8 @@ int main(void) {
   tcase_set_timeout(cases, 60);
   tcase_add_checked_fixture(cases, setup, teardown);
   tcase_add_test(cases, lines_come_back_from_their_ids);
+  tcase_add_test(cases, texts_with_newlines_come_back_when_they_end_with_a_nul);
+  tcase_add_test(cases, a_balanced_sample_has_as_much_of_both_languages);
   tcase_add_test(cases, mistakes_have_their_exit_status);
   suite_add_tcase(suite, cases);
   SRunner *runner = srunner_create(suite);
