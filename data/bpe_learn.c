@@ -173,6 +173,26 @@ dure_status dure_merge_learner_next(dure_merge_learner *learner, dure_token_name
 
 // ---- what trainers have in common ----
 
+static int compare_texts(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+// There may be tens of thousands: sorted, equal ones are neighbours.
+static dure_status check_distinct(const char *const *tokens, size_t count) {
+  const char **sorted = malloc((count + 1) * sizeof(*sorted));
+  if (sorted == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for the special tokens");
+  for (size_t i = 0; i < count; i++) sorted[i] = tokens[i];
+  qsort(sorted, count, sizeof(*sorted), compare_texts);
+  dure_status status = NULL;
+  for (size_t i = 1; i < count && status == NULL; i++) {
+    if (strcmp(sorted[i - 1], sorted[i]) == 0) {
+      status = dure_fail(DURE_INVALID_ARGUMENT, "the special token '%s' is given twice", sorted[i]);
+    }
+  }
+  free(sorted);
+  return status;
+}
+
 dure_status dure_special_tokens_check(const char *const *tokens, size_t count) {
   for (size_t i = 0; i < count; i++) {
     size_t length = strlen(tokens[i]);
@@ -180,12 +200,8 @@ dure_status dure_special_tokens_check(const char *const *tokens, size_t count) {
       return dure_fail(DURE_INVALID_ARGUMENT, "special token %zu: expected 1 to 1000 bytes of UTF-8, found %zu bytes",
                        i, length);
     }
-    for (size_t k = 0; k < i; k++) {
-      if (strcmp(tokens[i], tokens[k]) == 0)
-        return dure_fail(DURE_INVALID_ARGUMENT, "the special token '%s' is given twice", tokens[i]);
-    }
   }
-  return NULL;
+  return check_distinct(tokens, count);
 }
 
 dure_status dure_train_report(const dure_train_progress *now,
