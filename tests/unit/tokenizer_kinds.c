@@ -287,6 +287,30 @@ START_TEST(a_pair_of_files_opens_from_either) {
 }
 END_TEST
 
+static const struct {
+  const char *vocabulary, *merges, *words;
+} bad_pairs[] = {
+    {"{\"a\":0", "", "not the JSON"},
+    {"{\"a\":0,\"a\":1}", "", "duplicate"},
+    {"{\"a\":0,\"b\":\"x\"}", "", "'b': its id"},
+    {"{\"a\":0,\"b\":0}", "", "id 0 is given twice"},
+    {"{\"a\":0,\"b\":1}", "a b\n", "makes 'ab'"},
+    {"{\"a\":0,\"b\":1,\"ab\":2}", "#version: 0.2\na\n", "model.merges[0]: expected a string or an array of two"},
+    {"{\"a\":0,\"b\":1,\"ab\":2}", "a b\na b c\n", "model.merges[1]: 'b c' is not in the vocabulary"},
+};
+
+START_TEST(a_bad_pair_is_refused_by_what_is_wrong_with_it) {
+  char *json;
+  size_t length;
+  dure_tokenizer *tokenizer = NULL;
+  must(dure_merges_to_json(bad_pairs[_i].vocabulary, strlen(bad_pairs[_i].vocabulary), bad_pairs[_i].merges,
+                           strlen(bad_pairs[_i].merges), &json, &length));
+  must_fail(dure_tokenizer_parse(json, length, &tokenizer), DURE_CORRUPT, bad_pairs[_i].words);
+  ck_assert_ptr_null(tokenizer);
+  free(json);
+}
+END_TEST
+
 // ---- fertility ----
 
 START_TEST(units_of_text_are_counted) {
@@ -321,6 +345,8 @@ int main(void) {
   tcase_add_loop_test(cases, bad_ranks_are_refused_by_what_is_wrong_with_them, 0, 6);
   tcase_add_test(cases, ranks_without_a_known_pattern_say_which_there_are);
   tcase_add_test(cases, a_pair_of_files_opens_from_either);
+  tcase_add_loop_test(cases, a_bad_pair_is_refused_by_what_is_wrong_with_it, 0,
+                      sizeof(bad_pairs) / sizeof(bad_pairs[0]));
   tcase_add_loop_test(cases, units_of_text_are_counted, 0, 5);
   suite_add_tcase(suite, cases);
   SRunner *runner = srunner_create(suite);
