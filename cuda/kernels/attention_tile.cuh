@@ -9,6 +9,7 @@
 #ifndef DURE_CUDA_KERNELS_ATTENTION_TILE_CUH_
 #define DURE_CUDA_KERNELS_ATTENTION_TILE_CUH_
 
+#include "cuda/instructions.cuh"
 #include "cuda/kernels/attention_tile_products.cuh"
 
 // Over the 16 lanes of a group.
@@ -34,12 +35,10 @@ __global__ void __launch_bounds__(TILE_THREADS) attention_tile_kernel(attention_
   const uint32_t past = min(t0 + TILE_ROWS, a.end_row), row0 = t0 + 4 * group;
   const float slope = a.slopes != nullptr ? a.slopes[h] : 0;
   const bool in_fours = a.in_fours != 0;
-  uint32_t first[4];  // key that each query sees
   float maximum[4], sum[4], result[4][HEAD / 64][4];
   tile_clear<T, HEAD>(result);
 #pragma unroll
   for (int r = 0; r < 4; r++) {
-    first[r] = first_key(a, b, min(row0 + r, past - 1));
     maximum[r] = -INFINITY;
     sum[r] = 0;
   }
@@ -55,12 +54,14 @@ __global__ void __launch_bounds__(TILE_THREADS) attention_tile_kernel(attention_
     tile_add_products(w, q, k, a.D, in_fours, stage);
 #pragma unroll
     for (int r = 0; r < 4; r++) {
+      // The first key that the query sees, found anew: kept, it would cost registers that ptxas then spills.
+      const uint32_t begin = first_key(a, computed_here(b), min(row0 + r, past - 1));
       float highest = maximum[r];
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         const uint32_t key = key0 + 4 * lane + e;
         w[r][e] = attention_score_of(a, w[r][e], slope, (float)(row0 + r) - (float)key).value;
-        if (key >= first[r] && key <= row0 + r) highest = fmaxf(highest, w[r][e]);
+        if (key >= begin && key <= row0 + r) highest = fmaxf(highest, w[r][e]);
       }
       highest = tile_maximum(highest);
       const float base = highest == -INFINITY ? 0 : highest;  // nothing seen yet: all exponentials 0
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(TILE_THREADS) attention_tile_kernel(attention_
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         const uint32_t key = key0 + 4 * lane + e;
-        const bool is_seen = key >= first[r] && key <= row0 + r;
+        const bool is_seen = key >= begin && key <= row0 + r;
         w[r][e] = is_seen ? expf(w[r][e] - base) : TILE_UNSEEN;
         if (is_seen) sum[r] += w[r][e];
       }

@@ -20,7 +20,9 @@ fi
 allowed() {
   case $1 in
     # Plain units at the largest head; no model trains so.
-    attention_gradient_k_v_tile_kernel'<float, 256>') echo 24 ;;
+    attention_gradient_k_v_tile_kernel'<float, 256>') echo 40 ;;
+    # The sums of a token's groups of experts, by group; once a token.
+    route_kernel'<'*) echo 224 ;;
     # Which of the two matrices a block works on is its index: the arguments are copied, once a block.
     matmul_fp8_largest_kernel'<'*) echo 88 ;;
     matmul_fp8_copy_kernel'<'*) echo 88 ;;
