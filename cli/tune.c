@@ -85,7 +85,8 @@ int command_tune(int argc, char **argv) {
   const command_usage usage = {
       .synopsis = "dure tune [--device D] [--json]",
       .description =
-          "Times every matmul kernel that the device can run on typical shapes, and what the device achieves at\n"
+          "Times every kernel for matmul and attention that the device can run on typical shapes, and what it achieves "
+          "at\n"
           "best. Faster choices than the shipped ones are kept in the cache folder for this device and driver\n"
           "version, and used from then on; 'dure plan' estimates with the measured rates. DURE_VULKAN_TUNING=0\n"
           "ignores them. Takes a minute or two; nothing else should run meanwhile.",

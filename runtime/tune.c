@@ -100,21 +100,43 @@ dure_status dure_tune_time_matmul(dure_device *device, dure_stream *stream, dure
   return status;
 }
 
-static dure_status time_attention(dure_device *device, dure_stream *stream, dure_dtype dtype, uint64_t T,
-                                  double *out_rate) {
-  enum { H = 12, D = 64 };
-  *out_rate = 0;
+enum { TIMED_HEADS = 12 };
+
+// The gradient's y, log_sum_exp and dy are numbers like the others: any will do to be measured with.
+dure_status dure_tune_time_attention(dure_device *device, dure_stream *stream, dure_dtype dtype, bool is_gradient,
+                                     uint64_t T, uint64_t D, double *out_seconds) {
+  enum { Q, K, V, Y = 5, LOG_SUM_EXP, DY, INPUTS = 6 };
+  *out_seconds = 0;
   dure_program *program = dure_program_create();
   if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to measure with");
-  const uint64_t shape[] = {1, T, H, D};
-  dure_tensor inputs[3];
-  for (int i = 0; i < 3; i++) inputs[i] = input(program, dtype, 4, shape);
-  dure_attention(program, inputs[0], inputs[1], inputs[2], 0.125f, 0);
-  double seconds = 0;
-  dure_status status = dure_tune_time(device, stream, program, inputs, 3, &seconds);
+  const uint64_t shape[] = {1, T, TIMED_HEADS, D}, sums[] = {1, TIMED_HEADS, T};
+  const float scale = (float)(1 / sqrt((double)D));
+  dure_tensor inputs[INPUTS];
+  size_t count = 0;
+  while (count < 3) inputs[count++] = input(program, dtype, 4, shape);
+  if (is_gradient) {
+    dure_tensor operands[DURE_MAX_OPERANDS];
+    for (uint32_t i = 0; i < DURE_MAX_OPERANDS; i++) operands[i] = i <= V ? inputs[i] : DURE_ABSENT;
+    operands[Y] = inputs[count++] = input(program, dtype, 4, shape);
+    operands[LOG_SUM_EXP] = inputs[count++] = input(program, DURE_DTYPE_F32, 3, sums);
+    operands[DY] = inputs[count++] = input(program, dtype, 4, shape);
+    const dure_op_attributes attributes = {.attention = {.scale = scale}};
+    dure_program_call(program, DURE_OP_attention_gradient, operands, &attributes, 0);
+  } else {
+    dure_attention(program, inputs[Q], inputs[K], inputs[V], scale, 0);
+  }
+  dure_status status = dure_tune_time(device, stream, program, inputs, count, out_seconds);
   dure_program_destroy(program);
-  DURE_TRY(status);
-  *out_rate = 4.0 * H * D * ((double)T * (double)(T + 1) / 2) / seconds;  // as dure_cost_attention counts
+  return status;
+}
+
+static dure_status attention_rate(dure_device *device, dure_stream *stream, dure_dtype dtype, uint64_t T,
+                                  double *out_rate) {
+  enum { D = 64 };
+  *out_rate = 0;
+  double seconds = 0;
+  DURE_TRY(dure_tune_time_attention(device, stream, dtype, false, T, D, &seconds));
+  *out_rate = 4.0 * TIMED_HEADS * D * ((double)T * (double)(T + 1) / 2) / seconds;  // as dure_cost_attention counts
   return NULL;
 }
 
@@ -181,10 +203,10 @@ dure_status dure_tune_rates(dure_device *device, dure_stream *stream, dure_devic
     rate = 2.0 * (double)n * (double)n * (double)n / seconds;
     out_rates->matmul16_flops = fmax(rate, out_rates->matmul_flops);
   }
-  const uint64_t T = side_of(shipped.attention_flops * work_seconds / (2.0 * 12 * 64), 2, 4096);
-  DURE_TRY(time_attention(device, stream, DURE_DTYPE_F32, T, &out_rates->attention_flops));
+  const uint64_t T = side_of(shipped.attention_flops * work_seconds / (2.0 * TIMED_HEADS * 64), 2, 4096);
+  DURE_TRY(attention_rate(device, stream, DURE_DTYPE_F32, T, &out_rates->attention_flops));
   if (takes_16_bit(device, DURE_OP_attention)) {
-    DURE_TRY(time_attention(device, stream, DURE_DTYPE_BF16, T, &rate));
+    DURE_TRY(attention_rate(device, stream, DURE_DTYPE_BF16, T, &rate));
     out_rates->attention_flops = fmax(rate, out_rates->attention_flops);
   }
   const uint64_t count = side_of(shipped.bandwidth * work_seconds / 12, 1, 64 << 20);

@@ -29,6 +29,9 @@ DURE_MUST_CHECK dure_status dure_tune_time(dure_device *device, dure_stream *str
 DURE_MUST_CHECK dure_status dure_tune_time_matmul(dure_device *device, dure_stream *stream, dure_dtype dtype,
                                                   bool transpose_a, bool transpose_b, uint64_t M, uint64_t N,
                                                   uint64_t K, double *out_seconds);
+// Attention, or its gradient, of one sequence of T positions and 12 heads of D elements, as dure_tune_time has it.
+DURE_MUST_CHECK dure_status dure_tune_time_attention(dure_device *device, dure_stream *stream, dure_dtype dtype,
+                                                     bool is_gradient, uint64_t T, uint64_t D, double *out_seconds);
 // Measures what dure_device_rates holds, each with about 30 ms of work at the shipped rates.
 DURE_MUST_CHECK dure_status dure_tune_rates(dure_device *device, dure_stream *stream, dure_device_rates *out_rates);
 

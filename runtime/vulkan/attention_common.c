@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/vulkan/tuning.h"
+
 // ---- operands ----------------------------------------------------------------------------------------------------
 
 void dure_vulkan_attention_strides(const dure_operand *operand, uint32_t *out_t, uint32_t *out_h) {
@@ -75,17 +77,45 @@ enum { TIER_COUNT = sizeof(tiers) / sizeof(tiers[0]) };
 
 const dure_vulkan_attention_tier *dure_vulkan_attention_plain(void) { return &tiers[TIER_COUNT - 1]; }
 
-const dure_vulkan_attention_tier *dure_vulkan_attention_choose(const dure_device *device, uint64_t head_size,
-                                                               dure_vulkan_attention_pass pass) {
-  const char *forced = getenv("DURE_VULKAN_ATTENTION");
+dure_op dure_vulkan_attention_op(dure_vulkan_attention_pass pass) {
+  static const dure_op ops[DURE_VULKAN_ATTENTION_PASSES] = {DURE_OP_attention, DURE_OP_attention_gradient,
+                                                            DURE_OP_attention_gradient, DURE_OP_attention_cached,
+                                                            DURE_OP_attention_cached};
+  return ops[pass];
+}
+
+const dure_vulkan_attention_tier *dure_vulkan_attention_find(const dure_device *device, const char *name,
+                                                             uint64_t head_size, dure_vulkan_attention_pass pass) {
   const bool is_software = dure_vulkan_is_software(device);
   for (size_t i = 0; i < TIER_COUNT; i++) {
     const dure_vulkan_attention_tier *tier = &tiers[i];
-    const bool is_wanted = forced != NULL ? strcmp(forced, tier->name) == 0 : is_software ? tier->software : tier->gpu;
+    const bool is_wanted = name != NULL ? strcmp(name, tier->name) == 0 : is_software ? tier->software : tier->gpu;
     if (!is_wanted || tier->rows[pass] == 0 || (tier->head_size > 0 && head_size > tier->head_size)) continue;
     if (dure_vulkan_device_has_kernel(device, dure_vulkan_attention_kernel(tier, pass).text)) return tier;
   }
-  return dure_vulkan_attention_plain();
+  return NULL;
+}
+
+const dure_vulkan_attention_tier *dure_vulkan_attention_choose(const dure_device *device, dure_dtype dtype,
+                                                               uint64_t head_size, dure_vulkan_attention_pass pass) {
+  const char *wanted = getenv("DURE_VULKAN_ATTENTION");
+  const dure_vulkan_attention_tier *tier = NULL;
+  if (wanted == NULL) {
+    const char *tuned =
+        dure_vulkan_tuned_attention(device, dure_vulkan_attention_op(pass), dtype != DURE_DTYPE_F32, head_size);
+    if (tuned != NULL) tier = dure_vulkan_attention_find(device, tuned, head_size, pass);
+  }
+  if (tier == NULL) tier = dure_vulkan_attention_find(device, wanted, head_size, pass);
+  return tier != NULL ? tier : dure_vulkan_attention_plain();
+}
+
+// Rows for several head sizes share a name.
+const char *dure_vulkan_attention_tier_name(size_t i) {
+  for (size_t k = 0; k < TIER_COUNT; k++) {
+    const bool is_new = k == 0 || strcmp(tiers[k].name, tiers[k - 1].name) != 0;
+    if (is_new && i-- == 0) return tiers[k].name;
+  }
+  return NULL;
 }
 
 dure_vulkan_kernel_name dure_vulkan_attention_kernel(const dure_vulkan_attention_tier *tier,

@@ -54,10 +54,19 @@ bool dure_vulkan_attention_fits_texels(const dure_device *device, const dure_vul
 bool dure_vulkan_is_in_quads(const dure_device *device, const dure_vulkan_attention_tier *tier,
                              const dure_operand *operand);
 
-// The first tier of the table that has the kernel, fits the device and takes heads of that size, padded if need be. The
-// environment's DURE_VULKAN_ATTENTION names a tier to take instead (tests, measurements).
-const dure_vulkan_attention_tier *dure_vulkan_attention_choose(const dure_device *device, uint64_t head_size,
-                                                               dure_vulkan_attention_pass pass);
+// The row of ops.def that a pass belongs to.
+dure_op dure_vulkan_attention_op(dure_vulkan_attention_pass pass);
+
+// The first tier of that name that has the kernel, fits the device and takes heads of that size, padded if need be, or
+// NULL. Name NULL: that this kind of device takes unasked.
+const dure_vulkan_attention_tier *dure_vulkan_attention_find(const dure_device *device, const char *name,
+                                                             uint64_t head_size, dure_vulkan_attention_pass pass);
+// The environment's DURE_VULKAN_ATTENTION names a tier (tests, measurements), or else `dure tune` found one, or else it
+// is the first that is taken unasked; where that does not fit, the plain one.
+const dure_vulkan_attention_tier *dure_vulkan_attention_choose(const dure_device *device, dure_dtype dtype,
+                                                               uint64_t head_size, dure_vulkan_attention_pass pass);
+// The tiers' names, from 0; NULL behind the last.
+const char *dure_vulkan_attention_tier_name(size_t i);
 // The last one, which takes any head size, strides and alignment.
 const dure_vulkan_attention_tier *dure_vulkan_attention_plain(void);
 dure_vulkan_kernel_name dure_vulkan_attention_kernel(const dure_vulkan_attention_tier *tier,

@@ -6,6 +6,7 @@
 
 #include "runtime/vulkan/attention_selftest.h"
 #include "runtime/vulkan/matmul_selftest.h"
+#include "runtime/vulkan/tuning.h"
 
 // ---- rows --------------------------------------------------------------------------------------------------------
 
@@ -110,6 +111,17 @@ static bool can_run(const dure_device *device, const dure_vulkan_attention_matri
          dure_vulkan_attention_is_trusted((dure_device *)device, matrix, &problem);
 }
 
+// The first row of the table that can run; of that name, unless it is NULL.
+static const dure_vulkan_attention_matrix *find_runnable(const dure_device *device,
+                                                         dure_vulkan_attention_problem problem, const char *name) {
+  for (uint32_t i = 0; i < DURE_ATTENTION_MATRIX_COUNT; i++) {
+    const dure_vulkan_attention_matrix *matrix = &dure_vulkan_attention_matrices[i];
+    if (name != NULL && strcmp(name, matrix->name) != 0) continue;
+    if (can_run(device, matrix, problem)) return matrix;
+  }
+  return NULL;
+}
+
 const dure_vulkan_attention_matrix *dure_vulkan_attention_matrix_choose(const dure_device *device,
                                                                         dure_vulkan_attention_pass pass,
                                                                         dure_dtype dtype, uint64_t head_size) {
@@ -118,10 +130,10 @@ const dure_vulkan_attention_matrix *dure_vulkan_attention_matrix_choose(const du
   if (!dure_vulkan_matrix_units_allowed(dure_vulkan_device_caps(device), &reason)) return NULL;
   const dure_vulkan_attention_problem problem = {
       .pass = pass, .is_bfloat16 = dtype == DURE_DTYPE_BF16, .head_size = (uint32_t)head_size};
-  for (uint32_t i = 0; i < DURE_ATTENTION_MATRIX_COUNT; i++) {
-    const dure_vulkan_attention_matrix *matrix = &dure_vulkan_attention_matrices[i];
-    if (forced != NULL && strcmp(forced, matrix->name) != 0) continue;
-    if (can_run(device, matrix, problem)) return matrix;
-  }
-  return NULL;
+  if (forced != NULL) return find_runnable(device, problem, forced);
+  const char *tuned = dure_vulkan_tuned_attention(device, dure_vulkan_attention_op(pass), true, head_size);
+  const dure_vulkan_attention_matrix *matrix = tuned != NULL ? find_runnable(device, problem, tuned) : NULL;
+  if (matrix != NULL) return matrix;
+  if (tuned != NULL && dure_vulkan_attention_find(device, tuned, head_size, pass) != NULL) return NULL;
+  return find_runnable(device, problem, NULL);
 }

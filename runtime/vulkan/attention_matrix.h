@@ -29,7 +29,8 @@ bool dure_vulkan_attention_matrix_fits(const dure_device *device, const dure_vul
                                        const dure_vulkan_attention_problem *problem);
 
 // The first row of the table that fits and is trusted, NULL when none is. A gradient's row fits both of its passes. The
-// environment's DURE_VULKAN_ATTENTION names a row to take instead; when it names something else, no row is taken.
+// environment's DURE_VULKAN_ATTENTION names a row to take instead, or else what `dure tune` found; when that is of
+// another table (attention_common.h), no row is taken.
 const dure_vulkan_attention_matrix *dure_vulkan_attention_matrix_choose(const dure_device *device,
                                                                         dure_vulkan_attention_pass pass,
                                                                         dure_dtype dtype, uint64_t head_size);

@@ -114,7 +114,7 @@ static attention_plan plan_call(const dure_device *device, const dure_op_call *c
   const uint64_t D = q->shape[3];
   attention_plan plan = {.matrix = dure_vulkan_attention_matrix_choose(device, pass, q->dtype, D)};
   if (plan.matrix != NULL) return plan;
-  plan.tier = dure_vulkan_attention_choose(device, D, pass);
+  plan.tier = dure_vulkan_attention_choose(device, q->dtype, D, pass);
   const bool is_f32 = q->dtype == DURE_DTYPE_F32;
   if (plan.tier->takes_types) return plan;
   if (plan.tier->wants_quads &&

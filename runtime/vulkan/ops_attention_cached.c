@@ -76,7 +76,7 @@ typedef struct cached_plan {
 static cached_plan plan_cached(const dure_device *device, const dure_op_call *call, const dure_operand *y) {
   const uint64_t *q = call->operands[Q].shape, groups = call->operands[KEY_CACHE].shape[2];
   cached_plan plan = {.pass = DURE_VULKAN_ATTENTION_CACHED};
-  plan.tier = dure_vulkan_attention_choose(device, q[3], plan.pass);
+  plan.tier = dure_vulkan_attention_choose(device, call->operands[Q].dtype, q[3], plan.pass);
   if (!fits_tier(device, plan.tier, call, y)) plan.tier = dure_vulkan_attention_plain();
   plan.rows = plan.tier->shares_keys ? q[1] * (q[2] / groups) : q[1];
   plan.heads = plan.tier->shares_keys ? groups : q[2];

@@ -35,6 +35,17 @@ vulkan_tuning_class vulkan_tuning_class_of(uint64_t M, uint64_t N, uint64_t K, b
   return made;
 }
 
+static const char attention_classes[] = "attention/";
+
+vulkan_tuning_class vulkan_tuning_class_of_attention(dure_op op, uint64_t head_size, bool is_16_bit) {
+  static const uint64_t limits[] = {32, 64, 96, 128};
+  static const char *const names[] = {"32", "64", "96", "128", "more"};
+  vulkan_tuning_class made;
+  snprintf(made.text, sizeof(made.text), "%s%s/%s/d%s", attention_classes, is_16_bit ? "16" : "f32",
+           op == DURE_OP_attention_gradient ? "gradient" : "forward", bucket(head_size, limits, names, 4));
+  return made;
+}
+
 // ---- rows --------------------------------------------------------------------------------------------------------
 
 // The row's place, or where it would be inserted.
@@ -133,9 +144,9 @@ static bool is_name(const char *text, size_t most) {
   return length > 0 && length < most && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_/") == length;
 }
 
-static dure_status parse_choices(json_t *object, vulkan_tuning *tuning) {
+static dure_status parse_choices(const char *name, json_t *object, vulkan_tuning *tuning) {
   if (json_object_size(object) > MOST_ROWS)
-    return dure_fail(DURE_CORRUPT, "'matmul' has %zu entries, more than %d", json_object_size(object), MOST_ROWS);
+    return dure_fail(DURE_CORRUPT, "'%s' has %zu entries, more than %d", name, json_object_size(object), MOST_ROWS);
   const char *shape_class = NULL;
   json_t *entry = NULL;
   json_object_foreach(object, shape_class, entry) {
@@ -143,7 +154,7 @@ static dure_status parse_choices(json_t *object, vulkan_tuning *tuning) {
     double speedup = json_number_value(json_object_get(entry, "speedup"));
     if (variant == NULL || !is_name(variant, sizeof(tuning->rows->variant)) ||
         !is_name(shape_class, sizeof(tuning->rows->shape_class)) || !isfinite(speedup))
-      return dure_fail(DURE_CORRUPT, "the entry '%.40s' of 'matmul' names no variant", shape_class);
+      return dure_fail(DURE_CORRUPT, "the entry '%.40s' of '%s' names no variant", shape_class, name);
     DURE_TRY(vulkan_tuning_set(tuning, shape_class, variant, speedup));
   }
   return NULL;
@@ -153,11 +164,14 @@ static dure_status parse_root(json_t *root, vulkan_tuning *tuning) {
   if (!json_is_object(root) || json_integer_value(json_object_get(root, "format")) != FORMAT)
     return dure_fail(DURE_CORRUPT, "it is no object of format %d", FORMAT);
   json_t *rates = json_object_get(root, "rates"), *matmul = json_object_get(root, "matmul");
-  if ((rates != NULL && !json_is_object(rates)) || !json_is_object(matmul))
-    return dure_fail(DURE_CORRUPT, "'rates' or 'matmul' is no object");
+  json_t *attention = json_object_get(root, "attention");
+  if ((rates != NULL && !json_is_object(rates)) || !json_is_object(matmul) ||
+      (attention != NULL && !json_is_object(attention)))
+    return dure_fail(DURE_CORRUPT, "'rates', 'matmul' or 'attention' is no object");
   tuning->measured = (int64_t)json_integer_value(json_object_get(root, "measured"));
   DURE_TRY(parse_rates(rates, tuning));
-  return parse_choices(matmul, tuning);
+  DURE_TRY(parse_choices("matmul", matmul, tuning));
+  return attention != NULL ? parse_choices("attention", attention, tuning) : NULL;
 }
 
 dure_status vulkan_tuning_parse(const char *bytes, size_t size, vulkan_tuning *out_tuning) {
@@ -173,17 +187,19 @@ dure_status vulkan_tuning_parse(const char *bytes, size_t size, vulkan_tuning *o
 
 dure_status vulkan_tuning_format(const vulkan_tuning *tuning, const char *device, const char *driver, char **out_text) {
   *out_text = NULL;
-  json_t *rates = json_object(), *matmul = json_object();
+  json_t *rates = json_object(), *matmul = json_object(), *attention = json_object();
   dure_device_rates values = tuning->rates;
   for (size_t i = 0; i < rate_count && values.is_measured; i++)
     json_object_set_new(rates, rate_rows[i].key, json_real(*rate_of(&values, i)));
   for (size_t i = 0; i < tuning->count; i++) {
     const vulkan_tuning_row *row = &tuning->rows[i];
-    json_object_set_new(matmul, row->shape_class,
+    const bool is_attention = strncmp(row->shape_class, attention_classes, strlen(attention_classes)) == 0;
+    json_object_set_new(is_attention ? attention : matmul, row->shape_class,
                         json_pack("{s:s, s:f}", "variant", row->variant, "speedup", row->speedup));
   }
-  json_t *root = json_pack("{s:i, s:s?, s:s?, s:I, s:o, s:o}", "format", FORMAT, "device", device, "driver", driver,
-                           "measured", (json_int_t)tuning->measured, "matmul", matmul, "rates", rates);
+  json_t *root =
+      json_pack("{s:i, s:s?, s:s?, s:I, s:o, s:o, s:o}", "format", FORMAT, "device", device, "driver", driver,
+                "measured", (json_int_t)tuning->measured, "matmul", matmul, "attention", attention, "rates", rates);
   if (root != NULL && !values.is_measured) json_object_del(root, "rates");
   if (root != NULL) *out_text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
   json_decref(root);
@@ -233,9 +249,17 @@ void vulkan_tuning_load(const vulkan_capabilities *c, const vulkan_plan *plan, v
 const char *dure_vulkan_tuned_matmul(const dure_device *device, const dure_vulkan_matmul_problem *problem,
                                      bool is_16_bit) {
   const vulkan_tuning *tuning = &vulkan_device_of(device)->tuning;
-  if (tuning->candidate[0] != '\0') return tuning->candidate;
+  if (tuning->candidate[0] != '\0' && tuning->candidate_op == DURE_OP_matmul) return tuning->candidate;
   if (tuning->count == 0 || problem->batch > 1) return NULL;
   vulkan_tuning_class own =
       vulkan_tuning_class_of(problem->M, problem->N, problem->K, problem->transpose_a, problem->transpose_b, is_16_bit);
+  return vulkan_tuning_find(tuning, own.text);
+}
+
+const char *dure_vulkan_tuned_attention(const dure_device *device, dure_op op, bool is_16_bit, uint64_t head_size) {
+  const vulkan_tuning *tuning = &vulkan_device_of(device)->tuning;
+  if (tuning->candidate[0] != '\0' && tuning->candidate_op == op) return tuning->candidate;
+  if (tuning->count == 0) return NULL;
+  const vulkan_tuning_class own = vulkan_tuning_class_of_attention(op, head_size, is_16_bit);
   return vulkan_tuning_find(tuning, own.text);
 }

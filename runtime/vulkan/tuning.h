@@ -1,12 +1,14 @@
-// What `dure tune` has measured on a device: the fastest matmul variant of each class of shapes, and the rates that
-// planning reckons with. Kept in the cache folder beside the compiled kernels, one JSON file a device, driver version
-// and profile:
+// What `dure tune` has measured on a device: the fastest variant of matmul and attention for each class of shapes, and
+// the rates that planning reckons with. Kept in the cache folder beside the compiled kernels, one JSON file a device,
+// driver version and profile:
 //
 //   {"format": 1, "device": "...", "driver": "...", "measured": 1790000000,
 //    "rates": {"matmul_flops": 7.9e10, ...},
-//    "matmul": {"nt/f32/m128/n2048/k512": {"variant": "matmul_texel", "speedup": 1.08}, ...}}
+//    "matmul": {"nt/f32/m128/n2048/k512": {"variant": "matmul_texel", "speedup": 1.08}, ...},
+//    "attention": {"attention/16/forward/d64": {"variant": "tile_small", "speedup": 1.2}, ...}}
 //
-// Without a file, or with DURE_VULKAN_TUNING=0, the tables of matmul_table.c choose. Choices change the order of sums,
+// Without a file, or with DURE_VULKAN_TUNING=0, the tables of matmul_table.c, attention_matrix.c and attention_common.c
+// choose. Choices change the order of sums,
 // so results may differ in the last bits before and after tuning; on one file they repeat.
 #ifndef DURE_RUNTIME_VULKAN_TUNING_H_
 #define DURE_RUNTIME_VULKAN_TUNING_H_
@@ -25,7 +27,8 @@ typedef struct vulkan_tuning {
   size_t count, capacity;
   dure_device_rates rates;  // is_measured: they were in the file
   int64_t measured;         // Unix seconds; 0: never
-  char candidate[48];       // while tuning: tried for every matmul; else ""
+  char candidate[48];       // while tuning: tried for every call of `candidate_op`; else ""
+  dure_op candidate_op;
 } vulkan_tuning;
 
 // Shape classes: transpositions, type, and the buckets of M (1, 16, 128, more), N and K (512, 2048, more).
@@ -34,6 +37,9 @@ typedef struct vulkan_tuning_class {
 } vulkan_tuning_class;
 vulkan_tuning_class vulkan_tuning_class_of(uint64_t M, uint64_t N, uint64_t K, bool transpose_a, bool transpose_b,
                                            bool is_16_bit);
+
+// Of attention and its gradient: type and the bucket of the head size (32, 64, 96, 128, more).
+vulkan_tuning_class vulkan_tuning_class_of_attention(dure_op op, uint64_t head_size, bool is_16_bit);
 
 // Reads a file's bytes, which may be anything: DURE_CORRUPT with what is wrong, and an empty tuning, when they are not
 // such an object. Unknown keys are ignored, so that later versions may add some.
@@ -56,5 +62,8 @@ void vulkan_tuning_load(const vulkan_capabilities *capabilities, const vulkan_pl
 // For matmul_table.c: the variant that measured best for calls like this, or NULL. It may be unable to run this one.
 const char *dure_vulkan_tuned_matmul(const dure_device *device, const dure_vulkan_matmul_problem *problem,
                                      bool is_16_bit);
+
+// For attention_matrix.c and attention_common.c likewise, for attention or attention_gradient: a row of either's table.
+const char *dure_vulkan_tuned_attention(const dure_device *device, dure_op op, bool is_16_bit, uint64_t head_size);
 
 #endif  // DURE_RUNTIME_VULKAN_TUNING_H_

@@ -7,6 +7,7 @@
 
 #include "runtime/os.h"
 #include "runtime/program.h"
+#include "runtime/vulkan/attention_common.h"
 #include "runtime/vulkan/internal.h"
 
 static void expect_ok(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
@@ -14,12 +15,16 @@ static void expect_ok(dure_status status) { ck_assert_msg(status == NULL, "%s", 
 static const char good[] =
     "{\"format\": 1, \"measured\": 5, \"later\": [1], \"rates\": {\"matmul_flops\": 2e9, \"matmul16_flops\": 3e9,"
     " \"attention_flops\": 1e9, \"bandwidth\": 5e9, \"transfer\": 1e9},"
-    " \"matmul\": {\"nt/f32/m1/n512/k512\": {\"variant\": \"matmul_plain\", \"speedup\": 1.5}}}";
+    " \"matmul\": {\"nt/f32/m1/n512/k512\": {\"variant\": \"matmul_plain\", \"speedup\": 1.5}},"
+    " \"attention\": {\"attention/f32/gradient/d64\": {\"variant\": \"plain\", \"speedup\": 2}}}";
 
 START_TEST(a_shape_has_one_class) {
   ck_assert_str_eq(vulkan_tuning_class_of(1, 512, 513, false, true, false).text, "nt/f32/m1/n512/k2048");
   ck_assert_str_eq(vulkan_tuning_class_of(129, 2049, 1, true, false, true).text, "tn/16/mmore/nmore/k512");
   ck_assert_str_eq(vulkan_tuning_class_of(16, 1, UINT32_MAX, true, true, false).text, "tt/f32/m16/n512/kmore");
+  ck_assert_str_eq(vulkan_tuning_class_of_attention(DURE_OP_attention, 33, true).text, "attention/16/forward/d64");
+  ck_assert_str_eq(vulkan_tuning_class_of_attention(DURE_OP_attention_gradient, 129, false).text,
+                   "attention/f32/gradient/dmore");
 }
 END_TEST
 
@@ -36,7 +41,8 @@ START_TEST(what_is_written_is_read_again) {
   char *text = NULL;
   expect_ok(vulkan_tuning_format(&tuning, "a device", "a driver", &text));
   expect_ok(vulkan_tuning_parse(text, strlen(text), &again));
-  ck_assert_uint_eq(again.count, 201);
+  ck_assert_uint_eq(again.count, 202);
+  ck_assert_str_eq(vulkan_tuning_find(&again, "attention/f32/gradient/d64"), "plain");
   ck_assert_str_eq(vulkan_tuning_find(&again, "nn/f32/m7"), "matmul_vec4");
   ck_assert_str_eq(vulkan_tuning_find(&again, "nt/f32/m1/n512/k512"), "matmul_plain");
   ck_assert_ptr_null(vulkan_tuning_find(&again, "nn/f32/m201"));
@@ -56,6 +62,7 @@ START_TEST(hostile_files_are_refused_whole) {
       "{\"format\": 2, \"matmul\": {}}",
       "{\"format\": 1}",
       "{\"format\": 1, \"matmul\": []}",
+      "{\"format\": 1, \"matmul\": {}, \"attention\": 5}",
       "{\"format\": 1, \"rates\": 5, \"matmul\": {}}",
       "{\"format\": 1, \"rates\": {}, \"matmul\": {}}",
       "{\"format\": 1, \"rates\": {\"matmul_flops\": -1}, \"matmul\": {}}",
@@ -111,17 +118,26 @@ static const char *chosen(const vulkan_device *device, uint32_t M, bool transpos
   return dure_vulkan_matmul_choose(&device->head, &problem)->name;
 }
 
+static const char *attention_chosen(const vulkan_device *device, dure_vulkan_attention_pass pass) {
+  return dure_vulkan_attention_choose(&device->head, DURE_DTYPE_F32, 64, pass)->name;
+}
+
 START_TEST(the_choice_follows_the_file_and_nothing_else_changes) {
   vulkan_device *device = open_device();
   if (device == NULL) return;
   const char *usual = chosen(device, 1, true), *other = chosen(device, 64, true);
+  const char *usual_attention = attention_chosen(device, DURE_VULKAN_ATTENTION_FORWARD);
   ck_assert_str_ne(usual, "matmul_plain");
+  ck_assert_str_ne(usual_attention, "plain");
+  ck_assert_str_eq(attention_chosen(device, DURE_VULKAN_ATTENTION_GRADIENT_Q), usual_attention);
   char *path = vulkan_tuning_path(&device->capabilities, &device->plan);
   dure_device_close(&device->head);
   expect_ok(dure_os_write_file(path, good, strlen(good)));
   device = open_device();
   ck_assert_str_eq(chosen(device, 1, true), "matmul_plain");
   ck_assert_str_eq(chosen(device, 64, true), other);
+  ck_assert_str_eq(attention_chosen(device, DURE_VULKAN_ATTENTION_GRADIENT_Q), "plain");
+  ck_assert_str_eq(attention_chosen(device, DURE_VULKAN_ATTENTION_FORWARD), usual_attention);
   dure_device_rates rates = dure_device_get_rates(&device->head);
   ck_assert(rates.is_measured && rates.matmul_flops == 2e9);
   dure_device_close(&device->head);
@@ -153,8 +169,11 @@ START_TEST(a_choice_that_cannot_run_falls_back_to_the_table) {
   vulkan_device *device = open_device();
   if (device == NULL) return;
   const char *usual = chosen(device, 1, true);
+  const char *usual_attention = attention_chosen(device, DURE_VULKAN_ATTENTION_FORWARD);
   expect_ok(vulkan_tuning_set(&device->tuning, "nt/f32/m1/n512/k512", "matmul_of_yesterday", 2));
+  expect_ok(vulkan_tuning_set(&device->tuning, "attention/f32/forward/d64", "cooperative_64x64", 2));
   ck_assert_str_eq(chosen(device, 1, true), usual);
+  ck_assert_str_eq(attention_chosen(device, DURE_VULKAN_ATTENTION_FORWARD), usual_attention);
   dure_device_close(&device->head);
 }
 END_TEST
