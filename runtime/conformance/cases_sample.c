@@ -66,7 +66,8 @@ void dure_cases_sample(dure_case_list *list) {
 }
 
 void dure_cases_adjust_logits(dure_case_list *list) {
-  static const uint64_t shapes[][3] = {{1, 1, 1}, {1, 7, 33}, {3, 16, 48}, {8, 65, 512}, {2, 300, 257}};
+  static const uint64_t shapes[][3] = {{1, 1, 1},   {1, 7, 33}, {3, 16, 48},  {8, 65, 512}, {2, 300, 257},
+                                       {4, 33, 64}, {16, 3, 5}, {5, 12, 129}, {2, 1, 4099}, {7, 129, 130}};
   for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
     const uint64_t B = shapes[i][0], N = shapes[i][1], V = shapes[i][2];
     dure_case *c = dure_case_add(list, DURE_OP_adjust_logits, "b=%llu,n=%llu,v=%llu", (unsigned long long)B,

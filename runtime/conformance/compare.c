@@ -92,6 +92,7 @@ static element_error compare_element(const dure_case *c, dure_dtype dtype, float
   tolerance += rounding_on_the_way(c, isfinite(rounded) ? rounded : fabs((double)expected));
   const double storage_error = storage.relative * (fabs((double)expected) + tolerance) + storage.absolute;
   tolerance += c->is_stochastic ? 2 * storage_error : storage_error;
+  if (!(tolerance > 0)) return (element_error){difference == 0 ? 0 : (double)INFINITY, tolerance};  // a rule is wrong
   return (element_error){difference / tolerance, tolerance};
 }
 

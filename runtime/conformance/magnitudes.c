@@ -255,6 +255,21 @@ static void matmul_q8_magnitudes(const dure_case *c, const dure_op_call *before,
   }
 }
 
+static void unpack_blocks_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
+                                     double *magnitudes) {
+  enum { CODES, SCALES, MINIMA, INDICES };
+  const dure_packed_weight weight = dure_reference_packed(before, CODES);
+  const dure_operand *indices = &before->operands[INDICES];
+  const uint64_t rows = dure_case_count(&c->operands[output]) / weight.width;
+  const uint64_t first = before->attributes.blocks.first_row;
+  for (uint64_t r = 0; r < rows; r++) {
+    const uint64_t row = (dure_operand_is_present(indices) ? dure_reference_get_u32(indices, r) : r + first) - first;
+    if (row >= weight.rows) continue;  // NaN, or left alone
+    for (uint64_t k = 0; k < weight.width; k++)
+      dure_reference_packed_value(&weight, row, k, &magnitudes[r * weight.width + k]);
+  }
+}
+
 static void matmul_blocks_magnitudes(const dure_case *c, const dure_op_call *before, uint32_t output,
                                      double *magnitudes) {
   enum { A, CODES, SCALES, MINIMA, BIAS, RESIDUAL, C };
@@ -343,6 +358,7 @@ typedef void (*magnitude_rule)(const dure_case *c, const dure_op_call *before, u
 // Rows that are not named here: absolute values.
 static const magnitude_rule rules[DURE_OP_COUNT] = {
     [DURE_OP_matmul_q8] = matmul_q8_magnitudes,
+    [DURE_OP_unpack_blocks] = unpack_blocks_magnitudes,
     [DURE_OP_matmul_blocks] = matmul_blocks_magnitudes,
     [DURE_OP_layer_norm] = layer_norm_magnitudes,
     [DURE_OP_layer_norm_gradient] = layer_norm_gradient_magnitudes,
