@@ -312,6 +312,7 @@ START_TEST(it_is_chosen_when_asked_for_and_trusted_never_by_itself) {
     if (has_kernels) ck_assert_str_eq(name, expected);
     unsetenv("DURE_VULKAN_MATMUL");
     snprintf(device.tuning.candidate, sizeof(device.tuning.candidate), "matmul_cooperative2_128");  // as dure tune does
+    device.tuning.candidate_op = DURE_OP_matmul;
     const char *tuned = dure_vulkan_matmul_choose(&device.head, &problem)->name;
     if (has_kernels) ck_assert_str_eq(tuned, "matmul_cooperative2_128");
     device.tuning.candidate[0] = '\0';
