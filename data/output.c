@@ -52,14 +52,6 @@ dure_status dure_output_write(dure_output *output, const void *bytes, size_t siz
   return dure_fail_errno("cannot write '%s'", output->path);
 }
 
-static dure_status sync_parent(const char *path) {
-  char parent[PATH_SIZE];
-  const char *slash = strrchr(path, '/');
-  size_t length = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-  snprintf(parent, sizeof(parent), "%.*s", length == 0 ? 1 : (int)length, length == 0 ? "." : path);
-  return dure_os_sync_directory(parent);
-}
-
 dure_status dure_output_close(dure_output *output, dure_status status) {
   if (output == NULL) return status;
   if (status == NULL && fflush(output->file) != 0) status = dure_fail_errno("cannot write '%s'", output->path);
@@ -70,7 +62,7 @@ dure_status dure_output_close(dure_output *output, dure_status status) {
     if (status == NULL) status = dure_os_sync_file(output->aside);
     if (status == NULL) status = dure_os_rename(output->aside, output->path);
     if (status == NULL) {
-      status = sync_parent(output->path);
+      status = dure_os_sync_parent(output->path);
     } else {
       remove(output->aside);
     }

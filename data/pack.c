@@ -363,15 +363,6 @@ static dure_status check_destination(const packing *state) {
   return dure_fail(DURE_INVALID_ARGUMENT, "'%s' exists and is no dataset; choose another directory", path);
 }
 
-static dure_status sync_parent(const packing *state) {
-  char parent[PATH_SIZE];
-  const char *slash = strrchr(state->directory, '/');
-  if (slash == NULL) return dure_os_sync_directory(".");
-  snprintf(parent, sizeof(parent), "%.*s", slash == state->directory ? 1 : (int)(slash - state->directory),
-           state->directory);
-  return dure_os_sync_directory(parent);
-}
-
 // Gives the finished directory its name. A dataset that is replaced is moved away first and comes back on failure.
 static dure_status move_into_place(const packing *state) {
   DURE_TRY(check_destination(state));
@@ -381,7 +372,7 @@ static dure_status move_into_place(const packing *state) {
   if (had_old) DURE_TRY(dure_os_rename(state->directory, old));
   dure_status status = dure_os_rename(state->aside, state->directory);
   if (status != NULL) return had_old ? dure_status_join(status, dure_os_rename(old, state->directory)) : status;
-  DURE_TRY(sync_parent(state));
+  DURE_TRY(dure_os_sync_parent(state->directory));
   return had_old ? dure_os_remove_tree(old) : NULL;
 }
 

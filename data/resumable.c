@@ -165,14 +165,6 @@ static dure_status complete_part(part *one) {
   return status;
 }
 
-static dure_status sync_parent(const char *path) {
-  char parent[PATH_SIZE];
-  const char *slash = strrchr(path, '/');
-  size_t length = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-  snprintf(parent, sizeof(parent), "%.*s", length == 0 ? 1 : (int)length, length == 0 ? "." : path);
-  return dure_os_sync_directory(parent);
-}
-
 dure_status dure_resumable_close(dure_resumable *files, dure_status status) {
   if (files == NULL) return status;
   for (size_t i = 0; i < DURE_RESUMABLE_FILES; i++) {
@@ -187,7 +179,7 @@ dure_status dure_resumable_close(dure_resumable *files, dure_status status) {
   }
   if (status == NULL && files->parts[0].is_aside) {
     remove(files->journal);
-    status = sync_parent(files->parts[0].path);
+    status = dure_os_sync_parent(files->parts[0].path);
   }
   free(files);
   return status;

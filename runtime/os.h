@@ -45,6 +45,7 @@ DURE_MUST_CHECK dure_status dure_os_remove_tree(const char *path);  // fine if i
 DURE_MUST_CHECK dure_status dure_os_rename(const char *from, const char *to);  // atomic within one file system
 DURE_MUST_CHECK dure_status dure_os_sync_file(const char *path);               // fsync of the file's contents
 DURE_MUST_CHECK dure_status dure_os_sync_directory(const char *path);          // fsync of its entries
+DURE_MUST_CHECK dure_status dure_os_sync_parent(const char *path);             // of the directory that this path is in
 // Makes `link_path` a symbolic link to `target` (relative), replacing an old link atomically.
 DURE_MUST_CHECK dure_status dure_os_link_replace(const char *target, const char *link_path);
 // Takes an existing directory for this process until dure_os_unlock or the process's end; fails when another has it.

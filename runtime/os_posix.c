@@ -258,7 +258,7 @@ static char *parent_directory(const char *path) {
   return strndup(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
-static dure_status sync_parent(const char *path) {
+dure_status dure_os_sync_parent(const char *path) {
   char *parent = parent_directory(path);
   if (parent == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory syncing '%s'", path);
   dure_status status = dure_os_sync_directory(parent);
@@ -274,7 +274,7 @@ dure_status dure_os_link_replace(const char *target, const char *link_path) {
   unlink(aside);
   if (symlink(target, aside) != 0) return dure_fail_errno("cannot make link '%s'", aside);
   DURE_TRY(dure_os_rename(aside, link_path));
-  return sync_parent(link_path);
+  return dure_os_sync_parent(link_path);
 }
 
 dure_status dure_os_lock_directory(const char *path, int *out_lock) {
@@ -469,7 +469,7 @@ dure_status dure_os_write_file(const char *path, const void *bytes, size_t size)
     unlink(aside);
     return status;
   }
-  return sync_parent(path);
+  return dure_os_sync_parent(path);
 }
 
 dure_status dure_os_map_file(const char *path, const void **out_bytes, uint64_t *out_size) {
