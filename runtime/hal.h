@@ -18,8 +18,9 @@ typedef struct dure_event dure_event;
 typedef struct dure_kernel dure_kernel;
 typedef struct dure_recording dure_recording;
 
-struct dure_op_call;      // runtime/ops.h
-struct dure_tune_result;  // runtime/tune.h
+struct dure_op_call;              // runtime/ops.h
+struct dure_tune_result;          // runtime/tune.h
+struct dure_communicator_vtable;  // runtime/communicator.h
 typedef void (*dure_tune_sink)(void *context, const struct dure_tune_result *result);
 
 // ---- devices ---------------------------------------------------------------------------------------------------
@@ -267,6 +268,7 @@ typedef struct dure_device_vtable {
   uint64_t (*memory_overhead)(const dure_device *device);          // dure_device_memory_overhead; NULL: none
   // dure_device_tune (runtime/tune.h); NULL: nothing to tune.
   DURE_MUST_CHECK dure_status (*tune)(dure_device *device, dure_tune_sink sink, void *context, char **out_path);
+  const struct dure_communicator_vtable *communicator;  // collectives on streams; NULL: by the host
 } dure_device_vtable;
 
 // The heads of the backends' own structs: each backend's struct starts with one of these.

@@ -100,6 +100,7 @@ const char *dure_code_name(dure_code code) {
     case DURE_IO: return "input/output";
     case DURE_CORRUPT: return "corrupt";
     case DURE_NOT_FINITE: return "not finite";
+    case DURE_RANK_LOST: return "rank lost";
     case DURE_CANCELLED: return "cancelled";
     case DURE_INTERNAL: return "internal";
   }

@@ -19,6 +19,7 @@ typedef enum dure_code {
   DURE_IO,                // the operating system refused or a disk is full
   DURE_CORRUPT,           // a file's contents contradict its format or each other
   DURE_NOT_FINITE,        // NaN or infinity where training cannot go on
+  DURE_RANK_LOST,         // another process of the run died, hangs or gave up; its name is in the message
   DURE_CANCELLED,         // the user or a supervisor asked to stop
   DURE_INTERNAL,          // a defect in Dure
 } dure_code;
