@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "model/decoder.h"
-#include "model/inference.h"
+#include "model/inference_internal.h"
 
 struct dure_scorer {
   dure_model *model;
@@ -11,9 +11,8 @@ struct dure_scorer {
   dure_scorer_tensors tensors;  // without pools
 };
 
-// Compiles a program whose only places are the model's parameters.
-static dure_status compile(dure_model *model, const char *label, dure_program *program, const dure_tensor *pools,
-                           dure_executable **out_executable) {
+dure_status inference_compile(dure_model *model, const char *label, dure_program *program, const dure_tensor *pools,
+                              dure_executable **out_executable) {
   dure_place *places = calloc(model->layout.pool_count + 1, sizeof(*places));
   if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   dure_parameter_pools_place(&model->weights, pools, places);
@@ -34,8 +33,8 @@ static dure_status check_sizes(const dure_model *model, uint32_t batch_size, uin
   return NULL;
 }
 
-static dure_status write_positions(dure_model *model, dure_executable *executable, dure_tensor positions,
-                                   uint64_t count, uint32_t context) {
+dure_status inference_write_positions(dure_model *model, dure_executable *executable, dure_tensor positions,
+                                      uint64_t count, uint32_t context) {
   uint32_t *values = malloc(count * sizeof(*values));
   if (values == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing positions");
   for (uint64_t i = 0; i < count; i++) values[i] = (uint32_t)(i % context);
@@ -71,11 +70,11 @@ static dure_status compile_scorer(dure_scorer *scorer, dure_program *program, ui
   dure_scorer_tensors *tensors = &scorer->tensors;
   dure_status status = dure_scorer_record(&model->config, &model->layout, dure_model_dtype(model), batch_size, context,
                                           fuses_loss, program, tensors);
-  if (status == NULL) status = compile(model, "evaluate", program, tensors->pools, &scorer->executable);
+  if (status == NULL) status = inference_compile(model, "evaluate", program, tensors->pools, &scorer->executable);
   free(tensors->pools);
   tensors->pools = NULL;
   DURE_TRY(status);
-  return write_positions(model, scorer->executable, tensors->positions, scorer->count, context);
+  return inference_write_positions(model, scorer->executable, tensors->positions, scorer->count, context);
 }
 
 dure_status dure_scorer_create(dure_model *model, uint32_t batch_size, uint32_t context, bool fuses_loss,
@@ -132,7 +131,7 @@ dure_status dure_scorer_run(dure_scorer *scorer, const uint32_t *tokens, const u
 
 // ---- logits ------------------------------------------------------------------------------------------------------
 
-static dure_status check_tokens(const dure_model *model, const uint32_t *tokens, uint32_t count) {
+dure_status inference_check_tokens(const dure_model *model, const uint32_t *tokens, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
     if (tokens[i] >= model->config.vocabulary_size) {
       return dure_fail(DURE_INVALID_ARGUMENT, "token %u (number %u) is not below the model's vocabulary of %u",
@@ -155,10 +154,10 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
   dure_tensor copy[DURE_MAX_OPERANDS] = {result, logits};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
   dure_executable *executable = NULL;
-  dure_status status = compile(model, "logits", p, decoder.pools, &executable);
+  dure_status status = inference_compile(model, "logits", p, decoder.pools, &executable);
   dure_decoder_clear(&decoder);
   dure_stream *stream = model->stream;
-  if (status == NULL) status = write_positions(model, executable, positions, count, count);
+  if (status == NULL) status = inference_write_positions(model, executable, positions, count, count);
   if (status == NULL) status = dure_executable_write(executable, stream, ids, tokens, count * sizeof(*tokens));
   if (status == NULL) status = dure_executable_submit(executable, stream);
   if (status == NULL) {
@@ -172,7 +171,7 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
 
 dure_status dure_model_logits(dure_model *model, const uint32_t *tokens, uint32_t count, float *out_logits) {
   DURE_TRY(check_sizes(model, 1, count));
-  DURE_TRY(check_tokens(model, tokens, count));
+  DURE_TRY(inference_check_tokens(model, tokens, count));
   dure_program *program = dure_program_create();
   if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   dure_status status = run_logits(model, program, tokens, count, out_logits);
