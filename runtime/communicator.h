@@ -83,6 +83,10 @@ typedef struct dure_communicator_vtable {
   DURE_MUST_CHECK dure_status (*create)(dure_device *device, const uint8_t *identifier, uint32_t rank, uint32_t size,
                                         void **out_state);
   void (*destroy)(void *state, bool aborts);
+  // Any thread, at any time before destroy: what has begun is given up (the device goes on, its data are worthless),
+  // and every later call fails with DURE_RANK_LOST and `reason`. For whoever watches the world while the device's
+  // thread waits for the device.
+  void (*abort)(void *state, const char *reason);
   DURE_MUST_CHECK dure_status (*begin)(void *state, dure_stream *stream, const dure_collective *collective,
                                        uint64_t *out_ticket);
   DURE_MUST_CHECK dure_status (*join)(void *state, dure_stream *stream, uint64_t ticket);
