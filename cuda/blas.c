@@ -1,14 +1,12 @@
-#define _GNU_SOURCE  // dladdr
 #include "cuda/blas.h"
 
-#include <dlfcn.h>
-#include <glob.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cuda/cublaslt.h"
+#include "cuda/library.h"
 #include "runtime/os.h"
 
 // A product's sizes, types and places, as far as descriptors and the choice of an algorithm depend on them.
@@ -39,52 +37,13 @@ static dure_status check(lt_status status, const char *what) {
 
 // ---- the library -------------------------------------------------------------------------------------------------
 
-// The directory that this plugin lies in, "" where that cannot be told.
-static void find_own_folder(char *out_path, size_t size) {
-  Dl_info info;
-  static const char here;
-  out_path[0] = '\0';
-  if (dladdr(&here, &info) == 0 || info.dli_fname == NULL) return;
-  snprintf(out_path, size, "%s", info.dli_fname);
-  char *slash = strrchr(out_path, '/');
-  if (slash != NULL) slash[1] = '\0';
-  if (slash == NULL) out_path[0] = '\0';
-}
-
-static void *open_matching(const char *pattern) {
-  glob_t found;
-  void *library = NULL;
-  if (glob(pattern, 0, NULL, &found) != 0) return NULL;
-  for (size_t i = 0; i < found.gl_pathc && library == NULL; i++) library = dure_os_library_open(found.gl_pathv[i]);
-  globfree(&found);
-  return library;
-}
-
+// The toolkit's, and PyPI's: nvidia/cublas/lib (CUDA 12), nvidia/cu13/lib (CUDA 13) below site-packages.
 static void *open_library(void) {
-  const char *path = getenv("DURE_CUBLASLT");
-  if (path != NULL && path[0] != '\0') return dure_os_library_open(path);
-  char folder[1024], name[1536];
-  find_own_folder(folder, sizeof(folder));
-  for (int version = 13; version >= 12; version--) {
-    snprintf(name, sizeof(name), "libcublasLt.so.%d", version);
-    void *library = dure_os_library_open(name);
-    if (library != NULL) return library;
-    snprintf(name, sizeof(name), "%slibcublasLt.so.%d", folder, version);
-    if (folder[0] != '\0' && (library = dure_os_library_open(name)) != NULL) return library;
-  }
-  // The toolkit's, and PyPI's: nvidia/cublas/lib (CUDA 12), nvidia/cu13/lib (CUDA 13) below site-packages.
+  static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
   static const char *const patterns[] = {"%s/lib/python3*/site-packages/nvidia/cu*/lib/libcublasLt.so.1[23]",
                                          "%s/lib/python3*/dist-packages/nvidia/cu*/lib/libcublasLt.so.1[23]",
-                                         "%s/cuda/lib64/libcublasLt.so.1[23]"};
-  const char *const prefixes[] = {getenv("VIRTUAL_ENV"), getenv("CONDA_PREFIX"), "/usr/local", "/usr"};
-  for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
-    for (size_t j = 0; prefixes[i] != NULL && j < sizeof(patterns) / sizeof(patterns[0]); j++) {
-      snprintf(name, sizeof(name), patterns[j], prefixes[i]);
-      void *library = open_matching(name);
-      if (library != NULL) return library;
-    }
-  }
-  return NULL;
+                                         "%s/cuda/lib64/libcublasLt.so.1[23]", NULL};
+  return cuda_library_open("DURE_CUBLASLT", names, patterns);
 }
 
 static bool find_functions(void *library, lt_functions *out_functions) {
