@@ -146,6 +146,10 @@ static dure_status choose_rules(clean_arguments *arguments) {
   if (dure_rule_is_on(rules, DURE_RULE_MAX_TOXICITY) && arguments->options.toxicity == NULL) {
     return dure_fail(DURE_INVALID_ARGUMENT, "max_toxicity needs a classifier: add --toxicity FILE");
   }
+  if (!dure_rule_is_on(rules, DURE_RULE_MAX_BAD_WORDS) && arguments->options.bad_words != NULL) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "--bad-words does nothing while its rule is off: add --set max_bad_words=0");
+  }
   return NULL;
 }
 
@@ -240,6 +244,8 @@ int data_clean(int argc, char **argv) {
       {"min-quality", OPTION_NUMBER, &arguments.minimum_quality, "X", "drop documents that score less"},
       {"toxicity", OPTION_TEXT, &options->toxicity, "FILE", "likewise, a classifier of what is not wanted"},
       {"max-toxicity", OPTION_NUMBER, &arguments.maximum_toxicity, "X", "drop documents that score more"},
+      {"bad-words", OPTION_TEXT, &options->bad_words, "FILES",
+       "drop documents with a word of these lists, one a line: FILE or ko=FILE,en=FILE"},
       {"licence", OPTION_TEXT, &options->licence, "NAME", "of documents that name none"},
       {"dropped", OPTION_TEXT, &options->dropped, "FILE", "write what is dropped, with its reason, as JSONL"},
       {"report", OPTION_TEXT, &arguments.report, "FILE",

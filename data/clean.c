@@ -274,7 +274,8 @@ static dure_status read_inputs(cleaning *state, const char *const *inputs, size_
 // ---- beginning and ending ----
 
 // Of everything that decides which bytes are written.
-static uint64_t fingerprint_of(const dure_clean_options *options, const char *const *inputs, size_t input_count) {
+static uint64_t fingerprint_of(const cleaning *state, const char *const *inputs, size_t input_count) {
+  const dure_clean_options *options = state->options;
   dure_bytes all = {0};
   const char *const texts[] = {DURE_VERSION,      options->field,   options->licence,
                                options->encoding, options->quality, options->toxicity};
@@ -285,9 +286,11 @@ static uint64_t fingerprint_of(const dure_clean_options *options, const char *co
     if (i >= 6) dure_status_free(dure_os_file_size(text, &size));
     dure_bytes_append(&all, &size, sizeof(size));
   }
-  const uint64_t numbers[] = {(uint64_t)options->format,     options->document_limit, options->repair,
-                              options->remove_personal_data, options->segment_size,   options->dropped != NULL,
-                              options->report != NULL};
+  const uint64_t numbers[] = {
+      (uint64_t)options->format, options->document_limit,
+      options->repair,           options->remove_personal_data,
+      options->segment_size,     options->dropped != NULL,
+      options->report != NULL,   state->models.bad_words != NULL ? dure_word_list_hash(state->models.bad_words) : 0};
   dure_bytes_append(&all, numbers, sizeof(numbers));
   dure_bytes_append(&all, options->languages, sizeof(options->languages));
   dure_bytes_append(&all, options->line_languages, sizeof(options->line_languages));
@@ -331,6 +334,7 @@ static void stop_threads(cleaning *state) {
                                  &scratch->repaired};
     for (size_t b = 0; b < sizeof(bytes) / sizeof(bytes[0]); b++) dure_bytes_free(bytes[b]);
     dure_statistics_free(&scratch->statistics);
+    dure_text_words_free(&scratch->words);
   }
   for (size_t i = 0; i < state->batch_count; i++) dure_clean_batch_free(&state->batches[i]);
   free(state->batches);
@@ -340,11 +344,12 @@ static dure_status clean(cleaning *state, const char *const *inputs, size_t inpu
   const dure_clean_options *options = state->options;
   if (options->quality != NULL) DURE_TRY(dure_classifier_open(options->quality, &state->models.quality));
   if (options->toxicity != NULL) DURE_TRY(dure_classifier_open(options->toxicity, &state->models.toxicity));
+  if (options->bad_words != NULL) DURE_TRY(dure_word_list_open(options->bad_words, &state->models.bad_words));
   DURE_TRY(dure_site_table_create(&state->sites));
   DURE_TRY(start_threads(state));
   const char *const paths[DURE_RESUMABLE_FILES] = {options->output, options->dropped};
   json_t *saved = NULL;
-  DURE_TRY(dure_resumable_open(paths, fingerprint_of(options, inputs, input_count), &state->files, &saved));
+  DURE_TRY(dure_resumable_open(paths, fingerprint_of(state, inputs, input_count), &state->files, &saved));
   dure_document_position position = {0};
   dure_status status = NULL;
   if (saved != NULL && !state_from_json(saved, &position, state->summary)) {
@@ -378,6 +383,7 @@ dure_status dure_clean(const char *const *inputs, size_t input_count, const dure
   dure_site_table_destroy(state->sites);
   dure_classifier_destroy(state->models.quality);
   dure_classifier_destroy(state->models.toxicity);
+  dure_word_list_destroy(state->models.bad_words);
   free(state);
   return status;
 }

@@ -62,6 +62,7 @@ typedef struct dure_clean_options {
   bool line_languages[DURE_LANGUAGE_COUNT];  // which lines to keep, of those long enough to tell; none set: all
   bool remove_personal_data;
   const char *quality, *toxicity;  // files of classifiers, or NULL
+  const char *bad_words;           // lists of words (data/word_list.h), or NULL
   dure_step_report *report;        // what every document is entered in, or NULL
   uint32_t threads;                // 0: one for each core
   bool stop_on_error;              // at the first input that cannot be read, instead of passing over it

@@ -11,6 +11,7 @@
 #include "data/clean.h"
 #include "data/clean_sites.h"
 #include "data/layout.h"
+#include "data/word_list.h"
 
 enum { DURE_NO_STRING = 0 };  // batch->strings begins with an empty one
 
@@ -54,10 +55,12 @@ typedef struct dure_clean_scratch {
   dure_layout *layout;
   dure_bytes decoded, laid_out, text, changed, repaired;
   dure_statistics_workspace statistics;
+  dure_text_words words;
 } dure_clean_scratch;
 
 typedef struct dure_clean_models {
   dure_classifier *quality, *toxicity;  // or NULL
+  dure_word_list *bad_words;            // likewise
 } dure_clean_models;
 
 void dure_clean_batch_clear(dure_clean_batch *batch);

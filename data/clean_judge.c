@@ -122,11 +122,22 @@ static void check_scores(judging *state) {
   }
 }
 
-static void check_document(judging *state) {
+static dure_status check_bad_words(judging *state) {
+  const dure_word_list *list = state->models->bad_words;
+  const dure_clean_rules *rules = state->options->rules;
+  if (list == NULL || rules == NULL || !dure_rule_is_on(rules, DURE_RULE_MAX_BAD_WORDS)) return NULL;
+  dure_text_words *words = &state->scratch->words;
+  DURE_TRY(dure_text_words_find(state->text, state->size, words));
+  double found = (double)dure_word_list_count(list, state->item->language, words);
+  if (found > rules->threshold[DURE_RULE_MAX_BAD_WORDS]) drop_by_rule(state, DURE_RULE_MAX_BAD_WORDS, found);
+  return NULL;
+}
+
+static dure_status check_document(judging *state) {
   dure_clean_item *item = state->item;
   if (state->size == 0) {
     dure_clean_drop(item, DURE_DROP_EMPTY);
-    return;
+    return NULL;
   }
   state->item->language = dure_language_guess(state->text, state->size);
   if (state->options->rules != NULL) {
@@ -135,14 +146,15 @@ static void check_document(judging *state) {
                                             state->size, state->item->language, &value);
     if (rule != DURE_RULE_COUNT) {
       drop_by_rule(state, rule, value);
-      return;
+      return NULL;
     }
   }
   if (!state->options->languages[state->item->language]) {
     dure_clean_drop(item, DURE_DROP_LANGUAGE);
-    return;
+    return NULL;
   }
   check_scores(state);
+  return item->reason == DURE_DROP_COUNT ? check_bad_words(state) : NULL;
 }
 
 // ---- JSON ----
@@ -281,7 +293,7 @@ static dure_status judge_item(judging *state) {
     DURE_TRY(dure_bytes_status(&state->scratch->text));
     DURE_TRY(dure_bytes_status(&state->scratch->changed));
     keep_changed_text(state);
-    check_document(state);
+    DURE_TRY(check_document(state));
   }
   if (item->reason == DURE_DROP_COUNT) {
     write_kept(state);

@@ -8,6 +8,7 @@
 #include "data/clean_batch.h"
 #include "data/decode.h"
 #include "data/jsonl.h"
+#include "data/licence.h"
 #include "data/markup.h"
 #include "data/normalise.h"
 
@@ -31,7 +32,12 @@ static dure_status read_markup(const reading *state) {
                                                    : dure_xml_read(markup, size, scratch->layout));
   DURE_TRY(dure_layout_finish(scratch->layout, &scratch->laid_out));
   // The layout has collapsed what may be collapsed; the rest is preformatted.
-  dure_text_normalise(scratch->laid_out.data, scratch->laid_out.size, false, &state->batch->text);
+  dure_clean_item *item = state->item;
+  dure_bytes *text = &state->batch->text;
+  dure_text_normalise(scratch->laid_out.data, scratch->laid_out.size, false, text);
+  item->text_size = text->size - item->text;
+  item->licence = text->size;
+  if (dure_licence_find(markup, size, text)) item->licence_size = text->size - item->licence;
   return NULL;
 }
 
@@ -96,15 +102,18 @@ static dure_status read_text(const reading *state) {
   return dure_bytes_status(&state->batch->text);
 }
 
+static void drop_with_message(const reading *state, dure_drop reason, const char *message) {
+  dure_clean_drop(state->item, reason);
+  state->item->message = state->batch->strings.size;
+  dure_bytes_append(&state->batch->strings, message, strlen(message) + 1);
+}
+
 // A failure that is about this document alone becomes its reason.
 static dure_status take_malformed(const reading *state, dure_status status) {
   if (dure_status_code(status) != DURE_CORRUPT) {
     return dure_status_prefix(status, "%s", dure_clean_string(state->batch, state->item->path));
   }
-  dure_clean_drop(state->item, DURE_DROP_MALFORMED);
-  state->item->message = state->batch->strings.size;
-  const char *message = dure_status_message(status);
-  dure_bytes_append(&state->batch->strings, message, strlen(message) + 1);
+  drop_with_message(state, DURE_DROP_MALFORMED, dure_status_message(status));
   dure_status_free(status);
   return NULL;
 }
@@ -141,16 +150,19 @@ static dure_status read_item(const reading *state) {
   };
   dure_bytes *decoded = &state->scratch->decoded;
   dure_bytes_clear(decoded);
-  dure_decoding decoding = dure_decode(&document, state->options->encoding, state->options->repair, decoded);
+  char message[DURE_DECODE_MESSAGE];
+  dure_decoding decoding = dure_decode(&document, state->options->encoding, state->options->repair, decoded, message);
   DURE_TRY(dure_bytes_status(decoded));
   item->is_repaired = decoding == DURE_DECODED_REPAIRED;
-  if (decoding == DURE_DECODED_NOT) dure_clean_drop(item, DURE_DROP_INVALID_UTF8);
+  if (decoding == DURE_DECODED_NOT) drop_with_message(state, DURE_DROP_INVALID_UTF8, message);
   if (decoding != DURE_DECODED_NOT && decoded->size == 0) dure_clean_drop(item, DURE_DROP_EMPTY);
   if (item->reason != DURE_DROP_COUNT) return NULL;
   item->text = batch->text.size;
   dure_status status = read_text(state);
   if (status != NULL) return take_malformed(state, status);
-  if (item->text_size == 0 && item->format != DURE_FORMAT_JSONL) item->text_size = batch->text.size - item->text;
+  bool is_measured =
+      item->format == DURE_FORMAT_JSONL || item->format == DURE_FORMAT_HTML || item->format == DURE_FORMAT_XML;
+  if (!is_measured) item->text_size = batch->text.size - item->text;
   if (item->text_size == 0) dure_clean_drop(item, DURE_DROP_EMPTY);
   const dure_clean_rules *rules = state->options->rules;
   if (rules != NULL && dure_rule_is_on(rules, DURE_RULE_SITE_LINE_PAGES) && is_page(item)) hash_lines(batch, item);

@@ -53,6 +53,7 @@ static const struct {
     [DURE_RULE_MAX_DUPLICATE_10GRAM] = {"max_duplicate_10gram", OFF, 0.1, OFF, "share of bytes in repeated ones [G]"},
     [DURE_RULE_MIN_QUALITY] = {"min_quality", OFF, OFF, OFF, "score of the classifier --quality"},
     [DURE_RULE_MAX_TOXICITY] = {"max_toxicity", OFF, OFF, OFF, "score of the classifier --toxicity"},
+    [DURE_RULE_MAX_BAD_WORDS] = {"max_bad_words", 0, 0, 0, "times words of the lists --bad-words occur [C]"},
     [DURE_RULE_SITE_LINE_PAGES] = {"site_line_pages", 10, 10, 10, "a line on so many pages of a site is cut, if ..."},
     [DURE_RULE_SITE_LINE_SHARE] = {"site_line_share", 0.3, 0.3, 0.3, "... these are such a share of the site's pages"},
     [DURE_RULE_LINE_MIN_WORDS] = {"line_min_words", OFF, OFF, 5, "lines with fewer words are cut [C]"},

@@ -42,6 +42,7 @@ typedef enum dure_rule {
   DURE_RULE_MAX_DUPLICATE_10GRAM,
   DURE_RULE_MIN_QUALITY,
   DURE_RULE_MAX_TOXICITY,
+  DURE_RULE_MAX_BAD_WORDS,
   // Of lines, which are cut; the document stays.
   DURE_RULE_SITE_LINE_PAGES,
   DURE_RULE_SITE_LINE_SHARE,

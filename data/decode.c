@@ -1,12 +1,15 @@
 #include "data/decode.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include <libxml/encoding.h>
 #include <libxml/tree.h>
 #include <libxml/xmlerror.h>
+
+#include "data/encoding_names.h"
 
 enum { DECLARATION_SIZE = 4096, NAME_SIZE = 40, CHUNK_SIZE = 1 << 14 };
 
@@ -67,12 +70,20 @@ static bool is_name_character(char character) {
          character == ':';
 }
 
-// The encoding named behind `keyword` and an equals sign near the beginning; false when there is none.
-static bool find_declaration(const char *text, size_t size, const char *keyword, char name[NAME_SIZE]) {
+// Whether the tag around a place is this one.
+static bool is_inside_tag(const char *text, size_t place, const char *tag) {
+  while (place > 0 && text[place] != '<' && text[place] != '>') place--;
+  return strncasecmp(text + place, tag, strlen(tag)) == 0;
+}
+
+// The encoding named behind `keyword` and an equals sign near the beginning, inside a tag (<script charset=...> says
+// nothing about the page); false when there is none.
+static bool find_declaration(const char *text, size_t size, const char *tag, const char *keyword,
+                             char name[NAME_SIZE]) {
   if (size > DECLARATION_SIZE) size = DECLARATION_SIZE;
   size_t keyword_length = strlen(keyword);
   for (size_t i = 0; i + keyword_length < size; i++) {
-    if (strncasecmp(text + i, keyword, keyword_length) != 0) continue;
+    if (strncasecmp(text + i, keyword, keyword_length) != 0 || !is_inside_tag(text, i, tag)) continue;
     size_t cursor = i + keyword_length;
     bool has_equals = false;
     while (cursor < size && text[cursor] != '\0' && strchr(" \t\r\n=\"'", text[cursor]) != NULL) {
@@ -169,26 +180,51 @@ static bool find_declared(const dure_document *document, char name[NAME_SIZE]) {
     memcpy(name, document->encoding, strlen(document->encoding) + 1);
     return true;
   }
-  if (document->format == DURE_FORMAT_HTML && find_declaration(document->bytes, document->size, "charset", name))
+  if (document->format == DURE_FORMAT_HTML &&
+      find_declaration(document->bytes, document->size, "<meta", "charset", name))
     return true;
   bool is_markup = document->format == DURE_FORMAT_HTML || document->format == DURE_FORMAT_XML;
   return is_markup && document->size > 5 && memcmp(document->bytes, "<?xml", 5) == 0 &&
-         find_declaration(document->bytes, document->size < 256 ? document->size : 256, "encoding", name);
+         find_declaration(document->bytes, document->size < 256 ? document->size : 256, "<?xml", "encoding", name);
 }
 
-// Pages that say EUC-KR mean Windows' superset of it, as browsers take it.
-static const char *korean_name(const char *name) {
-  static const char *const names[] = {"euc-kr",   "euckr",       "ks_c_5601-1987", "ksc5601",      "ks_c_5601",
-                                      "ksc_5601", "windows-949", "ms949",          "x-windows-949"};
-  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-    if (strcasecmp(name, names[i]) == 0) return "CP949";
+static bool is_western(const char *encoding) {
+  return strcmp(encoding, "CP1252") == 0 || strncasecmp(encoding, "iso-8859-", 9) == 0;
+}
+
+// By the declared encoding, or the caller's. Any bytes are valid in the encodings of the West, which software of old
+// declared whatever the page was in: what looks like Korean is not taken for one.
+static dure_decoding decode_declared(const char *encoding, const char *text, size_t size, bool may_repair,
+                                     dure_bytes *out) {
+  if (is_western(encoding) && looks_like_cp949(text, size)) return DURE_DECODED_NOT;
+  bool is_windows = strcmp(encoding, "CP1252") == 0;
+  dure_decoding decoding = decode_as(encoding, text, size, may_repair && !is_windows, out);
+  // Five bytes that Windows-1252 leaves open are control characters in ISO 8859-1.
+  return decoding == DURE_DECODED_NOT && is_windows ? decode_as("ISO-8859-1", text, size, may_repair, out) : decoding;
+}
+
+static void explain(const char *declared, const char *text, size_t size, char out_message[DURE_DECODE_MESSAGE]) {
+  if (out_message == NULL) return;
+  const size_t valid = dure_utf8_valid_length(text, size);
+  const char *name = dure_encoding_name(declared);
+  xmlCharEncodingHandlerPtr handler = declared[0] != '\0' ? xmlFindCharEncodingHandler(name) : NULL;
+  if (declared[0] == '\0' || strcmp(name, "UTF-8") == 0) {
+    snprintf(out_message, DURE_DECODE_MESSAGE, "not valid UTF-8 at byte %zu%s", valid,
+             declared[0] == '\0' ? ", and no encoding is declared: --encoding names one" : ", which it declares");
+  } else {
+    snprintf(out_message, DURE_DECODE_MESSAGE,
+             handler != NULL ? "not valid in the encoding that it declares, '%s'"
+                             : "it declares an encoding that this system does not know, '%s'",
+             declared);
   }
-  return name;
+  xmlCharEncCloseFunc(handler);
 }
 
-dure_decoding dure_decode(const dure_document *document, const char *fallback, bool may_repair, dure_bytes *out) {
+dure_decoding dure_decode(const dure_document *document, const char *fallback, bool may_repair, dure_bytes *out,
+                          char out_message[DURE_DECODE_MESSAGE]) {
   const char *text = document->bytes;
   size_t size = document->size;
+  if (out_message != NULL) out_message[0] = '\0';
   if (size >= 2 && memcmp(text, "\xff\xfe", 2) == 0) return decode_as("UTF-16LE", text + 2, size - 2, may_repair, out);
   if (size >= 2 && memcmp(text, "\xfe\xff", 2) == 0) return decode_as("UTF-16BE", text + 2, size - 2, may_repair, out);
   bool has_mark = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0;
@@ -202,17 +238,21 @@ dure_decoding dure_decode(const dure_document *document, const char *fallback, b
     dure_bytes_append(out, text, size);
     return DURE_DECODED;
   }
-  bool says_utf8 = is_declared && (strcasecmp(name, "utf-8") == 0 || strcasecmp(name, "utf8") == 0);
-  const char *encoding = is_declared && !says_utf8 ? korean_name(name) : is_declared ? NULL : fallback;
-  if (encoding != NULL && strncasecmp(encoding, "utf-16", 6) != 0) {
-    dure_decoding decoding = decode_as(encoding, text, size, may_repair, out);
+  const char *encoding = is_declared        ? dure_encoding_name(name)
+                         : fallback != NULL ? dure_encoding_name(fallback)
+                                            : NULL;
+  if (encoding != NULL && strcmp(encoding, "UTF-8") != 0 && strncasecmp(encoding, "utf-16", 6) != 0) {
+    dure_decoding decoding = decode_declared(encoding, text, size, may_repair, out);
     if (decoding != DURE_DECODED_NOT) return decoding;
   }
   if (looks_like_cp949(text, size)) {
     dure_decoding decoding = decode_as("CP949", text, size, may_repair, out);
     if (decoding != DURE_DECODED_NOT) return decoding;
   }
-  if (!may_repair) return DURE_DECODED_NOT;
+  if (!may_repair) {
+    explain(name, text, size, out_message);
+    return DURE_DECODED_NOT;
+  }
   dure_utf8_append_repaired(out, text, size);
   return DURE_DECODED_REPAIRED;
 }

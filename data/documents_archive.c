@@ -81,7 +81,8 @@ static dure_status entry_path(const container *state, const char *outer_path, st
     if (name == NULL) name = "unnamed";
     dure_bytes_append(out_path, "/", 1);
     const dure_document document = {.format = DURE_FORMAT_TEXT, .bytes = name, .size = strlen(name)};
-    if (dure_decode(&document, "CP949", true, out_path) == DURE_DECODED_NOT) dure_bytes_append_text(out_path, "?");
+    if (dure_decode(&document, "CP949", true, out_path, NULL) == DURE_DECODED_NOT)
+      dure_bytes_append_text(out_path, "?");
   }
   dure_bytes_append(out_path, "", 1);
   return dure_bytes_status(out_path);

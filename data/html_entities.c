@@ -4,59 +4,40 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <libxml/HTMLparser.h>
 #include <utf8proc.h>
 
-enum { NAME_LIMIT = 32 };
-
-// HTML 5 names that HTML 4 does not have.
-static const struct {
-  const char *name;
-  uint32_t code;
-} newer_names[] = {
-    {"Tab", '\t'},      {"NewLine", '\n'},  {"excl", '!'},      {"num", '#'},        {"dollar", '$'},
-    {"percnt", '%'},    {"lpar", '('},      {"rpar", ')'},      {"ast", '*'},        {"plus", '+'},
-    {"comma", ','},     {"period", '.'},    {"sol", '/'},       {"colon", ':'},      {"semi", ';'},
-    {"equals", '='},    {"quest", '?'},     {"commat", '@'},    {"lsqb", '['},       {"lbrack", '['},
-    {"bsol", '\\'},     {"rsqb", ']'},      {"rbrack", ']'},    {"Hat", '^'},        {"lowbar", '_'},
-    {"grave", '`'},     {"lcub", '{'},      {"lbrace", '{'},    {"verbar", '|'},     {"vert", '|'},
-    {"rcub", '}'},      {"rbrace", '}'},    {"hyphen", 0x2010}, {"dash", 0x2010},    {"horbar", 0x2015},
-    {"nldr", 0x2025},   {"mldr", 0x2026},   {"numero", 0x2116}, {"phone", 0x260e},   {"check", 0x2713},
-    {"cross", 0x2717},  {"star", 0x2606},   {"starf", 0x2605},  {"bigstar", 0x2605}, {"squ", 0x25a1},
-    {"square", 0x25a1}, {"rarrw", 0x219d},  {"hearts", 0x2665}, {"larrhk", 0x21a9},  {"rarrhk", 0x21aa},
-    {"nearr", 0x2197},  {"searr", 0x2198},  {"utri", 0x25b5},   {"rtri", 0x25b9},    {"dtri", 0x25bf},
-    {"ltri", 0x25c3},   {"utrif", 0x25b4},  {"rtrif", 0x25b8},  {"dtrif", 0x25be},   {"ltrif", 0x25c2},
-    {"half", 0xbd},     {"lsquor", 0x201a}, {"ldquor", 0x201e}, {"laquo", 0xab},     {"raquo", 0xbb},
-    {"AMP", '&'},       {"LT", '<'},        {"GT", '>'},        {"QUOT", '"'},       {"COPY", 0xa9},
-    {"REG", 0xae},      {"TRADE", 0x2122},
+// Each a name, `?` when it may stand without a semicolon and `;` when not, and the characters that it stands for.
+static const char *const table[] = {
+#include "data/html_entity_names.inc"
 };
 
-// 0 when there is no such name.
-static uint32_t named_code(const char *name, size_t length) {
-  switch (length) {
-    case 2:
-      if (memcmp(name, "lt", 2) == 0) return '<';
-      if (memcmp(name, "gt", 2) == 0) return '>';
-      break;
-    case 3:
-      if (memcmp(name, "amp", 3) == 0) return '&';
-      break;
-    case 4:
-      if (memcmp(name, "nbsp", 4) == 0) return 0xa0;
-      if (memcmp(name, "quot", 4) == 0) return '"';
-      if (memcmp(name, "apos", 4) == 0) return '\'';
-      break;
-    default: break;
+enum { ENTITY_COUNT = sizeof(table) / sizeof(table[0]), LONGEST_NAME = 31, LONGEST_LEGACY_NAME = 6 };
+
+static bool ends_name(char byte) { return byte == '?' || byte == ';'; }
+
+// Like strcmp, of `length` bytes and the name that begins a row.
+static int compare_name(const char *name, size_t length, const char *row) {
+  for (size_t i = 0; i < length; i++) {
+    if (ends_name(row[i])) return 1;
+    if (name[i] != row[i]) return (unsigned char)name[i] < (unsigned char)row[i] ? -1 : 1;
   }
-  char terminated[NAME_LIMIT];
-  memcpy(terminated, name, length);
-  terminated[length] = '\0';
-  const htmlEntityDesc *entity = htmlEntityLookup((const xmlChar *)terminated);
-  if (entity != NULL) return entity->value;
-  for (size_t i = 0; i < sizeof(newer_names) / sizeof(newer_names[0]); i++) {
-    if (strcmp(newer_names[i].name, terminated) == 0) return newer_names[i].code;
+  return ends_name(row[length]) ? 0 : -1;
+}
+
+// The rest of the row of a name, which begins with `?` or `;`; NULL when there is no such name.
+static const char *find_name(const char *name, size_t length) {
+  size_t low = 0, high = ENTITY_COUNT;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    int order = compare_name(name, length, table[middle]);
+    if (order == 0) return table[middle] + length;
+    if (order < 0) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
   }
-  return 0;
+  return NULL;
 }
 
 // What pages mean by numbers that are control characters: Windows-1252.
@@ -90,26 +71,39 @@ static size_t numeric_reference(const char *text, size_t size, uint32_t *out_cod
   return i + (i < size && text[i] == ';');
 }
 
-static size_t named_reference(const char *text, size_t size, uint32_t *out_code) {
+static void take_characters(const char *row, char out_utf8[8], size_t *out_size) {
+  *out_size = strlen(row + 1);
+  memcpy(out_utf8, row + 1, *out_size);
+}
+
+// A name with its semicolon, or else the longest beginning that may stand without one: &notit; is &not; and "it;".
+static size_t named_reference(const char *text, size_t size, char out_utf8[8], size_t *out_size) {
   size_t length = 0;
-  while (1 + length < size && length < NAME_LIMIT - 1) {
+  while (1 + length < size && length <= LONGEST_NAME) {
     char low = (char)(text[1 + length] | 0x20);
     if ((low < 'a' || low > 'z') && (text[1 + length] < '0' || text[1 + length] > '9')) break;
     length++;
   }
-  if (length < 2) return 0;
   bool is_ended = 1 + length < size && text[1 + length] == ';';
-  *out_code = named_code(text + 1, length);
-  // Only the oldest names may stand without a semicolon.
-  if (*out_code == 0 || (!is_ended && *out_code > 0xff)) return 0;
-  return 1 + length + is_ended;
+  const char *found = is_ended ? find_name(text + 1, length) : NULL;
+  if (found != NULL) {
+    take_characters(found, out_utf8, out_size);
+    return 1 + length + 1;
+  }
+  for (size_t part = length < LONGEST_LEGACY_NAME ? length : LONGEST_LEGACY_NAME; part >= 2; part--) {
+    found = find_name(text + 1, part);
+    if (found == NULL || *found != '?') continue;
+    take_characters(found, out_utf8, out_size);
+    return 1 + part;
+  }
+  return 0;
 }
 
 size_t dure_html_reference(const char *text, size_t size, char out_utf8[8], size_t *out_size) {
-  uint32_t code = 0;
-  size_t taken = size > 2 && text[1] == '#' ? numeric_reference(text, size, &code) : named_reference(text, size, &code);
   *out_size = 0;
-  if (taken == 0) return 0;
-  *out_size = (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)out_utf8);
+  if (size <= 2 || text[1] != '#') return named_reference(text, size, out_utf8, out_size);
+  uint32_t code = 0;
+  size_t taken = numeric_reference(text, size, &code);
+  if (taken > 0) *out_size = (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)out_utf8);
   return taken;
 }

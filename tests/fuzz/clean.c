@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   dure_bytes decoded = {0}, laid_out = {0}, text = {0};
   dure_layout *layout = NULL;
   dure_status status = dure_layout_create(&layout);
-  if (status == NULL && dure_decode(&document, "cp949", bytes[0] % 4 < 2, &decoded) != DURE_DECODED_NOT) {
+  if (status == NULL && dure_decode(&document, "cp949", bytes[0] % 4 < 2, &decoded, NULL) != DURE_DECODED_NOT) {
     for (size_t i = 0; i < decoded.size; i++) decoded.data[i] = decoded.data[i] == '\0' ? ' ' : decoded.data[i];
     const char *markup = decoded.data != NULL ? decoded.data : "";
     status = format == DURE_FORMAT_HTML ? dure_html_read(markup, decoded.size, layout)

@@ -11,9 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static dure_status take(void *context, const dure_document *document) {
   uint64_t *total = context;
+  char message[DURE_DECODE_MESSAGE];
   *total += document->size + (document->url != NULL ? strlen(document->url) : 0) + strlen(document->path);
   dure_bytes decoded = {0}, out = {0};
-  if (dure_decode(document, NULL, document->line % 2 == 0, &decoded) != DURE_DECODED_NOT && decoded.size > 0) {
+  if (dure_decode(document, NULL, document->line % 2 == 0, &decoded, message) != DURE_DECODED_NOT && decoded.size > 0) {
     if (document->format == DURE_FORMAT_MARKDOWN) dure_markdown_read(decoded.data, decoded.size, &out);
     if (document->format == DURE_FORMAT_JSONL) dure_jsonl_repair_surrogates(decoded.data, decoded.size, &out);
   }
