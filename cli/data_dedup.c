@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/data_semantic.h"
 #include "cli/data_step.h"
 #include "cli/progress.h"
 #include "data/dedup.h"
@@ -18,6 +19,10 @@ typedef struct dedup_arguments {
   const char *format, *shingle, *benchmarks, *report, *recipe;
   int64_t lines, paragraphs, permutations, bands, rows, seed, ngram, threads, rank, ranks;
   bool is_near, as_json;
+  const char *semantic, *device, *dtype;  // `semantic` a model's directory, or NULL
+  double semantic_threshold;
+  int64_t semantic_clusters, semantic_context;
+  semantic_model model;
   const char *benchmark_paths[MOST_BENCHMARKS];
 } dedup_arguments;
 
@@ -45,6 +50,7 @@ static json_t *summary_json(const dure_dedup_summary *summary, double seconds) {
       {"kept", summary->kept},
       {"duplicates", summary->duplicates},
       {"near_duplicates", summary->near_duplicates},
+      {"semantic_duplicates", summary->semantic_duplicates},
       {"emptied", summary->emptied},
       {"contaminated", summary->contaminated},
       {"contaminated_dropped", summary->contaminated_out},
@@ -73,6 +79,9 @@ static void print_summary(const dure_dedup_summary *summary, double seconds) {
   fprintf(stderr, "%" PRIu64 " documents: %" PRIu64 " kept, %" PRIu64 " duplicates dropped", summary->read.documents,
           summary->kept, summary->duplicates);
   if (summary->bands > 0) fprintf(stderr, ", %" PRIu64 " near duplicates dropped", summary->near_duplicates);
+  if (summary->semantic_duplicates > 0) {
+    fprintf(stderr, ", %" PRIu64 " semantic duplicates dropped", summary->semantic_duplicates);
+  }
   if (summary->paragraphs_cut > 0) fprintf(stderr, ", %" PRIu64 " repeated paragraphs cut", summary->paragraphs_cut);
   if (summary->lines_cut > 0) fprintf(stderr, ", %" PRIu64 " repeated lines cut", summary->lines_cut);
   if (summary->emptied > 0) fprintf(stderr, ", %" PRIu64 " documents left empty", summary->emptied);
@@ -120,8 +129,10 @@ static void find_ranks(dedup_arguments *arguments) {
 
 static bool check_arguments(const char *command, dedup_arguments *arguments) {
   dure_dedup_options *options = &arguments->options;
-  const int64_t counts[] = {arguments->lines, arguments->paragraphs, arguments->permutations, arguments->bands,
-                            arguments->rows,  arguments->ngram,      arguments->threads,      arguments->rank};
+  const int64_t counts[] = {arguments->lines,           arguments->paragraphs, arguments->permutations,
+                            arguments->bands,           arguments->rows,       arguments->ngram,
+                            arguments->threads,         arguments->rank,       arguments->semantic_clusters,
+                            arguments->semantic_context};
   for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
     if (counts[i] < 0 || counts[i] > INT32_MAX) return complain(command, "counts must be whole numbers, 0 or more");
   }
@@ -135,6 +146,9 @@ static bool check_arguments(const char *command, dedup_arguments *arguments) {
   }
   if (arguments->ranks > 1 && strcmp(options->output, "-") == 0 && options->scratch == NULL) {
     return complain(command, "several ranks need a file to write to, or a --scratch directory that they share");
+  }
+  if (!(arguments->semantic_threshold > 0 && arguments->semantic_threshold <= 1)) {
+    return complain(command, "--semantic-threshold is a cosine, above 0 and at most 1");
   }
   if (!parse_shingle(command, arguments->shingle, &arguments->near)) return false;
   arguments->near.permutations = (uint32_t)arguments->permutations;
@@ -150,6 +164,16 @@ static bool check_arguments(const char *command, dedup_arguments *arguments) {
   return data_format_parse(command, arguments->format, &options->format);
 }
 
+static dure_status open_semantic(dedup_arguments *arguments) {
+  DURE_TRY(semantic_model_open(arguments->semantic, arguments->device, arguments->dtype,
+                               (uint32_t)arguments->semantic_context, &arguments->model));
+  dure_semantic_options *semantic = &arguments->model.options;
+  semantic->threshold = arguments->semantic_threshold;
+  semantic->clusters = (uint32_t)arguments->semantic_clusters;
+  arguments->options.semantic = semantic;
+  return NULL;
+}
+
 static dure_status deduplicate(const char *const *inputs, size_t count, dedup_arguments *arguments,
                                dure_dedup_summary *out_summary) {
   dure_dedup_options *options = &arguments->options;
@@ -161,8 +185,10 @@ static dure_status deduplicate(const char *const *inputs, size_t count, dedup_ar
   dure_os_catch_interrupts();
   options->progress = data_step_progress;
   options->progress_context = &timer;
+  if (status == NULL && arguments->semantic != NULL) status = open_semantic(arguments);
   if (status == NULL) status = dure_dedup(inputs, count, options, out_summary);
   progress_clear();
+  semantic_model_close(&arguments->model);
   const bool is_whole = status == NULL && options->ranks.rank == 0;
   if (is_whole) {
     json_t *counts = summary_json(out_summary, data_timer_seconds(&timer));
@@ -187,6 +213,9 @@ int data_dedup(int argc, char **argv) {
                                .permutations = 128,
                                .seed = 1,
                                .ngram = 13,
+                               .device = "auto",
+                               .dtype = "auto",
+                               .semantic_threshold = 0.95,
                                .near = {.threshold = 0.8},
                                .options = {.document_limit = DURE_DOCUMENT_SIZE_LIMIT}};
   dure_dedup_options *options = &arguments.options;
@@ -202,6 +231,14 @@ int data_dedup(int argc, char **argv) {
       {"rows", OPTION_INTEGER, &arguments.rows, "R", "of a band"},
       {"seed", OPTION_INTEGER, &arguments.seed, "N", "of the permutations (default 1)"},
       {"pairs", OPTION_TEXT, &options->pairs, "FILE", "write all pairs of near duplicates, by document number"},
+      {"semantic", OPTION_TEXT, &arguments.semantic, "MODEL",
+       "also drop what says the same in other words, by this model's vectors of texts"},
+      {"semantic-threshold", OPTION_NUMBER, &arguments.semantic_threshold, "S", "cosine (default 0.95)"},
+      {"semantic-clusters", OPTION_INTEGER, &arguments.semantic_clusters, "K",
+       "documents are compared within clusters (default: one for each 1024)"},
+      {"semantic-context", OPTION_INTEGER, &arguments.semantic_context, "N", "tokens looked at (default 512)"},
+      {"device", OPTION_TEXT, &arguments.device, "D", "of the model: auto, vulkan[:N], cuda[:N] or reference (auto)"},
+      {"dtype", OPTION_TEXT, &arguments.dtype, "TYPE", "of the model's weights: auto, f32, bf16 or f16 (auto)"},
       {"lines", OPTION_INTEGER, &arguments.lines, "N",
        "also cut a line of text (16 bytes or more) after it has occurred N times"},
       {"paragraphs", OPTION_INTEGER, &arguments.paragraphs, "N", "likewise paragraphs, separated by blank lines"},

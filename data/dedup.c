@@ -84,8 +84,9 @@ static dure_status collect_benchmarks(deduplication *state) {
 
 static dure_status find_key(const deduplication *state, uint64_t *out_key) {
   const dure_dedup_options *options = state->options;
+  const dure_semantic_options *semantic = options->semantic;
   const uint64_t numbers[] = {
-      2,  // raised when records on disk change
+      3,  // raised when records on disk change
       (uint64_t)options->format,
       options->document_limit,
       options->line_limit,
@@ -98,6 +99,12 @@ static dure_status find_key(const deduplication *state, uint64_t *out_key) {
       options->near != NULL ? options->near->seed : 0,
       state->minhash != NULL ? dure_minhash_bands(state->minhash) : 0,
       state->minhash != NULL ? dure_minhash_rows(state->minhash) : 0,
+      semantic != NULL ? semantic->identity : 0,
+      semantic != NULL ? semantic->width : 0,
+      semantic != NULL ? semantic->clusters : 0,
+      semantic != NULL ? semantic->seed : 0,
+      semantic != NULL ? (uint64_t)(semantic->threshold * 1e9) : 0,
+      semantic != NULL ? state->memory : 0,
   };
   uint64_t key = XXH3_64bits(numbers, sizeof(numbers));
   DURE_TRY(dure_inputs_key(options->benchmarks, options->benchmark_count, key, &key));
@@ -138,6 +145,17 @@ static dure_status run_shared(deduplication *state, const char *name, pass_funct
   return dure_scratch_wait_all(state->scratch, name);
 }
 
+static dure_status run_semantic(deduplication *state) {
+  DURE_TRY(run_shared(state, "embedded", dedup_scan_meaning));
+  if (state->ranks.rank == 0 && !dure_scratch_has(state->scratch, "clustered")) {
+    DURE_TRY(dedup_learn_clusters(state));
+    DURE_TRY(dure_scratch_mark(state->scratch, "clustered"));
+  }
+  DURE_TRY(dure_scratch_wait(state->scratch, "clustered"));
+  DURE_TRY(run_shared(state, "assigned", dedup_assign_clusters));
+  return run_shared(state, "compared", dedup_compare_clusters);
+}
+
 static dure_status run_passes(deduplication *state) {
   const dure_dedup_options *options = state->options;
   DURE_TRY(run_shared(state, "scanned", dedup_scan));
@@ -147,6 +165,7 @@ static dure_status run_passes(deduplication *state) {
     DURE_TRY(dure_scratch_mark(state->scratch, "joined"));
   }
   DURE_TRY(dure_scratch_wait(state->scratch, "joined"));
+  if (options->semantic != NULL) DURE_TRY(run_semantic(state));
   if (options->line_limit > 0 || options->paragraph_limit > 0) {
     DURE_TRY(run_shared(state, "lines-scanned", dedup_scan_lines));
     DURE_TRY(run_shared(state, "lines-merged", dedup_merge_lines));

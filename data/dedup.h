@@ -7,6 +7,8 @@
 // - near duplicates, with `near`: MinHash and locality-sensitive hashing (data/minhash.h). Pairs are joined to
 // clusters;
 //   of a cluster the first document of the inputs stays.
+// - semantic duplicates, with `semantic`: of those that stayed, the ones whose vectors are nearly the same
+//   (data/semantic.h).
 // - paragraphs and lines, with their limits: those of 16 bytes and more are counted over the documents that stayed, and
 //   a paragraph's or line's occurrences beyond that many are cut out: boilerplate that repeats on every page.
 //   Paragraphs are separated by blank lines. Documents that lose some are written anew, their other fields kept; one
@@ -28,15 +30,17 @@
 #include "data/documents.h"
 #include "data/minhash.h"
 #include "data/scratch.h"
+#include "data/semantic.h"
 #include "data/step_report.h"
 
 typedef struct dure_dedup_options {
-  const char *output;                    // a file, "-" for standard output
-  dure_format format;                    // of the inputs: text (a file is a document) or JSONL; AUTO to find out
-  uint64_t document_limit;               // bytes; 0 for DURE_DOCUMENT_SIZE_LIMIT
-  const dure_minhash_options *near;      // NULL: exact repeats only
-  uint64_t line_limit, paragraph_limit;  // occurrences that stay; 0 for all
-  const char *const *benchmarks;         // text or JSONL (all its strings), files or directories
+  const char *output;                     // a file, "-" for standard output
+  dure_format format;                     // of the inputs: text (a file is a document) or JSONL; AUTO to find out
+  uint64_t document_limit;                // bytes; 0 for DURE_DOCUMENT_SIZE_LIMIT
+  const dure_minhash_options *near;       // NULL: exact repeats only
+  const dure_semantic_options *semantic;  // likewise; NULL: none
+  uint64_t line_limit, paragraph_limit;   // occurrences that stay; 0 for all
+  const char *const *benchmarks;          // text or JSONL (all its strings), files or directories
   size_t benchmark_count;
   uint32_t overlap_width;    // words; 0 for 13
   uint32_t threads;          // 0 for one a core
@@ -51,7 +55,7 @@ typedef struct dure_dedup_options {
 
 typedef struct dure_dedup_summary {
   dure_document_counts read;
-  uint64_t kept, duplicates, near_duplicates, emptied;
+  uint64_t kept, duplicates, near_duplicates, semantic_duplicates, emptied;
   uint64_t clusters;     // of near duplicates
   uint64_t bands, rows;  // in force
   uint64_t lines_cut, paragraphs_cut;

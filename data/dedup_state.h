@@ -3,6 +3,8 @@
 //   scan    every rank, its own documents: hashes of texts and bands, overlaps        (dedup_scan.c)
 //   merge   every rank, its own range of the hashes: which documents are the same     (dedup_merge.c)
 //   join    rank 0: pairs to clusters, common overlaps                                (dedup_merge.c)
+//   meaning with a model: vectors of the documents that stay                          (dedup_semantic.c)
+//           clusters of them, every rank its own, and what is alike in each           (dedup_clusters.c)
 //   lines   scan and merge once more, the lines of the documents that stay
 //   write   rank 0                                                                    (dedup_write.c)
 #ifndef DURE_DATA_DEDUP_STATE_H_
@@ -14,7 +16,7 @@
 #include "data/sorted_runs.h"
 
 // Why a document goes; the smaller comes first where there are two reasons.
-typedef enum drop_reason { DROP_EXACT, DROP_NEAR } drop_reason;
+typedef enum drop_reason { DROP_EXACT, DROP_NEAR, DROP_SEMANTIC } drop_reason;
 
 enum { POSITION_BITS = 28, SHORTEST_LINE = 16 };
 
@@ -70,11 +72,15 @@ bool dedup_next_line(line_reader *reader);
 // The reading of the inputs that every pass shares.
 dure_document_reading dedup_reading(const deduplication *state, const char *stage);
 
-dure_status dedup_scan(deduplication *state);         // EXACT_RUNS, BAND_RUNS, OVERLAP_RUNS of this rank's documents
-dure_status dedup_scan_lines(deduplication *state);   // LINE_RUNS of this rank's documents
-dure_status dedup_merge(deduplication *state);        // DECISION_RUNS, EDGE_RUNS, COMMON_RUNS of this rank's hashes
-dure_status dedup_merge_lines(deduplication *state);  // CUT_RUNS of this rank's hashes
-dure_status dedup_join(deduplication *state);         // DECISION_RUNS of near duplicates; rank 0
+dure_status dedup_scan(deduplication *state);            // EXACT_RUNS, BAND_RUNS, OVERLAP_RUNS of this rank's documents
+dure_status dedup_scan_lines(deduplication *state);      // LINE_RUNS of this rank's documents
+dure_status dedup_merge(deduplication *state);           // DECISION_RUNS, EDGE_RUNS, COMMON_RUNS of this rank's hashes
+dure_status dedup_merge_lines(deduplication *state);     // CUT_RUNS of this rank's hashes
+dure_status dedup_join(deduplication *state);            // DECISION_RUNS of near duplicates; rank 0
+dure_status dedup_scan_meaning(deduplication *state);    // the vectors of this rank's documents
+dure_status dedup_learn_clusters(deduplication *state);  // rank 0
+dure_status dedup_assign_clusters(deduplication *state);   // of this rank's documents
+dure_status dedup_compare_clusters(deduplication *state);  // DECISION_RUNS of this rank's clusters
 dure_status dedup_write_pairs(deduplication *state);
 dure_status dedup_write(deduplication *state);  // rank 0
 

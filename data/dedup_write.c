@@ -267,14 +267,16 @@ static dure_status write_clean(writing *pass, const dure_batch_item *item, const
 static dure_status drop(writing *pass, const dure_batch_item *item) {
   dure_dedup_summary *summary = pass->state->summary;
   const reading *read = item->result;
-  const bool is_exact = pass->decisions.record[1] == DROP_EXACT;
-  summary->duplicates += is_exact;
-  summary->near_duplicates += !is_exact;
+  static const char *const reasons[] = {"duplicate", "near_duplicate", "semantic_duplicate"};
+  const uint64_t reason = pass->decisions.record[1];
+  if (reason > DROP_SEMANTIC) return dure_fail(DURE_CORRUPT, "'%s' is damaged; remove it", pass->state->directory);
+  uint64_t *const counts[] = {&summary->duplicates, &summary->near_duplicates, &summary->semantic_duplicates};
+  ++*counts[reason];
   summary->duplicate_bytes += read->length;
   char note[64];
   snprintf(note, sizeof(note), "document %llu repeats document %llu", (unsigned long long)item->index,
            (unsigned long long)pass->decisions.record[2]);
-  report(pass, item, is_exact ? "duplicate" : "near_duplicate", note);
+  report(pass, item, reasons[reason], note);
   return NULL;
 }
 
