@@ -12,11 +12,15 @@
 //   ... enqueue work that does not touch the collective's ranges ...
 //   dure_communicator_join(communicator, stream, ticket);     // the device waits, not the host
 //
-// Every rank of the group must begin the same collectives in the same order. Floating-point values are summed in f32
-// whatever they are kept in, in an order that depends on ranks and counts alone: the same ranks give the same bits
-// twice, another number or transport the same up to rounding. One thread calls begin and join: the device's.
-// Failures of other ranks are DURE_RANK_LOST at begin, join's later work or wait; the device is never left waiting for
-// what will not come (events are signalled on failure; the data are then worthless).
+// A communicator's collectives are all begun on one stream; the join is on that stream too. Beginning never makes the
+// device wait, so that a queue in order goes on. Every rank of the group must begin the same collectives in the same
+// order; of two ranks that send to each other by host, the lower one sends first. Floating-point values are summed in
+// f32 whatever they are kept in, in an order that depends on ranks and counts alone: the same ranks give the same bits
+// twice, another number the same up to rounding. By host the order is that of the ranks, and the sum is rounded once:
+// an all-reduce gives the bits of a reduce-scatter and an all-gather, whatever the buckets and the transport. One
+// thread calls begin and join: the device's. Failures of other ranks are DURE_RANK_LOST at begin, join's later work or
+// wait; the device is never left waiting for what will not come (events are signalled on failure; the data are then
+// worthless).
 #ifndef DURE_RUNTIME_COMMUNICATOR_H_
 #define DURE_RUNTIME_COMMUNICATOR_H_
 
@@ -68,7 +72,7 @@ DURE_MUST_CHECK dure_status dure_communicator_begin(dure_communicator *communica
 // What is enqueued on the stream from now on begins when the collective (and all before it) is done.
 DURE_MUST_CHECK dure_status dure_communicator_join(dure_communicator *communicator, dure_stream *stream,
                                                    uint64_t ticket);
-// The host waits for it.
+// The host waits for it (and joins it where it has not been).
 DURE_MUST_CHECK dure_status dure_communicator_wait(dure_communicator *communicator, uint64_t ticket);
 dure_communicator_statistics dure_communicator_get_statistics(const dure_communicator *communicator);
 

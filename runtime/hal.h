@@ -161,7 +161,9 @@ uint64_t dure_stream_wait_count(const dure_stream *stream);
 DURE_MUST_CHECK dure_status dure_stream_wait(dure_stream *stream, uint64_t point);
 
 // A counter that only grows, signalled by the device (submit) or by the host. Waiting for the stream does not wait for
-// the events that its work signals: they may get their values a moment later.
+// the events that its work signals: they may get their values a moment later. Events are for any thread: signalled,
+// read and waited for beside the thread that drives the device, on every backend (one thread signals an event at a
+// time, and it is destroyed when none uses it).
 DURE_MUST_CHECK dure_status dure_event_create(dure_device *device, uint64_t value, dure_event **out_event);
 void dure_event_destroy(dure_event *event);
 DURE_MUST_CHECK dure_status dure_event_signal(dure_event *event, uint64_t value);

@@ -1,5 +1,6 @@
 // The device "reference": the oracle behind the hardware abstraction. Buffers are host memory, streams run at once.
 #include <float.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 typedef struct reference_event {
   dure_event base;
-  uint64_t value;
+  _Atomic uint64_t value;
 } reference_event;
 
 typedef enum command_kind { COMMAND_OP, COMMAND_COPY, COMMAND_FILL } command_kind;
@@ -127,7 +128,7 @@ static dure_status event_create(dure_device *device, uint64_t value, dure_event 
   reference_event *event = calloc(1, sizeof(*event));
   if (event == NULL) return out_of_memory("an event");
   event->base.device = device;
-  event->value = value;
+  atomic_init(&event->value, value);
   *out_event = &event->base;
   return NULL;
 }
@@ -136,22 +137,23 @@ static void event_destroy(dure_event *event) { free(event); }
 
 static dure_status event_signal(dure_event *event, uint64_t value) {
   reference_event *self = (reference_event *)event;
-  if (value <= self->value) {
+  const uint64_t current = atomic_load(&self->value);
+  if (value <= current) {
     return dure_fail(DURE_INVALID_ARGUMENT, "an event only grows: it has reached %llu, so it cannot be set to %llu",
-                     (unsigned long long)self->value, (unsigned long long)value);
+                     (unsigned long long)current, (unsigned long long)value);
   }
-  self->value = value;
+  atomic_store(&self->value, value);
   return NULL;
 }
 
 static dure_status event_read(dure_event *event, uint64_t *out_value) {
-  *out_value = ((const reference_event *)event)->value;
+  *out_value = atomic_load(&((reference_event *)event)->value);
   return NULL;
 }
 
 static dure_status event_wait(dure_event *event, uint64_t value, uint64_t timeout_nanoseconds, bool *out_reached) {
   (void)timeout_nanoseconds;  // everything enqueued has been done, so waiting would change nothing
-  *out_reached = ((const reference_event *)event)->value >= value;
+  *out_reached = atomic_load(&((reference_event *)event)->value) >= value;
   return NULL;
 }
 
@@ -218,11 +220,12 @@ static dure_status stream_submit(dure_stream *stream, dure_recording *const *rec
                                  dure_event *wait_event, uint64_t wait_value, dure_event *signal_event,
                                  uint64_t signal_value) {
   (void)stream;
-  if (wait_event != NULL && ((const reference_event *)wait_event)->value < wait_value) {
+  const uint64_t reached = wait_event != NULL ? atomic_load(&((reference_event *)wait_event)->value) : 0;
+  if (wait_event != NULL && reached < wait_value) {
     return dure_fail(
         DURE_UNSUPPORTED,
         "the reference device runs work as it is submitted, so the event must have reached %llu before (it is at %llu)",
-        (unsigned long long)wait_value, (unsigned long long)((const reference_event *)wait_event)->value);
+        (unsigned long long)wait_value, (unsigned long long)reached);
   }
   for (size_t i = 0; i < count; i++) DURE_TRY(run_recording((reference_recording *)recordings[i]));
   return signal_event != NULL ? event_signal(signal_event, signal_value) : NULL;
