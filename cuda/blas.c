@@ -42,7 +42,7 @@ static void *open_library(void) {
   static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
   static const char *const patterns[] = {"%s/lib/python3*/site-packages/nvidia/cu*/lib/libcublasLt.so.1[23]",
                                          "%s/lib/python3*/dist-packages/nvidia/cu*/lib/libcublasLt.so.1[23]",
-                                         "%s/cuda/lib64/libcublasLt.so.1[23]", NULL};
+                                         "%s/cuda/lib*/libcublasLt.so.1[23]", NULL};
   return cuda_library_open("DURE_CUBLASLT", names, patterns);
 }
 

@@ -24,6 +24,7 @@ typedef struct dure_cuda_caps {
   bool uses_matrix_units;       // DURE_CUDA_MATRIX_UNITS=0 turns the tensor cores of our own kernels off
   bool uses_wide_matrix_units;  // warpgroup products and bulk tensor copies of sm_90a; DURE_CUDA_WGMMA=0: off
   bool uses_graphs;             // recordings become CUDA graphs; DURE_CUDA_GRAPHS=0: enqueued command by command
+  bool uses_nccl;               // DURE_CUDA_NCCL=0: collectives go by the host
   bool uses_cublaslt;           // DURE_CUDA_CUBLASLT=0, or the library not found: matmul by our own kernels
 } dure_cuda_caps;
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cuda/communicator.h"
 #include "cuda/internal.h"
 
 // ---- failures ----
@@ -186,4 +187,5 @@ const dure_device_vtable cuda_vtable = {
     .recording_finish = cuda_recording_finish,
     .recording_times = cuda_recording_times,
     .op = dure_cuda_op,
+    .communicator = &cuda_communicator_vtable,
 };

@@ -3,11 +3,12 @@
 //   plugin   the entry point            device   list, open, close, failures      memory   buffers
 //   stream   order, staging, waits      event    counters                         recording   command lists, graphs
 //   fill     a repeated word            blas     cuBLASLt, opened at run time     ops, ops_*   the rows of ops.def
-//   tensor_map   what bulk tensor copies are told of a tensor
+//   tensor_map   what bulk tensor copies are told of a tensor         communicator   collectives by NCCL
 #ifndef DURE_CUDA_INTERNAL_H_
 #define DURE_CUDA_INTERNAL_H_
 
 #include <cuda_runtime_api.h>
+#include <stdlib.h>
 
 #include "cuda/cuda_device.h"
 #include "runtime/hal.h"
@@ -62,6 +63,17 @@ void cuda_log(dure_log_level level, const char *format, ...) DURE_PRINTF(2, 3);
 bool cuda_management_driver(char *text, size_t size);
 bool cuda_management_free_memory(const struct cudaDeviceProp *properties, uint64_t *out_bytes);
 
+// Makes room for one more element of `size` bytes in a growing array; false: no memory.
+static inline bool cuda_reserve(void **items, size_t *capacity, size_t count, size_t size) {
+  if (count < *capacity) return true;
+  const size_t grown_capacity = (count > *capacity ? count : *capacity) * 2 + 16;
+  void *grown = realloc(*items, grown_capacity * size);
+  if (grown == NULL) return false;
+  *items = grown;
+  *capacity = grown_capacity;
+  return true;
+}
+
 // ---- memory, streams, events: the vtable's functions ----
 
 DURE_MUST_CHECK dure_status cuda_available_memory(dure_device *device, uint64_t *out_bytes);
@@ -79,6 +91,9 @@ DURE_MUST_CHECK dure_status cuda_stream_submit(dure_stream *stream, dure_recordi
                                                dure_event *wait_event, uint64_t wait_value, dure_event *signal_event,
                                                uint64_t signal_value);
 DURE_MUST_CHECK dure_status cuda_stream_wait(dure_stream *stream, uint64_t point);
+
+// The stream's own, for work that something else than recordings is about to enqueue there (communicator.c).
+cudaStream_t cuda_stream_handle(dure_stream *stream);
 
 DURE_MUST_CHECK dure_status cuda_event_create(dure_device *device, uint64_t value, dure_event **out_event);
 void cuda_event_destroy(dure_event *event);

@@ -20,8 +20,9 @@ static const dure_device_feature features[] = {
     {"wgmma", "products of four warps together and bulk tensor copies", "DURE_CUDA_WGMMA", DURE_FEATURE_MISSING},
     {"graphs", "recordings as CUDA graphs", "DURE_CUDA_GRAPHS", DURE_FEATURE_MISSING},
     {"cublaslt", "matmul by NVIDIA's library", "DURE_CUDA_CUBLASLT", DURE_FEATURE_MISSING},
+    {"nccl", "collectives of several GPUs by NVIDIA's library", "DURE_CUDA_NCCL", DURE_FEATURE_MISSING},
 };
-enum { MATRIX_UNITS, WGMMA, GRAPHS, CUBLASLT, FEATURE_COUNT };
+enum { MATRIX_UNITS, WGMMA, GRAPHS, CUBLASLT, NCCL, FEATURE_COUNT };
 
 // Enters what the device could do and what the switches leave of it; whether it is used.
 static bool choose(dure_device_info *info, int feature, bool is_possible) {
@@ -38,6 +39,7 @@ static void choose_features(dure_device_info *info, dure_cuda_caps *caps) {
   caps->uses_wide_matrix_units = choose(info, WGMMA, caps->compute_capability == 90);
   caps->uses_graphs = choose(info, GRAPHS, true);
   caps->uses_cublaslt = choose(info, CUBLASLT, !caps->is_emulated || getenv("DURE_CUBLASLT") != NULL);
+  caps->uses_nccl = choose(info, NCCL, !caps->is_emulated || getenv("DURE_NCCL") != NULL);
 }
 
 static int attribute(int ordinal, enum cudaDeviceAttr which) {

@@ -51,17 +51,6 @@ static dure_status no_memory(const cuda_recording *recording) {
                    recording->name);
 }
 
-// Makes room for one more element of `size` bytes in a growing array.
-static bool reserve(void **items, size_t *capacity, size_t count, size_t size) {
-  if (count < *capacity) return true;
-  const size_t grown_capacity = *capacity * 2 + 16;
-  void *grown = realloc(*items, grown_capacity * size);
-  if (grown == NULL) return false;
-  *items = grown;
-  *capacity = grown_capacity;
-  return true;
-}
-
 // ---- recording ----
 
 dure_status cuda_recording_create(dure_device *device, const char *label, uint32_t flags,
@@ -78,8 +67,8 @@ dure_status cuda_recording_create(dure_device *device, const char *label, uint32
 
 void cuda_recording_label(dure_recording *head, const char *label) {
   cuda_recording *recording = recording_of(head);
-  if (!reserve((void **)&recording->labels, &recording->label_capacity, recording->label_count,
-               sizeof(*recording->labels)))
+  if (!cuda_reserve((void **)&recording->labels, &recording->label_capacity, recording->label_count,
+                    sizeof(*recording->labels)))
     return;  // a missing name harms nothing
   char *text = strdup(label);
   if (text != NULL) recording->labels[recording->label_count++] = text;
@@ -108,8 +97,8 @@ static void *keep_arguments(cuda_recording *recording, const void *arguments, si
 
 dure_status cuda_recording_add(dure_recording *head, cuda_enqueue enqueue, const void *arguments, size_t size) {
   cuda_recording *recording = recording_of(head);
-  if (!reserve((void **)&recording->commands, &recording->command_capacity, recording->command_count,
-               sizeof(*recording->commands)))
+  if (!cuda_reserve((void **)&recording->commands, &recording->command_capacity, recording->command_count,
+                    sizeof(*recording->commands)))
     return no_memory(recording);
   const void *kept = size > 0 ? keep_arguments(recording, arguments, size) : "";
   if (kept == NULL) return no_memory(recording);

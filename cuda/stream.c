@@ -50,15 +50,14 @@ typedef struct cuda_stream {
 
 static cuda_stream *stream_of(dure_stream *stream) { return (cuda_stream *)stream; }
 
-// Makes room for one more element of `size` bytes in a growing array.
 static dure_status reserve(void **items, size_t *capacity, size_t count, size_t size) {
-  if (count < *capacity) return NULL;
-  const size_t grown_capacity = *capacity * 2 + 16;
-  void *grown = realloc(*items, grown_capacity * size);
-  if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to submit work");
-  *items = grown;
-  *capacity = grown_capacity;
-  return NULL;
+  if (cuda_reserve(items, capacity, count, size)) return NULL;
+  return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to submit work");
+}
+
+cudaStream_t cuda_stream_handle(dure_stream *head) {
+  stream_of(head)->has_unmarked = true;
+  return stream_of(head)->handle;
 }
 
 // ---- marks ----
