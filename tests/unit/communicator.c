@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/world/internal.h"
 #include "tests/unit/ranks.h"
 
 typedef struct shape {
@@ -202,10 +203,44 @@ START_TEST(every_collective_has_the_bits_of_a_plain_loop_over_the_ranks) {
 }
 END_TEST
 
-int main(void) {
+// ---- under mpirun ------------------------------------------------------------------------------------------------
+
+// What each of mpirun's processes does.
+static int be_a_rank(const char *device) {
+  const shape s = {.device = device, .seed = 500};
+  dure_launch launch;
+  RANK_OK(dure_launch_read(&launch));
+  all_collectives(launch.rank, launch.size, (void *)(uintptr_t)&s);
+  return 0;
+}
+
+START_TEST(mpi_carries_the_same_bits) {
+  static const char *const rows[][2] = {{"3", "reference"}, {"2", "vulkan:0"}};
+  char command[2048], folder[1024] = "";
+  char *directory = NULL;
+  if (system("mpirun --version >/dev/null 2>&1") != 0 || getenv("DURE_MPI_BUILT") == NULL) {
+    printf("SKIPPED: no mpirun, or no libdure_mpi.so\n");
+    return;
+  }
+  if (_i == 1 && !has_device(rows[_i][1])) return;
+  ck_assert_ptr_null(dure_os_executable_directory(&directory));
+  snprintf(folder, sizeof(folder), "%s", directory);
+  free(directory);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
+  setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
+  setenv("ASAN_OPTIONS", "detect_leaks=0", 0);  // MPI keeps what it takes
+  snprintf(command, sizeof(command), "mpirun --oversubscribe --bind-to none -n %s '%s/test_unit_communicator' %s",
+           rows[_i][0], folder, rows[_i][1]);
+  ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+int main(int argc, char **argv) {
+  if (argc > 1) return be_a_rank(argv[1]);
   Suite *suite = suite_create("communicator");
   TCase *collectives = tcase_create("collectives");
   tcase_add_loop_test(collectives, every_collective_has_the_bits_of_a_plain_loop_over_the_ranks, 0, 6);
+  tcase_add_loop_test(collectives, mpi_carries_the_same_bits, 0, 2);
   suite_add_tcase(suite, collectives);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_NORMAL);
