@@ -136,6 +136,7 @@ dure_status dure_engine_prepare(dure_engine *engine, uint32_t sequences) {
 
 uint32_t dure_engine_context(const dure_engine *engine) { return engine->programs.sizes.context; }
 uint32_t dure_engine_sequences(const dure_engine *engine) { return engine->programs.sizes.sequences; }
+uint32_t dure_engine_block_size(const dure_engine *engine) { return engine->programs.sizes.block_size; }
 
 // ---- requests ----------------------------------------------------------------------------------------------------
 
@@ -273,6 +274,23 @@ dure_status dure_engine_prompt_scores(dure_engine *engine, uint64_t id, float *o
   pthread_mutex_unlock(&engine->mutex);
   if (sequence == NULL) return unknown_request(id);
   return is_scored ? NULL : dure_fail(DURE_INVALID_ARGUMENT, "the prompt is not scored, or not yet");
+}
+
+dure_status dure_engine_prompt_alternatives(dure_engine *engine, uint64_t id, uint32_t index,
+                                            dure_scored_token *out_tokens, uint32_t *out_count) {
+  *out_count = 0;
+  pthread_mutex_lock(&engine->mutex);
+  const engine_sequence *sequence = find(engine, id);
+  const bool is_scored = sequence != NULL && sequence->prompt_scores != NULL && index < sequence->scored;
+  if (is_scored && index > 0) {
+    const uint32_t most = sequence->request.alternatives;
+    *out_count = most < engine->candidates ? most : engine->candidates;
+    if (most > 0)
+      memcpy(out_tokens, sequence->prompt_alternatives + (size_t)index * most, *out_count * sizeof(*out_tokens));
+  }
+  pthread_mutex_unlock(&engine->mutex);
+  if (sequence == NULL) return unknown_request(id);
+  return is_scored ? NULL : dure_fail(DURE_INVALID_ARGUMENT, "token %u of the prompt is not scored, or not yet", index);
 }
 
 void dure_engine_cancel(dure_engine *engine, uint64_t id) {
@@ -576,8 +594,7 @@ static dure_status take_scores(dure_engine *engine, engine_sequence *s, uint32_t
   for (uint32_t row = 0; row < taken; row++) {
     const float *logits = NULL;
     DURE_TRY(engine_logits_row(&engine->programs, true, row, engine->scratch, &logits));
-    const uint32_t token = s->tokens[s->scored];
-    s->prompt_scores[s->scored++] = (float)((double)logits[token] - engine_log_sum(logits, engine->candidates));
+    engine_sequence_score(s, logits, engine->candidates);
   }
   return NULL;
 }

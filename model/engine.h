@@ -62,7 +62,7 @@ typedef struct dure_request {  // all arrays are copied
   dure_overflow overflow;
   bool with_log_probabilities;  // of the tokens generated
   uint32_t alternatives;  // the likeliest others in each place, with theirs; at most DURE_ENGINE_ALTERNATIVES_MOST
-  bool scores_prompt;     // log-probabilities of the prompt's tokens too (its first has none: NaN)
+  bool scores_prompt;     // log-probabilities of the prompt's tokens too (its first has none: NaN), and alternatives
 } dure_request;
 
 typedef enum dure_finish {
@@ -97,6 +97,7 @@ void dure_engine_destroy(dure_engine *engine);  // NULL is fine; no other thread
 DURE_MUST_CHECK dure_status dure_engine_prepare(dure_engine *engine, uint32_t sequences);
 uint32_t dure_engine_context(const dure_engine *engine);
 uint32_t dure_engine_sequences(const dure_engine *engine);
+uint32_t dure_engine_block_size(const dure_engine *engine);
 
 // DURE_INVALID_ARGUMENT for what can never run (and says why), DURE_UNSUPPORTED when the queue is full.
 DURE_MUST_CHECK dure_status dure_engine_submit(dure_engine *engine, const dure_request *request, uint64_t *out_id);
@@ -115,6 +116,9 @@ DURE_MUST_CHECK dure_status dure_engine_alternatives(dure_engine *engine, uint64
 // Log-probabilities [prompt_count] of a prompt that was scored, once it is running past it; DURE_INVALID_ARGUMENT
 // before.
 DURE_MUST_CHECK dure_status dure_engine_prompt_scores(dure_engine *engine, uint64_t id, float *out_log_probabilities);
+// The alternatives of the prompt's token `index`, as above; none for its first. DURE_INVALID_ARGUMENT before then too.
+DURE_MUST_CHECK dure_status dure_engine_prompt_alternatives(dure_engine *engine, uint64_t id, uint32_t index,
+                                                            dure_scored_token *out_tokens, uint32_t *out_count);
 void dure_engine_cancel(dure_engine *engine, uint64_t id);   // ends before the next step; unknown ids are fine
 void dure_engine_release(dure_engine *engine, uint64_t id);  // cancels it if need be, and forgets it
 

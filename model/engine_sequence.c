@@ -22,9 +22,12 @@ dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_
   self->request.ends = copy_of(request->ends, request->end_count * sizeof(*request->ends));
   self->blocks = calloc((size_t)blocks_per_sequence + 1, sizeof(*self->blocks));
   if (request->scores_prompt) self->prompt_scores = calloc(request->count, sizeof(float));
+  if (request->scores_prompt)
+    self->prompt_alternatives =
+        calloc((size_t)request->count * request->alternatives + 1, sizeof(*self->prompt_alternatives));
   self->count = self->capacity = self->prompt_left = self->progress.prompt_count = request->count;
   if (self->tokens == NULL || self->request.biases == NULL || self->request.ends == NULL || self->blocks == NULL ||
-      (request->scores_prompt && self->prompt_scores == NULL)) {
+      (request->scores_prompt && (self->prompt_scores == NULL || self->prompt_alternatives == NULL))) {
     engine_sequence_destroy(self);
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a request of %u tokens", request->count);
   }
@@ -45,6 +48,7 @@ void engine_sequence_destroy(engine_sequence *sequence) {
   free(sequence->generated);
   free(sequence->alternatives);
   free(sequence->prompt_scores);
+  free(sequence->prompt_alternatives);
   free(sequence);
 }
 
@@ -57,7 +61,8 @@ bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token) 
 
 // ---- log-probabilities -------------------------------------------------------------------------------------------
 
-double engine_log_sum(const float *logits, uint32_t count) {
+// log of the sum of exponentials of `count` logits
+static double log_sum_of(const float *logits, uint32_t count) {
   double maximum = -(double)INFINITY, sum = 0;
   for (uint32_t i = 0; i < count; i++) maximum = fmax(maximum, (double)logits[i]);
   if (!isfinite(maximum)) return maximum;
@@ -77,6 +82,14 @@ static void largest_logits(const float *logits, uint32_t candidates, uint32_t mo
     }
     out_tokens[place] = (dure_scored_token){id, logits[id]};
   }
+}
+
+// The same as log-probabilities.
+static void likeliest(const float *logits, uint32_t candidates, uint32_t most, double log_sum,
+                      dure_scored_token *out_tokens) {
+  largest_logits(logits, candidates, most, out_tokens);
+  for (uint32_t i = 0; i < most && i < candidates; i++)
+    out_tokens[i].log_probability = (float)((double)out_tokens[i].log_probability - log_sum);
 }
 
 static dure_status reserve_generated(engine_sequence *self) {
@@ -111,15 +124,18 @@ dure_status engine_sequence_add(engine_sequence *sequence, uint32_t token, const
   sequence->tokens[sequence->count++] = token;
   sequence->generated[place] = (dure_scored_token){token, 0};
   if (logits == NULL) return NULL;
-  const double log_sum = engine_log_sum(logits, candidates);
+  const double log_sum = log_sum_of(logits, candidates);
   sequence->generated[place].log_probability = (float)((double)logits[token] - log_sum);
   const uint32_t most = sequence->request.alternatives;
-  if (most == 0) return NULL;
-  dure_scored_token *others = sequence->alternatives + (size_t)place * most;
-  largest_logits(logits, candidates, most, others);
-  for (uint32_t i = 0; i < most && i < candidates; i++)
-    others[i].log_probability = (float)((double)others[i].log_probability - log_sum);
+  if (most > 0) likeliest(logits, candidates, most, log_sum, sequence->alternatives + (size_t)place * most);
   return NULL;
+}
+
+void engine_sequence_score(engine_sequence *sequence, const float *logits, uint32_t candidates) {
+  const double log_sum = log_sum_of(logits, candidates);
+  const uint32_t place = sequence->scored++, most = sequence->request.alternatives;
+  sequence->prompt_scores[place] = (float)((double)logits[sequence->tokens[place]] - log_sum);
+  if (most > 0) likeliest(logits, candidates, most, log_sum, sequence->prompt_alternatives + (size_t)place * most);
 }
 
 // ---- sampling ----------------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ typedef struct engine_sequence {
   dure_request request;               // its arrays are owned, tokens apart
   dure_scored_token *generated;       // [progress.generated_count]; owned
   uint32_t generated_capacity;
-  dure_scored_token *alternatives;  // [generated_capacity, request.alternatives]; owned, or NULL
-  float *prompt_scores;             // [progress.prompt_count], or NULL
-  uint32_t scored;                  // tokens of the prompt whose scores are known
+  dure_scored_token *alternatives;         // [generated_capacity, request.alternatives]; owned, or NULL
+  float *prompt_scores;                    // [progress.prompt_count], or NULL
+  dure_scored_token *prompt_alternatives;  // [progress.prompt_count, request.alternatives], or NULL
+  uint32_t scored;                         // tokens of the prompt whose scores are known
   dure_progress progress;
   bool is_waiting, is_cancelled, is_released;
 } engine_sequence;
@@ -33,10 +34,10 @@ void engine_sequence_destroy(engine_sequence *sequence);  // NULL is fine
 // Adds a token that was drawn, with its log-probability and alternatives from its logits [candidates] (NULL: none).
 DURE_MUST_CHECK dure_status engine_sequence_add(engine_sequence *sequence, uint32_t token, const float *logits,
                                                 uint32_t candidates);
+// The log-probability, and alternatives, of the prompt's next token that has none, from the logits before it.
+void engine_sequence_score(engine_sequence *sequence, const float *logits, uint32_t candidates);
 bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token);
 // Settings of row `row` of the exchange: what sampling takes, and which logits are changed how.
 void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row);
-// log of the sum of exponentials of `count` logits
-double engine_log_sum(const float *logits, uint32_t count);
 
 #endif  // DURE_MODEL_ENGINE_SEQUENCE_H_

@@ -15,6 +15,8 @@ uint64_t dure_os_memory_total(void);      // bytes of physical memory, or of the
 uint64_t dure_os_memory_available(void);  // of those, what can be taken without swapping (Linux: MemAvailable)
 uint64_t dure_os_process_id(void);
 void dure_os_sleep(uint64_t nanoseconds);
+// Lets this process have so many files open at once, or as many as the system allows; returns how many.
+uint32_t dure_os_open_files(uint32_t wanted);
 
 // ---- terminal and signals ----
 bool dure_os_is_terminal(int descriptor);           // 0, 1 or 2

@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 . scripts/debian_packages.sh
 
 build=(cmake ninja-build gcc g++ libc6-dev pkg-config libvulkan-dev libvulkan1 mesa-vulkan-drivers glslang-tools spirv-tools
-  libjansson-dev libpcre2-dev libutf8proc-dev libzstd-dev libxxhash-dev libxml2-dev libarchive-dev libyaml-dev xz-utils
+  libjansson-dev libpcre2-dev libutf8proc-dev libzstd-dev libxxhash-dev libxml2-dev libarchive-dev libyaml-dev libmicrohttpd-dev xz-utils
   python3-venv)
 check=(check clang clang-format clang-tidy libclang-rt-14-dev vulkan-validationlayers python3 strace ccache git
   unicode-data bzip2 libopenmpi-dev openmpi-bin iproute2)

@@ -1,0 +1,194 @@
+#include "serve/answer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/json_text.h"
+#include "data/tokenizer_bytes.h"
+
+// ---- tokens ------------------------------------------------------------------------------------------------------
+
+static const char *token_bytes(const choice *c, uint32_t token, size_t *out_length) {
+  const char *bytes = NULL;
+  bool is_special = false;
+  *out_length = 0;
+  if (!dure_tokenizer_token(c->owner->server->served.tokenizer, token, &bytes, out_length, &is_special)) return "";
+  return bytes;
+}
+
+// As OpenAI's completions have it: a token that is no whole characters is "bytes:\xe2\x80".
+static json_t *token_name(const choice *c, uint32_t token) {
+  size_t length = 0;
+  const char *bytes = token_bytes(c, token, &length);
+  if (dure_utf8_valid_prefix(bytes, length) == length) return json_stringn(bytes, length);
+  dure_bytes text = {0};
+  dure_bytes_append_text(&text, "bytes:");
+  for (size_t i = 0; i < length; i++) {
+    char escaped[8];
+    snprintf(escaped, sizeof(escaped), "\\x%02x", (unsigned char)bytes[i]);
+    dure_bytes_append_text(&text, escaped);
+  }
+  json_t *name = text.is_failed ? NULL : json_stringn(text.data, text.size);
+  dure_bytes_free(&text);
+  return name;
+}
+
+static json_t *log_probability(float value) {
+  if (isnan(value)) return json_null();
+  return json_real(value > -9999.0F ? (double)value : -9999.0);
+}
+
+// Pieces whose text is told with text up to `end`, or all when the choice has ended.
+static uint32_t pieces_until(const choice *c, size_t end, bool is_last) {
+  uint32_t count = c->pieces_told;
+  while (count < c->piece_count && (is_last || c->pieces[count].start < end)) count++;
+  return count;
+}
+
+// ---- completions -------------------------------------------------------------------------------------------------
+
+static json_t *likeliest(const choice *c, uint32_t piece) {
+  const scored_piece *p = &c->pieces[piece];
+  if (isnan(p->token.log_probability)) return json_null();
+  json_t *object = json_object();
+  const dure_scored_token *others = c->alternatives + (size_t)piece * c->owner->request.alternatives;
+  for (uint32_t i = 0; i < p->alternative_count; i++) {
+    json_t *name = token_name(c, others[i].token);
+    const char *key = json_string_value(name);
+    if (key != NULL && json_object_get(object, key) == NULL)  // of two with one name the likelier
+      json_object_set_new(object, key, log_probability(others[i].log_probability));
+    json_decref(name);
+  }
+  json_t *own = token_name(c, p->token.token);  // there even when it is not among them
+  if (own != NULL && json_object_get(object, json_string_value(own)) == NULL)
+    json_object_set_new(object, json_string_value(own), log_probability(p->token.log_probability));
+  json_decref(own);
+  return object;
+}
+
+static size_t count_characters(choice *c, size_t end) {
+  for (; c->offset_bytes < end && c->offset_bytes < c->text.size; c->offset_bytes++)
+    c->offset_points += ((unsigned char)c->text.data[c->offset_bytes] & 0xc0) != 0x80;
+  return c->offset_points;
+}
+
+static json_t *completion_scores(choice *c, uint32_t end) {
+  json_t *tokens = json_array(), *scores = json_array(), *top = json_array(), *offsets = json_array();
+  for (uint32_t i = c->pieces_told; i < end; i++) {
+    const scored_piece *p = &c->pieces[i];
+    json_array_append_new(tokens, token_name(c, p->token.token));
+    json_array_append_new(scores, log_probability(p->token.log_probability));
+    json_array_append_new(top, likeliest(c, i));
+    json_array_append_new(offsets, json_integer((json_int_t)count_characters(c, p->start)));
+  }
+  c->pieces_told = end;
+  return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", scores, "top_logprobs", top,
+                   "text_offset", offsets);
+}
+
+// ---- chats -------------------------------------------------------------------------------------------------------
+
+static json_t *chat_token(const choice *c, dure_scored_token token) {
+  size_t length = 0;
+  const char *bytes = token_bytes(c, token.token, &length);
+  json_t *list = json_array();
+  for (size_t i = 0; i < length; i++) json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+  return json_pack("{s:o, s:o, s:o}", "token", dure_json_text(bytes, length), "logprob",
+                   log_probability(token.log_probability), "bytes", list);
+}
+
+static json_t *chat_scores(choice *c, uint32_t end) {
+  json_t *content = json_array();
+  for (uint32_t i = c->pieces_told; i < end; i++) {
+    json_t *token = chat_token(c, c->pieces[i].token), *top = json_array();
+    const dure_scored_token *others = c->alternatives + (size_t)i * c->owner->request.alternatives;
+    for (uint32_t k = 0; k < c->pieces[i].alternative_count; k++) json_array_append_new(top, chat_token(c, others[k]));
+    json_object_set_new(token, "top_logprobs", top);
+    json_array_append_new(content, token);
+  }
+  c->pieces_told = end;
+  return json_pack("{s:o, s:n}", "content", content, "refusal");
+}
+
+// ---- objects -----------------------------------------------------------------------------------------------------
+
+static json_t *usage(const job *self) {
+  return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t)self->prompt_tokens, "completion_tokens",
+                   (json_int_t)self->generated_tokens, "total_tokens",
+                   (json_int_t)self->prompt_tokens + (json_int_t)self->generated_tokens, "prompt_tokens_details",
+                   "cached_tokens", (json_int_t)self->reused_tokens);
+}
+
+static json_t *object_of(const job *self, bool is_event) {
+  const char *kind = !self->request.is_chat ? "text_completion"
+                     : is_event             ? "chat.completion.chunk"
+                                            : "chat.completion";
+  return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", self->id, "object", kind, "created", (json_int_t)self->created,
+                   "model", self->server->options.name, "system_fingerprint", "dure-" DURE_VERSION);
+}
+
+static json_t *scores_of(choice *c, uint32_t end) {
+  if (!c->owner->request.with_scores) return json_null();
+  return c->owner->request.is_chat ? chat_scores(c, end) : completion_scores(c, end);
+}
+
+static json_t *reason_of(const choice *c) {
+  return c->is_finished && c->finish_reason != NULL ? json_string(c->finish_reason) : json_null();
+}
+
+static void add_event(choice *c, const char *key, json_t *value, json_t *scores, json_t *reason, dure_bytes *out) {
+  json_t *object = object_of(c->owner, true);
+  json_object_set_new(object, "choices",
+                      json_pack("[{s:I, s:o, s:o, s:o}]", "index", (json_int_t)c->index, key, value, "logprobs", scores,
+                                "finish_reason", reason));
+  dure_bytes_append_text(out, "data: ");
+  bytes_append_json(out, object);
+  dure_bytes_append_text(out, "\n\n");
+}
+
+void answer_event(choice *c, dure_bytes *out) {
+  const bool is_chat = c->owner->request.is_chat;
+  const uint32_t pieces = pieces_until(c, c->text.size, c->is_finished);
+  const bool has_news = c->text.size > c->told || (c->owner->request.with_scores && pieces > c->pieces_told);
+  if (is_chat && !c->is_begun && (has_news || c->is_finished))
+    add_event(c, "delta", json_pack("{s:s, s:s}", "role", "assistant", "content", ""), json_null(), json_null(), out);
+  if (has_news || (c->is_finished && !is_chat)) {
+    json_t *text = dure_json_text(c->text.size > c->told ? c->text.data + c->told : "", c->text.size - c->told);
+    c->told = c->text.size;
+    json_t *scores = scores_of(c, pieces);
+    add_event(c, is_chat ? "delta" : "text", is_chat ? json_pack("{s:o}", "content", text) : text, scores,
+              is_chat ? json_null() : reason_of(c), out);
+  }
+  if (is_chat && c->is_finished) add_event(c, "delta", json_object(), json_null(), reason_of(c), out);
+  c->is_begun = c->is_begun || has_news || c->is_finished;
+}
+
+void answer_end(job *self, dure_bytes *out) {
+  if (self->request.with_usage) {
+    json_t *object = object_of(self, true);
+    json_object_set_new(object, "choices", json_array());
+    json_object_set_new(object, "usage", usage(self));
+    dure_bytes_append_text(out, "data: ");
+    bytes_append_json(out, object);
+    dure_bytes_append_text(out, "\n\n");
+  }
+  dure_bytes_append_text(out, "data: [DONE]\n\n");
+}
+
+json_t *answer_whole(job *self) {
+  json_t *object = object_of(self, false), *choices = json_array();
+  for (uint32_t i = 0; i < self->choice_count; i++) {
+    choice *c = &self->choices[i];
+    json_t *text = dure_json_text(c->text.size > 0 ? c->text.data : "", c->text.size);
+    json_t *scores = scores_of(c, c->piece_count);
+    const char *key = self->request.is_chat ? "message" : "text";
+    if (self->request.is_chat) text = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", text, "refusal");
+    json_array_append_new(choices, json_pack("{s:I, s:o, s:o, s:o}", "index", (json_int_t)c->index, key, text,
+                                             "logprobs", scores, "finish_reason", reason_of(c)));
+  }
+  json_object_set_new(object, "choices", choices);
+  json_object_set_new(object, "usage", usage(self));
+  return object;
+}

@@ -1,0 +1,154 @@
+// /v1/completions and /v1/chat/completions.
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/os.h"
+#include "serve/encode.h"
+#include "serve/endpoints.h"
+#include "serve/messages.h"
+#include "serve/scheduler.h"
+
+// A chat's prompt: what its template makes of the messages, which says itself how a text begins.
+static dure_status render(const dure_server *server, generation_request *request) {
+  json_t *variables = messages_variables(request->body);
+  size_t length = 0;
+  dure_status status = dure_chat_render(server->served.chat, variables, &request->rendered, &length);
+  json_decref(variables);
+  DURE_TRY(status);
+  request->prompts.prompts = calloc(1, sizeof(*request->prompts.prompts));
+  if (request->prompts.prompts == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a prompt");
+  request->prompts.count = 1;
+  request->prompts.prompts[0] = (prompt){.text = request->rendered, .length = length};
+  return NULL;
+}
+
+static dure_status encode_all(const dure_server *server, job *self) {
+  generation_request *request = &self->request;
+  for (size_t i = 0; i < request->prompts.count; i++) {
+    prompt *one = &request->prompts.prompts[i];
+    DURE_TRY(dure_status_prefix(encode_prompt(server, one, request->adds_special), "prompt %zu", i));
+    self->prompt_tokens += (uint32_t)one->tokens.count;
+  }
+  return NULL;
+}
+
+// A refusal of prompts that cannot fit; the numbers are those that a client can change.
+static dure_status check_lengths(const dure_server *server, const job *self) {
+  const generation_request *request = &self->request;
+  const uint32_t most = server->options.most_tokens;
+  if (most > 0 && request->most_tokens > (int64_t)most)
+    return dure_fail(DURE_INVALID_ARGUMENT, "%lld tokens are more than the %u that a request may generate here",
+                     (long long)request->most_tokens, most);
+  for (size_t i = 0; i < request->prompts.count; i++) {
+    const uint64_t count = request->prompts.prompts[i].tokens.count;
+    const uint64_t wanted = request->most_tokens > 0 ? (uint64_t)request->most_tokens : request->most_tokens < 0;
+    if (count + wanted > server->context)
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "this model's context holds %u tokens; %llu of prompt %zu and %llu to generate are more",
+                       server->context, (unsigned long long)count, i, (unsigned long long)wanted);
+  }
+  return NULL;
+}
+
+static dure_status begin_choice(const dure_server *server, job *self, choice *c) {
+  const generation_request *request = &self->request;
+  const prompt *one = &request->prompts.prompts[c->prompt];
+  if (request->echoes && one->text != NULL) dure_bytes_append(&c->text, one->text, one->length);
+  if (request->echoes && one->text == NULL) {
+    char *text = NULL;
+    size_t length = 0;
+    DURE_TRY(
+        dure_tokenizer_decode(server->served.tokenizer, one->tokens.ids, one->tokens.count, false, &text, &length));
+    dure_bytes_append(&c->text, text, length);
+    free(text);
+  }
+  DURE_TRY(dure_bytes_status(&c->text));
+  c->raw = c->text.size;
+  return dure_completion_create(server->served.tokenizer, request->stops, request->stop_count, &c->completion);
+}
+
+static dure_status begin_choices(const dure_server *server, job *self) {
+  generation_request *request = &self->request;
+  const size_t count = request->prompts.count * request->n;
+  if (!request->has_seed) request->sampling.seed = dure_os_nanoseconds() * UINT64_C(0x9e3779b97f4a7c15);
+  self->choices = calloc(count, sizeof(*self->choices));
+  if (self->choices == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %zu choices", count);
+  self->choice_count = (uint32_t)count;
+  for (uint32_t i = 0; i < self->choice_count; i++) {
+    choice *c = &self->choices[i];
+    c->owner = self;
+    c->index = i;
+    c->prompt = i / request->n;
+    DURE_TRY(begin_choice(server, self, c));
+  }
+  return NULL;
+}
+
+static void submit(job *self, http_reply *reply, job **out_job) {
+  int status_code = 0;
+  dure_status status = scheduler_submit(self, &status_code);
+  if (status == NULL) {
+    *out_job = self;
+    return;
+  }
+  http_reply_error(reply, status_code, NULL, NULL, dure_status_message(status));
+  dure_status_free(status);
+  job_release(self);
+}
+
+// What makes a job of a request that was read; the reply where it cannot be.
+static bool prepare(dure_server *server, job *self, http_reply *reply) {
+  generation_request *request = &self->request;
+  if (!encode_is_model(server, request->model, reply)) return false;
+  dure_status status = request->is_chat ? render(server, request) : NULL;
+  if (status != NULL) {
+    const bool has_template = dure_chat_has_template(server->served.chat);
+    const bool is_refused = has_template && dure_status_code(status) == DURE_INVALID_ARGUMENT;
+    http_reply_error(reply, is_refused ? 422 : has_template ? 500 : 400, NULL, "messages", dure_status_message(status));
+    dure_status_free(status);
+    return false;
+  }
+  status = encode_all(server, self);
+  if (status == NULL) {
+    status = check_lengths(server, self);
+    if (status != NULL) {
+      http_reply_error(reply, 400, "context_length_exceeded", request->is_chat ? "messages" : "prompt",
+                       dure_status_message(status));
+      dure_status_free(status);
+      return false;
+    }
+    status = begin_choices(server, self);
+  }
+  if (status == NULL) return true;
+  http_reply_failure(reply, request->is_chat ? "messages" : "prompt", status);
+  return false;
+}
+
+static void generate(const http_request *http, bool is_chat, http_reply *reply, job **out_job) {
+  char field[64] = "";
+  json_t *body = NULL;
+  dure_status status = body_parse(http->body, http->length, &body);
+  job *self = status == NULL ? job_create(http->server, is_chat ? "chatcmpl-" : "cmpl-", http->turn) : NULL;
+  if (self != NULL) {
+    status = generation_request_read(body, is_chat, &self->request, field, sizeof(field));
+  } else if (status == NULL) {
+    json_decref(body);
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a request");
+  }
+  if (status != NULL) {
+    http_reply_failure(reply, field, status);
+    job_release(self);
+  } else if (!prepare(http->server, self, reply)) {
+    job_release(self);
+  } else {
+    submit(self, reply, out_job);
+  }
+}
+
+void endpoint_completions(const http_request *request, http_reply *reply, job **out_job) {
+  generate(request, false, reply, out_job);
+}
+
+void endpoint_chat(const http_request *request, http_reply *reply, job **out_job) {
+  generate(request, true, reply, out_job);
+}

@@ -1,0 +1,34 @@
+// What a client asks to generate: the body of /v1/completions or /v1/chat/completions, checked, not yet tokenized.
+#ifndef DURE_SERVE_GENERATION_REQUEST_H_
+#define DURE_SERVE_GENERATION_REQUEST_H_
+
+#include "model/completion.h"
+#include "model/engine.h"
+#include "serve/prompts.h"
+
+enum { CHOICES_MOST = 2048 };
+
+typedef struct generation_request {
+  json_t *body;  // owned; texts below point into it
+  bool is_chat, is_streamed, with_usage, echoes, adds_special, ignores_ends, with_scores, has_seed;
+  const char *model;      // NULL: not said
+  prompt_set prompts;     // of a completion; of a chat one, rendered later
+  char *rendered;         // owned; the text of a chat's prompt
+  uint32_t n;             // choices of each prompt
+  int64_t most_tokens;    // -1: not said
+  uint32_t alternatives;  // in the place of each token
+  dure_sampling sampling;
+  float repetition_penalty, presence_penalty, frequency_penalty;
+  dure_logit_bias biases[DURE_ENGINE_BIASES_MOST];
+  uint32_t bias_count;
+  const char *stops[DURE_STOPS_MOST];
+  size_t stop_count;
+} generation_request;
+
+// Takes `body` (also on failure). On failure *out_field names what is wrong, "" for nothing in particular; at most
+// `capacity` bytes. Release with generation_request_clear in any case.
+DURE_MUST_CHECK dure_status generation_request_read(json_t *body, bool is_chat, generation_request *out_request,
+                                                    char *out_field, size_t capacity);
+void generation_request_clear(generation_request *request);
+
+#endif  // DURE_SERVE_GENERATION_REQUEST_H_
