@@ -54,6 +54,14 @@ void connections_set(connection_list *list, connection *one, connection_phase ph
   pthread_mutex_unlock(&list->mutex);
 }
 
+uint32_t connections_busy(connection_list *list) {
+  uint32_t count = 0;
+  pthread_mutex_lock(&list->mutex);
+  for (const connection *one = list->first; one != NULL; one = one->next) count += one->phase == CONNECTION_BUSY;
+  pthread_mutex_unlock(&list->mutex);
+  return count;
+}
+
 // Nothing of an answer has been sent in these phases, so that this is one; the transport then finds the end of the
 // connection, and closes it.
 static void tell_and_end(connection *one, const char *answer) {

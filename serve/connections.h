@@ -37,6 +37,7 @@ void connections_clear(connection_list *list);
 connection *connections_add(connection_list *list, int descriptor);  // NULL: out of memory
 void connections_remove(connection_list *list, connection *gone);
 void connections_set(connection_list *list, connection *one, connection_phase phase);
+uint32_t connections_busy(connection_list *list);  // whose requests are worked on, or answers being sent
 void connections_watch(connection_list *list, uint64_t now);
 
 #endif  // DURE_SERVE_CONNECTIONS_H_

@@ -123,11 +123,12 @@ static void wait_for_work(dure_server *server) {
   pthread_mutex_unlock(&server->lock);
 }
 
+// Nothing is worked on, and all answers are sent.
 static bool is_empty(dure_server *server) {
   pthread_mutex_lock(&server->lock);
   const bool found = server->jobs == NULL;
   pthread_mutex_unlock(&server->lock);
-  return found;
+  return found && connections_busy(&server->connections) == 0;
 }
 
 dure_status dure_server_run(dure_server *server, bool (*should_stop)(void)) {
