@@ -12,11 +12,17 @@
 #include "data/tokenizer_bytes.h"
 #include "data/tokenizer_parts.h"
 
+#ifdef DURE_FUZZ  // a cache that fills, and no 4 MiB to clear for each input
+#define CACHE_SETS 16
+#else
+#define CACHE_SETS 16384
+#endif
+
 enum {
-  cached_bytes = 64,        // longer pre-tokens are merged each time
-  cached_ids = 15,          // and those of more ids
-  cache_set_count = 16384,  // sets of two: 4 MiB a thread
-  pool_size = 64,           // encoders kept for later use; more threads than that create theirs each time
+  cached_bytes = 64,             // longer pre-tokens are merged each time
+  cached_ids = 15,               // and those of more ids
+  cache_set_count = CACHE_SETS,  // sets of two: 4 MiB a thread
+  pool_size = 64,                // encoders kept for later use; more threads than that create theirs each time
 };
 
 // 128 bytes, two cache lines. Length 0: empty.

@@ -69,6 +69,7 @@ typedef enum dure_trait {
   DURE_TRAIT_ROUTER_BIAS = 1 << 13,   // that corrects the choice of experts
   DURE_TRAIT_QUERY_LATENT = 1 << 14,  // queries are made from a narrower vector
   DURE_TRAIT_QUERY_DIRECT = 1 << 15,  // or not, where keys and values are
+  DURE_TRAIT_SEQUENTIAL = 1 << 16,    // a block's halves come one after the other, in families where they need not
 } dure_trait;
 
 enum { DURE_LAYERS_MOST = 4096 };
@@ -114,6 +115,7 @@ typedef struct dure_model_config {
   dure_rotary_config local_rotary;
   double alibi_largest;             // exponent of the slopes: 2^(-largest h / H); 8 but for odd configurations
   bool alibi_is_interleaved;        // how heads beyond a power of two get theirs (MPT)
+  bool alibi_is_scaled;             // slopes too are multiplied by 1 / sqrt(D) (Falcon)
   uint32_t window;                  // of the layers that are local: positions seen, the token's own included
   bool is_local[DURE_LAYERS_MOST];  // layers with a window
   dure_latent_config latent;

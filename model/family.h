@@ -212,8 +212,8 @@ const char *dure_config_activation_name(dure_activation kind);  // as config.jso
 // What most families spell alike (family_common.c).
 typedef struct dure_config_keys {
   const char *vocabulary, *context, *width, *layers, *heads, *inner;  // inner NULL: 4 width
-  const char *norm_epsilon, *activation;
-  int64_t default_context;  // where the key is missing; -1: it must be there
+  const char *norm_epsilon, *activation;                              // NULL: there is no such key
+  int64_t default_context;                                            // where the key is missing; -1: it must be there
   double default_epsilon;
   dure_activation default_activation;
   bool default_tied;

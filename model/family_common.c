@@ -52,7 +52,10 @@ static const char *deviation_key(const dure_config_keys *keys) {
 dure_status dure_config_common(const char *name, const json_t *json, const dure_config_keys *keys,
                                dure_model_config *config) {
   DURE_TRY(read_sizes(name, json, keys, config));
-  DURE_TRY(dure_config_number(name, json, keys->norm_epsilon, keys->default_epsilon, 1e-12, 1, &config->norm_epsilon));
+  config->norm_epsilon = keys->default_epsilon;
+  if (keys->norm_epsilon != NULL)
+    DURE_TRY(
+        dure_config_number(name, json, keys->norm_epsilon, keys->default_epsilon, 1e-12, 1, &config->norm_epsilon));
   if (keys->activation != NULL)
     DURE_TRY(dure_config_activation(name, json, keys->activation, keys->default_activation, &config->activation));
   DURE_TRY(dure_config_number(name, json, deviation_key(keys),
@@ -71,7 +74,8 @@ static json_t *token_or_null(int64_t id) { return id < 0 ? json_null() : json_in
 
 void dure_config_common_write(const dure_model_config *config, const dure_config_keys *keys, json_t *json) {
   json_object_set_new(json, keys->vocabulary, json_integer(config->vocabulary_size));
-  json_object_set_new(json, keys->context, json_integer(config->context_length));
+  if (json_object_get(json, keys->context) != NULL || (int64_t)config->context_length != keys->default_context)
+    json_object_set_new(json, keys->context, json_integer(config->context_length));
   json_object_set_new(json, keys->width, json_integer(config->width));
   json_object_set_new(json, keys->layers, json_integer(config->layer_count));
   json_object_set_new(json, keys->heads, json_integer(config->head_count));
@@ -83,7 +87,7 @@ void dure_config_common_write(const dure_model_config *config, const dure_config
   // A list of tokens that end a text stays as it was read.
   if (!json_is_array(json_object_get(json, "eos_token_id")))
     json_object_set_new(json, "eos_token_id", token_or_null(config->end_id));
-  dure_config_set_default(json, keys->norm_epsilon, json_real(config->norm_epsilon));
+  if (keys->norm_epsilon != NULL) dure_config_set_default(json, keys->norm_epsilon, json_real(config->norm_epsilon));
   dure_config_set_default(json, deviation_key(keys), json_real(config->initializer_range));
   dure_config_set_default(json, "use_cache", json_true());
 }

@@ -80,7 +80,8 @@ static dure_status parse_qwen2_moe(const char *name, const json_t *json, dure_mo
 static dure_status write_base(const dure_model_config *config, json_t *json) {
   dure_config_common_write(config, &keys, json);
   json_object_set_new(json, "num_key_value_heads", json_integer(config->key_head_count));
-  json_object_set_new(json, "head_dim", json_integer(config->head_width));
+  if (config->head_width * config->head_count != config->width || json_object_get(json, "head_dim") != NULL)
+    json_object_set_new(json, "head_dim", json_integer(config->head_width));
   json_object_set_new(json, "num_experts_per_tok", json_integer(config->experts.route.count));
   if (json_object_get(json, "rope_parameters") == NULL)
     dure_config_set_default(json, "rope_theta", json_real(config->rotary.base));

@@ -11,7 +11,6 @@ static const dure_config_keys keys = {
     .layers = "num_hidden_layers",
     .heads = "num_attention_heads",
     .inner = "ffn_dim",
-    .norm_epsilon = "layer_norm_eps",
     .activation = "activation_function",
     .default_context = 2048,
     .default_epsilon = 1e-5,

@@ -72,8 +72,11 @@ dure_status dure_model_open(const char *directory, dure_device *device, dure_str
 static dure_status load(dure_model *model, const dure_safetensors *file, const char *directory) {
   const dure_parameter_buffers *sets[2];
   const size_t count = list_sets(model, sets);
+  const uint64_t begun = dure_os_nanoseconds();
   DURE_TRY(dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", model->stream));
-  return dure_packed_load(&model->weights, &model->layout, &model->config, file, directory, model->stream);
+  DURE_TRY(dure_packed_load(&model->weights, &model->layout, &model->config, file, directory, model->stream));
+  dure_log(DURE_LOG_DEBUG, "loaded the weights in %.2f s", (double)(dure_os_nanoseconds() - begun) / 1e9);
+  return NULL;
 }
 
 dure_status dure_model_open_as(const char *directory, const dure_model_options *options, dure_device *device,

@@ -192,19 +192,70 @@ static uint64_t piece_count(uint64_t count, uint64_t first) {
   return count - first < piece_elements ? count - first : piece_elements;
 }
 
+enum { elements_ahead = 32 << 20 };  // that the disk may read before they are needed
+
 typedef struct loading {
   const dure_parameter_buffers *const *targets;
   size_t target_count;
-  const char *path;
+  const dure_model_config *config;
+  const dure_safetensors *file;
+  const char *path, *suffix;
   dure_stream *stream;
   float *piece;
 } loading;
 
+// Whether the file's bytes are what every target holds.
+static bool is_stored_alike(const loading *l, const dure_safetensors_tensor *tensor) {
+  bool is_alike = tensor->read == NULL && dure_dtype_size(tensor->dtype) <= sizeof(float);
+  for (size_t k = 0; k < l->target_count; k++) is_alike = is_alike && l->targets[k]->storage.dtype == tensor->dtype;
+  return is_alike;
+}
+
+// All bits of the exponent set: an infinity or NaN. In either width eight at a time, wherever they lie.
+static bool has_only_numbers(const uint8_t *bytes, uint64_t count, dure_dtype dtype) {
+  uint32_t found = 0;
+  if (dtype == DURE_DTYPE_F32) {
+    for (uint64_t i = 0; i < count; i++) {
+      uint32_t bits;
+      memcpy(&bits, bytes + 4 * i, sizeof(bits));
+      found |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return found == 0;
+  }
+  const uint16_t exponent = dtype == DURE_DTYPE_BF16 ? 0x7f80 : 0x7c00;
+  for (uint64_t i = 0; i < count; i++) {
+    uint16_t bits;
+    memcpy(&bits, bytes + 2 * i, sizeof(bits));
+    found |= (uint32_t)((bits & exponent) == exponent);
+  }
+  return found == 0;
+}
+
+// Straight from the mapped file to the targets. What is no number is left for the other way to name.
+static dure_status load_alike(const loading *l, const dure_parameter *parameter, const dure_safetensors_tensor *tensor,
+                              uint64_t first, uint64_t count, uint64_t to, uint64_t *out_done) {
+  const uint64_t element = dure_dtype_size(tensor->dtype);
+  for (*out_done = 0; *out_done < count;) {
+    const uint64_t size = piece_count(count, *out_done), from = first + *out_done;
+    const uint8_t *bytes = tensor->data + from * element;
+    dure_safetensors_expect(l->file, tensor, from + elements_ahead, size);
+    if (!has_only_numbers(bytes, size, tensor->dtype)) return NULL;
+    const uint64_t begin = (parameter->offset + to + *out_done) * element;
+    for (size_t k = 0; k < l->target_count; k++)
+      DURE_TRY(dure_parameter_pool_write(l->targets[k], parameter->pool, l->stream, begin, bytes, size * element));
+    *out_done += size;
+  }
+  return NULL;
+}
+
 // Elements [first, first + count) of the file's tensor to the parameter's from `to` on.
 static dure_status load_elements(const loading *l, const dure_parameter *parameter,
                                  const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count, uint64_t to) {
-  for (uint64_t done = 0; done < count;) {
+  uint64_t done = 0;
+  if (is_stored_alike(l, tensor)) DURE_TRY(load_alike(l, parameter, tensor, first, count, to, &done));
+  while (done < count) {
     const uint64_t size = piece_count(count, done);
+    dure_safetensors_expect(l->file, tensor, first + done + elements_ahead, size);
     DURE_TRY(dure_status_prefix(dure_safetensors_read(tensor, first + done, size, l->piece), "'%s'", l->path));
     DURE_TRY(check_finite(l->piece, size, first + done, l->path, tensor->name));
     for (size_t k = 0; k < l->target_count; k++)
@@ -223,6 +274,20 @@ static dure_status load_part(const loading *l, const dure_parameter *parameter, 
     DURE_TRY(load_elements(l, parameter, tensor, row * elements, rows * elements, to * elements));
     row += rows;
   }
+  dure_safetensors_release(l->file, tensor);
+  return NULL;
+}
+
+static const dure_safetensors_tensor *tensor_of(const loading *l, const dure_parameter *parameter, uint32_t part) {
+  return find_tensor(l->file, l->config->family, parameter->parts[part].name, l->suffix);
+}
+
+// The beginning of what comes after it is on its way while a parameter is loaded.
+static dure_status load_parameter(const loading *l, const dure_parameter *parameter, const dure_parameter *next) {
+  for (uint32_t part = 0; next != NULL && part < next->part_count; part++)
+    dure_safetensors_expect(l->file, tensor_of(l, next, part), 0, elements_ahead);
+  for (uint32_t part = 0; part < parameter->part_count; part++)
+    DURE_TRY(load_part(l, parameter, part, tensor_of(l, parameter, part)));
   return NULL;
 }
 
@@ -233,13 +298,11 @@ dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, s
   DURE_TRY(check_tensors(layout, config, file, path, suffix));
   float *piece = malloc(piece_elements * sizeof(*piece));
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", path);
-  const loading l = {targets, target_count, path, stream, piece};
+  const loading l = {targets, target_count, config, file, path, suffix, stream, piece};
   dure_status status = NULL;
-  for (size_t i = 0; i < layout->count; i++) {
-    const dure_parameter *parameter = &layout->parameters[i];
-    if (parameter->bits > 0) continue;  // dure_packed_load
-    for (uint32_t part = 0; part < parameter->part_count && status == NULL; part++)
-      status = load_part(&l, parameter, part, find_tensor(file, config->family, parameter->parts[part].name, suffix));
+  for (size_t i = 0; i < layout->count && status == NULL; i++) {
+    if (layout->parameters[i].bits > 0) continue;  // dure_packed_load
+    status = load_parameter(&l, &layout->parameters[i], i + 1 < layout->count ? &layout->parameters[i + 1] : NULL);
   }
   free(piece);
   return status;

@@ -62,6 +62,7 @@ void dure_model_config_rotary_table(const dure_rotary_config *rotary, uint32_t p
 
 void dure_model_config_alibi_slopes(const dure_model_config *config, float *out_slopes) {
   const uint32_t H = config->head_count;
+  const double scale = config->alibi_is_scaled ? 1 / sqrt((double)config->head_width) : 1;
   uint32_t power = 1;  // the largest power of two that is at most H, or the least that is at least H
   while (2 * power <= H) power *= 2;
   if (config->alibi_is_interleaved) {
@@ -70,12 +71,12 @@ void dure_model_config_alibi_slopes(const dure_model_config *config, float *out_
     const uint32_t seconds = power / 2;
     for (uint32_t h = 0; h < H; h++) {
       const uint32_t place = power == H ? h : h < seconds ? 2 * h + 1 : 2 * (h - seconds);
-      out_slopes[h] = (float)exp2(-config->alibi_largest * (double)(place + 1) / (double)power);
+      out_slopes[h] = (float)(scale * exp2(-config->alibi_largest * (double)(place + 1) / (double)power));
     }
     return;
   }
   for (uint32_t h = 0; h < H; h++) {
     const double exponent = h < power ? (double)(h + 1) / (double)power : (double)(2 * (h - power) + 1) / (2.0 * power);
-    out_slopes[h] = (float)exp2(-config->alibi_largest * exponent);
+    out_slopes[h] = (float)(scale * exp2(-config->alibi_largest * exponent));
   }
 }

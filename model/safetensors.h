@@ -47,6 +47,12 @@ const char *dure_safetensors_metadata(const dure_safetensors *file, const char *
 DURE_MUST_CHECK dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
                                                   float *out_values);
 
+// Hints about the bytes of elements [first, first + count), for tensors that lie in the file's own mappings (others:
+// nothing happens): they are read soon, so the disk may begin; they have been, so they need not stay in memory.
+void dure_safetensors_expect(const dure_safetensors *file, const dure_safetensors_tensor *tensor, uint64_t first,
+                             uint64_t count);
+void dure_safetensors_release(const dure_safetensors *file, const dure_safetensors_tensor *tensor);
+
 // A file of another format, seen as one of these: takes `tensors` (from malloc; the names must live as long as
 // `owner`), sorts them, and `owner`, which close() releases by `release`. Takes them even when it fails.
 DURE_MUST_CHECK dure_status dure_safetensors_wrap(const char *path, dure_safetensors_tensor *tensors, size_t count,

@@ -413,6 +413,26 @@ const char *dure_safetensors_metadata(const dure_safetensors *file, const char *
   return NULL;
 }
 
+static bool is_mapped(const dure_safetensors *file, const dure_safetensors_tensor *tensor) {
+  for (size_t i = 0; i < file->file_count; i++) {
+    const uint8_t *begin = file->files[i].bytes;
+    if (tensor->data >= begin && tensor->data + tensor->size <= begin + file->files[i].size) return true;
+  }
+  return false;
+}
+
+void dure_safetensors_expect(const dure_safetensors *file, const dure_safetensors_tensor *tensor, uint64_t first,
+                             uint64_t count) {
+  if (first >= tensor->count || !is_mapped(file, tensor)) return;
+  const uint64_t bytes = tensor->size / tensor->count;
+  const uint64_t size = count < tensor->count - first ? count : tensor->count - first;
+  dure_os_map_expect(tensor->data + first * bytes, size * bytes);
+}
+
+void dure_safetensors_release(const dure_safetensors *file, const dure_safetensors_tensor *tensor) {
+  if (is_mapped(file, tensor)) dure_os_map_release(tensor->data, tensor->size);
+}
+
 dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
                                   float *out_values) {
   if (first > tensor->count || count > tensor->count - first) {
@@ -431,16 +451,16 @@ dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_
     if (count > 0) memcpy(out_values, source, (size_t)(count * size));
     return NULL;
   }
-  for (uint64_t i = 0; i < count; i++) {
-    uint8_t element[8];  // the file's data need not be aligned
-    memcpy(element, source + i * size, (size_t)size);
-    uint16_t half;
+  // The file's data need not be aligned.
+  for (uint64_t i = 0; i < count && tensor->dtype == DURE_DTYPE_F64; i++) {
     double wide;
-    memcpy(&half, element, sizeof(half));
-    memcpy(&wide, element, sizeof(wide) <= size ? sizeof(wide) : 0);
-    out_values[i] = tensor->dtype == DURE_DTYPE_F64    ? (float)wide
-                    : tensor->dtype == DURE_DTYPE_BF16 ? dure_bf16_to_float(half)
-                                                       : dure_f16_to_float(half);
+    memcpy(&wide, source + i * size, sizeof(wide));
+    out_values[i] = (float)wide;
+  }
+  for (uint64_t i = 0; i < count && size == sizeof(uint16_t); i++) {
+    uint16_t half;
+    memcpy(&half, source + i * size, sizeof(half));
+    out_values[i] = tensor->dtype == DURE_DTYPE_BF16 ? dure_bf16_to_float(half) : dure_f16_to_float(half);
   }
   return NULL;
 }

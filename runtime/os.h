@@ -73,5 +73,9 @@ DURE_MUST_CHECK dure_status dure_os_write_file(const char *path, const void *byt
 // A file's bytes in the address space, read-only, until dure_os_unmap. An empty file gives NULL and 0.
 DURE_MUST_CHECK dure_status dure_os_map_file(const char *path, const void **out_bytes, uint64_t *out_size);
 void dure_os_unmap(const void *bytes, uint64_t size);
+// Hints for any part of a mapped file: it is wanted soon, so the disk may begin; it is not wanted for now, so it need
+// not count as this process's memory (what is read again comes from the file again).
+void dure_os_map_expect(const void *bytes, uint64_t size);
+void dure_os_map_release(const void *bytes, uint64_t size);
 
 #endif  // DURE_RUNTIME_OS_H_

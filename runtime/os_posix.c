@@ -507,6 +507,19 @@ dure_status dure_os_map_file(const char *path, const void **out_bytes, uint64_t 
   return status;
 }
 
+// Whole pages: those that the part touches, or only those that lie in it.
+static void advise(const void *bytes, uint64_t size, bool is_outward, int advice) {
+  const long found = sysconf(_SC_PAGESIZE);
+  const uintptr_t page = found > 0 ? (uintptr_t)found : 4096, begin = (uintptr_t)bytes, end = begin + (uintptr_t)size;
+  const uintptr_t first = (is_outward ? begin : begin + page - 1) / page * page;
+  const uintptr_t last = (is_outward ? end + page - 1 : end) / page * page;
+  if (first < last) (void)madvise((void *)first, (size_t)(last - first), advice);  // NOLINT(performance-no-int-to-ptr)
+}
+
+void dure_os_map_expect(const void *bytes, uint64_t size) { advise(bytes, size, true, MADV_WILLNEED); }
+
+void dure_os_map_release(const void *bytes, uint64_t size) { advise(bytes, size, false, MADV_DONTNEED); }
+
 void dure_os_unmap(const void *bytes, uint64_t size) {
   if (bytes != NULL) munmap((void *)(uintptr_t)bytes, (size_t)size);
 }

@@ -38,6 +38,8 @@ CONFIGS = {
     "mpt": dict(model_type="mpt", d_model=48, n_layers=L, n_heads=6, max_seq_len=64),
     "falcon_7b": dict(model_type="falcon", hidden_size=32, num_hidden_layers=L, num_attention_heads=4, multi_query=True,
                       parallel_attn=True, new_decoder_architecture=False, bias=False, alibi=False),
+    "falcon_rw": dict(model_type="falcon", hidden_size=32, num_hidden_layers=L, num_attention_heads=4, multi_query=False,
+                      parallel_attn=False, new_decoder_architecture=False, bias=True, alibi=True),
     "falcon_40b": dict(model_type="falcon", hidden_size=48, num_hidden_layers=L, num_attention_heads=6, num_kv_heads=2,
                        new_decoder_architecture=True, bias=False, alibi=False, ffn_hidden_size=40),
     "llama": dict(model_type="llama", **{**LLAMA, "hidden_size": 48, "num_attention_heads": 6}, num_key_value_heads=2,
@@ -86,7 +88,9 @@ CONFIGS = {
 def make(name, options, folder):
     options = dict(COMMON, **options)
     config = AutoConfig.for_model(options.pop("model_type"), **options)
-    config._attn_implementation = "eager"
+    # Falcon's eager attention adds ALiBi twice, to the scores and to the mask.
+    config._attn_implementation = "sdpa" if getattr(config, "alibi", False) else "eager"
+    config._experts_implementation = "eager"
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():
@@ -129,7 +133,8 @@ def make(name, options, folder):
     with open(os.path.join(folder, "config.json"), "w") as file:
         json.dump(written, file, indent=2, sort_keys=True)
         file.write("\n")
-    print(f"{name}: largest logit {logits.abs().max():.3f}")
+    if name:
+        print(f"{name}: largest logit {logits.abs().max():.3f}")
 
 
 def main():
@@ -139,4 +144,5 @@ def main():
             make(name, options, os.path.join(root, name))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -40,6 +40,7 @@ static const char *const folders[] = {
     "deepseek_v3",
     "qwen2_moe",
     "qwen2_moe_normalised",
+    "falcon_rw",
 };
 enum { folder_count = sizeof(folders) / sizeof(folders[0]), EVERY_ON_DEVICES = 6 };
 
