@@ -12,8 +12,12 @@ namespace {
 packed_weight weight_of(const dure_op_call *call, uint32_t codes) {
   const dure_operand *o = &call->operands[codes];
   const uint32_t bits = call->attributes.blocks.bits;
-  return packed_weight{cuda_address<const uint4>(o), cuda_address<const float>(o + 1), cuda_address<const float>(o + 2),
-                       bits, (uint32_t)(o->shape[1] * (8 / bits) / DURE_QUANTIZED_BLOCK)};
+  return packed_weight{cuda_address<const uint4>(o),
+                       any_pointer{cuda_address<void>(o + 1), o[1].dtype},
+                       any_pointer{cuda_address<void>(o + 2), o[2].dtype},
+                       bits,
+                       dure_blocks_group(&call->attributes.blocks),
+                       (uint32_t)(o->shape[1] * (8 / bits) / DURE_QUANTIZED_BLOCK)};
 }
 
 template <typename T>

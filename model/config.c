@@ -242,6 +242,9 @@ static dure_status write_with_newline(const char *path, char *text) {
 dure_status dure_model_config_write(const dure_model_config *config, dure_dtype dtype, const char *path) {
   json_t *json = config->source != NULL ? json_deep_copy(config->source) : json_object();
   if (json == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
+  const char *quantised =
+      json_string_value(json_object_get(json_object_get(json, "quantization_config"), "quant_method"));
+  if (quantised != NULL && strcmp(quantised, "dure") == 0) json_object_del(json, "quantization_config");
   dure_status status = fill_json(config, dtype, json);
   char *text = status == NULL ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(json);

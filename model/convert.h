@@ -4,12 +4,21 @@
 #ifndef DURE_MODEL_CONVERT_H_
 #define DURE_MODEL_CONVERT_H_
 
+#include "model/calibration.h"
+#include "model/grouped.h"
 #include "model/weights.h"
+
+// Matrices to groups of 4 or 8 bits (grouped.h), of what rounding to them is told by a calibration (may be NULL).
+typedef struct dure_convert_grouping {
+  dure_group_type type;
+  const dure_calibration *calibration;
+} dure_convert_grouping;
 
 typedef struct dure_convert_options {
   // Of matrices: "f32", "bf16", "f16", in GGUF also "q8_0" and "q4_0"; NULL: each tensor keeps its own, quantised ones
   // become f32.
   const char *type;
+  const dure_convert_grouping *grouping;  // NULL: none; of directories alone, with a NULL `type`
   uint64_t shard_size;  // bytes of one safetensors file at most (one tensor may be larger); 0: one file
 } dure_convert_options;
 

@@ -8,6 +8,7 @@
 #include "model/companions.h"
 #include "model/config.h"
 #include "model/convert.h"
+#include "model/convert_grouped.h"
 #include "model/gguf_family.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
@@ -22,7 +23,13 @@ typedef struct writing {
   float *values;   // [piece_elements]
   uint16_t *bits;  // the same, rounded
   size_t *shards;  // [tensor_count]: the file of each
+  dure_model_config config;
+  dure_parameter_layout layout;  // with options->grouping
 } writing;
+
+static dure_group_plan plan_of(const writing *w, const dure_safetensors_tensor *tensor) {
+  return dure_group_plan_of(w->options->grouping, &w->config, &w->layout, tensor, NULL);
+}
 
 // NONE: as it is, bit by bit.
 static dure_dtype target_type(const writing *w, const dure_safetensors_tensor *tensor) {
@@ -34,6 +41,8 @@ static dure_dtype target_type(const writing *w, const dure_safetensors_tensor *t
 }
 
 static uint64_t target_size(const writing *w, const dure_safetensors_tensor *tensor) {
+  const dure_group_plan plan = plan_of(w, tensor);
+  if (plan.type.bits > 0) return dure_group_plan_bytes(&plan);
   const dure_dtype dtype = target_type(w, tensor);
   return dtype == DURE_DTYPE_NONE ? tensor->size : tensor->count * dure_dtype_size(dtype);
 }
@@ -43,6 +52,10 @@ static dure_status append(const writing *w, dure_safetensors_writer *writer, con
   w->summary->tensors++;
   w->summary->elements += tensor->count;
   w->summary->bytes += target_size(w, tensor);
+  bool is_too_narrow;
+  const dure_group_plan plan = dure_group_plan_of(w->options->grouping, &w->config, &w->layout, tensor, &is_too_narrow);
+  if (is_too_narrow) w->summary->kept++;
+  if (plan.type.bits > 0) return dure_group_plan_append(&plan, w->options->grouping, tensor, writer);
   if (dtype == DURE_DTYPE_NONE) return dure_safetensors_writer_append(writer, tensor->data, tensor->size);
   for (uint64_t done = 0; done < tensor->count;) {
     const uint64_t size = tensor->count - done < piece_elements ? tensor->count - done : piece_elements;
@@ -63,7 +76,10 @@ static dure_status fill_shard(const writing *w, dure_safetensors_writer *writer,
     const dure_safetensors_tensor *tensor = dure_safetensors_get(w->weights, i);
     if (w->shards[i] != shard) continue;
     const dure_dtype dtype = target_type(w, tensor);
-    if (dtype == DURE_DTYPE_NONE) {
+    const dure_group_plan plan = plan_of(w, tensor);
+    if (plan.type.bits > 0) {
+      DURE_TRY(dure_group_plan_declare(&plan, tensor->name, writer));
+    } else if (dtype == DURE_DTYPE_NONE) {
       DURE_TRY(dure_safetensors_writer_declare_alike(writer, tensor));
     } else {
       DURE_TRY(dure_safetensors_writer_declare(writer, tensor->name, dtype, tensor->rank, tensor->shape));
@@ -152,13 +168,22 @@ static dure_dtype most_written(const writing *w) {
   return most;
 }
 
+// What a reader that knows nothing of these tensors is told.
+static dure_status add_quantisation(const writing *w, const char *path) {
+  const dure_group_type *type = &w->options->grouping->type;
+  json_t *config = json_load_file(path, 0, NULL);
+  if (config == NULL) return dure_fail(DURE_IO, "'%s' could not be read again", path);
+  json_object_set_new(config, "quantization_config",
+                      json_pack("{ss si si sb}", "quant_method", "dure", "bits", (int)type->bits, "group_size",
+                                (int)type->group, "minima", type->has_minima));
+  return write_json(w, "config.json", config);
+}
+
 static dure_status write_config(const writing *w) {
-  dure_model_config config;
   char *path = dure_os_path_join(w->out, "config.json");
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing 'config.json'");
-  dure_status status = dure_model_config_read(w->in, &config);
-  if (status == NULL) status = dure_model_config_write(&config, most_written(w), path);
-  if (config.family != NULL) dure_model_config_clear(&config);
+  dure_status status = dure_model_config_write(&w->config, most_written(w), path);
+  if (status == NULL && w->options->grouping != NULL) status = add_quantisation(w, path);
   free(path);
   return status;
 }
@@ -233,12 +258,16 @@ dure_status dure_convert_to_directory(const char *in, const char *out, const dur
     if (w.values == NULL || w.bits == NULL || w.shards == NULL)
       status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory converting '%s'", in);
   }
+  if (status == NULL) status = dure_model_config_read(in, &w.config);
+  if (status == NULL && options->grouping != NULL) status = dure_parameter_layout_create(&w.config, &w.layout);
   if (status == NULL) status = write_config(&w);
   if (status == NULL) status = make_companions(&w);
   if (status == NULL) status = write_weights(&w);
   free(w.values);
   free(w.bits);
   free(w.shards);
+  dure_parameter_layout_clear(&w.layout);
+  if (w.config.family != NULL) dure_model_config_clear(&w.config);
   dure_safetensors_close(w.weights);
   return status;
 }

@@ -62,6 +62,7 @@ dure_tensor decoder_parameter(const dure_decoder *decoder, dure_role role, uint3
 dure_tensor decoder_project_with(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
                                  uint32_t layer, dure_matmul_options options) {
   const dure_parameter *matrix = dure_parameter_find(decoder->layout, weight, layer);
+  if (decoder->watch != NULL) decoder->watch(decoder->watch_context, weight, layer, x);
   options.transpose_b = matrix != NULL && matrix->row->is_output_first;
   options.bias = decoder_parameter(decoder, bias, layer);
   if (matrix != NULL && matrix->bits > 0)

@@ -19,6 +19,9 @@ typedef struct dure_decoder {
   dure_tensor local_table;     // rotary angles of layers with a window, where those have their own
   dure_dtype dtype;            // of activations
   bool fuses_loss;             // dure_decoder_loss makes the logits in chunks; set by the caller
+  // May be set by the caller: told of every product of x [.., in] with a matrix of a layer as it is recorded.
+  void (*watch)(void *context, dure_role weight, uint32_t layer, dure_tensor x);
+  void *watch_context;
 } dure_decoder;
 
 // Declares the parameters in the program; activations are of their type. `positions`: those that the program's inputs

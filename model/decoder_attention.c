@@ -35,6 +35,7 @@ static dure_tensor project_rows(const dure_decoder *decoder, dure_tensor h, dure
   const uint64_t C = decoder->config->width, rows = head_count * D;
   const dure_parameter *matrix = dure_parameter_find(decoder->layout, weight, layer);
   const dure_tensor vector = decoder_parameter(decoder, bias, layer);
+  if (decoder->watch != NULL) decoder->watch(decoder->watch_context, weight, layer, h);
   dure_matmul_options options = {.transpose_b = true};
   if (vector.index != 0) options.bias = dure_tensor_view(p, vector, 1, &rows, (const uint64_t[]){1}, first);
   dure_tensor y;

@@ -96,33 +96,39 @@ static void quantize_q4_0(const float *values, uint8_t *out_block) {
 
 // ---- 256 elements ------------------------------------------------------------------------------------------------
 
+// The lowest two bits of element i of a block whose elements have theirs in `quants` [64].
+static int two_bits(const uint8_t *quants, int i) { return quants[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
+
 // 16 sub-blocks of 16: scales[16] (4 bits scale, 4 bits minimum), quants[64] (2 bits), d, minimum's d.
 static void expand_q2_k(const uint8_t *block, float *out_values) {
   const uint8_t *scales = block, *quants = block + 16;
   const float d = load_f16(block + 80), minimum = load_f16(block + 82);
   for (int i = 0; i < 256; i++) {
-    const uint8_t scale = scales[i / 16];
-    const int q = quants[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-    const float step = d * (float)(scale & 15), floor = minimum * (float)(scale >> 4);
-    out_values[i] = step * (float)q - floor;
+    const float step = d * (float)(scales[i / 16] & 15), floor = minimum * (float)(scales[i / 16] >> 4);
+    out_values[i] = step * (float)two_bits(quants, i) - floor;
   }
 }
 
 // 16 sub-blocks of 16: high[32] (third bits), quants[64] (2 bits), scales[12] (6 bits each), d.
-static void expand_q3_k(const uint8_t *block, float *out_values) {
-  const uint8_t *high = block, *quants = block + 32, *packed = block + 96;
+static void q3_k_steps(const uint8_t *block, float *out_steps) {
+  const uint8_t *packed = block + 96;
   const float d = load_f16(block + 108);
-  float steps[16];
   for (int i = 0; i < 16; i++) {
     const int low = i < 8 ? packed[i] & 15 : packed[i - 8] >> 4;
     const int top = packed[8 + i % 4] >> (i / 4 * 2) & 3;
-    steps[i] = d * (float)((low | top << 4) - 32);
+    out_steps[i] = d * (float)((low | top << 4) - 32);
   }
-  for (int i = 0; i < 256; i++) {
-    const int low = quants[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
-    const int is_set = high[i % 32] >> (i / 32) & 1;
-    out_values[i] = steps[i / 16] * (float)(low - (is_set ? 0 : 4));
-  }
+}
+
+static int q3_k_number(const uint8_t *block, int i) {
+  const int is_set = block[i % 32] >> (i / 32) & 1;
+  return two_bits(block + 32, i) - (is_set ? 0 : 4);
+}
+
+static void expand_q3_k(const uint8_t *block, float *out_values) {
+  float steps[16];
+  q3_k_steps(block, steps);
+  for (int i = 0; i < 256; i++) out_values[i] = steps[i / 16] * (float)q3_k_number(block, i);
 }
 
 // 8 sub-blocks of 32, as Q4_K and Q5_K have them: 12 bytes of 6-bit scales and minima.
@@ -164,15 +170,19 @@ static void expand_q5_k(const uint8_t *block, float *out_values) {
 }
 
 // 16 sub-blocks of 16: low[128] (4 bits), high[64] (2 bits), scales[16] (i8), d.
+static int q6_k_number(const uint8_t *block, int i) {
+  const uint8_t *low = block, *high = block + 128;
+  const int half = i / 128, within = i % 128;
+  const int bottom = low[half * 64 + within % 64] >> (within / 64 * 4) & 15;
+  const int top = high[half * 32 + within % 32] >> (within / 32 * 2) & 3;
+  return (bottom | top << 4) - 32;
+}
+
 static void expand_q6_k(const uint8_t *block, float *out_values) {
-  const uint8_t *low = block, *high = block + 128, *scales = block + 192;
   const float d = load_f16(block + 208);
   for (int i = 0; i < 256; i++) {
-    const int half = i / 128, within = i % 128;
-    const int bottom = low[half * 64 + within % 64] >> (within / 64 * 4) & 15;
-    const int top = high[half * 32 + within % 32] >> (within / 32 * 2) & 3;
-    const float step = d * (float)(int8_t)scales[i / 16];
-    out_values[i] = step * (float)((bottom | top << 4) - 32);
+    const float step = d * (float)(int8_t)block[192 + i / 16];
+    out_values[i] = step * (float)q6_k_number(block, i);
   }
 }
 
@@ -310,20 +320,55 @@ static void k_codes(const uint8_t *block, bool has_fifth, int8_t *out_codes, flo
   }
 }
 
+static void q2_k_codes(const uint8_t *block, int8_t *out_codes, float *out_scales, float *out_minima) {
+  const float d = load_f16(block + 80), minimum = load_f16(block + 82);
+  for (int i = 0; i < 16; i++) {
+    out_scales[i] = d * (float)(block[i] & 15);
+    out_minima[i] = -(minimum * (float)(block[i] >> 4));
+  }
+  for (int i = 0; i < 256; i++) out_codes[i] = (int8_t)two_bits(block + 16, i);
+}
+
+static void q3_k_codes(const uint8_t *block, int8_t *out_codes, float *out_scales, float *out_minima) {
+  q3_k_steps(block, out_scales);
+  memset(out_minima, 0, 16 * sizeof(*out_minima));
+  for (int i = 0; i < 256; i++) out_codes[i] = (int8_t)q3_k_number(block, i);
+}
+
+static void q6_k_codes(const uint8_t *block, int8_t *out_codes, float *out_scales, float *out_minima) {
+  const float d = load_f16(block + 208);
+  for (int i = 0; i < 16; i++) {
+    out_scales[i] = d * (float)(int8_t)block[192 + i];
+    out_minima[i] = 0;
+  }
+  for (int i = 0; i < 256; i++) out_codes[i] = (int8_t)q6_k_number(block, i);
+}
+
 dure_gguf_codes dure_gguf_type_codes(const dure_gguf_type *type) {
-  if (type->expand == expand_q8_0 || type->expand == expand_q5_0) return (dure_gguf_codes){8, false};
-  if (type->expand == expand_q5_1 || type->expand == expand_q5_k) return (dure_gguf_codes){8, true};
-  if (type->expand == expand_q4_0) return (dure_gguf_codes){4, false};
-  if (type->expand == expand_q4_1 || type->expand == expand_q4_k) return (dure_gguf_codes){4, true};
-  return (dure_gguf_codes){0, false};
+  static const struct {
+    void (*expand)(const uint8_t *block, float *out_values);
+    dure_gguf_codes codes;
+  } rows[] = {
+      {expand_q8_0, {8, false, 32, DURE_DTYPE_F16}}, {expand_q5_0, {8, false, 32, DURE_DTYPE_F16}},
+      {expand_q5_1, {8, true, 32, DURE_DTYPE_F16}},  {expand_q4_0, {4, false, 32, DURE_DTYPE_F16}},
+      {expand_q4_1, {4, true, 32, DURE_DTYPE_F16}},  {expand_q4_k, {4, true, 32, DURE_DTYPE_F32}},
+      {expand_q5_k, {8, true, 32, DURE_DTYPE_F32}},  {expand_q6_k, {8, false, 16, DURE_DTYPE_F32}},
+      {expand_q3_k, {4, false, 16, DURE_DTYPE_F32}}, {expand_q2_k, {4, true, 16, DURE_DTYPE_F32}},
+  };
+  for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    if (type->expand == rows[i].expand) return rows[i].codes;
+  }
+  return (dure_gguf_codes){0};
 }
 
 void dure_gguf_block_codes(const dure_gguf_type *type, const uint8_t *block, int8_t *out_codes, float *out_scales,
                            float *out_minima) {
-  if (type->expand == expand_q4_k || type->expand == expand_q5_k) {
+  if (type->expand == expand_q2_k) q2_k_codes(block, out_codes, out_scales, out_minima);
+  if (type->expand == expand_q3_k) q3_k_codes(block, out_codes, out_scales, out_minima);
+  if (type->expand == expand_q6_k) q6_k_codes(block, out_codes, out_scales, out_minima);
+  if (type->expand == expand_q4_k || type->expand == expand_q5_k)
     k_codes(block, type->expand == expand_q5_k, out_codes, out_scales, out_minima);
-    return;
-  }
+  if (type->elements == 256) return;
   const bool has_minimum = dure_gguf_type_codes(type).has_minima;
   out_scales[0] = load_f16(block);
   out_minima[0] = has_minimum ? load_f16(block + 2) : 0;

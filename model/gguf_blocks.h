@@ -48,13 +48,15 @@ void dure_gguf_pack(const dure_gguf_type *type, const float *values, uint64_t co
 bool dure_gguf_type_can_pack(const dure_gguf_type *type);
 
 // ---- codes, for weights that stay packed (packed.h) ----
-// What the elements of a type are made of: 32 at a time, x = scale q, or scale q + minimum. bits 0: not of such parts.
+// What the elements of a type are made of: x = scale q, or scale q + minimum. bits 0: not of such parts.
 typedef struct dure_gguf_codes {
   uint32_t bits;  // 4: q is 0..15, or -8..7 without minima; 8: -128..127
   bool has_minima;
+  uint32_t group;     // elements a scale: 16 or 32
+  dure_dtype scales;  // that hold every scale and minimum exactly: f16 or f32
 } dure_gguf_codes;
 dure_gguf_codes dure_gguf_type_codes(const dure_gguf_type *type);
-// The codes [type->elements] of a block, and a scale and a minimum (0 where there are none) for each 32 of them.
+// The codes [type->elements] of a block, and a scale and a minimum (0 where there are none) for each group of them.
 void dure_gguf_block_codes(const dure_gguf_type *type, const uint8_t *block, int8_t *out_codes, float *out_scales,
                            float *out_minima);
 

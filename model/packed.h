@@ -1,8 +1,15 @@
-// Matrices that stay quantised in memory: what a GGUF file has in blocks is given to the kernels as codes with f32
+// Matrices that stay quantised in memory: what a file has in blocks or groups is given to the kernels as codes with
 // scales (and minima), whose values are those of the file to the bit (ops.h, matmul_blocks).
 //
-// Types of 32 elements a scale: Q4_0, Q4_1, Q4_K in 4 bits an element; Q5_0, Q5_1, Q5_K, Q8_0 in 8. Matrices of other
-// types (Q6_K, Q2_K, Q3_K), and of roles that no kernel takes packed (experts, latent attention), are expanded.
+//   bits an element, a scale's and a minimum's type and elements
+//   Q4_0, INT4   4  f16, 32 (INT4: its group)      Q4_1, INT4 with minima   4  f16 and f16
+//   Q8_0, Q5_0, INT8   8  f16                      Q5_1                     8  f16 and f16, 32
+//   Q4_K         4  f32 and f32, 32                Q5_K                     8  f32 and f32, 32
+//   Q3_K         4  f32, 16                        Q2_K                     4  f32 and f32, 16
+//   Q6_K         8  f32, 16
+//
+// Scales of the K types are products of two numbers of the file, which only f32 holds. Matrices of roles that no kernel
+// takes packed (experts, latent attention) are expanded.
 #ifndef DURE_MODEL_PACKED_H_
 #define DURE_MODEL_PACKED_H_
 
@@ -18,6 +25,7 @@ DURE_MUST_CHECK dure_status dure_packed_load(const dure_parameter_buffers *buffe
 // Bytes of packed parameters and how many elements they hold; 0 when nothing is packed.
 uint64_t dure_packed_bytes(const dure_parameter_layout *layout, uint64_t *out_elements);
 
+bool dure_packed_takes(dure_role role);                      // whether kernels take matrices of that role packed
 uint64_t dure_packed_rows(const dure_parameter *parameter);  // [out, in]: of `out`
 // The matrix as `dtype`, or the rows that `indices` [..] name (absent: all): [.., in].
 dure_tensor dure_packed_unpack(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,

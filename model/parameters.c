@@ -180,11 +180,11 @@ void dure_parameter_layout_place(dure_parameter_layout *layout) {
   for (size_t i = 0; i < layout->count; i++) {
     dure_parameter *parameter = &layout->parameters[i];
     if (parameter->bits == 0) continue;
-    const uint64_t blocks = parameter->count / DURE_QUANTIZED_BLOCK;
+    const uint64_t groups = parameter->count / parameter->scale_group;
     parameter->offset = reserve_packed(layout, DURE_DTYPE_U8, parameter->count * parameter->bits / 8, &parameter->pool);
-    parameter->scales_offset =
-        reserve_packed(layout, DURE_DTYPE_F32, parameter->has_minima ? 2 * blocks : blocks, &parameter->scales_pool);
-    parameter->minima_offset = parameter->scales_offset + blocks;
+    parameter->scales_offset = reserve_packed(layout, parameter->scales_dtype,
+                                              parameter->has_minima ? 2 * groups : groups, &parameter->scales_pool);
+    parameter->minima_offset = parameter->scales_offset + groups;
   }
 }
 

@@ -36,8 +36,9 @@ typedef struct dure_parameter {
   dure_parameter_part *parts;                     // of the layout
   uint32_t group_count, group_heads, head_width;  // BY_GROUP: G, H / G, D
   // Packed (packed.h; bits 0: it is not): `pool` and `offset` are those of its codes, whose matrix is [out, in] in any
-  // case; scales and minima [out, in / 32] lie in a pool of f32.
-  uint32_t bits, scales_pool;
+  // case; scales and minima [out, in / scale_group] lie in a pool of `scales_dtype`, f32 or f16.
+  uint32_t bits, scale_group, scales_pool;
+  dure_dtype scales_dtype;
   bool has_minima;
   uint64_t scales_offset, minima_offset;
 } dure_parameter;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/grouped.h"
 #include "runtime/os.h"
 
 static const uint64_t max_header_bytes = UINT64_C(100) * 1000 * 1000;  // as the format's own library
@@ -24,6 +25,7 @@ struct dure_safetensors {
   size_t tensor_count;
   void *owner;  // of a file of another format
   void (*release)(void *owner);
+  dure_grouped *grouped;  // what quantised matrices refer to (grouped.h)
 };
 
 static const struct {
@@ -353,6 +355,7 @@ dure_status dure_safetensors_open(const char *file_or_directory, dure_safetensor
     status = add_file(file_or_directory, all);
     if (status == NULL) status = sort_names(file_or_directory, all);
   }
+  if (status == NULL) status = dure_grouped_link(file_or_directory, all->tensors, &all->tensor_count, &all->grouped);
   if (status == NULL) status = link_scales(file_or_directory, all);
   if (status != NULL) {
     dure_safetensors_close(all);
@@ -370,6 +373,7 @@ void dure_safetensors_close(dure_safetensors *file) {
   }
   free(file->files);
   free(file->tensors);
+  free(file->grouped);
   if (file->owner != NULL) file->release(file->owner);
   free(file);
 }

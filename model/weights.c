@@ -5,6 +5,7 @@
 
 #include "model/family.h"
 #include "model/gguf_family.h"
+#include "model/grouped.h"
 #include "runtime/os.h"
 
 // ---- GGUF tensors under public names -----------------------------------------------------------------------------
@@ -105,18 +106,40 @@ static bool order_fits(const dure_model_config *config, dure_gguf_order order, c
   return true;
 }
 
-const uint8_t *dure_weights_blocks(const dure_safetensors_tensor *tensor, uint64_t row, const dure_gguf_type **out_type,
-                                   bool *out_is_transposed) {
-  *out_type = NULL;
-  *out_is_transposed = false;
-  if (tensor->read != read_mapped) return NULL;
-  const mapped *m = tensor->source;
+static dure_weights_codes gguf_codes(const mapped *m) {
   const dure_gguf_tensor *stored = m->tensor;
-  if (stored->rank != 2 || stored->type->expand == NULL || m->order == DURE_GGUF_PLUS_ONE) return NULL;
-  *out_type = stored->type;
-  *out_is_transposed = m->order == DURE_GGUF_TRANSPOSED;
-  const uint64_t source = *out_is_transposed ? row : dure_gguf_row(m->order, &m->all->config, row);
-  return stored->data + source * (stored->shape[1] / stored->type->elements) * stored->type->bytes;
+  if (stored->rank != 2 || stored->type->expand == NULL || m->order == DURE_GGUF_PLUS_ONE)
+    return (dure_weights_codes){0};
+  const dure_gguf_codes codes = dure_gguf_type_codes(stored->type);
+  return (dure_weights_codes){codes.bits,   codes.group,      codes.has_minima, m->order == DURE_GGUF_TRANSPOSED,
+                              codes.scales, stored->shape[0], stored->shape[1]};
+}
+
+dure_weights_codes dure_weights_codes_of(const dure_safetensors_tensor *tensor) {
+  const dure_grouped *grouped = dure_grouped_of(tensor);
+  if (grouped != NULL)
+    return (dure_weights_codes){grouped->bits,          grouped->group, grouped->minima.data != NULL,
+                                grouped->is_transposed, DURE_DTYPE_F16, grouped->rows,
+                                grouped->width};
+  return tensor->read == read_mapped ? gguf_codes(tensor->source) : (dure_weights_codes){0};
+}
+
+void dure_weights_row(const dure_safetensors_tensor *tensor, uint64_t row, int8_t *out_codes, float *out_scales,
+                      float *out_minima) {
+  const dure_grouped *grouped = dure_grouped_of(tensor);
+  if (grouped != NULL) {
+    dure_grouped_row(grouped, row, out_codes, out_scales, out_minima);
+    return;
+  }
+  const mapped *m = tensor->source;
+  const dure_gguf_type *type = m->tensor->type;
+  const uint64_t blocks = m->tensor->shape[1] / type->elements;
+  const uint32_t groups = type->elements / dure_gguf_type_codes(type).group;
+  const uint64_t source = m->order == DURE_GGUF_TRANSPOSED ? row : dure_gguf_row(m->order, &m->all->config, row);
+  const uint8_t *block = m->tensor->data + source * blocks * type->bytes;
+  for (uint64_t i = 0; i < blocks; i++, block += type->bytes)
+    dure_gguf_block_codes(type, block, out_codes + i * type->elements, out_scales + i * groups,
+                          out_minima + i * groups);
 }
 
 static void describe(mapped *m, dure_safetensors_tensor *out_tensor) {
@@ -247,6 +270,22 @@ bool dure_weights_exist(const char *path) {
 dure_status dure_weights_open(const char *path, dure_safetensors **out_file) {
   *out_file = NULL;
   return dure_gguf_is_file(path) ? open_gguf(path, false, out_file) : dure_safetensors_open(path, out_file);
+}
+
+dure_status dure_weights_check_trainable(const char *path) {
+  dure_safetensors *file = NULL;
+  dure_status status = NULL;
+  DURE_TRY(dure_weights_open(path, &file));
+  for (size_t i = 0; i < dure_safetensors_count(file) && status == NULL; i++) {
+    const dure_safetensors_tensor *tensor = dure_safetensors_get(file, i);
+    if (dure_weights_codes_of(tensor).bits == 0) continue;
+    status = dure_fail(DURE_UNSUPPORTED,
+                       "'%s': the weights are quantised ('%s' is %s), and only floating point is trained; train the "
+                       "model that they were made from, or make floating point of them with dure convert --type bf16",
+                       path, tensor->name, tensor->type);
+  }
+  dure_safetensors_close(file);
+  return status;
 }
 
 dure_status dure_weights_open_as_stored(const char *path, dure_safetensors **out_file) {

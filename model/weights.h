@@ -15,10 +15,24 @@ bool dure_weights_exist(const char *path);  // a GGUF file, or a directory with 
 DURE_MUST_CHECK dure_status dure_weights_open(const char *path, dure_safetensors **out_file);
 // The same with the names, shapes and orders of the file itself, whatever model it is.
 DURE_MUST_CHECK dure_status dure_weights_open_as_stored(const char *path, dure_safetensors **out_file);
-// The blocks of a row of a quantised matrix, as its GGUF file has them, and their type; rows are counted as the tensor
-// has them. *out_is_transposed: they are rows of the transposed matrix. NULL for other tensors.
-const uint8_t *dure_weights_blocks(const dure_safetensors_tensor *tensor, uint64_t row, const dure_gguf_type **out_type,
-                                   bool *out_is_transposed);
+
+// What a quantised matrix's elements are made of, whichever kind of file holds it: x = scale q (+ minimum), codes q of
+// `bits` bits (q of 4 bits is 0 .. 15 with minima, -8 .. 7 without), a scale for each `group` of them. bits 0: the
+// tensor is no such matrix.
+typedef struct dure_weights_codes {
+  uint32_t bits, group;
+  bool has_minima, is_transposed;  // transposed: rows are those of the transposed matrix
+  dure_dtype scales;               // that hold its scales and minima exactly: f16 or f32
+  uint64_t rows, width;
+} dure_weights_codes;
+dure_weights_codes dure_weights_codes_of(const dure_safetensors_tensor *tensor);
+// A row of it: codes [width], scales and minima (0 where there are none) [width / group]. Rows of a GGUF file's matrix
+// are counted as the tensor has them.
+void dure_weights_row(const dure_safetensors_tensor *tensor, uint64_t row, int8_t *out_codes, float *out_scales,
+                      float *out_minima);
+// DURE_UNSUPPORTED, saying what to do instead, when the model's matrices are quantised: training them would go on from
+// what rounding has left of them, and save them in another type without a word.
+DURE_MUST_CHECK dure_status dure_weights_check_trainable(const char *path);
 // The tokenizer of a model, a directory of one, a GGUF file, or a tokenizer.json.
 DURE_MUST_CHECK dure_status dure_weights_tokenizer(const char *path, dure_tokenizer **out_tokenizer);
 

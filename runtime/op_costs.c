@@ -67,8 +67,10 @@ dure_cost dure_cost_unpack_blocks(const dure_op_call *call) {
   enum { CODES, SCALES, MINIMA, INDICES, Y };
   const dure_operand *y = &call->operands[Y];
   const double count = (double)dure_operand_count(y), bytes = call->attributes.blocks.bits / 8.0;
-  const double scales = dure_operand_is_present(&call->operands[MINIMA]) ? 8 : 4;
-  return (dure_cost){4 * count, count * (bytes + scales / DURE_QUANTIZED_BLOCK + (double)dure_dtype_size(y->dtype))};
+  const double scales = (double)dure_dtype_size(call->operands[SCALES].dtype) *
+                        (dure_operand_is_present(&call->operands[MINIMA]) ? 2 : 1) /
+                        dure_blocks_group(&call->attributes.blocks);
+  return (dure_cost){4 * count, count * (bytes + scales + (double)dure_dtype_size(y->dtype))};
 }
 
 dure_cost dure_cost_matmul_blocks(const dure_op_call *call) {

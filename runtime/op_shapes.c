@@ -216,16 +216,24 @@ static dure_status check_packed(const dure_op_call *call, uint32_t codes, uint64
   const uint32_t bits = call->attributes.blocks.bits;
   *out_rows = *out_width = 0;
   if (bits != 4 && bits != 8) return dure_fail(DURE_INVALID_ARGUMENT, "blocks have 4 or 8 bits, not %u", bits);
+  const uint32_t group = dure_blocks_group(&call->attributes.blocks);
+  if (group != 16 && group != 32 && group != 64 && group != 128)
+    return dure_fail(DURE_INVALID_ARGUMENT, "a scale is for 16, 32, 64 or 128 elements, not %u", group);
   DURE_TRY(expect_rank(call, codes, 2));
   const uint64_t width = operand->shape[1] * (8 / bits);
-  if (width % DURE_QUANTIZED_BLOCK != 0 || operand->offset % 16 != 0)
+  const uint32_t whole = group > DURE_QUANTIZED_BLOCK ? group : DURE_QUANTIZED_BLOCK;
+  if (width % whole != 0 || operand->offset % 16 != 0)
     return dure_fail(
         DURE_INVALID_ARGUMENT,
-        "operand 'codes' has rows of %llu elements at byte %llu, expected whole blocks of %d at a multiple of 16",
-        (unsigned long long)width, (unsigned long long)operand->offset, DURE_QUANTIZED_BLOCK);
-  const uint64_t blocks = operand->shape[0] * width / DURE_QUANTIZED_BLOCK;
-  DURE_TRY(expect_count(call, codes + 1, blocks));
-  DURE_TRY(expect_count(call, codes + 2, blocks));
+        "operand 'codes' has rows of %llu elements at byte %llu, expected whole blocks of %u at a multiple of 16",
+        (unsigned long long)width, (unsigned long long)operand->offset, whole);
+  const uint64_t groups = operand->shape[0] * width / group;
+  DURE_TRY(expect_count(call, codes + 1, groups));
+  DURE_TRY(expect_count(call, codes + 2, groups));
+  const dure_operand *scales = &call->operands[codes + 1], *minima = scales + 1;
+  if (dure_operand_is_present(minima) && minima->dtype != scales->dtype)
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand 'minima' is %s, expected the type of 'scales', %s",
+                     dure_dtype_name(minima->dtype), dure_dtype_name(scales->dtype));
   *out_rows = operand->shape[0];
   *out_width = width;
   return NULL;

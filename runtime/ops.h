@@ -132,7 +132,8 @@ typedef struct dure_matmul_attributes {
 // With float activations: quantize_rows and then matmul_q8 (dure_quantized_matmul of program.h).
 enum { DURE_QUANTIZED_BLOCK = 32 };
 
-// Weights in blocks of 32 along K that stay packed in memory: codes, and f32 scales (and minima) [N, K / 32].
+// Weights in blocks of 32 along K that stay packed in memory: codes, and scales (and minima) [N, K / group], of any
+// float type. A group of 16 is half a block, one of 64 or 128 is several; rows are whole groups.
 //   bits 8: codes [N, K], signed bytes q;   bits 4: codes [N, K / 2], byte i of a block's 16 has the code of element i
 //   in its lower half and that of element i + 16 in its upper one; q is that code, less 8 where there are no minima.
 //   b[n, k] = scale * q, and + minimum, each operation rounded to f32 (as GGUF's types are expanded)
@@ -143,9 +144,13 @@ enum { DURE_QUANTIZED_BLOCK = 32 };
 //   On software drivers c has the bits of those two, whatever the number of rows.
 // Codes begin at multiples of 16 bytes.
 typedef struct dure_blocks_attributes {
-  uint32_t bits;  // 4 or 8
+  uint32_t bits;   // 4 or 8
+  uint32_t group;  // elements a scale: 16, 32, 64 or 128; 0: 32
   uint32_t first_row, row_count;
 } dure_blocks_attributes;
+static inline uint32_t dure_blocks_group(const dure_blocks_attributes *attributes) {
+  return attributes->group > 0 ? attributes->group : (uint32_t)DURE_QUANTIZED_BLOCK;
+}
 
 // sum_rows: y[n] = sum over m of x[m, n]; x [.., N].   sum: y[0] = sum of all x.   square_sum: y[0] = sum of all x * x.
 

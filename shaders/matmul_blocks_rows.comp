@@ -39,9 +39,9 @@ void main() {
       vec4 right[COLUMNS][4];
       UNROLL for (uint j = 0; j < COLUMNS; j++) {
         const uint b_block = min(column0 + j, N - 1) * blocks + block;
-        const float minimum = has_minima ? minima[minima_offset + b_block] : 0.0;
+        const float scale = scale_of(b_block, h), minimum = minimum_of(b_block, h);
         const uvec4 words = codes[codes_offset / 4 + (BITS == 8 ? b_block * 2 + h : b_block)];
-        UNROLL for (uint w = 0; w < 4; w++) right[j][w] = value_of(words[w], h, scales[scales_offset + b_block], minimum);
+        UNROLL for (uint w = 0; w < 4; w++) right[j][w] = value_of(words[w], h, scale, minimum);
       }
       UNROLL for (uint i = 0; i < MOST_ROWS; i++) {
         if (i < rows) {

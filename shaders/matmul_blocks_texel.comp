@@ -45,11 +45,14 @@ void main() {
       }
     }
     UNROLL for (uint j = 0; j < COLUMNS; j++) {
-      const float scale = scales[scales_offset + b_row[j] + block];
-      const float minimum = has_minima ? minima[minima_offset + b_row[j] + block] : 0.0;
+      float scale = scale_of(b_row[j] + block, 0), minimum = minimum_of(b_row[j] + block, 0);
       if (BITS == 8) {
         UNROLL for (uint h = 0; h < 2; h++) {
           const uvec4 words = floatBitsToUint(texelFetch(codes, int(codes_offset / 4 + (b_row[j] + block) * 2 + h)));
+          if (GROUP == 16 && h == 1) {
+            scale = scale_of(b_row[j] + block, 1);
+            minimum = minimum_of(b_row[j] + block, 1);
+          }
           UNROLL for (uint w = 0; w < 4; w++) {
             const vec4 right = value_of(words[w], 0, scale, minimum);
             for (uint i = 0; i < ROWS; i++)
@@ -59,6 +62,10 @@ void main() {
       } else {
         const uvec4 words = floatBitsToUint(texelFetch(codes, int(codes_offset / 4 + b_row[j] + block)));
         UNROLL for (uint h = 0; h < 2; h++) {
+          if (GROUP == 16 && h == 1) {
+            scale = scale_of(b_row[j] + block, 1);
+            minimum = minimum_of(b_row[j] + block, 1);
+          }
           UNROLL for (uint w = 0; w < 4; w++) {
             const vec4 right = value_of(words[w], h, scale, minimum);
             for (uint i = 0; i < ROWS; i++)

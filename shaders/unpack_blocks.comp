@@ -18,8 +18,8 @@ layout(push_constant) uniform Push {
   uint codes_offset, scales_offset, minima_offset, indices_offset, y_offset;  // codes in lines, y in VALUEs
 };
 layout(set = 0, binding = 0) readonly buffer Codes { uvec4 codes[]; };       // [table_rows, lines]
-layout(set = 0, binding = 1) readonly buffer Scales { float scales[]; };     // [table_rows, K / 32]
-layout(set = 0, binding = 2) readonly buffer Minima { float minima[]; };     // [table_rows, K / 32]
+READ_TENSOR(1, scales, SCALE_TYPE)                                           // [table_rows, K / GROUP]
+READ_TENSOR(2, minima, SCALE_TYPE)
 layout(set = 0, binding = 3) readonly buffer Indices { uint indices[]; };    // [rows]
 WRITE_TENSOR(4, y, STORAGE)                                                  // [rows, K]
 
@@ -31,6 +31,14 @@ void store_values(uint place, vec4 value) {
 #endif
 }
 
+// Of half `part` of a block.
+float scale_of(uint block, uint part) { return load_scales_element(scales_offset + scale_place(block, part)); }
+float minimum_of(uint block, uint part) {
+  float minimum = 0;
+  if (has_minima) minimum = load_minima_element(minima_offset + scale_place(block, part));
+  return minimum;
+}
+
 void main() {
   FOR_EACH_ELEMENT(i) {
     const uint row = i / lines, line = i % lines;
@@ -40,16 +48,17 @@ void main() {
     if (is_here || is_beyond) {
       const uint source = (is_here ? index - first_row : 0) * lines + line, block = BITS == 8 ? source / 2 : source;
       const uvec4 words = codes[codes_offset + source];
-      const float scale = scales[scales_offset + block];
-      const float minimum = has_minima ? minima[minima_offset + block] : 0.0;
+      const uint first = BITS == 8 ? source % 2 : 0;
+      const float scale = scale_of(block, first), minimum = minimum_of(block, first);
       const uint place = i * (BITS == 8 ? 16 : 32);
       [[unroll]] for (uint w = 0; w < 4; w++) {
         const vec4 value = value_of(words[w], 0, scale, minimum);
         store_values(place + 4 * w, is_here ? value : vec4(not_a_number()));
       }
       if (BITS == 4) {
+        const float upper_scale = scale_of(block, 1), upper_minimum = minimum_of(block, 1);
         [[unroll]] for (uint w = 0; w < 4; w++) {
-          const vec4 value = value_of(words[w], 1, scale, minimum);
+          const vec4 value = value_of(words[w], 1, upper_scale, upper_minimum);
           store_values(place + 16 + 4 * w, is_here ? value : vec4(not_a_number()));
         }
       }

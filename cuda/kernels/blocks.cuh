@@ -9,9 +9,9 @@
 #include "cuda/numbers.cuh"
 
 struct packed_weight {
-  const uint4 *codes;            // [rows, lines]
-  const float *scales, *minima;  // [rows, K / 32]; minima may be NULL
-  uint32_t bits;
+  const uint4 *codes;          // [rows, lines]
+  any_pointer scales, minima;  // [rows, K / group]; minima may be null
+  uint32_t bits, group;
   uint32_t blocks;  // of a row: K / 32
 };
 
@@ -19,7 +19,7 @@ struct packed_weight {
 __device__ __forceinline__ float packed_code(const packed_weight &weight, uint32_t word, uint32_t part, uint32_t e) {
   if (weight.bits == 8) return (float)(int8_t)(word >> (8 * e));
   const float q = (float)(word >> (8 * e + 4 * part) & 15u);
-  return weight.minima == nullptr ? q - 8.0f : q;
+  return weight.minima.address == nullptr ? q - 8.0f : q;
 }
 
 __device__ __forceinline__ uint32_t packed_word(const uint4 &line, uint32_t w) {
@@ -29,11 +29,13 @@ __device__ __forceinline__ uint32_t packed_word(const uint4 &line, uint32_t w) {
 // Sixteen elements: half `h` of block `block` (counted over all rows), whose line is given.
 __device__ __forceinline__ void packed_half(const packed_weight &weight, const uint4 &line, uint64_t block, uint32_t h,
                                             float (&out_values)[16]) {
-  const float scale = weight.scales[block], minimum = weight.minima != nullptr ? weight.minima[block] : 0.0f;
+  const uint64_t place = weight.group == 16 ? block * 2 + h : block / (weight.group / 32);
+  const bool has_minima = weight.minima.address != nullptr;
+  const float scale = load_any(weight.scales, place), minimum = has_minima ? load_any(weight.minima, place) : 0.0f;
 #pragma unroll
   for (uint32_t i = 0; i < 16; i++) {
     const float product = packed_code(weight, packed_word(line, i / 4), h, i % 4) * scale;
-    out_values[i] = weight.minima != nullptr ? __fadd_rn(product, minimum) : product;
+    out_values[i] = has_minima ? __fadd_rn(product, minimum) : product;
   }
 }
 

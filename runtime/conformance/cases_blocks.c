@@ -6,11 +6,19 @@
 typedef enum kind { EIGHT, FOUR, EIGHT_MINIMA, FOUR_MINIMA, KIND_COUNT } kind;
 static const char *const kind_names[] = {"8", "4", "8+minima", "4+minima"};
 
+// Elements a scale: 32 or, for every third shape, another number that goes with the kind (each is one more pipeline).
+static uint32_t group_of(uint64_t n, uint64_t k, kind which) {
+  static const uint32_t others[KIND_COUNT] = {16, 64, 128, 16};
+  return n % 3 == 0 && k % others[which] == 0 ? others[which] : 32;
+}
+
 static void add_packed(dure_case *c, uint32_t codes, uint64_t n, uint64_t k, kind which) {
   const bool is_four = which == FOUR || which == FOUR_MINIMA, has_minima = which >= EIGHT_MINIMA;
   c->attributes.blocks.bits = is_four ? 4 : 8;
   dure_case_tensor(c, codes, 2, DURE_SHAPE(n, is_four ? k / 2 : k));
-  const uint64_t blocks = k / DURE_QUANTIZED_BLOCK;
+  c->attributes.blocks.group = group_of(n, k, which);
+  dure_case_rename(c, "group=%u", c->attributes.blocks.group);
+  const uint64_t blocks = k / c->attributes.blocks.group;
   dure_case_generate(dure_case_tensor(c, codes + 1, 2, DURE_SHAPE(n, blocks)), DURE_GENERATE_NORMAL, 0.02, 0);
   if (has_minima)
     dure_case_generate(dure_case_tensor(c, codes + 2, 2, DURE_SHAPE(n, blocks)), DURE_GENERATE_NORMAL, 0.1, 0);

@@ -81,12 +81,14 @@ dure_packed_weight dure_reference_packed(const dure_op_call *call, uint32_t code
                               .scales = &o[1],
                               .minima = dure_operand_is_present(&o[2]) ? &o[2] : NULL,
                               .bits = bits,
+                              .group = dure_blocks_group(&call->attributes.blocks),
                               .rows = o->shape[0],
                               .width = o->shape[1] * (8 / bits)};
 }
 
 double dure_reference_packed_value(const dure_packed_weight *weight, uint64_t row, uint64_t k, double *out_magnitude) {
   const uint64_t block = row * (weight->width / BLOCK) + k / BLOCK, within = k % BLOCK;
+  const uint64_t group = row * (weight->width / weight->group) + k / weight->group;
   float q;
   if (weight->bits == 8) {
     q = (float)weight->codes[block * BLOCK + within];
@@ -94,8 +96,8 @@ double dure_reference_packed_value(const dure_packed_weight *weight, uint64_t ro
     const uint8_t pair = (uint8_t)weight->codes[block * (BLOCK / 2) + within % (BLOCK / 2)];
     q = (float)((within < BLOCK / 2 ? pair & 15 : pair >> 4) - (weight->minima == NULL ? 8 : 0));
   }
-  const float product = (float)dure_reference_get(weight->scales, block) * q;
-  const float minimum = weight->minima != NULL ? (float)dure_reference_get(weight->minima, block) : 0;
+  const float product = (float)dure_reference_get(weight->scales, group) * q;
+  const float minimum = weight->minima != NULL ? (float)dure_reference_get(weight->minima, group) : 0;
   if (out_magnitude != NULL) *out_magnitude = fabs((double)product) + fabs((double)minimum);
   return weight->minima != NULL ? (double)(product + minimum) : (double)product;
 }

@@ -46,7 +46,7 @@ DURE_MUST_CHECK dure_status dure_reference_scratch(uint64_t count, double **out_
 typedef struct dure_packed_weight {
   const int8_t *codes;
   const dure_operand *scales, *minima;  // minima may be NULL
-  uint32_t bits;
+  uint32_t bits, group;                 // group: elements a scale
   uint64_t rows, width;
 } dure_packed_weight;
 // The weight whose codes are operand `codes` of the call, scales and minima the next two.

@@ -36,8 +36,10 @@ static dure_status record_unpack_blocks(dure_device *device, dure_recording *rec
                                 attributes->bits,
                                 dure_operand_is_present(&o[MINIMA]),
                                 dure_operand_is_present(&o[INDICES]),
-                                dure_vulkan_type(&o[Y])};
-  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("unpack_blocks", width).text, constants, 6,
+                                dure_vulkan_type(&o[Y]),
+                                dure_blocks_group(attributes),
+                                dure_vulkan_type(&o[SCALES])};
+  return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("unpack_blocks", width).text, constants, 8,
                                   &push, sizeof(push),
                                   dure_vulkan_ceil_divide(push.count, (uint64_t)constants[0] * steps));
 }
@@ -122,7 +124,7 @@ static dure_status record_matmul_blocks(dure_device *device, dure_recording *rec
   push.c_stride = row_stride(&o[C], push.N);
   push.residual_stride = dure_operand_is_present(&o[RESIDUAL]) ? row_stride(&o[RESIDUAL], push.N) : push.N;
   const uint32_t group_size = dure_vulkan_group_size_over(device, 64, push.blocks);
-  uint32_t constants[6] = {0};
+  uint32_t constants[8] = {0};
   if (v == NULL) {
     constants[0] = group_size;
     constants[1] = dure_vulkan_is_single_subgroup(device, group_size);
@@ -130,7 +132,9 @@ static dure_status record_matmul_blocks(dure_device *device, dure_recording *rec
   constants[2] = call->attributes.blocks.bits;
   constants[3] = dure_operand_is_present(&o[MINIMA]);
   constants[4] = dure_vulkan_type(&o[A]);
-  constants[5] = push.M <= 1 ? 1 : push.M <= 2 ? 2 : push.M <= 4 ? 4 : ROWS_MOST;
+  if (v == NULL) constants[5] = push.M <= 1 ? 1 : push.M <= 2 ? 2 : push.M <= 4 ? 4 : ROWS_MOST;
+  constants[6] = dure_blocks_group(&call->attributes.blocks);
+  constants[7] = dure_vulkan_type(&o[SCALES]);
   push.flags =
       (dure_operand_is_present(&o[BIAS]) ? HAS_BIAS : 0) | (dure_operand_is_present(&o[RESIDUAL]) ? HAS_RESIDUAL : 0);
   dure_vulkan_dispatch dispatch;
@@ -141,7 +145,7 @@ static dure_status record_matmul_blocks(dure_device *device, dure_recording *rec
   const uint64_t x = dure_vulkan_ceil_divide(push.N, v != NULL ? v->columns : ROWS_COLUMNS);
   const uint64_t y = dure_vulkan_ceil_divide(push.M, v != NULL ? v->rows : ROWS_MOST);
   dure_kernel *kernel = NULL;
-  DURE_TRY(dure_kernel_get(device, v != NULL ? v->name : rows.text, constants, v != NULL ? 5 : 6, &kernel));
+  DURE_TRY(dure_kernel_get(device, v != NULL ? v->name : rows.text, constants, 8, &kernel));
   const uint64_t z = v == NULL ? dure_vulkan_ceil_divide(x, GROUPS_IN_X) : 1;
   if (y > MOST_GROUPS || z > MOST_GROUPS || (v != NULL && x > MOST_GROUPS))
     return dure_fail(DURE_UNSUPPORTED,

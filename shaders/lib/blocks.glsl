@@ -8,6 +8,19 @@
 
 layout(constant_id = 2) const uint BITS = 8;
 layout(constant_id = 3) const bool has_minima = false;
+layout(constant_id = 6) const uint GROUP = 32;       // elements a scale: 16 (half a block), 32, 64, 128
+layout(constant_id = 7) const uint SCALE_TYPE = 0;  // of scales and minima: value.glsl
+
+// Where the scale (and the minimum) of half `part` of a block lies, both counted over all rows.
+uint scale_place(uint block, uint part) {
+  uint place;
+  if (GROUP == 16) {
+    place = block * 2 + part;
+  } else {
+    place = block / (GROUP / 32);
+  }
+  return place;
+}
 
 vec4 codes_of(uint word, uint part) {
   vec4 q;
