@@ -18,7 +18,7 @@ typedef struct dedup_arguments {
   dure_minhash_options near;
   const char *format, *shingle, *benchmarks, *report, *recipe;
   int64_t lines, paragraphs, permutations, bands, rows, seed, ngram, threads, rank, ranks;
-  bool is_near, as_json;
+  bool is_near, is_uncentred, as_json;
   const char *semantic, *device, *dtype;  // `semantic` a model's directory, or NULL
   double semantic_threshold;
   int64_t semantic_clusters, semantic_context;
@@ -170,6 +170,7 @@ static dure_status open_semantic(dedup_arguments *arguments) {
   dure_semantic_options *semantic = &arguments->model.options;
   semantic->threshold = arguments->semantic_threshold;
   semantic->clusters = (uint32_t)arguments->semantic_clusters;
+  semantic->is_centred = !arguments->is_uncentred;
   arguments->options.semantic = semantic;
   return NULL;
 }
@@ -236,6 +237,8 @@ int data_dedup(int argc, char **argv) {
       {"semantic-threshold", OPTION_NUMBER, &arguments.semantic_threshold, "S", "cosine (default 0.95)"},
       {"semantic-clusters", OPTION_INTEGER, &arguments.semantic_clusters, "K",
        "documents are compared within clusters (default: one for each 1024)"},
+      {"semantic-uncentred", OPTION_FLAG, &arguments.is_uncentred, NULL,
+       "do not take their mean off the vectors first"},
       {"semantic-context", OPTION_INTEGER, &arguments.semantic_context, "N", "tokens looked at (default 512)"},
       {"device", OPTION_TEXT, &arguments.device, "D", "of the model: auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &arguments.dtype, "TYPE", "of the model's weights: auto, f32, bf16 or f16 (auto)"},

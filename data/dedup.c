@@ -103,6 +103,7 @@ static dure_status find_key(const deduplication *state, uint64_t *out_key) {
       semantic != NULL ? semantic->width : 0,
       semantic != NULL ? semantic->clusters : 0,
       semantic != NULL ? semantic->seed : 0,
+      semantic != NULL && semantic->is_centred,
       semantic != NULL ? (uint64_t)(semantic->threshold * 1e9) : 0,
       semantic != NULL ? state->memory : 0,
   };

@@ -29,7 +29,8 @@ typedef struct clustering {
   dure_workers *workers;
   vector_store store;
   size_t width, cluster_count;
-  float *centroids;     // [cluster_count, width]
+  float *mean;          // [width] of all vectors, or zeros
+  float *centroids;     // [cluster_count, width], behind the mean
   dure_sorter *sorter;  // of what the pass finds
 } clustering;
 
@@ -50,8 +51,9 @@ static dure_status begin(deduplication *state, clustering *out_pass) {
   if (clusters > most) clusters = most;
   if (clusters > MOST_CLUSTERS) clusters = MOST_CLUSTERS;
   out_pass->cluster_count = (size_t)(clusters < count ? clusters : count);
-  out_pass->centroids = malloc((out_pass->cluster_count + 1) * out_pass->width * sizeof(float));
-  return out_pass->centroids != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for clusters");
+  out_pass->mean = calloc((out_pass->cluster_count + 1) * out_pass->width, sizeof(float));
+  out_pass->centroids = out_pass->mean + (out_pass->mean != NULL ? out_pass->width : 0);
+  return out_pass->mean != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for clusters");
 }
 
 static dure_status end(clustering *pass, dure_status status) {
@@ -59,8 +61,15 @@ static dure_status end(clustering *pass, dure_status status) {
   dure_sorter_destroy(pass->sorter);
   dedup_vectors_close(&pass->store);
   dure_workers_destroy(pass->workers);
-  free(pass->centroids);
+  free(pass->mean);
   return status;
+}
+
+// A vector as seen from the mean; one that is the mean becomes zero, which is like nothing.
+static void centre(const clustering *pass, float *vector) {
+  if (!pass->semantic->is_centred) return;
+  for (size_t j = 0; j < pass->width; j++) vector[j] -= pass->mean[j];
+  if (!dure_vector_normalise(vector, pass->width)) memset(vector, 0, pass->width * sizeof(*vector));
 }
 
 // ---- learning clusters: rank 0 ----
@@ -94,6 +103,14 @@ static dure_status draw_sample(clustering *pass, sampled *sample, size_t most, s
   return NULL;
 }
 
+static void find_mean(clustering *pass, const float *vectors, size_t count) {
+  for (size_t j = 0; j < pass->width && count > 0; j++) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += vectors[i * pass->width + j];
+    pass->mean[j] = (float)(sum / (double)count);
+  }
+}
+
 static dure_status learn(clustering *pass) {
   uint64_t most = (uint64_t)pass->cluster_count * SAMPLE;
   if (most > memory_for_vectors(pass)) most = memory_for_vectors(pass);
@@ -108,6 +125,10 @@ static dure_status learn(clustering *pass) {
     status = dedup_vectors_read(&pass->store, sample[i].place, vectors + i * pass->width);
   }
   if (status == NULL && pass->cluster_count > count) pass->cluster_count = count;
+  if (status == NULL && pass->semantic->is_centred) {
+    find_mean(pass, vectors, count);
+    for (size_t i = 0; i < count; i++) centre(pass, vectors + i * pass->width);
+  }
   if (status == NULL && pass->cluster_count > 0) {
     status =
         dure_vector_clusters_find(pass->workers, vectors, count, pass->width, pass->cluster_count, pass->centroids);
@@ -128,7 +149,7 @@ dure_status dedup_learn_clusters(deduplication *state) {
   if (status == NULL) status = learn(&pass);
   centroids_path(state, path);
   if (status == NULL) {
-    status = dure_os_write_file(path, pass.centroids, pass.cluster_count * pass.width * sizeof(float));
+    status = dure_os_write_file(path, pass.mean, (pass.cluster_count + 1) * pass.width * sizeof(float));
   }
   return end(&pass, status);
 }
@@ -136,13 +157,14 @@ dure_status dedup_learn_clusters(deduplication *state) {
 static dure_status read_centroids(clustering *pass) {
   char path[PATH_SIZE], *bytes = NULL;
   size_t size = 0;
-  const size_t most = pass->cluster_count * pass->width * sizeof(float);
+  const size_t row = pass->width * sizeof(float), most = (pass->cluster_count + 1) * row;
   centroids_path(pass->state, path);
   DURE_TRY(dure_os_read_file(path, most + 1, &bytes, &size));
-  pass->cluster_count = size / (pass->width * sizeof(float));
-  if (size > 0 && size <= most) memcpy(pass->centroids, bytes, size);
+  const bool is_whole = size >= row && size <= most;
+  if (is_whole) memcpy(pass->mean, bytes, size);
+  if (is_whole) pass->cluster_count = size / row - 1;
   free(bytes);
-  return size <= most ? NULL : dure_fail(DURE_CORRUPT, "'%s' is damaged; remove it to begin anew", path);
+  return is_whole ? NULL : dure_fail(DURE_CORRUPT, "'%s' is damaged; remove it to begin anew", path);
 }
 
 // ---- every document into a cluster: each rank, its own documents ----
@@ -178,7 +200,9 @@ static dure_status assign(clustering *pass, float *vectors) {
   for (bool has = pass->cluster_count > 0; has; first += CHUNK) {
     size_t count = 0;
     while (count < CHUNK && has) {
-      DURE_TRY(dedup_vectors_next(&pass->store, ranks.rank, &documents[count], vectors + count * pass->width, &has));
+      float *vector = vectors + count * pass->width;
+      DURE_TRY(dedup_vectors_next(&pass->store, ranks.rank, &documents[count], vector, &has));
+      if (has) centre(pass, vector);
       count += has;
     }
     if (count > 0) DURE_TRY(add_assigned(pass, vectors, documents, count, first));
@@ -226,6 +250,7 @@ static dure_status compare_chunk(clustering *pass, cluster *group, size_t first,
   size_t similar[CHUNK];
   for (size_t i = 0; i < count; i++) {
     DURE_TRY(dedup_vectors_read(&pass->store, group->members[first + i].place, group->vectors + i * width));
+    centre(pass, group->vectors + i * width);
   }
   dure_vector_first_similar(pass->workers, group->vectors, count, width, group->kept, known, threshold, similar);
   for (size_t i = 0; i < count; i++) {
@@ -294,6 +319,7 @@ static dure_status find_similar(clustering *pass, cluster *group) {
                                        .memory = pass->state->memory / 4,
                                        .run = FIRST_RUN + ranks.rank,
                                        .run_step = ranks.count};
+  DURE_TRY(read_centroids(pass));
   DURE_TRY(dure_sorter_create(&options, &pass->sorter));
   group->kept_capacity = (size_t)memory_for_vectors(pass);
   if (group->kept_capacity > pass->store.count) group->kept_capacity = (size_t)pass->store.count + 1;

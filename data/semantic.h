@@ -8,6 +8,7 @@
 #ifndef DURE_DATA_SEMANTIC_H_
 #define DURE_DATA_SEMANTIC_H_
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,9 @@ typedef struct dure_semantic_options {
   uint32_t batch;     // texts handed over at a time, at most; 0 for 64
   double threshold;   // cosine, 0 to 1
   uint32_t clusters;  // 0: one for each 1,024 texts
+  // The mean of the vectors is taken off them first: those of language models lie in a narrow cone, where every cosine
+  // is near 1 (Mu and Viswanath 2018, section 2).
+  bool is_centred;
   uint64_t seed;      // of the texts that clusters are learnt from
   uint64_t identity;  // another one where the vectors are others: of the model and of how texts are cut
   // texts [count] -> out_vectors [count, width] f32, of any length but zero. By one thread.

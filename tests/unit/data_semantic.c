@@ -14,7 +14,7 @@ static const uint64_t SEED = 20261121;
 // A model for tests: the vector of "G C ..." is the direction of group G, a little off for each copy C.
 typedef struct fake_model {
   int texts, most_texts;  // embedded so far; after so many it fails
-  float wobble;
+  float wobble, common;   // `common`: what all vectors share
 } fake_model;
 
 static float drawn(uint64_t group, uint64_t element) {
@@ -31,7 +31,8 @@ static dure_status embed(void *context, const dure_semantic_text *texts, size_t 
     unsigned group = 0, copy = 0;
     ck_assert_int_eq(sscanf(texts[i].text, "%u %u", &group, &copy), 2);
     for (size_t j = 0; j < WIDTH; j++) {
-      out_vectors[i * WIDTH + j] = 3 * (drawn(group, j) + model->wobble * drawn(GROUPS + 7 * group + copy, j));
+      out_vectors[i * WIDTH + j] =
+          model->common * drawn(99999, j) + 3 * (drawn(group, j) + model->wobble * drawn(GROUPS + 7 * group + copy, j));
     }
   }
   return NULL;
@@ -92,6 +93,22 @@ START_TEST(the_first_of_what_is_alike_stays) {
   semantic.identity = 1;
   REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
   ck_assert_uint_eq(summary.semantic_duplicates, 0);
+  remove_test_directory();
+}
+END_TEST
+
+START_TEST(what_all_vectors_share_is_taken_off) {
+  make_test_directory();
+  fake_model model = {.wobble = 0.1f, .common = 30};
+  dure_semantic_options semantic = semantic_options(&model);
+  semantic.clusters = 1;
+  dure_dedup_summary summary;
+  const char *input = write_documents("in.jsonl");
+  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  ck_assert_uint_eq(summary.kept, 1);
+  semantic.is_centred = true;
+  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  ck_assert_uint_eq(summary.kept, GROUPS);
   remove_test_directory();
 }
 END_TEST
@@ -202,6 +219,7 @@ int main(void) {
   Suite *suite = suite_create("semantic");
   TCase *test_case = tcase_create("semantic");
   tcase_add_test(test_case, the_first_of_what_is_alike_stays);
+  tcase_add_test(test_case, what_all_vectors_share_is_taken_off);
   tcase_add_test(test_case, clusters_find_nearly_all);
   tcase_add_test(test_case, threads_and_ranks_change_nothing);
   tcase_add_test(test_case, vectors_that_were_made_are_not_made_again);
