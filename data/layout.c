@@ -260,6 +260,12 @@ static void separate_sequence(dure_layout *layout) {
   parent->has_child = true;
 }
 
+// Two in a row end a paragraph, as pages without <p> are written; in lists and tables they are but a line's end.
+static void break_line(dure_layout *layout) {
+  const bool is_second = !layout->block_is_open && layout->separator > 0 && layout->lists == 0 && layout->rows == 0;
+  request_break(layout, is_second ? 2 : 1);
+}
+
 bool dure_layout_open(dure_layout *layout, dure_role role) {
   if (layout->depth == DEPTH_LIMIT) return false;
   if (role == DURE_ROLE_CODE) role = layout->running_text > 0 ? DURE_ROLE_INLINE : DURE_ROLE_PREFORMATTED;
@@ -271,7 +277,7 @@ bool dure_layout_open(dure_layout *layout, dure_role role) {
     if (role == DURE_ROLE_TERM) request_break(layout, 2);
     if (role == DURE_ROLE_ROW) open_row(layout, &opened);
     if (role == DURE_ROLE_CELL) open_cell(layout);
-    if (role == DURE_ROLE_BREAK && layout->preformatted == 0) request_break(layout, 1);
+    if (role == DURE_ROLE_BREAK && layout->preformatted == 0) break_line(layout);
     if (role == DURE_ROLE_BREAK && layout->preformatted > 0) append(layout, "\n", 1);
   }
   count_role(layout, role, 1);
@@ -289,6 +295,18 @@ void dure_layout_close(dure_layout *layout) {
   if (closed.role == DURE_ROLE_TERM) request_break(layout, 1);
   if (closed.role == DURE_ROLE_CELL) layout->cell_is_fresh = false;
   if (closed.role == DURE_ROLE_ROW) close_row(layout, &closed);
+}
+
+void dure_layout_number(dure_layout *layout, uint32_t number) {
+  if (layout->depth == 0 || layout->skips > 0) return;
+  const bool is_item = layout->frames[layout->depth - 1].role == DURE_ROLE_ITEM;
+  for (size_t i = layout->depth; i-- > 0;) {
+    frame *list = &layout->frames[i];
+    if (list->role == DURE_ROLE_LIST) return;
+    if (list->role != DURE_ROLE_NUMBERED_LIST) continue;
+    list->number = is_item ? number : number - 1;
+    return;
+  }
 }
 
 dure_role dure_layout_role(const dure_layout *layout, size_t above) {

@@ -13,6 +13,8 @@
 #ifndef DURE_DATA_LAYOUT_H_
 #define DURE_DATA_LAYOUT_H_
 
+#include <stdint.h>
+
 #include "data/bytes.h"
 
 typedef enum dure_role {
@@ -53,6 +55,8 @@ void dure_layout_reset(dure_layout *layout);
 // are nested deeper than 512: the caller gives the document up.
 bool dure_layout_open(dure_layout *layout, dure_role role);
 void dure_layout_close(dure_layout *layout);
+// The number of the item just opened, or of the first item of the numbered list just opened.
+void dure_layout_number(dure_layout *layout, uint32_t number);
 // The role of the innermost open element (or the one `above` levels further out), DURE_ROLE_INLINE when there is none.
 dure_role dure_layout_role(const dure_layout *layout, size_t above);
 bool dure_layout_is_inside(const dure_layout *layout, dure_role role);  // whether any open element has this role

@@ -2,13 +2,14 @@
 // and 13.2): elements that have no content, that end where others begin, and whose content is not markup. No tree is
 // built; memory is the names of the open elements.
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "data/html_entities.h"
 #include "data/markup.h"
 
-enum { DEPTH_LIMIT = 500, NAME_SIZE = 16, VALUE_SIZE = 512, CACHE_SIZE = 256 };
+enum { DEPTH_LIMIT = 500, NAME_SIZE = 16, VALUE_SIZE = 512, CACHE_SIZE = 256, NO_NUMBER = -1 };
 
 // What the rules of ending need to know about an element.
 typedef enum kind {
@@ -71,6 +72,7 @@ typedef struct tokenizer {
   size_t depth;
   size_t articles;  // open elements that a header may head
   bool is_too_deep;
+  int64_t number;          // that the tag read last gives its list or item, or NO_NUMBER
   char value[VALUE_SIZE];  // of the attribute read last, entities and all
 } tokenizer;
 
@@ -287,6 +289,18 @@ static bool may_be_boilerplate(char first) {
   return first == 'c' || first == 'i' || first == 'a' || first == 'h' || first == 'r' || first == 's';
 }
 
+// <ol start>, <li value>
+static bool is_number(dure_role role, const char *name) {
+  return (role == DURE_ROLE_NUMBERED_LIST && strcmp(name, "start") == 0) ||
+         (role == DURE_ROLE_ITEM && strcmp(name, "value") == 0);
+}
+
+static int64_t number_of(const char *value) {
+  char *end = NULL;
+  const long number = strtol(value, &end, 10);
+  return end != value && number > 0 && number < 1000000 ? number : NO_NUMBER;
+}
+
 // Attributes up to the end of the tag. Gives the role that they make of `role`.
 static dure_role read_attributes(tokenizer *state, dure_role role, bool looks) {
   while (state->cursor < state->end) {
@@ -312,6 +326,7 @@ static dure_role read_attributes(tokenizer *state, dure_role role, bool looks) {
       skip_space(state);
       value_length = read_value(state);
     }
+    if (is_number(role, name)) state->number = number_of(state->value);
     if (!looks || role == DURE_ROLE_SKIP || !may_be_boilerplate(name[0])) continue;
     if (is_boilerplate(name, length, state->value, value_length)) role = DURE_ROLE_SKIP;
     if (strcmp(name, "role") == 0 && strcasecmp(state->value, "main") == 0) role = DURE_ROLE_MAIN;
@@ -344,12 +359,14 @@ static void begin_tag(tokenizer *state) {
   dure_role role = beginning.role;
   // A page's header is boilerplate, an article's holds its title.
   if (state->articles > 0 && strcmp(beginning.name, "header") == 0) role = DURE_ROLE_LINE;
+  state->number = NO_NUMBER;
   role = read_attributes(state, role, looks && beginning.kind != KIND_ROOT);
   if (beginning.kind == KIND_ROOT) return;
   close_before(state, beginning.kind);
   looks = !dure_layout_is_skipping(state->layout);
   open_element(state, &beginning, looks ? role : DURE_ROLE_INLINE);
   if (state->is_too_deep) return;
+  if (state->number != NO_NUMBER) dure_layout_number(state->layout, (uint32_t)state->number);
   if (beginning.kind == KIND_EMPTY) {
     close_to(state, state->depth - 1);
   } else if (beginning.kind == KIND_RAW) {

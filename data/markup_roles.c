@@ -96,12 +96,23 @@ static const struct {
 
 // Classes and ids, compared whole and without regard to case.
 static const char boilerplate_names[] =
-    "navheader navfooter navbar nav navigation topnav menu sidebar sphinxsidebar related breadcrumb breadcrumbs "
-    "footer "
-    "site-footer page-footer site-header page-header masthead toc toc_list toctree-wrapper table-of-contents "
-    "cookie-banner cookies advert advertisement ads headerlink skip-link skiplink printfooter mw-editsection "
-    "mw-jump-link catlinks navbox pagination pager social share search searchbox sitemap donation donationframe "
-    "searchframe";
+    // navigation
+    "navheader navfooter navbar nav navigation topnav menu sidebar sphinxsidebar related breadcrumb breadcrumbs gnb "
+    "lnb snb "
+    "footer site-footer page-footer site-header page-header masthead toc toc_list toctree-wrapper table-of-contents "
+    "headerlink skip-link skiplink skipnav skip_nav skip-nav printfooter pagination pager paging paginate sitemap "
+    "search "
+    "searchbox searchframe quickmenu quick_menu "
+    // MediaWiki's
+    "mw-editsection mw-jump-link mw-navigation mw-head mw-panel catlinks navbox siteSub contentSub noprint "
+    // advertisements, sharing and other news
+    "advert advertisement ads adsbygoogle ad-banner ad_banner ad-slot ad_slot ad-container ad_area ad-wrapper adsense "
+    "sponsored social share sns sns_share sns-share sns_area share-buttons share_area social-share social-links "
+    "addtoany "
+    "related_news related-news related-posts related_posts related-articles related_article relatedposts newsletter "
+    "newsletter-signup cookie-banner cookie-notice cookie-consent cookies donation donationframe "
+    // for programs that read aloud
+    "sr-only visually-hidden screen-reader-text";
 static const char boilerplate_roles[] = "navigation banner contentinfo search menu menubar dialog complementary";
 
 // Whether `name` is one of the names in a list with single spaces between them.

@@ -64,6 +64,15 @@ START_TEST(html_becomes_what_a_reader_reads) {
 }
 END_TEST
 
+START_TEST(broken_lines_and_given_numbers_are_kept) {
+  require_clean("news.html",
+                "<div class=gnb>메뉴</div><div class='top sns_share'>공유</div>첫 문단.<br><br>\n둘째 문단.<br>다음 줄."
+                "<div class='ad-banner x'>광고</div><ol start=3><li>a<br><br>b<li value='7'>c<li>d</ol>"
+                "<ul><li value=9>e</ul><ol start=x><li value=-1>f</ol>",
+                "첫 문단.\n\n둘째 문단.\n다음 줄.\n\n3. a\nb\n7. c\n8. d\n\n- e\n\n1. f");
+}
+END_TEST
+
 START_TEST(menus_and_named_boilerplate_go) {
   require_clean(
       "page.html",
@@ -387,6 +396,7 @@ int main(void) {
   tcase_add_checked_fixture(test_case, make_test_directory, remove_test_directory);
   tcase_set_timeout(test_case, 120);
   tcase_add_test(test_case, html_becomes_what_a_reader_reads);
+  tcase_add_test(test_case, broken_lines_and_given_numbers_are_kept);
   tcase_add_test(test_case, menus_and_named_boilerplate_go);
   tcase_add_test(test_case, mallard_loses_its_metadata_and_keeps_its_steps);
   tcase_add_test(test_case, docbook_and_unknown_xml_are_read);
