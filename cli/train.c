@@ -184,7 +184,7 @@ static dure_status run(const arguments *a) {
   dure_os_catch_interrupts();
   dure_status status = dure_train(&a->options, a->resume, &observer, &result);
   if (d.bar_is_drawn) fputc('\n', stderr);
-  if (status != NULL) return status;
+  if (status != NULL || result.is_other_rank) return status;
   fprintf(stderr, "step %" PRIu64 " is done; the curve is %s/loss.svg\n", result.step, a->options.out);
   return print_result(a, &result);
 }

@@ -6,11 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint_parts.h"
 #include "model/safetensors.h"
 #include "runtime/os.h"
 
-#define FIRST_MOMENT ".first_moment"
-#define SECOND_MOMENT ".second_moment"
 #define FOLDER "checkpoints"
 #define LINK "latest"
 enum { name_size = 64, path_size = 4096, max_state_bytes = 1 << 20, state_version = 1, set_count = 4 };
@@ -243,8 +242,8 @@ static size_t list_sets(const dure_training *training, const dure_snapshot *snap
   static const struct {
     dure_training_set set;
     const char *suffix;
-  } rows[set_count] = {{DURE_TRAINING_FIRST_MOMENTS, FIRST_MOMENT},
-                       {DURE_TRAINING_SECOND_MOMENTS, SECOND_MOMENT},
+  } rows[set_count] = {{DURE_TRAINING_FIRST_MOMENTS, DURE_PARTS_FIRST_MOMENT},
+                       {DURE_TRAINING_SECOND_MOMENTS, DURE_PARTS_SECOND_MOMENT},
                        {DURE_TRAINING_FIRST_SCALES, ".first_scales"},
                        {DURE_TRAINING_SECOND_SCALES, ".second_scales"}};
   size_t count = 0;
@@ -315,29 +314,108 @@ static dure_status remove_older(const char *run, uint64_t newest, uint64_t keep)
   return status;
 }
 
+// ---- of several ranks --------------------------------------------------------------------------------------------
+
+typedef struct part_paths {
+  char name[name_size], aside[path_size], final[path_size], link[path_size];
+} part_paths;
+
+static dure_status find_paths(const char *run, uint64_t step, part_paths *out_paths) {
+  char aside_name[name_size + 8];
+  step_name(step, out_paths->name);
+  snprintf(aside_name, sizeof(aside_name), ".%s.part", out_paths->name);
+  DURE_TRY(join(out_paths->aside, run, aside_name));
+  DURE_TRY(join(out_paths->final, run, out_paths->name));
+  return join(out_paths->link, run, LINK);
+}
+
+// The sets of which ranks write parts: the moments; masters, or parameters without any, of which none has all.
+static size_t list_parts(const dure_checkpoint_content *content, dure_named_buffers out_sets[set_count + 1]) {
+  const dure_training *training = content->training;
+  size_t count = list_sets(training, content->snapshot, out_sets);
+  const bool has_masters = dure_training_buffers(training, DURE_TRAINING_MASTERS) != NULL;
+  const dure_training_set set = has_masters ? DURE_TRAINING_MASTERS : DURE_TRAINING_PARAMETERS;
+  const dure_parameter_buffers *buffers =
+      content->snapshot != NULL ? dure_snapshot_buffers(content->snapshot, set) : dure_training_buffers(training, set);
+  if (buffers != NULL && dure_training_buffers(training, set)->storage.shards > 1)
+    out_sets[count++] = (dure_named_buffers){buffers, has_masters ? DURE_PARTS_MASTER : ""};
+  return count;
+}
+
+// Parameters of which this rank has all: masters, if it has all of those, else the weights.
+static dure_status save_whole(const dure_checkpoint_content *content, const char *directory) {
+  static const dure_training_set order[] = {DURE_TRAINING_MASTERS, DURE_TRAINING_PARAMETERS};
+  for (size_t i = 0; i < 2; i++) {
+    const dure_parameter_buffers *kept = dure_training_buffers(content->training, order[i]);
+    if (kept == NULL || kept->storage.shards > 1) continue;
+    if (content->snapshot != NULL) kept = dure_snapshot_buffers(content->snapshot, order[i]);
+    return dure_model_save_copy(content->model, kept, directory);
+  }
+  return dure_model_save_description(content->model, directory);
+}
+
+static dure_status write_part(const dure_checkpoint_content *content, const char *directory) {
+  const dure_model *model = content->model;
+  dure_named_buffers sets[set_count + 1];
+  const size_t count = list_parts(content, sets);
+  DURE_TRY(dure_checkpoint_parts_save(sets, count, &model->layout, content->shard, content->shards, model->stream,
+                                      directory));
+  if (content->shard > 0) return NULL;
+  DURE_TRY(save_whole(content, directory));
+  return dure_model_save_tokenizer(model, content->tokenizer_path, content->end_of_text, directory);
+}
+
+static dure_status fail_to_save(dure_status status, const dure_checkpoint_content *content) {
+  return dure_status_prefix(status, "cannot save the checkpoint of step %" PRIu64 " (earlier ones are intact)",
+                            content->state->step);
+}
+
+dure_status dure_checkpoint_write_part(const char *run, const dure_checkpoint_content *content) {
+  part_paths paths;
+  DURE_TRY(find_paths(run, content->state->step, &paths));
+  dure_status status = dure_os_make_directories(paths.aside);
+  if (status == NULL) status = write_part(content, paths.aside);
+  if (status == NULL) status = dure_os_sync_directory(paths.aside);
+  return fail_to_save(status, content);
+}
+
+dure_status dure_checkpoint_commit(const char *run, const dure_checkpoint_content *content, uint64_t keep,
+                                   char **out_directory) {
+  *out_directory = NULL;
+  part_paths paths;
+  DURE_TRY(find_paths(run, content->state->step, &paths));
+  dure_named_buffers sets[set_count + 1];
+  const size_t count = list_parts(content, sets);
+  dure_status status = dure_checkpoint_parts_index(sets, count, &content->model->layout, content->shards, paths.aside);
+  if (status == NULL) status = write_state(content->state, paths.aside);
+  if (status == NULL) status = dure_os_sync_directory(paths.aside);
+  if (status == NULL) status = move_into_place(run, paths.aside, paths.final, paths.name);
+  if (status == NULL) status = dure_os_link_replace(paths.name, paths.link);
+  DURE_TRY(fail_to_save(status, content));
+  if (keep > 0) DURE_TRY(remove_older(run, content->state->step, keep));
+  *out_directory = strdup(paths.final);
+  return *out_directory != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
+}
+
+// ---- of one rank -------------------------------------------------------------------------------------------------
+
 dure_status dure_checkpoint_save(const char *run, const dure_checkpoint_content *content, uint64_t keep,
                                  char **out_directory) {
   if (out_directory != NULL) *out_directory = NULL;
-  char name[name_size], aside_name[name_size + 8], aside[path_size], final[path_size], link[path_size];
-  step_name(content->state->step, name);
-  snprintf(aside_name, sizeof(aside_name), ".%s.part", name);
-  DURE_TRY(join(aside, run, aside_name));
-  DURE_TRY(join(final, run, name));
-  DURE_TRY(join(link, run, LINK));
-
-  DURE_TRY(dure_os_remove_tree(aside));
-  DURE_TRY(dure_os_make_directories(aside));
-  dure_status status = write_content(content, aside);
-  if (status == NULL) status = move_into_place(run, aside, final, name);
-  if (status == NULL) status = dure_os_link_replace(name, link);
+  part_paths paths;
+  DURE_TRY(find_paths(run, content->state->step, &paths));
+  DURE_TRY(dure_os_remove_tree(paths.aside));
+  DURE_TRY(dure_os_make_directories(paths.aside));
+  dure_status status = write_content(content, paths.aside);
+  if (status == NULL) status = move_into_place(run, paths.aside, paths.final, paths.name);
+  if (status == NULL) status = dure_os_link_replace(paths.name, paths.link);
   if (status != NULL) {
     // What was written so far gives the disk its room back; the last complete checkpoint is untouched.
-    dure_status_free(dure_os_remove_tree(aside));
-    return dure_status_prefix(status, "cannot save the checkpoint of step %" PRIu64 " (earlier ones are intact)",
-                              content->state->step);
+    dure_status_free(dure_os_remove_tree(paths.aside));
+    return fail_to_save(status, content);
   }
   if (keep > 0) DURE_TRY(remove_older(run, content->state->step, keep));
-  if (out_directory != NULL && (*out_directory = strdup(final)) == NULL)
+  if (out_directory != NULL && (*out_directory = strdup(paths.final)) == NULL)
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
   return NULL;
 }
@@ -362,8 +440,37 @@ static dure_status load_moments(const dure_named_buffers *sets, size_t count, co
   return NULL;
 }
 
+// Values of a set from the parts that several ranks have saved.
+static dure_status load_parts(const char *directory, const dure_model *model, const dure_named_buffers *set) {
+  dure_safetensors *file = NULL;
+  DURE_TRY(dure_checkpoint_parts_open(directory, set->suffix, &file));
+  dure_status status =
+      set->buffers->storage.dtype == DURE_DTYPE_U8 || set->buffers->storage.block > 1
+          ? dure_fail(DURE_UNSUPPORTED,
+                      "'%s' has the states of several ranks, which 8-bit ones cannot go on from; use "
+                      "--optimizer-states f32",
+                      directory)
+          : dure_parameters_load(&set->buffers, 1, &model->layout, &model->config, file, directory, "", model->stream);
+  dure_safetensors_close(file);
+  return status;
+}
+
+static dure_status load_all_parts(const char *directory, const dure_model *model, const dure_training *training) {
+  dure_named_buffers sets[set_count];
+  const size_t count = list_sets(training, NULL, sets);
+  for (size_t i = 0; i < count; i++) DURE_TRY(load_parts(directory, model, &sets[i]));
+  const dure_named_buffers masters = {dure_training_buffers(training, DURE_TRAINING_MASTERS), DURE_PARTS_MASTER};
+  if (masters.buffers == NULL) return NULL;
+  dure_status status = load_parts(directory, model, &masters);
+  if (dure_status_code(status) != DURE_NOT_FOUND) return status;
+  dure_status_free(status);  // they were whole: the model's own file has them
+  return NULL;
+}
+
 dure_status dure_checkpoint_load_moments(const char *directory, const dure_model *model,
                                          const dure_training *training) {
+  if (dure_checkpoint_parts_exist(directory))
+    return dure_checkpoint_advise(load_all_parts(directory, model, training), directory);
   char *path = dure_os_path_join(directory, "optimizer.safetensors");
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory);
   dure_safetensors *file = NULL;

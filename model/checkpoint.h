@@ -42,11 +42,18 @@ typedef struct dure_checkpoint_content {
   const dure_trainer_state *state;
   const char *tokenizer_path;
   const char *end_of_text;  // its text; NULL: none
+  uint32_t shard, shards;   // of several ranks (shards > 1): what this one writes of it; see dure_checkpoint_write_part
 } dure_checkpoint_content;
 
 // Saves under RUN/checkpoints as said above; keep 0: all stay. `out_directory` (free()) may be NULL.
 DURE_MUST_CHECK dure_status dure_checkpoint_save(const char *run, const dure_checkpoint_content *content, uint64_t keep,
                                                  char **out_directory);
+
+// Of several ranks each writes its part into RUN/checkpoints/.step-00001000.part and syncs it; when all have, and not
+// before, one of them commits: the state is written, and the directory takes its name as above.
+DURE_MUST_CHECK dure_status dure_checkpoint_write_part(const char *run, const dure_checkpoint_content *content);
+DURE_MUST_CHECK dure_status dure_checkpoint_commit(const char *run, const dure_checkpoint_content *content,
+                                                   uint64_t keep, char **out_directory);
 
 // The newest complete checkpoint (free()); NULL when there is none.
 DURE_MUST_CHECK dure_status dure_checkpoint_find(const char *run, char **out_directory);

@@ -3,6 +3,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "model/packed.h"
 #include "model/weights.h"
@@ -16,11 +17,19 @@ static dure_status create_buffers(dure_model *model, const dure_model_options *o
       .dtype = options->dtype != DURE_DTYPE_NONE ? options->dtype : DURE_DTYPE_F32,
       .block = 1,
       .home = options->home,
+      .shard = options->shards_weights ? options->shard : 0,
+      .shards = options->shards_weights ? options->shards : 0,
   };
   DURE_TRY(dure_parameter_buffers_create(model->device, &model->layout, &weights, &model->weights));
   if (!options->has_master || weights.dtype == DURE_DTYPE_F32) return NULL;
   const dure_parameter_storage masters = {
-      .label = "f32 masters", .dtype = DURE_DTYPE_F32, .block = 1, .home = options->master_home};
+      .label = "f32 masters",
+      .dtype = DURE_DTYPE_F32,
+      .block = 1,
+      .home = options->master_home,
+      .shard = options->shards_masters ? options->shard : 0,
+      .shards = options->shards_masters ? options->shards : 0,
+  };
   return dure_parameter_buffers_create(model->device, &model->layout, &masters, &model->masters);
 }
 
@@ -34,6 +43,7 @@ static dure_status create(const char *config_path, dure_safetensors **out_file, 
   model->stream = stream;
   dure_status status = dure_model_config_read(config_path, &model->config);
   if (status == NULL) status = dure_parameter_layout_create(&model->config, &model->layout);
+  if (status == NULL) dure_parameter_layout_divide(&model->layout, options->shards);
   if (status == NULL && out_file != NULL) status = dure_weights_open(config_path, out_file);
   if (status == NULL && out_file != NULL && options->keeps_packed)
     dure_packed_choose(&model->layout, &model->config, *out_file);
@@ -171,6 +181,28 @@ dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
 
 bool dure_model_has_weights(const char *path) { return dure_weights_exist(path); }
 
+dure_status dure_model_hash(const dure_model *model, uint64_t *out_hash) {
+  enum { piece_bytes = 4 << 20 };
+  *out_hash = 0;
+  uint8_t *bytes = malloc(piece_bytes);
+  XXH3_state_t *state = XXH3_createState();
+  dure_status status =
+      bytes == NULL || state == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory comparing parameters") : NULL;
+  if (status == NULL) XXH3_64bits_reset(state);
+  for (size_t i = 0; status == NULL && i < model->layout.pool_count; i++) {
+    const uint64_t total = dure_parameter_pool_bytes(&model->layout.pools[i], &model->weights.storage);
+    for (uint64_t done = 0; status == NULL && done < total; done += piece_bytes) {
+      const uint64_t size = total - done < piece_bytes ? total - done : piece_bytes;
+      status = dure_parameter_pool_read(&model->weights, i, model->stream, done, bytes, size);
+      if (status == NULL) XXH3_64bits_update(state, bytes, (size_t)size);
+    }
+  }
+  if (status == NULL) *out_hash = XXH3_64bits_digest(state);
+  XXH3_freeState(state);
+  free(bytes);
+  return status;
+}
+
 dure_dtype dure_model_dtype(const dure_model *model) { return model->weights.storage.dtype; }
 
 dure_dtype dure_model_file_dtype(const char *directory) {
@@ -252,22 +284,26 @@ dure_status dure_model_save(const dure_model *model, const char *directory) {
   return dure_model_save_copy(model, model->masters.count > 0 ? &model->masters : &model->weights, directory);
 }
 
+static dure_status save_configs(const dure_model *model, dure_dtype dtype, const char *directory) {
+  char *path = dure_os_path_join(directory, "config.json");
+  dure_status status = path == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory)
+                                    : dure_model_config_write(&model->config, dtype, path);
+  free(path);
+  return status != NULL ? status : write_generation_config(model, directory);
+}
+
+dure_status dure_model_save_description(const dure_model *model, const char *directory) {
+  return save_configs(model, model->masters.count > 0 ? DURE_DTYPE_F32 : model->weights.storage.dtype, directory);
+}
+
 dure_status dure_model_save_copy(const dure_model *model, const dure_parameter_buffers *weights,
                                  const char *directory) {
-  char *config_path = dure_os_path_join(directory, "config.json");
-  char *weights_path = dure_os_path_join(directory, "model.safetensors");
-  dure_status status = NULL;
-  if (config_path == NULL || weights_path == NULL) {
-    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory);
-  }
-  if (status == NULL) status = dure_model_config_write(&model->config, weights->storage.dtype, config_path);
-  if (status == NULL) status = write_generation_config(model, directory);
-  if (status == NULL) {
-    const dure_named_buffers named = {weights, ""};
-    status = dure_parameters_save(&named, 1, &model->layout, model->stream, weights_path);
-  }
-  free(config_path);
-  free(weights_path);
+  DURE_TRY(save_configs(model, weights->storage.dtype, directory));
+  char *path = dure_os_path_join(directory, "model.safetensors");
+  if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory saving into '%s'", directory);
+  const dure_named_buffers named = {weights, ""};
+  dure_status status = dure_parameters_save(&named, 1, &model->layout, model->stream, path);
+  free(path);
   return status;
 }
 

@@ -18,6 +18,8 @@ typedef struct dure_model_options {
   dure_parameter_home home;
   bool has_master;  // f32 values are kept beside weights of 16 bits
   dure_parameter_home master_home;
+  uint32_t shard, shards;  // pools are divided into so many parts (dure_parameter_layout_divide; 0 or 1: they are not),
+  bool shards_weights, shards_masters;  // of which only this one is kept
   bool keeps_packed;  // matrices that a GGUF file has quantised stay so (packed.h): for inference alone
 } dure_model_options;
 
@@ -59,12 +61,17 @@ DURE_MUST_CHECK dure_status dure_model_parse_dtype(const char *word, dure_dtype 
 DURE_MUST_CHECK dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,
                                                     dure_dtype *out_dtype);
 
+// A checksum of the weights' bits as the device has them; waits.
+DURE_MUST_CHECK dure_status dure_model_hash(const dure_model *model, uint64_t *out_hash);
+
 // Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists: the masters
 // where there are some, else the weights in their own type.
 DURE_MUST_CHECK dure_status dure_model_save(const dure_model *model, const char *directory);
 // The same of a copy of those weights in host memory; asks no device.
 DURE_MUST_CHECK dure_status dure_model_save_copy(const dure_model *model, const dure_parameter_buffers *weights,
                                                  const char *directory);
+// Without the weights, which others write.
+DURE_MUST_CHECK dure_status dure_model_save_description(const dure_model *model, const char *directory);
 // Copies tokenizer.json there and writes the tokenizer_config.json that transformers wants beside it. `end_of_text` is
 // the text of the end-of-text token, NULL: none.
 DURE_MUST_CHECK dure_status dure_model_save_tokenizer(const dure_model *model, const char *tokenizer_path,

@@ -39,10 +39,29 @@ static uint64_t element_size(const dure_offload *offload, dure_training_set set)
   return dure_dtype_size(offload->sets.buffers[set]->storage.dtype);
 }
 
+// Elements of a pool that this rank updates.
+static uint64_t part_count(const dure_offload *offload, size_t pool) {
+  const bool has_part = dure_training_set_is_sharded(&offload->options, DURE_TRAINING_FIRST_MOMENTS);
+  return offload->layout->pools[pool].count / (has_part ? offload->options.shards : 1);
+}
+
+// The first of them in the pool.
+static uint64_t part_first(const dure_offload *offload, size_t pool) {
+  const bool has_part = dure_training_set_is_sharded(&offload->options, DURE_TRAINING_FIRST_MOMENTS);
+  return has_part ? offload->options.shard * part_count(offload, pool) : 0;
+}
+
+// Where a chunk begins in a set's pool, which is whole or the part.
+static uint64_t first_of(const dure_offload *offload, dure_training_set set, const chunk *at) {
+  const bool is_part = offload->sets.buffers[set]->storage.shards > 1;
+  return at->first + (is_part ? 0 : part_first(offload, at->pool));
+}
+
 static void *element(const dure_offload *offload, dure_training_set set, const chunk *at) {
   const dure_parameter_buffers *buffers = offload->sets.buffers[set];
   if (buffers == NULL) return NULL;
-  return (uint8_t *)buffers->mapped[at->pool] + at->first / buffers->storage.block * element_size(offload, set);
+  const uint64_t first = first_of(offload, set, at) / buffers->storage.block;
+  return (uint8_t *)buffers->mapped[at->pool] + first * element_size(offload, set);
 }
 
 // ---- the job -----------------------------------------------------------------------------------------------------
@@ -60,7 +79,7 @@ static dure_dtype type_of(const dure_offload *offload, dure_training_set set) {
 static void start_update(dure_offload *offload, const chunk *at, const float *step, const float *state,
                          const uint32_t *random, const void *gradient, void *parameter) {
   dure_adamw_attributes attributes = dure_optimizer_attributes(offload->layout, at->pool, &offload->options.adamw);
-  attributes.first_element += at->first;
+  attributes.first_element += part_first(offload, at->pool) + at->first;
   offload->step =
       dure_adamw_host_step_of(&attributes, step, state, dure_training_needs_random(&offload->options) ? random : NULL);
   offload->arrays = (dure_adamw_host_arrays){
@@ -83,7 +102,7 @@ static void start_update(dure_offload *offload, const chunk *at, const float *st
 
 static void update_in_place(dure_offload *offload, const float *step, const float *state, const uint32_t *random) {
   for (size_t pool = 0; pool < offload->layout->pool_count; pool++) {
-    const chunk whole = {pool, 0, offload->layout->pools[pool].count};
+    const chunk whole = {pool, 0, part_count(offload, pool)};
     start_update(offload, &whole, step, state, random, element(offload, DURE_TRAINING_GRADIENTS, &whole),
                  element(offload, DURE_TRAINING_PARAMETERS, &whole));
     dure_workers_wait(offload->workers);
@@ -92,9 +111,9 @@ static void update_in_place(dure_offload *offload, const float *step, const floa
 
 // ---- in chunks ---------------------------------------------------------------------------------------------------
 
-static chunk get_chunk(const dure_parameter_layout *layout, uint64_t index) {
-  for (size_t pool = 0; pool < layout->pool_count; pool++) {
-    const uint64_t size = layout->pools[pool].count, count = (size + chunk_elements - 1) / chunk_elements;
+static chunk get_chunk(const dure_offload *offload, uint64_t index) {
+  for (size_t pool = 0; pool < offload->layout->pool_count; pool++) {
+    const uint64_t size = part_count(offload, pool), count = (size + chunk_elements - 1) / chunk_elements;
     if (index >= count) {
       index -= count;
       continue;
@@ -105,18 +124,18 @@ static chunk get_chunk(const dure_parameter_layout *layout, uint64_t index) {
   return (chunk){0, 0, 0};
 }
 
-static uint64_t count_chunks(const dure_parameter_layout *layout) {
+static uint64_t count_chunks(const dure_offload *offload) {
   uint64_t count = 0;
-  for (size_t pool = 0; pool < layout->pool_count; pool++)
-    count += (layout->pools[pool].count + chunk_elements - 1) / chunk_elements;
+  for (size_t pool = 0; pool < offload->layout->pool_count; pool++)
+    count += (part_count(offload, pool) + chunk_elements - 1) / chunk_elements;
   return count;
 }
 
 static dure_status download(dure_offload *offload, dure_training_set set, const chunk *at, void *target,
                             uint64_t *out_point) {
   const uint64_t size = element_size(offload, set);
-  return dure_stream_download(offload->stream, offload->sets.buffers[set]->pools[at->pool], at->first * size, target,
-                              at->count * size, out_point);
+  return dure_stream_download(offload->stream, offload->sets.buffers[set]->pools[at->pool],
+                              first_of(offload, set, at) * size, target, at->count * size, out_point);
 }
 
 // Where there is no master the parameter itself is what AdamW reads.
@@ -129,17 +148,17 @@ static dure_status fetch(dure_offload *offload, const chunk *at, slot *into) {
 static dure_status send_back(dure_offload *offload, const chunk *at, const slot *from) {
   const uint64_t size = element_size(offload, DURE_TRAINING_PARAMETERS);
   return dure_stream_upload(offload->stream, offload->sets.buffers[DURE_TRAINING_PARAMETERS]->pools[at->pool],
-                            at->first * size, from->parameter, at->count * size);
+                            first_of(offload, DURE_TRAINING_PARAMETERS, at) * size, from->parameter, at->count * size);
 }
 
 static dure_status update_in_chunks(dure_offload *offload, const float *step, const float *state,
                                     const uint32_t *random) {
-  const uint64_t count = count_chunks(offload->layout);
-  chunk now = get_chunk(offload->layout, 0), before = now;
+  const uint64_t count = count_chunks(offload);
+  chunk now = get_chunk(offload, 0), before = now;
   DURE_TRY(fetch(offload, &now, &offload->slots[0]));
   for (uint64_t i = 0; i < count; i++) {
     slot *mine = &offload->slots[i % slot_count];
-    const chunk next = get_chunk(offload->layout, i + 1);
+    const chunk next = get_chunk(offload, i + 1);
     // The slot of the next chunk was emptied when the one three before it was sent back.
     if (i + 1 < count) DURE_TRY(fetch(offload, &next, &offload->slots[(i + 1) % slot_count]));
     DURE_TRY(dure_stream_wait(offload->stream, mine->point));
@@ -169,7 +188,7 @@ dure_status dure_offload_update(dure_offload *offload, const float *step, const 
 static dure_status allocate_slots(dure_offload *offload) {
   uint64_t largest = 0;
   for (size_t i = 0; i < offload->layout->pool_count; i++)
-    largest = offload->layout->pools[i].count > largest ? offload->layout->pools[i].count : largest;
+    largest = part_count(offload, i) > largest ? part_count(offload, i) : largest;
   if (largest > chunk_elements) largest = chunk_elements;
   for (size_t i = 0; i < slot_count; i++) {
     offload->slots[i].gradient = malloc(largest * element_size(offload, DURE_TRAINING_GRADIENTS));

@@ -12,12 +12,16 @@ void dure_adamw_step_values(const dure_adamw_options *options, uint64_t t, doubl
   out_values[DURE_STEP_CLIP] = (float)options->clip;
 }
 
-void dure_optimizer_record_clip(dure_program *program, const dure_parameter_layout *layout,
-                                const dure_optimizer_tensors *tensors, bool scales_loss) {
+void dure_optimizer_record_norm(dure_program *program, const dure_parameter_layout *layout,
+                                const dure_optimizer_tensors *tensors) {
   dure_program_scope(program, "gradient norm");
   for (size_t i = 0; i < layout->pool_count; i++) {
     dure_square_sum(program, tensors->gradients[i], tensors->square_sum, i > 0);
   }
+}
+
+void dure_optimizer_record_clip(dure_program *program, const dure_optimizer_tensors *tensors, bool scales_loss) {
+  dure_program_scope(program, "gradient norm");
   const dure_gradient_clip_attributes attributes = {.is_dynamic = scales_loss,
                                                     .growth_interval = DURE_LOSS_SCALE_INTERVAL};
   dure_gradient_clip_with(program, tensors->square_sum, tensors->step, tensors->state, attributes);
@@ -32,7 +36,7 @@ dure_adamw_attributes dure_optimizer_attributes(const dure_parameter_layout *lay
       .weight_decay = layout->pools[pool].decays ? (float)options->weight_decay : 0.0f,
   };
   // Elements count on from pool to pool, so that no two share a random number.
-  for (size_t i = 0; i < pool; i++) attributes.first_element += layout->pools[i].count;
+  for (size_t i = 0; i < pool; i++) attributes.first_element += layout->pools[i].count - layout->pools[i].padding;
   return attributes;
 }
 
@@ -56,6 +60,8 @@ void dure_optimizer_record_update(dure_program *program, const dure_parameter_la
         .first_scales = tensor_of(tensors->first_scales, i),
         .second_scales = tensor_of(tensors->second_scales, i),
     };
-    dure_adamw_with(program, &operands, dure_optimizer_attributes(layout, i, options));
+    dure_adamw_attributes attributes = dure_optimizer_attributes(layout, i, options);
+    attributes.first_element += tensors->shard * (layout->pools[i].count / tensors->shards);
+    dure_adamw_with(program, &operands, attributes);
   }
 }

@@ -29,11 +29,14 @@ typedef struct dure_optimizer_tensors {
   dure_tensor state;       // f32 [DURE_STATE_COUNT], external
   dure_tensor square_sum;  // f32 [1], external
   dure_tensor random;      // u32 [4], external; absent: 16-bit parameters are rounded to nearest
+  uint32_t shard, shards;  // the tensors are this one of so many parts of their pools; shards 1: all of them
 } dure_optimizer_tensors;
 
-// Records the norm over all gradients and the clip scale. `scales_loss`: losses are scaled dynamically.
-void dure_optimizer_record_clip(dure_program *program, const dure_parameter_layout *layout,
-                                const dure_optimizer_tensors *tensors, bool scales_loss);
+// Records the sum of the squares of all gradients.
+void dure_optimizer_record_norm(dure_program *program, const dure_parameter_layout *layout,
+                                const dure_optimizer_tensors *tensors);
+// Records the norm and the clip scale, from that sum. `scales_loss`: losses are scaled dynamically.
+void dure_optimizer_record_clip(dure_program *program, const dure_optimizer_tensors *tensors, bool scales_loss);
 // Records AdamW pool by pool, which obeys that scale.
 void dure_optimizer_record_update(dure_program *program, const dure_parameter_layout *layout,
                                   const dure_optimizer_tensors *tensors, const dure_adamw_options *options);

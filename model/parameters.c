@@ -199,6 +199,54 @@ static size_t count_parts(const dure_model_config *config) {
   return count;
 }
 
+// 0: before the layers; L + 1: of layer L; UINT32_MAX: behind them.
+static uint32_t stage_of(const dure_parameter_layout *layout, size_t index) {
+  const dure_parameter *parameter = &layout->parameters[index];
+  if (parameter->row->is_layered) return parameter->layer + 1;
+  for (size_t i = 0; i < index; i++) {
+    if (layout->parameters[i].row->is_layered) return UINT32_MAX;
+  }
+  return 0;
+}
+
+// Places the parameters that decay, or the others, in pools that end where a stage does.
+static void place_by_stages(dure_parameter_layout *layout, bool decays, uint64_t target) {
+  dure_parameter_pool *pool = NULL;
+  uint32_t before = 0;
+  for (size_t i = 0; i < layout->count; i++) {
+    dure_parameter *parameter = &layout->parameters[i];
+    if (parameter->decays != decays) continue;
+    const uint32_t stage = stage_of(layout, i);
+    const uint64_t count =
+        (parameter->count + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
+    const bool is_edge = stage != before, is_of_layers = stage != 0 && stage != UINT32_MAX && before != 0;
+    const bool ends = pool != NULL && is_edge && decays && (!is_of_layers || pool->count >= target);
+    if (pool == NULL || ends || pool->count + count > DURE_POOL_MAX_ELEMENTS) {
+      pool = &layout->pools[layout->pool_count++];
+      *pool = (dure_parameter_pool){.decays = decays};
+    }
+    parameter->pool = (uint32_t)(pool - layout->pools);
+    parameter->offset = pool->count;
+    pool->count += count;
+    before = stage;
+  }
+}
+
+enum { divided_pools = 8 };
+
+void dure_parameter_layout_divide(dure_parameter_layout *layout, uint32_t shards) {
+  if (shards < 2) return;
+  layout->pool_count = 0;
+  place_by_stages(layout, true, layout->element_count / divided_pools);
+  place_by_stages(layout, false, 0);
+  const uint64_t multiple = (uint64_t)shards * DURE_SHARD_ALIGNMENT;
+  for (size_t i = 0; i < layout->pool_count; i++) {
+    dure_parameter_pool *pool = &layout->pools[i];
+    pool->padding = (multiple - pool->count % multiple) % multiple;
+    pool->count += pool->padding;
+  }
+}
+
 dure_status dure_parameter_layout_create(const dure_model_config *config, dure_parameter_layout *out_layout) {
   memset(out_layout, 0, sizeof(*out_layout));
   dure_parameter_layout layout = {0};
@@ -262,8 +310,17 @@ static dure_dtype pool_dtype(const dure_parameter_pool *pool, const dure_paramet
   return pool->dtype != DURE_DTYPE_NONE ? pool->dtype : storage->dtype;
 }
 
+void dure_parameter_shard_range(const dure_parameter_pool *pool, const dure_parameter_storage *storage,
+                                uint64_t *out_first, uint64_t *out_end) {
+  const uint64_t size = storage->shards > 1 ? pool->count / storage->shards : pool->count;
+  *out_first = storage->shards > 1 ? storage->shard * size : 0;
+  *out_end = *out_first + size;
+}
+
 uint64_t dure_parameter_pool_values(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
-  return (pool->count + storage->block - 1) / storage->block;
+  uint64_t first, end;
+  dure_parameter_shard_range(pool, storage, &first, &end);
+  return (end - first + storage->block - 1) / storage->block;
 }
 
 uint64_t dure_parameter_pool_bytes(const dure_parameter_pool *pool, const dure_parameter_storage *storage) {
@@ -293,6 +350,16 @@ static dure_status create_pool(dure_device *device, const dure_parameter_pool *p
   return NULL;
 }
 
+dure_status dure_parameter_shard_sizes(const dure_parameter_layout *layout, dure_parameter_buffers *buffers) {
+  const uint32_t shards = buffers->storage.shards;
+  if (shards < 2) return NULL;
+  buffers->shard_sizes = calloc(layout->pool_count + 1, sizeof(*buffers->shard_sizes));
+  if (buffers->shard_sizes == NULL)
+    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %s", buffers->storage.label);
+  for (size_t i = 0; i < layout->pool_count; i++) buffers->shard_sizes[i] = layout->pools[i].count / shards;
+  return NULL;
+}
+
 dure_status dure_parameter_buffers_create(dure_device *device, const dure_parameter_layout *layout,
                                           const dure_parameter_storage *storage, dure_parameter_buffers *out_buffers) {
   memset(out_buffers, 0, sizeof(*out_buffers));
@@ -304,6 +371,7 @@ dure_status dure_parameter_buffers_create(dure_device *device, const dure_parame
   dure_status status = NULL;
   if (buffers.pools == NULL || buffers.mapped == NULL)
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %s", storage->label);
+  if (status == NULL) status = dure_parameter_shard_sizes(layout, &buffers);
   while (status == NULL && buffers.count < layout->pool_count) {
     status = create_pool(device, &layout->pools[buffers.count], &buffers);
     if (status == NULL) buffers.count++;
@@ -323,6 +391,7 @@ void dure_parameter_buffers_clear(dure_parameter_buffers *buffers) {
   }
   free(buffers->pools);
   free(buffers->mapped);
+  free(buffers->shard_sizes);
   memset(buffers, 0, sizeof(*buffers));
 }
 
@@ -358,11 +427,28 @@ static void widen(dure_dtype dtype, const uint16_t *bits, uint64_t count, float 
     out_values[i] = dtype == DURE_DTYPE_BF16 ? dure_bf16_to_float(bits[i]) : dure_f16_to_float(bits[i]);
 }
 
+// Leaves of elements [*begin, *begin + *count) of a pool those of the part that is kept, counted from its start; false:
+// there are none.
+static bool clip_to_shard(const dure_parameter_buffers *buffers, uint32_t pool, uint64_t *begin, uint64_t *count,
+                          const float **values) {
+  if (buffers->shard_sizes == NULL) return true;
+  const uint64_t size = buffers->shard_sizes[pool], first = buffers->storage.shard * size, end = first + size;
+  if (*begin + *count <= first || *begin >= end) return false;
+  const uint64_t skipped = *begin < first ? first - *begin : 0;
+  *values += skipped;
+  *begin += skipped;
+  *count -= skipped;
+  if (*begin + *count > end) *count = end - *begin;
+  *begin -= first;
+  return true;
+}
+
 dure_status dure_parameter_upload(const dure_parameter_buffers *buffers, const dure_parameter *parameter,
                                   dure_stream *stream, uint64_t first, uint64_t count, const float *values) {
   DURE_TRY(check_range(parameter, first, count));
   const dure_dtype dtype = buffers->storage.dtype;
-  const uint64_t begin = parameter->offset + first;
+  uint64_t begin = parameter->offset + first;
+  if (!clip_to_shard(buffers, parameter->pool, &begin, &count, &values)) return NULL;
   if (dtype == DURE_DTYPE_F32)
     return dure_parameter_pool_write(buffers, parameter->pool, stream, begin * sizeof(float), values,
                                      count * sizeof(float));

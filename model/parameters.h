@@ -13,7 +13,7 @@
 #include "runtime/hal.h"
 #include "runtime/program.h"
 
-enum { DURE_PARAMETER_ALIGNMENT = 64 };  // elements
+enum { DURE_PARAMETER_ALIGNMENT = 64, DURE_SHARD_ALIGNMENT = 256 };  // elements
 #define DURE_POOL_MAX_ELEMENTS (UINT64_C(64) << 20)
 
 // One tensor of a file: all of a parameter or some of its rows.
@@ -44,7 +44,8 @@ typedef struct dure_parameter {
 } dure_parameter;
 
 typedef struct dure_parameter_pool {
-  uint64_t count;  // elements, alignment included
+  uint64_t count;    // elements, alignment included
+  uint64_t padding;  // of those, at the end, so that it can be divided
   bool decays;
   dure_dtype dtype;  // of pools for packed parameters, whatever the others are kept in; NONE: as the others
 } dure_parameter_pool;
@@ -64,6 +65,10 @@ DURE_MUST_CHECK dure_status dure_parameter_layout_create(const dure_model_config
 void dure_parameter_layout_clear(dure_parameter_layout *layout);
 // Places parameters again, those that have become packed in pools of their own.
 void dure_parameter_layout_place(dure_parameter_layout *layout);
+// Cuts pools at the edges of layers, into some that hold about an eighth of the elements each, and pads each so that it
+// can be divided into `shards` equal parts at multiples of DURE_SHARD_ALIGNMENT; parameters stay in their order. For a
+// layout without packed parameters; shards of 0 or 1 change nothing.
+void dure_parameter_layout_divide(dure_parameter_layout *layout, uint32_t shards);
 // How many rows of a part, from `row` on, lie one after the other in the parameter too, and where: from its row
 // *out_row.
 uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row);
@@ -89,6 +94,7 @@ typedef struct dure_parameter_storage {
   dure_dtype dtype;
   uint32_t block;  // elements of a pool that share one value: 1, or more for scales
   dure_parameter_home home;
+  uint32_t shard, shards;  // of each pool only this one of so many equal parts is there; shards 0 or 1: all of it
 } dure_parameter_storage;
 
 // One array a pool: the parameters themselves, their gradients, a moment, ...
@@ -97,19 +103,23 @@ typedef struct dure_parameter_buffers {
   void **mapped;        // where the host reaches them; NULL entries where it does not
   size_t count;         // 0: there is no such set
   dure_parameter_storage storage;
+  uint64_t *shard_sizes;  // elements of each pool's part; NULL where pools are whole
 } dure_parameter_buffers;
 
 // Zero-filled. `device` may be NULL in host memory.
 DURE_MUST_CHECK dure_status dure_parameter_buffers_create(dure_device *device, const dure_parameter_layout *layout,
                                                           const dure_parameter_storage *storage,
                                                           dure_parameter_buffers *out_buffers);
+// Fills shard_sizes by the storage; for whoever makes buffers in another way.
+DURE_MUST_CHECK dure_status dure_parameter_shard_sizes(const dure_parameter_layout *layout,
+                                                       dure_parameter_buffers *buffers);
 void dure_parameter_buffers_clear(dure_parameter_buffers *buffers);
-// Values and bytes of a pool under that storage.
+// Values and bytes of a pool under that storage: of its part, where it is divided.
 uint64_t dure_parameter_pool_values(const dure_parameter_pool *pool, const dure_parameter_storage *storage);
 uint64_t dure_parameter_pool_bytes(const dure_parameter_pool *pool, const dure_parameter_storage *storage);
 
-// Bytes of a pool, to and from the host. write: `bytes` may be reused at once; in stream order, but what the host maps
-// is written at once, so nothing that runs may use it. read: waits.
+// Bytes of a pool's part, to and from the host. write: `bytes` may be reused at once; in stream order, but what the
+// host maps is written at once, so nothing that runs may use it. read: waits.
 DURE_MUST_CHECK dure_status dure_parameter_pool_write(const dure_parameter_buffers *buffers, size_t pool,
                                                       dure_stream *stream, uint64_t offset, const void *bytes,
                                                       uint64_t size);
@@ -118,13 +128,17 @@ DURE_MUST_CHECK dure_status dure_parameter_pool_read(const dure_parameter_buffer
                                                      uint64_t size);
 
 // Elements [first, first + count) of a parameter, to and from f32 values of the host, rounded to nearest even where the
-// buffers have 16 bits; as above.
+// buffers have 16 bits; as above. Of divided pools, upload takes what lies in the part and leaves the rest.
 DURE_MUST_CHECK dure_status dure_parameter_upload(const dure_parameter_buffers *buffers,
                                                   const dure_parameter *parameter, dure_stream *stream, uint64_t first,
                                                   uint64_t count, const float *values);
 DURE_MUST_CHECK dure_status dure_parameter_download(const dure_parameter_buffers *buffers,
                                                     const dure_parameter *parameter, dure_stream *stream,
                                                     uint64_t first, uint64_t count, float *out_values);
+
+// Elements [*out_first, *out_end) of the pool are those that the storage keeps.
+void dure_parameter_shard_range(const dure_parameter_pool *pool, const dure_parameter_storage *storage,
+                                uint64_t *out_first, uint64_t *out_end);
 
 // Declares one external tensor a pool; `out_pools` has layout->pool_count entries.
 void dure_parameter_pools_declare(dure_program *program, const dure_parameter_layout *layout,

@@ -49,13 +49,20 @@ dure_status dure_saver_create(const dure_saver_options *options, dure_saver **ou
   return NULL;
 }
 
-static void *write_checkpoint(void *argument) {
-  dure_saver *saver = argument;
+dure_checkpoint_content dure_saver_content(const dure_saver *saver) {
   dure_checkpoint_content content = saver->options.content;
   content.snapshot = saver->snapshot;
   content.state = &saver->state;
-  saver->status = dure_run_files_sync(saver->options.files);
-  if (saver->status == NULL)
+  return content;
+}
+
+static void *write_checkpoint(void *argument) {
+  dure_saver *saver = argument;
+  const dure_checkpoint_content content = dure_saver_content(saver);
+  const bool is_part = content.shards > 1;
+  saver->status = saver->options.files != NULL ? dure_run_files_sync(saver->options.files) : NULL;
+  if (saver->status == NULL && is_part) saver->status = dure_checkpoint_write_part(saver->options.run, &content);
+  if (saver->status == NULL && !is_part)
     saver->status = dure_checkpoint_save(saver->options.run, &content, saver->options.keep, &saver->directory);
   atomic_store(&saver->has_written, true);
   return NULL;

@@ -18,7 +18,8 @@ typedef struct dure_saver_options {
   uint64_t keep;
   dure_training *training;
   dure_run_files *files;
-  dure_checkpoint_content content;  // without snapshot and state
+  dure_checkpoint_content content;  // without snapshot and state; of several ranks (content.shards > 1) the part of one
+                                    // is written, and somebody commits it when all are (dure_saver_content)
 } dure_saver_options;
 
 // DURE_UNSUPPORTED where the state cannot be copied, and DURE_OUT_OF_MEMORY where there is no room for the copy: then
@@ -30,8 +31,11 @@ void dure_saver_destroy(dure_saver *saver);  // NULL is fine; waits for the thre
 DURE_MUST_CHECK dure_status dure_saver_begin(dure_saver *saver);
 // What the save begun last is of. Strings of the options must last until the save is done.
 void dure_saver_describe(dure_saver *saver, const dure_trainer_state *state);
-// Goes on as far as it can; `waits`: to the end. When a save has been done: its directory (free()), else NULL. A save
-// that was never described is dropped.
+// Goes on as far as it can; `waits`: to the end. When a save has been done: its step, and its directory (free(); NULL
+// of a part), else 0 and NULL. A save that was never described is dropped.
 DURE_MUST_CHECK dure_status dure_saver_proceed(dure_saver *saver, bool waits, uint64_t *out_step, char **out_directory);
+
+// Of the save that was done last: what commits it.
+dure_checkpoint_content dure_saver_content(const dure_saver *saver);
 
 #endif  // DURE_MODEL_SAVER_H_

@@ -17,19 +17,50 @@ struct dure_snapshot {
 // What a checkpoint has no need of: gradients, and weights that are rounded from masters.
 static const dure_parameter_buffers *saved_set(const dure_training *training, dure_training_set set) {
   if (set == DURE_TRAINING_GRADIENTS) return NULL;
-  if (set == DURE_TRAINING_PARAMETERS && dure_training_buffers(training, DURE_TRAINING_MASTERS) != NULL) return NULL;
-  return dure_training_buffers(training, set);
+  const dure_parameter_buffers *masters = dure_training_buffers(training, DURE_TRAINING_MASTERS);
+  const bool has_whole_masters = masters != NULL && masters->storage.shards < 2;
+  const dure_parameter_buffers *weights = dure_training_buffers(training, DURE_TRAINING_PARAMETERS);
+  if (set == DURE_TRAINING_PARAMETERS && (has_whole_masters || (masters != NULL && weights->storage.shards > 1)))
+    return NULL;
+  const dure_training_options *options = dure_training_get_options(training);
+  const dure_parameter_buffers *buffers = dure_training_buffers(training, set);
+  const bool is_model = set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_MASTERS;
+  // What every rank has all of the first one writes.
+  const bool is_anothers = buffers != NULL && is_model && buffers->storage.shards < 2 && options->shard > 0;
+  return is_anothers ? NULL : buffers;
 }
 
-static uint64_t pool_bytes(const dure_training *training, const dure_parameter_buffers *buffers, size_t pool) {
-  return dure_parameter_pool_bytes(&dure_training_model(training)->layout.pools[pool], &buffers->storage);
+// How a set is copied: of several ranks each copies what it writes (model/checkpoint_parts.h), its parts of the
+// moments.
+static dure_parameter_storage copied_storage(const dure_training *training, dure_training_set set) {
+  const dure_training_options *options = dure_training_get_options(training);
+  dure_parameter_storage storage = saved_set(training, set)->storage;
+  const bool is_model = set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_MASTERS;
+  if (options->shards > 1 && !is_model) {
+    storage.shard = options->shard;
+    storage.shards = options->shards;
+  }
+  return storage;
+}
+
+static uint64_t pool_bytes(const dure_training *training, dure_training_set set, size_t pool) {
+  const dure_parameter_storage storage = copied_storage(training, set);
+  return dure_parameter_pool_bytes(&dure_training_model(training)->layout.pools[pool], &storage);
+}
+
+// Where the copied part begins in the buffer that is copied.
+static uint64_t pool_offset(const dure_training *training, dure_training_set set, size_t pool) {
+  const dure_parameter_storage storage = copied_storage(training, set);
+  if (saved_set(training, set)->storage.shards > 1 || storage.shards < 2) return 0;
+  return storage.shard * dure_parameter_pool_bytes(&dure_training_model(training)->layout.pools[pool], &storage);
 }
 
 uint64_t dure_snapshot_bytes(const dure_training *training) {
   uint64_t bytes = 0;
   for (int set = 0; set < DURE_TRAINING_SET_COUNT; set++) {
     const dure_parameter_buffers *buffers = saved_set(training, (dure_training_set)set);
-    for (size_t i = 0; buffers != NULL && i < buffers->count; i++) bytes += pool_bytes(training, buffers, i);
+    for (size_t i = 0; buffers != NULL && i < buffers->count; i++)
+      bytes += pool_bytes(training, (dure_training_set)set, i);
   }
   return bytes;
 }
@@ -39,7 +70,8 @@ static dure_status add_pool(dure_snapshot *snapshot, dure_training_set set, size
   const dure_parameter_buffers *source = saved_set(snapshot->training, set);
   dure_device *device = dure_training_model(snapshot->training)->device;
   dure_parameter_buffers *copy = &snapshot->sets[set];
-  const uint64_t bytes = pool_bytes(snapshot->training, source, pool);
+  const uint64_t bytes = pool_bytes(snapshot->training, set, pool);
+  const uint64_t offset = pool_offset(snapshot->training, set, pool);
   DURE_TRY(dure_buffer_create(device, bytes, DURE_MEMORY_HOST, "checkpoint", &snapshot->buffers[set][pool]));
   copy->mapped[pool] = dure_buffer_map(snapshot->buffers[set][pool]);
   copy->count = pool + 1;
@@ -47,7 +79,7 @@ static dure_status add_pool(dure_snapshot *snapshot, dure_training_set set, size
   DURE_TRY(dure_recording_create(device, "checkpoint", 0, recording));
   snapshot->recording_count++;
   dure_recording_label(*recording, dure_training_set_label(set));
-  DURE_TRY(dure_recording_copy(*recording, source->pools[pool], 0, snapshot->buffers[set][pool], 0, bytes));
+  DURE_TRY(dure_recording_copy(*recording, source->pools[pool], offset, snapshot->buffers[set][pool], 0, bytes));
   return dure_recording_finish(*recording);
 }
 
@@ -57,13 +89,14 @@ static dure_status add_set(dure_snapshot *snapshot, dure_training_set set) {
   if (source->storage.home != DURE_HOME_DEVICE)
     return dure_fail(DURE_UNSUPPORTED, "%s lie in host memory", dure_training_set_label(set));
   dure_parameter_buffers *copy = &snapshot->sets[set];
-  copy->storage = source->storage;
+  copy->storage = copied_storage(snapshot->training, set);
   copy->storage.home = DURE_HOME_HOST;
   copy->pools = calloc(source->count + 1, sizeof(*copy->pools));
   copy->mapped = calloc(source->count + 1, sizeof(*copy->mapped));
   snapshot->buffers[set] = calloc(source->count + 1, sizeof(*snapshot->buffers[set]));
   if (copy->pools == NULL || copy->mapped == NULL || snapshot->buffers[set] == NULL)
     return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to save");
+  DURE_TRY(dure_parameter_shard_sizes(&dure_training_model(snapshot->training)->layout, copy));
   for (size_t i = 0; i < source->count; i++) DURE_TRY(add_pool(snapshot, set, i));
   return NULL;
 }
@@ -105,6 +138,7 @@ void dure_snapshot_destroy(dure_snapshot *snapshot) {
     for (size_t i = 0; i < copy->count; i++) dure_buffer_destroy(snapshot->buffers[set][i]);
     free(copy->pools);
     free(copy->mapped);
+    free(copy->shard_sizes);
     free(snapshot->buffers[set]);
   }
   if (snapshot->stepped != NULL) dure_event_destroy(snapshot->stepped);

@@ -10,6 +10,7 @@
 #include "data/tokenizer.h"
 #include "model/checkpoint.h"
 #include "model/inference.h"
+#include "model/ranks.h"
 #include "model/run_files.h"
 #include "model/saver.h"
 #include "model/schedule.h"
@@ -19,6 +20,7 @@
 #include "runtime/os.h"
 
 typedef struct trainer {
+  dure_ranks ranks;
   const dure_train_options *options;
   const dure_train_observer *observer;
   dure_train_result *result;
@@ -40,19 +42,27 @@ typedef struct trainer {
   uint64_t steps, last_step;    // of the schedule; where this call stops
   uint64_t submitted;           // steps
   uint32_t ahead;               // steps that stay in flight while the next is submitted
-  uint32_t *tokens, *labels;    // [accumulate, B, T]
-  int lock;                     // on the run's directory
-  bool made_run;                // that directory
-  uint64_t saved_step;          // of the last checkpoint saved or found; UINT64_MAX: none
-  uint64_t copied_step;         // that the saver began with last
-  uint64_t clock;               // when the last step ended
-  double smoothed_seconds;      // a step
-  uint32_t timed_steps;         // that it is made of, at most 10
+  uint32_t *tokens, *labels;    // [accumulate, B, T]: this rank's rows of a step, or of an evaluation
+  uint32_t evaluation_rows;     // of a batch; the same on all ranks
+  double flops;                 // of a step, of all ranks
+  bool is_interrupted;          // some rank is, as of the last vote
+  bool is_saving,
+      has_written;          // of several ranks: a save has been begun and is not committed; this rank's part is there
+  int lock;                 // on the run's directory
+  bool made_run;            // that directory
+  uint64_t saved_step;      // of the last checkpoint saved or found; UINT64_MAX: none
+  uint64_t copied_step;     // that the saver began with last
+  uint64_t clock;           // when the last step ended
+  double smoothed_seconds;  // a step
+  uint32_t timed_steps;     // that it is made of, at most 10
 } trainer;
+
+static bool are_several(const trainer *t) { return dure_ranks_are_several(&t->ranks); }
+static bool is_first(const trainer *t) { return dure_ranks_is_first(&t->ranks); }
 
 static void say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
 static void say(const trainer *t, const char *format, ...) {
-  if (t->observer->message == NULL) return;
+  if (t->observer->message == NULL || !is_first(t)) return;
   char text[1024];
   va_list arguments;
   va_start(arguments, format);
@@ -61,7 +71,12 @@ static void say(const trainer *t, const char *format, ...) {
   t->observer->message(t->observer->context, text);
 }
 
-static uint64_t samples_per_step(const trainer *t) { return (uint64_t)t->shape.batch_size * t->shape.accumulate; }
+// Of all ranks together.
+static uint64_t samples_per_step(const trainer *t) {
+  return (uint64_t)t->options->batch_size * (uint64_t)t->options->accumulate;
+}
+// What this rank's micro-steps have room for.
+static uint64_t rows_here(const trainer *t) { return (uint64_t)t->shape.batch_size * t->shape.accumulate; }
 
 // ---- data and device ---------------------------------------------------------------------------------------------
 
@@ -85,7 +100,9 @@ static dure_status open_data(trainer *t) {
 }
 
 static dure_status open_device(trainer *t) {
-  DURE_TRY(dure_device_open(t->options->device, &t->device));
+  char name[64];
+  DURE_TRY(dure_ranks_device(&t->ranks, t->options->device, name));
+  DURE_TRY(dure_device_open(name, &t->device));
   if (t->options->device_memory > 0) dure_device_restrict(t->device, NULL, t->options->device_memory);
   DURE_TRY(dure_stream_create(t->device, &t->stream));
   const dure_device_info *info = dure_device_get_info(t->device);
@@ -95,6 +112,12 @@ static dure_status open_device(trainer *t) {
   bool is_software = (info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU) && info->profile[0] == '\0';
   t->ahead = is_software ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
+  DURE_TRY(dure_ranks_share(&t->ranks, t->options, dure_device_get_rates(t->device).matmul_flops));
+  DURE_TRY(dure_ranks_connect(&t->ranks, t->options, t->device));
+  if (are_several(t))
+    say(t, "%u ranks on %u machine%s, %s, collectives by %s", t->ranks.place.size, t->ranks.place.node_count,
+        t->ranks.place.node_count > 1 ? "s" : "", dure_sharding_describe(t->ranks.sharding),
+        dure_communicator_kind(t->ranks.exchange.within));
   return NULL;
 }
 
@@ -129,8 +152,17 @@ static dure_status choose_training(trainer *t, const char *checkpoint) {
   dure_dtype dtype = DURE_DTYPE_NONE;
   for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
     dtype = strcmp(t->before.dtype, dure_dtype_name(types[i])) == 0 ? types[i] : dtype;
-  DURE_TRY(dure_checkpoint_advise(dure_training_choose(t->options, path, dtype, t->device, &t->choice), checkpoint));
+  const dure_ranks *r = &t->ranks;
+  const dure_training_part part = {r->sharding, r->shard, r->shards, r->batch_size, r->accumulate};
+  dure_status status =
+      dure_training_choose(t->options, path, dtype, are_several(t) ? &part : NULL, t->device, &t->choice);
+  DURE_TRY(dure_checkpoint_advise(status, checkpoint));
   t->shape = t->choice.options;
+  char chosen[64];
+  snprintf(chosen, sizeof(chosen), "%s, gradients %s",
+           dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_PARAMETERS)),
+           dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_GRADIENTS)));
+  DURE_TRY(dure_ranks_agree(r, "--dtype", chosen));
   say(t, "training in %s; about %.0f MiB of device memory", t->choice.description,
       (double)t->choice.planned / 1048576.0);
   return NULL;
@@ -189,7 +221,10 @@ static dure_status prepare_shape(trainer *t) {
                               &t->training_loader));
   DURE_TRY(dure_loader_create(t->dataset, DURE_SPLIT_HELD_OUT, t->shape.context, 0, false, &t->held_out_loader));
   choose_steps(t);
-  uint64_t count = samples_per_step(t) * t->shape.context;
+  double fewest = -(double)t->shape.batch_size;
+  DURE_TRY(dure_ranks_vote(&t->ranks, &fewest, 1));
+  t->evaluation_rows = (uint32_t)-fewest;
+  uint64_t count = rows_here(t) * t->shape.context;
   t->tokens = malloc(count * sizeof(*t->tokens));
   t->labels = malloc(count * sizeof(*t->labels));
   return t->tokens != NULL && t->labels != NULL
@@ -199,19 +234,29 @@ static dure_status prepare_shape(trainer *t) {
                          count);
 }
 
+static bool evaluates(const trainer *t) {
+  return t->options->eval_every > 0 && dure_loader_samples_per_epoch(t->held_out_loader) > 0;
+}
+// Of the parameters: they are scored by the training's own forward pass then.
+static bool has_parts_alone(const trainer *t) {
+  return dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS);
+}
+
 static dure_status prepare_training(trainer *t, const char *checkpoint) {
-  DURE_TRY(dure_training_create(t->model, &t->shape, &t->training));
+  DURE_TRY(dure_training_create_among(t->model, &t->shape, are_several(t) ? &t->ranks.exchange : NULL, &t->training));
+  t->flops = dure_training_flops(t->training);
+  DURE_TRY(dure_ranks_sum(&t->ranks, &t->flops, 1));
   if (checkpoint != NULL) DURE_TRY(dure_checkpoint_load_moments(checkpoint, t->model, t->training));
   if (dure_training_scales_loss(&t->shape) && t->state.scaling.scale > 0)
     DURE_TRY(dure_training_set_scaling(t->training, &t->state.scaling));
   t->state.scaling = dure_training_get_scaling(t->training);
-  if (t->options->eval_every > 0 && dure_loader_samples_per_epoch(t->held_out_loader) > 0) {
-    DURE_TRY(dure_scorer_create(t->model, t->shape.batch_size, t->shape.context, t->shape.fuses_loss, &t->scorer));
+  if (evaluates(t) && !has_parts_alone(t)) {
+    DURE_TRY(dure_scorer_create(t->model, t->evaluation_rows, t->shape.context, t->shape.fuses_loss, &t->scorer));
   }
   dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_TRAIN);
   uint64_t step_tokens = samples_per_step(t) * t->shape.context;
   say(t, "%" PRIu64 " steps of %" PRIu64 " tokens (%u x %u, accumulated %u times): %.2f passes over %" PRIu64 " tokens",
-      t->steps, step_tokens, t->shape.batch_size, t->shape.context, t->shape.accumulate,
+      t->steps, step_tokens, (uint32_t)t->options->batch_size, t->shape.context, (uint32_t)t->options->accumulate,
       (double)t->steps * (double)step_tokens / (double)counts.tokens, counts.tokens);
   return NULL;
 }
@@ -228,6 +273,8 @@ static dure_checkpoint_content checkpoint_content(const trainer *t) {
       .state = &t->state,
       .tokenizer_path = dure_dataset_tokenizer_path(t->dataset),
       .end_of_text = t->end_of_text,
+      .shard = t->ranks.shard,
+      .shards = t->ranks.shards,
   };
 }
 
@@ -243,6 +290,13 @@ static dure_status prepare_saver(trainer *t) {
       .content = checkpoint_content(t),
   };
   dure_status status = dure_saver_create(&options, &t->saver);
+  double has_none = t->saver == NULL;
+  status = dure_status_join(status, dure_ranks_vote(&t->ranks, &has_none, 1));
+  if (status == NULL && has_none > 0) {
+    dure_saver_destroy(t->saver);
+    t->saver = NULL;
+    status = dure_fail(DURE_OUT_OF_MEMORY, "another rank has no room for a copy");
+  }
   const dure_code code = dure_status_code(status);
   if (code != DURE_UNSUPPORTED && code != DURE_OUT_OF_MEMORY) return status;
   say(t, "training waits while checkpoints are written: %s", dure_status_message(status));
@@ -308,9 +362,24 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
 
 // Two trainers in one directory would mix their metrics and remove each other's files.
 static dure_status claim_run(trainer *t) {
+  if (!is_first(t)) return NULL;
   t->made_run = !dure_os_is_directory(t->options->out);
   DURE_TRY(dure_os_make_directories(t->options->out));
   return dure_os_lock_directory(t->options->out, &t->lock);
+}
+
+// The first rank looks, for all.
+static dure_status find_start(trainer *t, bool resume, char **out_checkpoint);
+static dure_status agree_on_start(trainer *t, bool resume, char **out_checkpoint) {
+  char path[4096] = "";
+  *out_checkpoint = NULL;
+  if (is_first(t)) DURE_TRY(find_start(t, resume, out_checkpoint));
+  if (!are_several(t)) return NULL;
+  if (*out_checkpoint != NULL) snprintf(path, sizeof(path), "%s", *out_checkpoint);
+  DURE_TRY(dure_world_broadcast(t->ranks.world, 0, path, sizeof(path)));
+  if (!is_first(t) && path[0] != '\0' && (*out_checkpoint = strdup(path)) == NULL)
+    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
+  return NULL;
 }
 
 // The checkpoint to go on from (free()); NULL: from the beginning.
@@ -361,8 +430,10 @@ static void set_state(trainer *t, const char *checkpoint) {
 static dure_status prepare(trainer *t, bool resume) {
   char *checkpoint = NULL;
   dure_status status = open_data(t);
+  if (status == NULL) status = dure_ranks_join(t->options, dure_dataset_hash(t->dataset), &t->ranks);
+  t->result->is_other_rank = !is_first(t);
   if (status == NULL) status = claim_run(t);
-  if (status == NULL) status = find_start(t, resume, &checkpoint);
+  if (status == NULL) status = agree_on_start(t, resume, &checkpoint);
   if (status == NULL) status = open_device(t);
   if (status == NULL) status = read_state(t, checkpoint);
   if (status == NULL) status = choose_training(t, checkpoint);
@@ -371,16 +442,19 @@ static dure_status prepare(trainer *t, bool resume) {
   if (status == NULL) status = prepare_shape(t);
   if (status == NULL) status = prepare_training(t, checkpoint);
   free(checkpoint);
-  if (status == NULL) status = dure_run_files_open(t->options->out, t->state.step, t->last_step, &t->files);
+  if (status == NULL && is_first(t))
+    status = dure_run_files_open(t->options->out, t->state.step, t->last_step, &t->files);
   if (status == NULL) status = prepare_saver(t);
   return status;
 }
 
-static void release(trainer *t) {
+// `failure` is told to the other ranks.
+static void release(trainer *t, dure_status failure) {
   dure_saver_destroy(t->saver);
   dure_run_files_close(t->files);
   dure_scorer_destroy(t->scorer);
   dure_training_destroy(t->training);
+  dure_ranks_leave(&t->ranks, failure);
   dure_model_destroy(t->model);
   dure_stream_destroy(t->stream);
   dure_device_close(t->device);
@@ -397,19 +471,26 @@ static void release(trainer *t) {
 // ---- steps -------------------------------------------------------------------------------------------------------
 
 static bool evaluates_at(const trainer *t, uint64_t step) {
-  return t->scorer != NULL && (step == t->last_step || is_due(step, t->options->eval_every));
+  return evaluates(t) && (step == t->last_step || is_due(step, t->options->eval_every));
 }
 
-// The windows of a step that begins at window `first`.
+// This rank's windows of a step that begins at window `first`; rows beyond those learn nothing.
 static dure_status read_windows(const trainer *t, uint64_t first) {
-  return dure_loader_read(t->training_loader, first, (uint32_t)samples_per_step(t), t->tokens, t->labels);
+  const uint64_t count = t->ranks.row_count, T = t->shape.context;
+  DURE_TRY(dure_loader_read(t->training_loader, first + t->ranks.first_row, (uint32_t)count, t->tokens, t->labels));
+  for (uint64_t i = count * T; i < rows_here(t) * T; i++) {
+    t->tokens[i] = 0;
+    t->labels[i] = DURE_IGNORE_LABEL;
+  }
+  return NULL;
 }
 
 static dure_status submit_next(trainer *t) {
   uint64_t step = t->submitted + 1;
   DURE_TRY(read_windows(t, t->state.samples + (t->submitted - t->state.step) * samples_per_step(t)));
-  DURE_TRY(
-      dure_training_submit(t->training, step, dure_schedule_learning_rate(&t->schedule, step), t->tokens, t->labels));
+  // Every label of a training window is valid (data/loader.h).
+  DURE_TRY(dure_training_submit_part(t->training, step, dure_schedule_learning_rate(&t->schedule, step), t->tokens,
+                                     t->labels, samples_per_step(t) * t->shape.context));
   t->submitted = step;
   return NULL;
 }
@@ -421,14 +502,68 @@ static void note_saved(trainer *t, uint64_t step, char *directory) {
   t->saved_step = step;
 }
 
+// All ranks have written their parts: the first one commits, the others wait for it.
+static dure_status commit(trainer *t, const dure_checkpoint_content *content) {
+  char path[4096] = "", *directory = NULL;
+  if (is_first(t)) {
+    DURE_TRY(dure_checkpoint_commit(t->options->out, content, (uint64_t)t->options->keep, &directory));
+    snprintf(path, sizeof(path), "%s", directory);
+    free(directory);
+  }
+  DURE_TRY(dure_world_broadcast(t->ranks.world, 0, path, sizeof(path)));
+  directory = strdup(path);
+  if (directory == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
+  note_saved(t, content->state->step, directory);
+  return NULL;
+}
+
+// The same for a part. `commits`: all ranks have written theirs, or are waited for now.
+static dure_status proceed_with_part(trainer *t, bool waits, bool commits) {
+  uint64_t step = 0;
+  char *directory = NULL;
+  if (!t->is_saving) return NULL;
+  if (!t->has_written) {
+    DURE_TRY(dure_saver_proceed(t->saver, waits, &step, &directory));
+    free(directory);
+    t->has_written = step > 0;
+    if (waits && step == 0) t->is_saving = false;  // dropped, by all alike
+  }
+  if (!t->has_written || !commits) return NULL;
+  t->is_saving = t->has_written = false;
+  const dure_checkpoint_content content = dure_saver_content(t->saver);
+  DURE_TRY(dure_world_barrier(t->ranks.world));
+  return commit(t, &content);
+}
+
 // Lets a save in the background go on; `waits`: to its end.
 static dure_status proceed_saving(trainer *t, bool waits) {
   if (t->saver == NULL) return NULL;
+  if (are_several(t)) return proceed_with_part(t, waits, waits);
   uint64_t step = 0;
   char *directory = NULL;
   DURE_TRY(dure_saver_proceed(t->saver, waits, &step, &directory));
   if (directory != NULL) note_saved(t, step, directory);
   return NULL;
+}
+
+// Where the first bad value is, as far as this rank or another can tell.
+static dure_status find_bad_value(trainer *t, char *where, size_t size) {
+  if (dure_training_set_is_sharded(&t->shape, DURE_TRAINING_GRADIENTS)) {
+    snprintf(where, size, "not looked for where ranks keep parts of gradients (--shard none would name it)");
+    return NULL;
+  }
+  DURE_TRY(dure_training_explain(t->training, t->tokens, t->labels, where, size));
+  if (!are_several(t)) return NULL;
+  char *all = calloc(t->ranks.place.size, size);
+  if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
+  dure_status status = dure_world_gather(t->ranks.world, where, size, all);
+  for (uint32_t i = 0; status == NULL && i < t->ranks.place.size; i++) {
+    if (all[i * size] == '\0') continue;
+    snprintf(where, size, "%s: %.400s", dure_world_rank_name(t->ranks.world, i), all + i * size);
+    break;
+  }
+  free(all);
+  return status;
 }
 
 // Names the first bad op of the step after the last good one, by running it again op by op.
@@ -441,7 +576,7 @@ static dure_status explain_not_finite(trainer *t, const dure_training_result *re
     status = dure_training_collect(t->training, &ignored);
   }
   if (status == NULL) status = read_windows(t, t->state.samples);
-  if (status == NULL) status = dure_training_explain(t->training, t->tokens, t->labels, where, sizeof(where));
+  if (status == NULL) status = find_bad_value(t, where, sizeof(where));
   if (status != NULL) {
     snprintf(where, sizeof(where), "could not be found (%s)", dure_status_message(status));
     dure_status_free(status);
@@ -460,10 +595,10 @@ static dure_status explain_not_finite(trainer *t, const dure_training_result *re
 // Batch number `batch` of an evaluation over `chosen` of the `count` held-out windows, spread evenly; rows beyond are
 // padding.
 static dure_status read_held_out(const trainer *t, uint64_t batch, uint64_t chosen, uint64_t count) {
-  const uint32_t B = t->shape.batch_size, T = t->shape.context;
-  for (uint32_t row = 0; row < B; row++) {
+  const uint32_t B = t->evaluation_rows, T = t->shape.context;
+  for (uint32_t row = 0; row < t->shape.batch_size; row++) {
     uint64_t i = batch * B + row;
-    uint64_t window = i < chosen ? (uint64_t)((double)i * (double)count / (double)chosen) : count;
+    uint64_t window = i < chosen && row < B ? (uint64_t)((double)i * (double)count / (double)chosen) : count;
     DURE_TRY(dure_loader_read(t->held_out_loader, window, 1, t->tokens + (size_t)row * T, t->labels + (size_t)row * T));
   }
   return NULL;
@@ -471,7 +606,7 @@ static dure_status read_held_out(const trainer *t, uint64_t batch, uint64_t chos
 
 // Whoever interrupts does not wait for an evaluation, except for the last one: the run is over after it.
 static bool gives_up_evaluating(const trainer *t, uint64_t step) {
-  return step != t->last_step && dure_os_interrupted();
+  return !are_several(t) && step != t->last_step && dure_os_interrupted();
 }
 
 // Losses of batches of which the last one may still be computed: the batch after it is prepared and uploaded meanwhile.
@@ -485,9 +620,9 @@ typedef struct evaluation {
 // Starts batch number `batch`, and adds up the losses of the one before; `is_there`: there is such a batch.
 static dure_status evaluate_batch(trainer *t, evaluation *e, uint64_t batch, bool is_there, uint64_t chosen,
                                   uint64_t count) {
-  const uint64_t batch_tokens = t->shape.batch_size * (uint64_t)t->shape.context;
+  const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)t->shape.context;
   if (is_there) {
-    DURE_TRY(read_held_out(t, batch, chosen, count));
+    DURE_TRY(read_held_out(t, batch * t->ranks.place.size + t->ranks.place.rank, chosen, count));
     for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
     DURE_TRY(dure_scorer_submit(t->scorer, t->tokens, t->labels, e->losses + batch % 2 * batch_tokens,
                                 &e->point[batch % 2]));
@@ -499,21 +634,47 @@ static dure_status evaluate_batch(trainer *t, evaluation *e, uint64_t batch, boo
   return NULL;
 }
 
+// The same by the training's own forward pass, in which all ranks take part.
+static dure_status evaluate_together(trainer *t, evaluation *e, uint64_t batch, uint64_t chosen, uint64_t count) {
+  double sum;
+  DURE_TRY(read_held_out(t, batch * t->ranks.place.size + t->ranks.place.rank, chosen, count));
+  const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)t->shape.context;
+  for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
+  DURE_TRY(dure_training_forward(t->training, t->tokens, t->labels, &sum));
+  e->sum += sum;
+  return NULL;
+}
+
+// Ranks take turns with the batches, and add up.
+static dure_status evaluate_batches(trainer *t, evaluation *e, uint64_t step, uint64_t chosen, uint64_t count) {
+  dure_status status = NULL;
+  bool goes_on = true;
+  for (uint64_t batch = 0; goes_on && status == NULL; batch++) {
+    goes_on = batch * t->ranks.place.size * t->evaluation_rows < chosen && !gives_up_evaluating(t, step);
+    if (t->scorer != NULL) {
+      status = evaluate_batch(t, e, batch, goes_on, chosen, count);
+    } else if (goes_on) {
+      status = evaluate_together(t, e, batch, chosen, count);
+    }
+  }
+  double totals[2] = {e->sum, (double)e->labels};
+  if (status == NULL) status = dure_ranks_sum(&t->ranks, totals, 2);
+  e->sum = totals[0];
+  e->labels = (uint64_t)totals[1];
+  return status;
+}
+
 // The held-out loss, of everything at the last step and of --eval-tokens before that.
 static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double *out_bits_per_byte) {
   const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader), T = t->shape.context;
   const uint64_t wanted = (uint64_t)t->options->eval_tokens;
   const bool is_whole = wanted == 0 || step == t->last_step || wanted >= count * T;
   const uint64_t chosen = is_whole ? count : (wanted + T - 1) / T;
-  evaluation e = {.losses = malloc(2 * t->shape.batch_size * T * sizeof(float))};
+  evaluation e = {.losses = malloc(2 * t->evaluation_rows * T * sizeof(float))};
   if (e.losses == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory evaluating");
-  dure_status status = NULL;
-  bool goes_on = true;
-  for (uint64_t batch = 0; goes_on && status == NULL; batch++) {
-    goes_on = batch * t->shape.batch_size < chosen && !gives_up_evaluating(t, step);
-    status = evaluate_batch(t, &e, batch, goes_on, chosen, count);
-  }
-  if (status != NULL) dure_status_free(dure_scorer_wait(t->scorer, 0));  // nothing may come into e.losses any more
+  dure_status status = evaluate_batches(t, &e, step, chosen, count);
+  if (status != NULL && t->scorer != NULL)
+    dure_status_free(dure_scorer_wait(t->scorer, 0));  // nothing may come into e.losses any more
   free(e.losses);
   DURE_TRY(status);
   // Of a part of the tokens, the bytes are taken in proportion.
@@ -529,7 +690,12 @@ static dure_status save(trainer *t) {
   const dure_checkpoint_content content = checkpoint_content(t);
   char *directory = NULL;
   DURE_TRY(proceed_saving(t, true));
-  DURE_TRY(dure_run_files_sync(t->files));
+  if (t->files != NULL) DURE_TRY(dure_run_files_sync(t->files));
+  if (are_several(t)) {
+    if (t->ranks.replica == 0) DURE_TRY(dure_checkpoint_write_part(t->options->out, &content));
+    DURE_TRY(dure_world_barrier(t->ranks.world));
+    return commit(t, &content);
+  }
   DURE_TRY(dure_checkpoint_save(t->options->out, &content, (uint64_t)t->options->keep, &directory));
   note_saved(t, t->state.step, directory);
   return NULL;
@@ -540,7 +706,7 @@ static void report_progress(trainer *t, const dure_metrics_row *row) {
   uint32_t weight = t->timed_steps < 2 ? 1 : t->timed_steps < 10 ? t->timed_steps : 10;
   t->smoothed_seconds += (row->seconds - t->smoothed_seconds) / weight;
   if (t->timed_steps < 10) t->timed_steps++;
-  if (t->observer->progress == NULL) return;
+  if (t->observer->progress == NULL || !is_first(t)) return;
   uint64_t step_tokens = samples_per_step(t) * t->shape.context;
   const dure_train_progress progress = {
       .step = row->step,
@@ -552,6 +718,17 @@ static void report_progress(trainer *t, const dure_metrics_row *row) {
   t->observer->progress(t->observer->context, &progress);
 }
 
+// Compares what every rank should have the same of, to the bit: the parameters, where each has all of them.
+static dure_status verify(trainer *t) {
+  if (!are_several(t) || has_parts_alone(t)) return NULL;
+  uint64_t hash = 0;
+  DURE_TRY(dure_model_hash(t->model, &hash));
+  char text[32];
+  snprintf(text, sizeof(text), "%016" PRIx64, hash);
+  dure_status status = dure_ranks_agree(&t->ranks, "the parameters' checksum", text);
+  return dure_status_prefix(status, "after step %" PRIu64, t->state.step);
+}
+
 static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
   DURE_TRY(evaluate(t, row->step, &row->evaluation_loss, &row->bits_per_byte));
   if (gives_up_evaluating(t, row->step)) return NULL;
@@ -559,7 +736,7 @@ static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
   t->result->has_evaluation = true;
   t->result->evaluation_loss = row->evaluation_loss;
   t->result->bits_per_byte = row->bits_per_byte;
-  if (t->observer->evaluated != NULL) {
+  if (t->observer->evaluated != NULL && is_first(t)) {
     t->observer->evaluated(t->observer->context, row->step, row->evaluation_loss, row->bits_per_byte);
   }
   return NULL;
@@ -587,7 +764,7 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
       .gradient_norm = result->gradient_norm,
       .tokens = t->state.tokens,
       .tokens_per_second = (double)step_tokens / seconds,
-      .flops_per_second = dure_training_flops(t->training) / seconds,
+      .flops_per_second = t->flops / seconds,
       .seconds = seconds,
       .device_memory_bytes = peak,
       .loss_scale = loss_scale,
@@ -597,7 +774,8 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
   t->result->loss = row.loss;
   report_progress(t, &row);
   if (evaluates_at(t, row.step)) DURE_TRY(evaluate_into(t, &row));
-  DURE_TRY(dure_run_files_append(t->files, &row));
+  if (t->files != NULL) DURE_TRY(dure_run_files_append(t->files, &row));
+  if (is_due(row.step, t->options->verify_every)) DURE_TRY(verify(t));
   if (t->saver != NULL && t->copied_step == row.step) dure_saver_describe(t->saver, &t->state);
   return NULL;
 }
@@ -621,6 +799,7 @@ static dure_status begin_saving(trainer *t) {
   if (t->copied_step > t->state.step) DURE_TRY(collect(t, (uint32_t)(t->copied_step - t->state.step)));
   DURE_TRY(proceed_saving(t, true));
   DURE_TRY(dure_saver_begin(t->saver));
+  t->is_saving = are_several(t);
   t->copied_step = t->submitted;
   return NULL;
 }
@@ -635,19 +814,32 @@ static dure_status stop_for_interrupt(trainer *t) {
                    t->state.step, t->steps, t->options->out);
 }
 
+// Whether any rank is interrupted; and a save in the background goes on, and is committed when all have written.
+static dure_status vote(trainer *t) {
+  t->is_interrupted = dure_os_interrupted();
+  if (!are_several(t)) return NULL;
+  DURE_TRY(proceed_with_part(t, false, false));
+  double values[2] = {t->is_interrupted, t->is_saving && !t->has_written};
+  DURE_TRY(dure_ranks_vote(&t->ranks, values, 2));
+  t->is_interrupted = values[0] > 0;
+  return values[1] == 0 ? proceed_with_part(t, false, true) : NULL;
+}
+
 static dure_status run_steps(trainer *t) {
   t->clock = dure_os_nanoseconds();
   while (t->state.step < t->last_step) {
-    const bool interrupted = dure_os_interrupted();
+    DURE_TRY(vote(t));
+    const bool interrupted = t->is_interrupted;
     if (!interrupted) DURE_TRY(submit_next(t));
     const bool saves = !interrupted && saves_at(t, t->submitted);
     const bool saves_behind = saves && t->saver != NULL && t->submitted < t->last_step;
     if (saves_behind) DURE_TRY(begin_saving(t));
     // Steps that must be complete before something else happens leave nothing in flight behind them.
-    const bool drains = interrupted || (saves && !saves_behind) || evaluates_at(t, t->submitted);
+    const bool drains = interrupted || (saves && !saves_behind) || evaluates_at(t, t->submitted) ||
+                        is_due(t->submitted, t->options->verify_every);
     const uint32_t stay = drains ? 0 : t->ahead, in_flight = dure_training_in_flight(t->training);
     if (in_flight > stay) DURE_TRY(collect(t, in_flight - stay));
-    DURE_TRY(proceed_saving(t, false));
+    if (!are_several(t)) DURE_TRY(proceed_saving(t, false));
     if (saves && !saves_behind) DURE_TRY(save(t));
     if (interrupted) return stop_for_interrupt(t);
     if (drains) t->clock = dure_os_nanoseconds();
@@ -667,12 +859,16 @@ dure_status dure_train(const dure_train_options *options, bool resume, const dur
         t.state.step);
   } else if (status == NULL) {
     status = run_steps(&t);
-    // What has been begun is ended, so that as little as possible is lost; a lost device ends nothing any more.
-    if (dure_status_code(status) != DURE_DEVICE_LOST) status = dure_status_join(status, proceed_saving(&t, true));
+    // What has been begun is ended, so that as little as possible is lost; a lost device ends nothing any more. Of
+    // several ranks only what happens to all alike leaves them together.
+    const dure_code code = dure_status_code(status);
+    const bool is_common = code == DURE_OK || code == DURE_CANCELLED || code == DURE_NOT_FINITE;
+    if (are_several(&t) ? is_common : code != DURE_DEVICE_LOST)
+      status = dure_status_join(status, proceed_saving(&t, true));
   }
   if (t.stream != NULL) out_result->waits = dure_stream_wait_count(t.stream);
   if (t.files != NULL) status = dure_status_join(status, dure_run_files_draw(t.files));
-  release(&t);
+  release(&t, status);
   if (status != NULL && t.made_run) (void)remove(options->out);  // an empty directory would be all that is left
   return status;
 }

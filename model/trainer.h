@@ -29,14 +29,17 @@ typedef struct dure_train_result {
   uint64_t waits;  // of the host for the device, all in all: one a step, and those of preparing, evaluating and saving
   bool has_evaluation;
   double evaluation_loss, bits_per_byte;
+  bool is_other_rank;     // of several ranks not the first, which speaks for all
   char checkpoint[4096];  // the last one saved or found; "" when there is none
 } dure_train_result;
 
-// Trains. `resume`: go on from the newest checkpoint in options->out; without one the run begins anew, which is said.
-// Without `resume` a directory that already holds checkpoints is refused.
+// Trains, with the other ranks that a launcher has started. `resume`: go on from the newest checkpoint in options->out;
+// without one the run begins anew, which is said. Without `resume` a directory that already holds checkpoints is
+// refused.
 //
 // DURE_CANCELLED after an interrupt (the state has been saved); DURE_NOT_FINITE when the loss is not (naming step and
 // op; the last checkpoint is good); DURE_INVALID_ARGUMENT, DURE_UNSUPPORTED, DURE_OUT_OF_MEMORY, DURE_IO as elsewhere.
+// DURE_RANK_LOST names the rank that died, hangs or gave up; checkpoints that were complete before are.
 // `out_result` is filled as far as the run got in every case.
 DURE_MUST_CHECK dure_status dure_train(const dure_train_options *options, bool resume,
                                        const dure_train_observer *observer, dure_train_result *out_result);

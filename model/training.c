@@ -18,12 +18,15 @@ typedef struct pending_step {
 struct dure_training {
   dure_model *model;
   dure_training_options options;
+  const dure_exchange_ranks *ranks;                           // while it is created
   dure_parameter_buffers sets[DURE_TRAINING_SET_COUNT];       // those of the model are not here
   dure_offload *offload;                                      // NULL: the device updates
   dure_loss_scaling scaling;                                  // after the last step collected
   dure_buffer *values;                                        // by dure_training_value_offset
   dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
   dure_tensor tokens, positions, labels;                      // of micro_step
+  uint32_t *every_call;                                       // 0, 1, 2, ...: cuts between all calls
+  dure_exchange *exchange;                                    // NULL: there are no other ranks
   dure_event *held_by;                                        // NULL: the next update begins when it can
   uint64_t held_until;
   pending_step pending[DURE_TRAINING_MAX_IN_FLIGHT];
@@ -41,14 +44,30 @@ const dure_parameter_buffers *dure_training_buffers(const dure_training *trainin
 
 const dure_model *dure_training_model(const dure_training *training) { return training->model; }
 
+const dure_training_options *dure_training_get_options(const dure_training *training) { return &training->options; }
+
+// Where a program has a pool. A micro-step has it whole, in a slot where ranks keep parts of it.
+static dure_buffer *pool_buffer(const dure_training *training, dure_training_program which, dure_training_set set,
+                                const dure_parameter_buffers *buffers, size_t pool) {
+  dure_buffer *slot = training->exchange != NULL && which == DURE_TRAINING_MICRO_STEP
+                          ? dure_exchange_slot(training->exchange, set, pool)
+                          : NULL;
+  return slot != NULL ? slot : buffers->pools[pool];
+}
+
 // The places of all tensors that the program has and the training owns.
-static size_t list_places(const dure_training *training, const dure_training_tensors *tensors, dure_place *out_places) {
+static size_t list_places(const dure_training *training, dure_training_program which,
+                          const dure_training_tensors *tensors, dure_place *out_places) {
   size_t count = 0;
+  for (size_t i = 0; which == DURE_TRAINING_ADD && i < tensors->pool_count; i++)
+    out_places[count++] =
+        (dure_place){tensors->whole[i], dure_exchange_slot(training->exchange, DURE_TRAINING_GRADIENTS, i), 0};
   for (int set = 0; set < DURE_TRAINING_SET_COUNT; set++) {
     const dure_parameter_buffers *buffers = dure_training_buffers(training, (dure_training_set)set);
     for (size_t i = 0; buffers != NULL && i < tensors->pool_count; i++) {
       if (tensors->sets[set][i].index == 0) continue;
-      out_places[count++] = (dure_place){tensors->sets[set][i], buffers->pools[i], 0};
+      dure_buffer *buffer = pool_buffer(training, which, (dure_training_set)set, buffers, i);
+      out_places[count++] = (dure_place){tensors->sets[set][i], buffer, 0};
     }
   }
   for (int value = 0; value < DURE_TRAINING_VALUE_COUNT; value++) {
@@ -62,13 +81,35 @@ static size_t list_places(const dure_training *training, const dure_training_ten
 static dure_status compile_recorded(dure_training *training, dure_training_program which, const dure_program *program,
                                     const dure_training_tensors *tensors) {
   dure_place *places =
-      calloc(DURE_TRAINING_SET_COUNT * tensors->pool_count + DURE_TRAINING_VALUE_COUNT, sizeof(*places));
+      calloc((DURE_TRAINING_SET_COUNT + 1) * tensors->pool_count + DURE_TRAINING_VALUE_COUNT, sizeof(*places));
   if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
-  const size_t count = list_places(training, tensors, places);
-  const dure_compile_options options = {.label = dure_training_program_label(which)};
+  const size_t count = list_places(training, which, tensors, places);
+  dure_compile_options options = {.label = dure_training_program_label(which)};
+  if (training->exchange != NULL && which == DURE_TRAINING_MICRO_STEP) {
+    options.cuts = dure_exchange_staging(training->exchange)->cuts;
+    options.cut_count = dure_exchange_staging(training->exchange)->cut_count;
+  }
+  if (which == DURE_TRAINING_ADD) {
+    options.cuts = training->every_call;
+    options.cut_count = tensors->pool_count;
+  }
   dure_status status =
       dure_program_compile(program, training->model->device, places, count, &options, &training->executables[which]);
   free(places);
+  return status;
+}
+
+static dure_status create_exchange(dure_training *training, const dure_program *program,
+                                   const dure_training_tensors *tensors) {
+  const dure_model *model = training->model;
+  dure_staging staging;
+  DURE_TRY(dure_staging_make(program, tensors, &model->layout, &training->options, &staging));
+  dure_status status = dure_exchange_create(training->ranks, &model->layout, &training->options, model->device,
+                                            &staging, &training->exchange);
+  dure_staging_clear(&staging);
+  if (status == NULL)
+    dure_exchange_bind(training->exchange, dure_training_buffers(training, DURE_TRAINING_PARAMETERS),
+                       dure_training_buffers(training, DURE_TRAINING_GRADIENTS));
   return status;
 }
 
@@ -79,6 +120,8 @@ static dure_status compile(dure_training *training, dure_training_program which)
   dure_training_tensors tensors;
   dure_status status = dure_training_program_record(which, &training->model->config, &training->model->layout,
                                                     &training->options, program, &tensors);
+  if (status == NULL && training->ranks != NULL && which == DURE_TRAINING_MICRO_STEP)
+    status = create_exchange(training, program, &tensors);
   if (status == NULL) status = compile_recorded(training, which, program, &tensors);
   if (which == DURE_TRAINING_MICRO_STEP) {
     training->tokens = tensors.tokens;
@@ -114,6 +157,10 @@ dure_model_options dure_training_model_options(const dure_training_options *opti
       .home = device_home(options, device),
       .has_master = dure_training_set_dtype(options, DURE_TRAINING_MASTERS) != DURE_DTYPE_NONE,
       .master_home = options->offloads_optimizer ? DURE_HOME_HOST : DURE_HOME_DEVICE,
+      .shard = options->shard,
+      .shards = options->shards,
+      .shards_weights = dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS),
+      .shards_masters = dure_training_set_is_sharded(options, DURE_TRAINING_MASTERS),
   };
 }
 
@@ -150,7 +197,8 @@ static dure_status check_model(const dure_model *model, const dure_training_opti
   const dure_parameter_storage *weights = &model->weights.storage;
   const bool has_master = model->masters.count > 0;
   if (weights->dtype == expected.dtype && weights->home == expected.home && has_master == expected.has_master &&
-      (!has_master || model->masters.storage.home == expected.master_home)) {
+      (!has_master || model->masters.storage.home == expected.master_home) &&
+      (weights->shards > 1) == expected.shards_weights) {
     return NULL;
   }
   return dure_fail(DURE_INVALID_ARGUMENT, "the model was opened in %s, %s masters, and not as this training needs it",
@@ -177,19 +225,35 @@ static dure_status create_offload(dure_training *training) {
                              &training->offload);
 }
 
+static dure_status number_calls(dure_training *training) {
+  const size_t count = training->model->layout.pool_count;
+  training->every_call = calloc(count + 1, sizeof(*training->every_call));
+  if (training->every_call == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to train");
+  for (size_t i = 0; i < count; i++) training->every_call[i] = (uint32_t)i;
+  return NULL;
+}
+
 dure_status dure_training_create(dure_model *model, const dure_training_options *options,
                                  dure_training **out_training) {
+  return dure_training_create_among(model, options, NULL, out_training);
+}
+
+dure_status dure_training_create_among(dure_model *model, const dure_training_options *options,
+                                       const dure_exchange_ranks *ranks, dure_training **out_training) {
   *out_training = NULL;
   DURE_TRY(check_model(model, options));
   dure_training *training = calloc(1, sizeof(*training));
   if (training == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to train");
   training->model = model;
   training->options = *options;
+  training->ranks = ranks;
   const dure_loss_scaling scaling = {.scale = dure_training_scales_loss(options) ? DURE_LOSS_SCALE_FIRST : 1};
-  dure_status status = allocate_sets(training);
+  dure_status status = number_calls(training);
+  if (status == NULL) status = allocate_sets(training);
   if (status == NULL) status = dure_training_set_scaling(training, &scaling);
   for (int i = 0; i < DURE_TRAINING_PROGRAM_COUNT && status == NULL; i++)
     status = compile(training, (dure_training_program)i);
+  training->ranks = NULL;
   if (status == NULL) status = upload_positions(training);
   if (status == NULL && options->offloads_optimizer) status = create_offload(training);
   if (status != NULL) {
@@ -205,6 +269,8 @@ void dure_training_destroy(dure_training *training) {
   dure_status_free(dure_stream_wait(training->model->stream, 0));
   dure_offload_destroy(training->offload);
   for (size_t i = 0; i < DURE_TRAINING_PROGRAM_COUNT; i++) dure_executable_destroy(training->executables[i]);
+  dure_exchange_destroy(training->exchange);
+  free(training->every_call);
   dure_buffer_destroy(training->values);
   for (size_t i = DURE_TRAINING_SET_COUNT; i > 0; i--) dure_parameter_buffers_clear(&training->sets[i - 1]);
   free(training);
@@ -227,27 +293,40 @@ static dure_status write_micro_step(dure_training *training, uint32_t index, con
                                labels + first, count * sizeof(*labels));
 }
 
-// The gradient of every label: 1 / valid labels of the step.
-static dure_status write_seed(dure_training *training, const uint32_t *labels, uint64_t *out_valid) {
-  *out_valid = 0;
+// The gradient of every label: 1 / valid labels of the step, which are `all` with other ranks; 0: those given.
+static dure_status write_seed(dure_training *training, const uint32_t *labels, uint64_t all, uint64_t *out_valid) {
+  *out_valid = all;
   const uint64_t count = micro_step_size(training) * training->options.accumulate;
-  for (uint64_t i = 0; i < count; i++) *out_valid += labels[i] != DURE_IGNORE_LABEL;
+  for (uint64_t i = 0; all == 0 && i < count; i++) *out_valid += labels[i] != DURE_IGNORE_LABEL;
   if (*out_valid == 0) return dure_fail(DURE_INVALID_ARGUMENT, "a training step has no label to learn from");
   const float seed = (float)(1.0 / (double)*out_valid);
   return write_values(training, DURE_TRAINING_SEED, &seed, 1);
 }
 
+static dure_status submit_micro_step(dure_training *training, bool is_last) {
+  dure_executable *micro_step = training->executables[DURE_TRAINING_MICRO_STEP];
+  if (training->exchange == NULL) return dure_executable_submit(micro_step, training->model->stream);
+  return dure_exchange_micro_step(training->exchange, micro_step, training->executables[DURE_TRAINING_ADD],
+                                  training->model->stream, is_last);
+}
+
+static dure_status sum_over_ranks(dure_training *training, dure_training_value value, bool within_alone) {
+  if (training->exchange == NULL) return NULL;
+  return dure_exchange_sum(training->exchange, training->model->stream, training->values,
+                           dure_training_value_offset(value), within_alone);
+}
+
 static dure_status submit_micro_steps(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
-                                      uint64_t *out_valid) {
+                                      uint64_t all, uint64_t *out_valid) {
   dure_stream *stream = training->model->stream;
-  DURE_TRY(write_seed(training, labels, out_valid));
+  DURE_TRY(write_seed(training, labels, all, out_valid));
   if (training->executables[DURE_TRAINING_CLEAR] != NULL)
     DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));
   for (uint32_t i = 0; i < training->options.accumulate; i++) {
     DURE_TRY(write_micro_step(training, i, tokens, labels));
-    DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_MICRO_STEP], stream));
+    DURE_TRY(submit_micro_step(training, i + 1 == training->options.accumulate));
   }
-  return NULL;
+  return sum_over_ranks(training, DURE_TRAINING_LOSS_SUM, false);
 }
 
 // What changes with every step, of the update.
@@ -283,7 +362,12 @@ void dure_training_hold_update(dure_training *training, dure_event *event, uint6
 }
 
 static dure_status submit_update(dure_training *training) {
-  dure_executable *update = training->executables[DURE_TRAINING_UPDATE];
+  dure_executable *update = training->executables[DURE_TRAINING_UPDATE],
+                  *norm = training->executables[DURE_TRAINING_NORM];
+  if (norm != NULL) {
+    DURE_TRY(dure_executable_submit(norm, training->model->stream));
+    DURE_TRY(sum_over_ranks(training, DURE_TRAINING_SQUARE_SUM, true));
+  }
   if (training->held_by == NULL) return dure_executable_submit(update, training->model->stream);
   DURE_TRY(dure_executable_submit_after(update, training->model->stream, training->held_by, training->held_until));
   training->held_by = NULL;
@@ -292,6 +376,11 @@ static dure_status submit_update(dure_training *training) {
 
 dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate, const uint32_t *tokens,
                                  const uint32_t *labels) {
+  return dure_training_submit_part(training, update, learning_rate, tokens, labels, 0);
+}
+
+dure_status dure_training_submit_part(dure_training *training, uint64_t update, double learning_rate,
+                                      const uint32_t *tokens, const uint32_t *labels, uint64_t all_labels) {
   if (training->pending_count == DURE_TRAINING_MAX_IN_FLIGHT) {
     return dure_fail(DURE_INVALID_ARGUMENT, "%d training steps are in flight already; collect one first",
                      DURE_TRAINING_MAX_IN_FLIGHT);
@@ -301,13 +390,14 @@ dure_status dure_training_submit(dure_training *training, uint64_t update, doubl
       &training->pending[(training->first_pending + training->pending_count) % DURE_TRAINING_MAX_IN_FLIGHT];
   update_values values;
   DURE_TRY(write_update_values(training, update, learning_rate, &values));
-  DURE_TRY(submit_micro_steps(training, tokens, labels, &step->valid_labels));
+  DURE_TRY(submit_micro_steps(training, tokens, labels, all_labels, &step->valid_labels));
   DURE_TRY(submit_update(training));
   DURE_TRY(read_result(training, step));
   if (training->offload != NULL) {
     DURE_TRY(dure_stream_wait(stream, step->point));  // the host must know the clip scale
     DURE_TRY(dure_offload_update(training->offload, values.step, step->state, values.random));
   }
+  if (training->exchange != NULL) DURE_TRY(dure_exchange_parameters(training->exchange, stream));
   training->pending_count++;
   return NULL;
 }
@@ -341,10 +431,24 @@ dure_status dure_training_gradients(dure_training *training, const uint32_t *tok
   *out_loss = 0;
   uint64_t valid = 0;
   float loss_sum = 0;
-  DURE_TRY(submit_micro_steps(training, tokens, labels, &valid));
+  DURE_TRY(submit_micro_steps(training, tokens, labels, 0, &valid));
   DURE_TRY(dure_stream_download(training->model->stream, training->values,
                                 dure_training_value_offset(DURE_TRAINING_LOSS_SUM), &loss_sum, sizeof(loss_sum), NULL));
   *out_loss = (double)loss_sum / (double)valid;
+  return NULL;
+}
+
+dure_status dure_training_forward(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
+                                  double *out_sum) {
+  float sum = 0;
+  *out_sum = 0;
+  DURE_TRY(write_values(training, DURE_TRAINING_LOSS_SUM, &sum, 1));
+  DURE_TRY(write_micro_step(training, 0, tokens, labels));
+  DURE_TRY(dure_exchange_forward(training->exchange, training->executables[DURE_TRAINING_MICRO_STEP],
+                                 training->model->stream));
+  DURE_TRY(dure_stream_download(training->model->stream, training->values,
+                                dure_training_value_offset(DURE_TRAINING_LOSS_SUM), &sum, sizeof(sum), NULL));
+  *out_sum = (double)sum;
   return NULL;
 }
 
@@ -354,7 +458,7 @@ dure_status dure_training_explain(dure_training *training, const uint32_t *token
   bool found = false;
   uint64_t valid = 0;
   out_text[0] = '\0';
-  DURE_TRY(write_seed(training, labels, &valid));
+  DURE_TRY(write_seed(training, labels, 0, &valid));
   if (training->executables[DURE_TRAINING_CLEAR] != NULL)
     DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));
   for (uint32_t i = 0; i < training->options.accumulate && !found; i++) {

@@ -10,6 +10,7 @@
 #ifndef DURE_MODEL_TRAINING_H_
 #define DURE_MODEL_TRAINING_H_
 
+#include "model/exchange.h"
 #include "model/model.h"
 #include "model/training_programs.h"
 
@@ -34,6 +35,10 @@ typedef struct dure_training_result {
 // The model must outlive it, and have been opened as dure_training_model_options says. Moments begin at zero.
 DURE_MUST_CHECK dure_status dure_training_create(dure_model *model, const dure_training_options *options,
                                                  dure_training **out_training);
+// The same with other ranks, each of which has a part of a step's rows: B, T and accumulate are those of this one. All
+// must have the same model and options otherwise. The communicators must outlive it.
+DURE_MUST_CHECK dure_status dure_training_create_among(dure_model *model, const dure_training_options *options,
+                                                       const dure_exchange_ranks *ranks, dure_training **out_training);
 void dure_training_destroy(dure_training *training);  // NULL is fine; waits
 
 // How the model of a training with these options must be kept on a device.
@@ -44,6 +49,10 @@ dure_model_options dure_training_model_options(const dure_training_options *opti
 //   update          number of this update from 1 (bias correction)
 DURE_MUST_CHECK dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate,
                                                  const uint32_t *tokens, const uint32_t *labels);
+// The same with other ranks: `all_labels` are valid in all their rows, and the result is that of all.
+DURE_MUST_CHECK dure_status dure_training_submit_part(dure_training *training, uint64_t update, double learning_rate,
+                                                      const uint32_t *tokens, const uint32_t *labels,
+                                                      uint64_t all_labels);
 uint32_t dure_training_in_flight(const dure_training *training);
 // The next update, before which nothing changes the parameters and moments, begins when the event has reached the
 // value. The event must stay until then; NULL: forget it.
@@ -54,10 +63,14 @@ DURE_MUST_CHECK dure_status dure_training_collect(dure_training *training, dure_
 // Loss and gradients of one step without an update; `out_loss` as in the result.
 DURE_MUST_CHECK dure_status dure_training_gradients(dure_training *training, const uint32_t *tokens,
                                                     const uint32_t *labels, double *out_loss);
+// The sum of the losses of one micro-step's labels, nats: for evaluations where parameters are kept in parts.
+DURE_MUST_CHECK dure_status dure_training_forward(dure_training *training, const uint32_t *tokens,
+                                                  const uint32_t *labels, double *out_sum);
 // Buffers by the model's layout; NULL where the options ask for no such set. Gradients are those of the last step,
 // times the loss scale.
 const dure_parameter_buffers *dure_training_buffers(const dure_training *training, dure_training_set set);
 const dure_model *dure_training_model(const dure_training *training);
+const dure_training_options *dure_training_get_options(const dure_training *training);
 
 // Loss scaling as of the last step collected, for a checkpoint, and back.
 dure_loss_scaling dure_training_get_scaling(const dure_training *training);

@@ -55,6 +55,21 @@ dure_status dure_training_choice_request(const dure_train_options *options, cons
   return dure_training_options_check(config, &out_request->options);
 }
 
+dure_status dure_training_choice_set_part(dure_plan_request *request, const dure_training_part *part) {
+  dure_training_options *options = &request->options;
+  options->sharding = part->sharding;
+  options->shard = part->shard;
+  options->shards = part->shards;
+  options->batch_size = part->batch_size;
+  options->accumulate = part->accumulate;
+  if (part->accumulate > 1) request->may_shrink_gradients = false;
+  if (part->shards < 2) return NULL;
+  request->may_shrink_moments = false;
+  if (options->moment_dtype != DURE_DTYPE_U8) return NULL;
+  return dure_fail(DURE_UNSUPPORTED,
+                   "--optimizer-states 8bit is for one rank: several keep parts of f32 or bf16 states (--shard)");
+}
+
 static dure_status fail_to_fit(const dure_plan_request *request, const dure_training_plan *plan) {
   const dure_training_footprint *least = &plan->tried[plan->smallest];
   char ways[160];
@@ -66,11 +81,12 @@ static dure_status fail_to_fit(const dure_plan_request *request, const dure_trai
 }
 
 static dure_status choose(const dure_train_options *options, const dure_model_config *config,
-                          const dure_parameter_layout *layout, dure_dtype dtype, dure_device *device,
-                          dure_training_choice *choice) {
+                          const dure_parameter_layout *layout, dure_dtype dtype, const dure_training_part *part,
+                          dure_device *device, dure_training_choice *choice) {
   dure_plan_request request;
   dure_training_plan plan;
   DURE_TRY(dure_training_choice_request(options, config, layout, device, dtype, &request));
+  if (part != NULL) DURE_TRY(dure_training_choice_set_part(&request, part));
   DURE_TRY(dure_training_plan_make(&request, &plan));
   choice->options = plan.tried[plan.chosen].options;
   choice->planned = plan.tried[plan.chosen].device_total;
@@ -87,13 +103,15 @@ static dure_status choose(const dure_train_options *options, const dure_model_co
 }
 
 dure_status dure_training_choose(const dure_train_options *options, const char *config_path, dure_dtype dtype,
-                                 dure_device *device, dure_training_choice *out_choice) {
+                                 const dure_training_part *part, dure_device *device,
+                                 dure_training_choice *out_choice) {
   memset(out_choice, 0, sizeof(*out_choice));
   dure_model_config config;
   dure_parameter_layout layout = {0};
   DURE_TRY(dure_model_config_read(config_path, &config));
   dure_status status = dure_parameter_layout_create(&config, &layout);
-  if (status == NULL) status = choose(options, &config, &layout, dtype, device, out_choice);
+  if (status == NULL && part != NULL) dure_parameter_layout_divide(&layout, part->shards);
+  if (status == NULL) status = choose(options, &config, &layout, dtype, part, device, out_choice);
   dure_parameter_layout_clear(&layout);
   dure_model_config_clear(&config);
   return status;

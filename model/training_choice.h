@@ -16,6 +16,16 @@ DURE_MUST_CHECK dure_status dure_training_choice_request(const dure_train_option
                                                          const dure_parameter_layout *layout, dure_device *device,
                                                          dure_dtype dtype, dure_plan_request *out_request);
 
+// Of the whole model, what this rank has of it, and of a step's rows (model/ranks.h); NULL: all.
+typedef struct dure_training_part {
+  dure_sharding sharding;
+  uint32_t shard, shards;
+  uint32_t batch_size, accumulate;
+} dure_training_part;
+
+// Makes a request one for that part; the layout must have been divided likewise. DURE_UNSUPPORTED for 8-bit states.
+DURE_MUST_CHECK dure_status dure_training_choice_set_part(dure_plan_request *request, const dure_training_part *part);
+
 typedef struct dure_training_choice {
   dure_training_options options;
   uint64_t planned;       // bytes of device memory
@@ -26,7 +36,7 @@ typedef struct dure_training_choice {
 // --device-memory, what the device has left is the budget. Nothing is allocated on the device.
 // DURE_OUT_OF_MEMORY says the least that would do, when the options leave a choice and none fits.
 DURE_MUST_CHECK dure_status dure_training_choose(const dure_train_options *options, const char *config_path,
-                                                 dure_dtype dtype, dure_device *device,
+                                                 dure_dtype dtype, const dure_training_part *part, dure_device *device,
                                                  dure_training_choice *out_choice);
 
 #endif  // DURE_MODEL_TRAINING_CHOICE_H_

@@ -6,13 +6,19 @@
 #include <string.h>
 
 #include "model/inference.h"
+#include "model/staging.h"
 
 const char *dure_plan_class_name(dure_plan_class kind) {
   static const char *const names[DURE_PLAN_CLASS_COUNT] = {
-      [DURE_PLAN_PARAMETERS] = "parameters",   [DURE_PLAN_MASTERS] = "f32 masters",
-      [DURE_PLAN_GRADIENTS] = "gradients",     [DURE_PLAN_OPTIMIZER] = "optimizer",
-      [DURE_PLAN_ACTIVATIONS] = "activations", [DURE_PLAN_WORKSPACE] = "workspace",
-      [DURE_PLAN_EVALUATION] = "evaluation",   [DURE_PLAN_FIXED] = "fixed",
+      [DURE_PLAN_PARAMETERS] = "parameters",
+      [DURE_PLAN_MASTERS] = "f32 masters",
+      [DURE_PLAN_GRADIENTS] = "gradients",
+      [DURE_PLAN_OPTIMIZER] = "optimizer",
+      [DURE_PLAN_ACTIVATIONS] = "activations",
+      [DURE_PLAN_WORKSPACE] = "workspace",
+      [DURE_PLAN_STAGING] = "staging",
+      [DURE_PLAN_EVALUATION] = "evaluation",
+      [DURE_PLAN_FIXED] = "fixed",
   };
   return names[kind];
 }
@@ -50,6 +56,16 @@ static void add_sets(const dure_plan_request *request, dure_training_footprint *
 
 // ---- programs -----------------------------------------------------------------------------------------------------
 
+// Of a micro-step whose pools are whole for a while only.
+static dure_status add_staging(const dure_plan_request *request, const dure_program *program,
+                               const dure_training_tensors *tensors, dure_training_footprint *footprint) {
+  dure_staging staging;
+  DURE_TRY(dure_staging_make(program, tensors, request->layout, &footprint->options, &staging));
+  footprint->device_bytes[DURE_PLAN_STAGING] += dure_staging_bytes(&staging, &footprint->options);
+  dure_staging_clear(&staging);
+  return NULL;
+}
+
 static dure_status add_program(const dure_plan_request *request, dure_training_program which, double times,
                                dure_training_footprint *footprint) {
   dure_program *program = dure_program_create();
@@ -59,6 +75,8 @@ static dure_status add_program(const dure_plan_request *request, dure_training_p
   dure_status status =
       dure_training_program_record(which, request->config, request->layout, &footprint->options, program, &tensors);
   if (status == NULL) status = dure_program_measure(program, request->device, &memory);
+  if (status == NULL && which == DURE_TRAINING_MICRO_STEP && footprint->options.shards > 1)
+    status = add_staging(request, program, &tensors, footprint);
   if (status == NULL) {
     footprint->device_bytes[DURE_PLAN_ACTIVATIONS] += memory.activation_bytes - memory.workspace_bytes;
     footprint->device_bytes[DURE_PLAN_WORKSPACE] += memory.workspace_bytes;
@@ -71,7 +89,7 @@ static dure_status add_program(const dure_plan_request *request, dure_training_p
 
 // A run that evaluates keeps the scorer's program beside its own.
 static dure_status add_evaluation(const dure_plan_request *request, dure_training_footprint *footprint) {
-  if (!request->evaluates) return NULL;
+  if (!request->evaluates || dure_training_set_is_sharded(&footprint->options, DURE_TRAINING_PARAMETERS)) return NULL;
   const dure_training_options *options = &footprint->options;
   dure_program *program = dure_program_create();
   if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning an evaluation");

@@ -25,6 +25,7 @@ typedef enum dure_plan_class {
   DURE_PLAN_OPTIMIZER,    // moments
   DURE_PLAN_ACTIVATIONS,  // what the step's programs keep and pass on; placed by lifetime, so less than their sum
   DURE_PLAN_WORKSPACE,    // what the largest kernel wants besides, in the same arena
+  DURE_PLAN_STAGING,      // slots for whole pools, where ranks keep parts of parameters or gradients (staging.h)
   DURE_PLAN_EVALUATION,   // of the held-out loss
   DURE_PLAN_FIXED,        // tokens, labels, small values, and what the backend takes beyond its buffers
   DURE_PLAN_CLASS_COUNT,

@@ -11,6 +11,16 @@ enum { value_stride = 256 };  // the largest alignment that Vulkan allows device
 
 static dure_dtype or_f32(dure_dtype dtype) { return dtype != DURE_DTYPE_NONE ? dtype : DURE_DTYPE_F32; }
 
+const char *dure_sharding_describe(dure_sharding sharding) {
+  static const char *const texts[DURE_SHARDING_COUNT] = {
+      "each with all parameters, gradients and optimizer states",
+      "each with a part of the optimizer's states",
+      "each with a part of the gradients and the optimizer's states",
+      "each with a part of the parameters, gradients and the optimizer's states",
+  };
+  return texts[sharding];
+}
+
 const char *dure_training_set_label(dure_training_set set) {
   static const char *const labels[DURE_TRAINING_SET_COUNT] = {
       [DURE_TRAINING_PARAMETERS] = "parameters",
@@ -44,6 +54,23 @@ bool dure_training_set_is_on_device(const dure_training_options *options, dure_t
   return !options->offloads_optimizer || set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_GRADIENTS;
 }
 
+bool dure_training_set_is_sharded(const dure_training_options *options, dure_training_set set) {
+  static const dure_sharding from[DURE_TRAINING_SET_COUNT] = {
+      [DURE_TRAINING_PARAMETERS] = DURE_SHARDING_PARAMETERS,    [DURE_TRAINING_MASTERS] = DURE_SHARDING_OPTIMIZER,
+      [DURE_TRAINING_GRADIENTS] = DURE_SHARDING_GRADIENTS,      [DURE_TRAINING_FIRST_MOMENTS] = DURE_SHARDING_OPTIMIZER,
+      [DURE_TRAINING_SECOND_MOMENTS] = DURE_SHARDING_OPTIMIZER, [DURE_TRAINING_FIRST_SCALES] = DURE_SHARDING_OPTIMIZER,
+      [DURE_TRAINING_SECOND_SCALES] = DURE_SHARDING_OPTIMIZER,
+  };
+  return options->shards > 1 && options->sharding >= from[set];
+}
+
+dure_parameter_storage dure_training_whole_storage(const dure_training_options *options, dure_training_set set) {
+  dure_parameter_storage storage;
+  (void)dure_training_set_storage(options, set, &storage);
+  storage.shard = storage.shards = 0;
+  return storage;
+}
+
 bool dure_training_set_storage(const dure_training_options *options, dure_training_set set,
                                dure_parameter_storage *out_storage) {
   const bool holds_scales = set == DURE_TRAINING_FIRST_SCALES || set == DURE_TRAINING_SECOND_SCALES;
@@ -52,6 +79,8 @@ bool dure_training_set_storage(const dure_training_options *options, dure_traini
       .dtype = dure_training_set_dtype(options, set),
       .block = holds_scales ? DURE_MOMENT_BLOCK : 1,
       .home = dure_training_set_is_on_device(options, set) ? DURE_HOME_DEVICE : DURE_HOME_HOST,
+      .shard = dure_training_set_is_sharded(options, set) ? options->shard : 0,
+      .shards = dure_training_set_is_sharded(options, set) ? options->shards : 0,
   };
   return out_storage->dtype != DURE_DTYPE_NONE;
 }
@@ -149,6 +178,21 @@ static const dure_tensor *declare_set(const recorder *r, dure_training_set set) 
   return r->tensors->sets[set];
 }
 
+// The same, but whole pools whatever part of them is kept.
+static const dure_tensor *declare_whole(const recorder *r, dure_training_set set, dure_tensor *out_pools) {
+  const dure_parameter_storage storage = dure_training_whole_storage(r->options, set);
+  dure_parameter_pools_declare(r->program, r->layout, &storage, DURE_LIFETIME_GRADIENT, out_pools);
+  return out_pools;
+}
+
+static uint64_t shard_size(const recorder *r, size_t pool) { return r->layout->pools[pool].count / r->options->shards; }
+
+// The rank's own part of a pool that is whole.
+static dure_tensor view_shard(const recorder *r, dure_tensor whole, size_t pool) {
+  const uint64_t size = shard_size(r, pool), stride = 1;
+  return dure_tensor_view(r->program, whole, 1, &size, &stride, r->options->shard * size);
+}
+
 static dure_tensor declare_value(const recorder *r, dure_training_value value) {
   static const struct {
     const char *label;
@@ -179,7 +223,7 @@ static dure_status record_backward(const recorder *r, dure_tensor loss, dure_ten
   const size_t count = r->layout->pool_count;
   dure_gradient_target *targets = calloc(count + 1, sizeof(*targets));
   if (targets == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
-  const dure_tensor *gradients = declare_set(r, DURE_TRAINING_GRADIENTS);
+  const dure_tensor *gradients = declare_whole(r, DURE_TRAINING_GRADIENTS, r->tensors->sets[DURE_TRAINING_GRADIENTS]);
   for (size_t i = 0; i < count; i++)
     targets[i] = (dure_gradient_target){r->tensors->sets[DURE_TRAINING_PARAMETERS][i], gradients[i]};
   dure_status status =
@@ -206,6 +250,7 @@ static dure_status record_micro_step(const recorder *r) {
   dure_program *p = r->program;
   dure_training_tensors *t = r->tensors;
   const uint64_t shape[2] = {r->options->batch_size, r->options->context};
+  const bool is_sharded = dure_training_set_is_sharded(r->options, DURE_TRAINING_GRADIENTS);
   const bool accumulates = r->options->accumulate > 1;
   t->tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
   t->positions = dure_tensor_external(p, "positions", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
@@ -222,19 +267,52 @@ static dure_status record_micro_step(const recorder *r) {
   dure_decoder_clear(&decoder);
   dure_sum(p, loss, loss_sum, accumulates);
   if (dure_training_scales_loss(r->options)) seed = scale_seed(r, seed);
-  return record_backward(r, loss, seed, accumulates);
+  t->forward_calls = dure_program_call_count(p);
+  return record_backward(r, loss, seed, accumulates && !is_sharded);
 }
 
-static void record_update(const recorder *r) {
+static void record_add(const recorder *r) {
+  const dure_tensor *whole = declare_whole(r, DURE_TRAINING_GRADIENTS, r->tensors->whole);
+  const dure_tensor *kept = declare_set(r, DURE_TRAINING_GRADIENTS);
+  dure_program_scope(r->program, "add gradients");
+  for (size_t i = 0; i < r->layout->pool_count; i++) {
+    dure_tensor operands[DURE_MAX_OPERANDS] = {view_shard(r, whole[i], i), kept[i]};
+    dure_program_call(r->program, DURE_OP_copy, operands, &(dure_op_attributes){{0}}, 1u << 1);
+  }
+}
+
+// Handles of a set as the optimizer sees it: the rank's parts, where it has only those to update.
+static void declare_parts(const recorder *r, dure_training_set set, dure_tensor *out_parts) {
+  const dure_tensor *pools = declare_set(r, set);
+  const bool has_parts = dure_training_set_is_sharded(r->options, DURE_TRAINING_FIRST_MOMENTS);
+  const bool is_whole = !dure_training_set_is_sharded(r->options, set);
+  for (size_t i = 0; i < r->layout->pool_count; i++)
+    out_parts[i] = has_parts && is_whole ? view_shard(r, pools[i], i) : pools[i];
+}
+
+static void record_norm(const recorder *r, dure_tensor *parts) {
+  declare_parts(r, DURE_TRAINING_GRADIENTS, parts);
+  const dure_optimizer_tensors tensors = {.gradients = parts, .square_sum = declare_value(r, DURE_TRAINING_SQUARE_SUM)};
+  dure_optimizer_record_norm(r->program, r->layout, &tensors);
+}
+
+// `parts` has room for two sets.
+static void record_update(const recorder *r, dure_tensor *parts) {
+  const bool has_parts = dure_training_set_is_sharded(r->options, DURE_TRAINING_FIRST_MOMENTS);
+  declare_parts(r, DURE_TRAINING_GRADIENTS, parts);
   dure_optimizer_tensors tensors = {
-      .gradients = declare_set(r, DURE_TRAINING_GRADIENTS),
+      .gradients = parts,
       .step = declare_value(r, DURE_TRAINING_STEP),
       .state = declare_value(r, DURE_TRAINING_STATE),
       .square_sum = declare_value(r, DURE_TRAINING_SQUARE_SUM),
+      .shard = has_parts ? r->options->shard : 0,
+      .shards = has_parts ? r->options->shards : 1,
   };
-  dure_optimizer_record_clip(r->program, r->layout, &tensors, dure_training_scales_loss(r->options));
+  if (!has_parts) dure_optimizer_record_norm(r->program, r->layout, &tensors);
+  dure_optimizer_record_clip(r->program, &tensors, dure_training_scales_loss(r->options));
   if (r->options->offloads_optimizer) return;
-  tensors.parameters = declare_set(r, DURE_TRAINING_PARAMETERS);
+  declare_parts(r, DURE_TRAINING_PARAMETERS, parts + r->layout->pool_count);
+  tensors.parameters = parts + r->layout->pool_count;
   tensors.masters = declare_set(r, DURE_TRAINING_MASTERS);
   tensors.first_moments = declare_set(r, DURE_TRAINING_FIRST_MOMENTS);
   tensors.second_moments = declare_set(r, DURE_TRAINING_SECOND_MOMENTS);
@@ -247,20 +325,32 @@ static void record_update(const recorder *r) {
 const char *dure_training_program_label(dure_training_program which) {
   static const char *const labels[DURE_TRAINING_PROGRAM_COUNT] = {[DURE_TRAINING_CLEAR] = "clear gradients",
                                                                   [DURE_TRAINING_MICRO_STEP] = "train",
+                                                                  [DURE_TRAINING_ADD] = "add gradients",
+                                                                  [DURE_TRAINING_NORM] = "gradient norm",
                                                                   [DURE_TRAINING_UPDATE] = "optimizer"};
   return labels[which];
 }
 
 bool dure_training_program_is_needed(const dure_training_options *options, dure_training_program which) {
-  return which != DURE_TRAINING_CLEAR || options->accumulate > 1;
+  const bool accumulates = options->accumulate > 1;
+  switch (which) {
+    case DURE_TRAINING_CLEAR: return accumulates;
+    case DURE_TRAINING_ADD: return accumulates && dure_training_set_is_sharded(options, DURE_TRAINING_GRADIENTS);
+    case DURE_TRAINING_NORM: return dure_training_set_is_sharded(options, DURE_TRAINING_FIRST_MOMENTS);
+    case DURE_TRAINING_MICRO_STEP:
+    case DURE_TRAINING_UPDATE:
+    case DURE_TRAINING_PROGRAM_COUNT: break;
+  }
+  return true;
 }
 
 static dure_status allocate_tensors(const dure_parameter_layout *layout, dure_training_tensors *out_tensors) {
   memset(out_tensors, 0, sizeof(*out_tensors));
-  dure_tensor *all = calloc(DURE_TRAINING_SET_COUNT * layout->pool_count + 1, sizeof(*all));
+  dure_tensor *all = calloc((DURE_TRAINING_SET_COUNT + 3) * layout->pool_count + 1, sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
   out_tensors->pool_count = layout->pool_count;
   for (size_t i = 0; i < DURE_TRAINING_SET_COUNT; i++) out_tensors->sets[i] = all + i * layout->pool_count;
+  out_tensors->whole = all + DURE_TRAINING_SET_COUNT * layout->pool_count;
   return NULL;
 }
 
@@ -278,7 +368,9 @@ dure_status dure_training_program_record(dure_training_program which, const dure
   switch (which) {
     case DURE_TRAINING_CLEAR: record_clear(&r); break;
     case DURE_TRAINING_MICRO_STEP: DURE_TRY(record_micro_step(&r)); break;
-    case DURE_TRAINING_UPDATE: record_update(&r); break;
+    case DURE_TRAINING_ADD: record_add(&r); break;
+    case DURE_TRAINING_NORM: record_norm(&r, out_tensors->whole + layout->pool_count); break;
+    case DURE_TRAINING_UPDATE: record_update(&r, out_tensors->whole + layout->pool_count); break;
     case DURE_TRAINING_PROGRAM_COUNT: break;
   }
   return dure_program_check(program);

@@ -11,6 +11,18 @@
 #include "model/parameters.h"
 #include "runtime/program.h"
 
+// What is kept once for all ranks, each having one part, instead of once a rank (Rajbhandari et al. 2020, "ZeRO",
+// section 5: stages 1 to 3). Each stage has those before it.
+typedef enum dure_sharding {
+  DURE_SHARDING_NONE,
+  DURE_SHARDING_OPTIMIZER,   // moments and masters
+  DURE_SHARDING_GRADIENTS,   // summed into the part as soon as they are there
+  DURE_SHARDING_PARAMETERS,  // gathered when they are needed, forward and backward, and dropped after
+  DURE_SHARDING_COUNT,
+} dure_sharding;
+
+const char *dure_sharding_describe(dure_sharding sharding);  // "each with a part of the optimizer's state"
+
 // The dtypes may be left at DURE_DTYPE_NONE, which means f32.
 typedef struct dure_training_options {
   uint32_t batch_size;  // B
@@ -26,6 +38,8 @@ typedef struct dure_training_options {
   bool fuses_loss;            // logits are made in chunks and never stored whole (linear_cross_entropy)
   bool offloads_optimizer;    // masters and moments lie in host memory, where AdamW runs on the host's cores
   uint64_t seed;              // of the stochastic rounding of 16-bit parameters without masters
+  dure_sharding sharding;     // over
+  uint32_t shards, shard;  // so many ranks (0 or 1: one), of which this is that one; what a checkpoint is cut by, too
 } dure_training_options;
 
 // ---- what lasts --------------------------------------------------------------------------------------------------
@@ -47,6 +61,9 @@ dure_dtype dure_training_set_dtype(const dure_training_options *options, dure_tr
 // How it is kept; false when there is no such set.
 bool dure_training_set_storage(const dure_training_options *options, dure_training_set set,
                                dure_parameter_storage *out_storage);
+// How the sums over the ranks see it: as dure_training_set_storage, but whole.
+dure_parameter_storage dure_training_whole_storage(const dure_training_options *options, dure_training_set set);
+bool dure_training_set_is_sharded(const dure_training_options *options, dure_training_set set);
 // Whether the set lies on the device; else in host memory.
 bool dure_training_set_is_on_device(const dure_training_options *options, dure_training_set set);
 // Bytes of one pool of a set, and of the whole set; 0 when there is none.
@@ -76,6 +93,8 @@ uint64_t dure_training_values_bytes(void);                       // of the buffe
 typedef enum dure_training_program {
   DURE_TRAINING_CLEAR,       // gradients and loss sum to zero; only before several micro-steps
   DURE_TRAINING_MICRO_STEP,  // forward and backward
+  DURE_TRAINING_ADD,         // adds the gradients of a micro-step to the parts that are kept; only of parts
+  DURE_TRAINING_NORM,        // sum of the squares of the part's gradients; only where optimizers have parts
   DURE_TRAINING_UPDATE,      // gradient norm and clip scale, then AdamW unless that is the host's work
   DURE_TRAINING_PROGRAM_COUNT,
 } dure_training_program;
@@ -91,6 +110,8 @@ bool dure_training_program_is_needed(const dure_training_options *options, dure_
 typedef struct dure_training_tensors {
   size_t pool_count;
   dure_tensor *sets[DURE_TRAINING_SET_COUNT];  // [pool_count] each
+  dure_tensor *whole;                          // [pool_count]: of ADD, the gradients of the micro-step, whole
+  uint32_t forward_calls;                      // of MICRO_STEP: so many come before the backward pass
   dure_tensor values[DURE_TRAINING_VALUE_COUNT];
   dure_tensor tokens, positions, labels;  // [B, T] u32; they get their memory from compile()
 } dure_training_tensors;

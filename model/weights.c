@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/checkpoint_parts.h"
 #include "model/family.h"
 #include "model/gguf_family.h"
 #include "model/grouped.h"
@@ -255,9 +256,9 @@ static dure_status open_gguf(const char *path, bool as_stored, dure_safetensors 
 
 // ---- any kind ----------------------------------------------------------------------------------------------------
 
-bool dure_weights_exist(const char *path) {
+// A directory with one file of weights, or several that an index names.
+static bool has_files(const char *path) {
   static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
-  if (dure_gguf_is_file(path)) return true;
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     char *file = dure_os_path_join(path, names[i]);
     const bool is_there = file != NULL && dure_os_is_file(file);
@@ -267,8 +268,22 @@ bool dure_weights_exist(const char *path) {
   return false;
 }
 
+bool dure_weights_exist(const char *path) {
+  return dure_gguf_is_file(path) || has_files(path) || dure_checkpoint_parts_exist(path);
+}
+
+// Of a checkpoint whose parameters no rank had all of.
+static dure_status open_parts(const char *path, dure_safetensors **out_file) {
+  dure_status status = dure_checkpoint_parts_open(path, DURE_PARTS_MASTER, out_file);
+  if (dure_status_code(status) != DURE_NOT_FOUND) return status;
+  dure_status_free(status);
+  return dure_checkpoint_parts_open(path, "", out_file);
+}
+
 dure_status dure_weights_open(const char *path, dure_safetensors **out_file) {
   *out_file = NULL;
+  if (!dure_gguf_is_file(path) && !has_files(path) && dure_checkpoint_parts_exist(path))
+    return open_parts(path, out_file);
   return dure_gguf_is_file(path) ? open_gguf(path, false, out_file) : dure_safetensors_open(path, out_file);
 }
 

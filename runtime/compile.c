@@ -323,10 +323,11 @@ typedef struct record_context {
   dure_recording *recording;
   dure_executable *executable;  // of which the recording is the last, and may be ended; NULL: it is not
   double share;                 // of the work that one recording may hold, in it so far
+  uint32_t call;                // that is recorded
   const char *label;
 } record_context;
 
-static dure_status start_recording(dure_executable *executable);
+static dure_status start_recording(dure_executable *executable, uint32_t call);
 
 // Of what a recording may hold, by computing or by moving memory, whichever takes longer.
 static double share_of(const dure_limits *limits, dure_cost cost) {
@@ -342,7 +343,7 @@ static dure_status make_room(record_context *into, dure_cost cost) {
   bool is_full = into->recording != NULL && into->share > 0 && into->share + share > 1;
   if (is_full) DURE_TRY(dure_recording_finish(into->recording));
   if (is_full || into->recording == NULL) {
-    DURE_TRY(start_recording(executable));
+    DURE_TRY(start_recording(executable, into->call));
     into->recording = executable->recordings[executable->recording_count - 1];
     into->share = 0;
     dure_recording_label(into->recording, into->label);
@@ -363,21 +364,33 @@ dure_status executable_record_call(dure_device *device, dure_recording *recordin
   return dure_op_expand(call, &device->info.limits, record_part, &into);
 }
 
-static dure_status start_recording(dure_executable *executable) {
+static dure_status start_recording(dure_executable *executable, uint32_t call) {
   uint32_t flags = executable->with_timestamps ? DURE_RECORD_TIMESTAMPS : 0;
-  dure_recording **larger = realloc(executable->recordings, (executable->recording_count + 1) * sizeof(*larger));
+  const size_t count = executable->recording_count + 1;
+  dure_recording **larger = realloc(executable->recordings, count * sizeof(*larger));
   if (larger == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a program");
   executable->recordings = larger;
+  uint32_t *first_calls = realloc(executable->first_calls, count * sizeof(*first_calls));
+  if (first_calls == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a program");
+  executable->first_calls = first_calls;
+  first_calls[count - 1] = call;
   DURE_TRY(dure_recording_create(executable->device, executable->label, flags,
                                  &executable->recordings[executable->recording_count]));
   executable->recording_count++;
   return NULL;
 }
 
-static dure_status record_calls(dure_executable *executable) {
+static dure_status record_calls(dure_executable *executable, const dure_compile_options *options) {
   record_context into = {.device = executable->device, .executable = executable};
+  size_t cut = 0, cut_count = options != NULL ? options->cut_count : 0;
   for (uint32_t c = 0; c < executable->call_count; c++) {
     const dure_op_call *call = &executable->calls[c];
+    into.call = c;
+    while (cut < cut_count && options->cuts[cut] < c) cut++;
+    if (into.recording != NULL && cut < cut_count && options->cuts[cut] == c) {
+      DURE_TRY(dure_recording_finish(into.recording));
+      into.recording = NULL;
+    }
     dure_cost cost = dure_op_get(call->op)->cost(call);
     into.label = executable->call_labels[c];
     if (into.recording != NULL) dure_recording_label(into.recording, into.label);
@@ -460,6 +473,21 @@ void dure_program_visit(const dure_program *program, dure_program_visitor visito
   }
 }
 
+void dure_program_visit_uses(const dure_program *program, dure_program_use_visitor visitor, void *context) {
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    const dure_op_row *row = dure_op_get(call->op);
+    for (uint32_t i = 0; i < row->operand_count; i++) {
+      const uint32_t root = program->values[call->operands[i].index].root;
+      if (call->operands[i].index == 0 || !program->values[root].is_external) continue;
+      const dure_access access = i < row->input_count ? DURE_READ : DURE_READ_WRITE;
+      visitor(context, c, (dure_tensor){root}, access);
+    }
+  }
+}
+
+uint32_t dure_program_call_count(const dure_program *program) { return program->call_count; }
+
 // ---- constants -------------------------------------------------------------------------------------------------
 
 static dure_status upload_constants(dure_executable *executable, const dure_program *program) {
@@ -506,7 +534,7 @@ dure_status dure_program_compile(const dure_program *program, dure_device *devic
   DURE_TRY_GOTO(status, fill_guards(executable), failed);
   DURE_TRY_GOTO(status, upload_constants(executable, program), failed);
   device->exposed_bytes = executable->guard_bytes;
-  status = record_calls(executable);
+  status = record_calls(executable, options);
   device->exposed_bytes = 0;
   if (status != NULL) goto failed;
   layout_free(&l);
@@ -522,6 +550,7 @@ void dure_executable_destroy(dure_executable *executable) {
   if (executable == NULL) return;
   for (size_t i = 0; i < executable->recording_count; i++) dure_recording_destroy(executable->recordings[i]);
   free(executable->recordings);
+  free(executable->first_calls);
   arena_destroy(&executable->activations);
   arena_destroy(&executable->owned);
   free(executable->operands);

@@ -12,20 +12,20 @@ static bool checks_every_op(void) {
   return value != NULL && value[0] != '\0' && strcmp(value, "0") != 0;
 }
 
-static dure_status submit_traced(dure_executable *executable, dure_stream *stream) {
+// Recordings [first, first + count).
+static dure_status submit_traced(dure_executable *executable, dure_stream *stream, size_t first, size_t count) {
   DURE_TRY(dure_stream_wait(stream, 0));
   uint64_t begin = dure_os_nanoseconds();
-  DURE_TRY(dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL));
+  DURE_TRY(dure_stream_submit(stream, executable->recordings + first, count, NULL, 0, NULL, 0, NULL));
   DURE_TRY(dure_stream_wait(stream, 0));
-  dure_trace_submission(executable->label, executable->recordings, executable->recording_count, begin,
-                        dure_os_nanoseconds());
+  dure_trace_submission(executable->label, executable->recordings + first, count, begin, dure_os_nanoseconds());
   return NULL;
 }
 
 dure_status dure_executable_submit(dure_executable *executable, dure_stream *stream) {
   if (executable->recording_count == 0) return NULL;
   if (checks_every_op()) return dure_executable_check(executable, stream);
-  if (dure_trace_enabled()) return submit_traced(executable, stream);
+  if (dure_trace_enabled()) return submit_traced(executable, stream, 0, executable->recording_count);
   return dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL);
 }
 
@@ -37,6 +37,16 @@ dure_status dure_executable_submit_after(dure_executable *executable, dure_strea
   bool reached = false;
   while (!reached) DURE_TRY(dure_event_wait(event, value, UINT64_MAX, &reached));
   return dure_executable_submit(executable, stream);
+}
+
+dure_status dure_executable_submit_calls(dure_executable *executable, dure_stream *stream, uint32_t first,
+                                         uint32_t end) {
+  size_t begin = 0, stop;
+  while (begin < executable->recording_count && executable->first_calls[begin] < first) begin++;
+  for (stop = begin; stop < executable->recording_count && executable->first_calls[stop] < end;) stop++;
+  if (begin == stop) return NULL;
+  if (dure_trace_enabled()) return submit_traced(executable, stream, begin, stop - begin);
+  return dure_stream_submit(stream, executable->recordings + begin, stop - begin, NULL, 0, NULL, 0, NULL);
 }
 
 dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor, dure_operand *out_operand) {

@@ -34,6 +34,7 @@ struct dure_executable {
   guarded *guards;
   size_t guard_count;
   dure_recording **recordings;
+  uint32_t *first_calls;  // of each recording
   size_t recording_count;
   bool with_timestamps;
   dure_cost cost;

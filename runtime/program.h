@@ -212,6 +212,9 @@ typedef struct dure_compile_options {
   const char *label;     // "train", "evaluate": for traces and messages
   bool with_timestamps;  // a time for every op in dure_executable_profile
   uint64_t guard_bytes;  // > 0: that many sentinel bytes before and after every allocation (dure_executable_guards)
+  const uint32_t
+      *cuts;  // [cut_count] ascending: calls before which a submission may end (dure_executable_submit_calls)
+  size_t cut_count;
 } dure_compile_options;
 
 // Checks that the device has every kernel (DURE_UNSUPPORTED names the first that is missing), plans memory by lifetime,
@@ -224,6 +227,9 @@ DURE_MUST_CHECK dure_status dure_executable_submit(dure_executable *executable, 
 // The same, begun on the device when the event has reached the value.
 DURE_MUST_CHECK dure_status dure_executable_submit_after(dure_executable *executable, dure_stream *stream,
                                                          dure_event *event, uint64_t value);
+// Submits the calls [first, end) alone; both are cuts, 0 or the number of calls.
+DURE_MUST_CHECK dure_status dure_executable_submit_calls(dure_executable *executable, dure_stream *stream,
+                                                         uint32_t first, uint32_t end);
 // Where a tensor lies (valid as long as the executable). Activations are only meaningful right after their last write.
 DURE_MUST_CHECK dure_status dure_executable_operand(const dure_executable *executable, dure_tensor tensor,
                                                     dure_operand *out_operand);
@@ -253,6 +259,11 @@ DURE_MUST_CHECK dure_status dure_program_measure(const dure_program *program, du
 // of the model. For estimates.
 typedef void (*dure_program_visitor)(void *context, const dure_op_call *call, const char *scope);
 void dure_program_visit(const dure_program *program, dure_program_visitor visitor, void *context);
+
+// Which calls, numbered from 0 in the order of execution, touch the external tensors of a program, through views too.
+typedef void (*dure_program_use_visitor)(void *context, uint32_t call, dure_tensor external, dure_access access);
+void dure_program_visit_uses(const dure_program *program, dure_program_use_visitor visitor, void *context);
+uint32_t dure_program_call_count(const dure_program *program);
 
 typedef struct dure_executable_memory {
   uint64_t activation_bytes, owned_external_bytes, workspace_bytes;

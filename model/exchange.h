@@ -1,0 +1,44 @@
+// What the ranks of a training exchange in a step: gradients summed as the backward pass produces them, parameters
+// gathered around their use and after an update. Carries out what staging.h lists.
+//
+// Within a group of ranks parts are kept (`within`: as many ranks as the options have shards); groups that are replicas
+// of each other, if there are several, sum their parts as well (`across`).
+#ifndef DURE_MODEL_EXCHANGE_H_
+#define DURE_MODEL_EXCHANGE_H_
+
+#include "model/staging.h"
+#include "runtime/communicator.h"
+
+typedef struct dure_exchange_ranks {
+  dure_communicator *within;
+  dure_communicator *across;  // NULL: there is one group
+} dure_exchange_ranks;
+
+typedef struct dure_exchange dure_exchange;
+
+// Takes the staging (leaves it empty), and memory for its slots; the rest is borrowed.
+DURE_MUST_CHECK dure_status dure_exchange_create(const dure_exchange_ranks *ranks, const dure_parameter_layout *layout,
+                                                 const dure_training_options *options, dure_device *device,
+                                                 dure_staging *staging, dure_exchange **out_exchange);
+void dure_exchange_destroy(dure_exchange *exchange);  // NULL is fine; the caller has waited for the stream
+// Where a micro-step's pool lies whole; NULL where it is in the training's own buffers.
+dure_buffer *dure_exchange_slot(const dure_exchange *exchange, dure_training_set set, size_t pool);
+// What is kept: pools, or this rank's parts of them. Must stay.
+void dure_exchange_bind(dure_exchange *exchange, const dure_parameter_buffers *parameters,
+                        const dure_parameter_buffers *gradients);
+
+// Enqueues a micro-step, compiled with the staging's cuts. `is_last`: of its step; whole gradients are summed then.
+// `add`: the program DURE_TRAINING_ADD compiled with a cut before each call, or NULL.
+DURE_MUST_CHECK dure_status dure_exchange_micro_step(dure_exchange *exchange, dure_executable *micro_step,
+                                                     dure_executable *add, dure_stream *stream, bool is_last);
+const dure_staging *dure_exchange_staging(const dure_exchange *exchange);
+// Its forward pass alone.
+DURE_MUST_CHECK dure_status dure_exchange_forward(dure_exchange *exchange, dure_executable *micro_step,
+                                                  dure_stream *stream);
+// Sums an f32 value over all ranks, or over those of the group alone.
+DURE_MUST_CHECK dure_status dure_exchange_sum(dure_exchange *exchange, dure_stream *stream, dure_buffer *buffer,
+                                              uint64_t offset, bool within_alone);
+// Whole parameters from the parts that the ranks have updated; nothing where parameters are kept in parts.
+DURE_MUST_CHECK dure_status dure_exchange_parameters(dure_exchange *exchange, dure_stream *stream);
+
+#endif  // DURE_MODEL_EXCHANGE_H_

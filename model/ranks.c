@@ -1,0 +1,258 @@
+#include "model/ranks.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- joining -----------------------------------------------------------------------------------------------------
+
+// What may differ from rank to rank.
+static const char *const own_options[] = {"device", "device-memory"};
+
+// The options as text, without a rank's own, and the data.
+static char *describe_run(const dure_train_options *options, uint64_t data_hash) {
+  json_t *json = dure_train_options_to_json(options);
+  for (size_t i = 0; i < sizeof(own_options) / sizeof(own_options[0]); i++) (void)json_object_del(json, own_options[i]);
+  char hash[32];
+  snprintf(hash, sizeof(hash), "%016" PRIx64, data_hash);
+  json_object_set_new(json, "the data's hash", json_string(hash));
+  char *text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+  json_decref(json);
+  return text;
+}
+
+dure_status dure_ranks_join(const dure_train_options *options, uint64_t data_hash, dure_ranks *out_ranks) {
+  memset(out_ranks, 0, sizeof(*out_ranks));
+  out_ranks->place = (dure_world_place){.size = 1, .node_count = 1, .local_size = 1};
+  out_ranks->shards = 1;
+  char *fingerprint = describe_run(options, data_hash);
+  if (fingerprint == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory joining the other ranks");
+  dure_status status = dure_world_join(&(dure_world_options){.fingerprint = fingerprint}, &out_ranks->world);
+  free(fingerprint);
+  DURE_TRY(status);
+  out_ranks->place = dure_world_get_place(out_ranks->world);
+  if (out_ranks->place.size > 1) return NULL;
+  dure_world_leave(out_ranks->world, NULL);
+  out_ranks->world = NULL;
+  return NULL;
+}
+
+void dure_ranks_leave(dure_ranks *ranks, dure_status failure) {
+  dure_communicator_destroy(ranks->exchange.across);
+  dure_communicator_destroy(ranks->exchange.within);
+  ranks->exchange = (dure_exchange_ranks){0};
+  dure_world_leave(ranks->replicas, failure);
+  dure_world_leave(ranks->group, failure);
+  dure_world_leave(ranks->world, failure);
+  ranks->world = ranks->group = ranks->replicas = NULL;
+}
+
+dure_status dure_ranks_vote(const dure_ranks *ranks, double *values, size_t count) {
+  return ranks->world != NULL ? dure_world_reduce(ranks->world, DURE_REDUCTION_MAXIMUM, values, count) : NULL;
+}
+
+dure_status dure_ranks_sum(const dure_ranks *ranks, double *values, size_t count) {
+  return ranks->world != NULL ? dure_world_reduce(ranks->world, DURE_REDUCTION_SUM, values, count) : NULL;
+}
+
+enum { text_size = 512 };
+
+dure_status dure_ranks_agree(const dure_ranks *ranks, const char *what, const char *text) {
+  if (ranks->world == NULL) return NULL;
+  char mine[text_size] = "", (*all)[text_size] = calloc(ranks->place.size, sizeof(*all));
+  if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory asking the other ranks");
+  snprintf(mine, sizeof(mine), "%s", text);
+  dure_status status = dure_world_gather(ranks->world, mine, sizeof(mine), all);
+  for (uint32_t i = 1; status == NULL && i < ranks->place.size; i++) {
+    if (strcmp(all[i], all[0]) == 0) continue;
+    status = dure_fail(DURE_INVALID_ARGUMENT,
+                       "%s must be the same on all ranks: %s has '%s', but rank 0 '%s'; say it on the command line",
+                       what, dure_world_rank_name(ranks->world, i), all[i], all[0]);
+  }
+  free(all);
+  return status;
+}
+
+// ---- devices -----------------------------------------------------------------------------------------------------
+
+// The device with number `wanted` modulo their count among those of a backend ("auto": of the best device's).
+static dure_status number_device(uint32_t wanted, char name[64]) {
+  dure_device_info *infos = NULL;
+  size_t count = 0, usable = 0;
+  DURE_TRY(dure_devices_list(&infos, &count, NULL));
+  char backend[64];
+  memcpy(backend, name, sizeof(backend));
+  const char *chosen = strcmp(backend, "auto") == 0 ? NULL : backend;
+  for (int pass = 0; pass < 2; pass++) {
+    size_t number = 0;
+    for (size_t i = 0; i < count; i++) {
+      if (!infos[i].usable) continue;
+      if (chosen == NULL) chosen = infos[i].backend;
+      if (strcmp(infos[i].backend, chosen) != 0 || infos[i].kind == DURE_DEVICE_CPU) continue;
+      if (pass == 1 && number == wanted % usable) snprintf(name, 64, "%s", infos[i].identifier);
+      number++;
+    }
+    usable = number;
+    if (usable == 0) break;
+  }
+  free(infos);
+  return NULL;
+}
+
+dure_status dure_ranks_device(const dure_ranks *ranks, const char *devices, char out_name[64]) {
+  const char *begin = devices != NULL ? devices : "auto";
+  const uint32_t number = ranks->place.local_rank;
+  for (uint32_t i = 0; i < number; i++) {
+    const char *comma = strchr(begin, ',');
+    if (comma == NULL) break;
+    begin = comma + 1;
+  }
+  snprintf(out_name, 64, "%.*s", (int)strcspn(begin, ","), begin);
+  const bool has_number = strchr(out_name, ':') != NULL || strcmp(out_name, "reference") == 0;
+  if (ranks->place.local_size == 1 || has_number || strchr(devices != NULL ? devices : "", ',') != NULL) return NULL;
+  return number_device(number, out_name);
+}
+
+// ---- rows --------------------------------------------------------------------------------------------------------
+
+static dure_status read_weights(const dure_ranks *ranks, const char *text, double *weights) {
+  const char *at = text;
+  for (uint32_t i = 0; i < ranks->place.size; i++) {
+    char *end = NULL;
+    weights[i] = strtod(at, &end);
+    const bool is_last = i + 1 == ranks->place.size;
+    if (end == at || !(weights[i] > 0) || !isfinite(weights[i]) || *end != (is_last ? '\0' : ':')) {
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "--rank-share is auto, equal, or a positive number for each of the %u ranks, as in 2:1:1; found "
+                       "'%.60s'",
+                       ranks->place.size, text);
+    }
+    at = end + 1;
+  }
+  return NULL;
+}
+
+// Rows in proportion to weights, by largest remainders; everybody gets at least one.
+static void divide_rows(const double *weights, uint32_t count, uint64_t rows, uint64_t *out_rows) {
+  double sum = 0;
+  uint64_t left = rows - count;
+  for (uint32_t i = 0; i < count; i++) sum += weights[i];
+  for (uint32_t i = 0; i < count; i++) {
+    const double exact = weights[i] / sum * (double)rows - 1;
+    out_rows[i] = 1 + (exact > 0 ? (uint64_t)fmin(exact, (double)left) : 0);
+    left -= out_rows[i] - 1;
+  }
+  while (left > 0) {
+    uint32_t neediest = 0;
+    double most = -INFINITY;
+    for (uint32_t i = 0; i < count; i++) {
+      const double lack = weights[i] / sum * (double)rows - (double)out_rows[i];
+      if (lack > most + 1e-9) neediest = i, most = lack;
+    }
+    out_rows[neediest]++;
+    left--;
+  }
+}
+
+// Weights of all ranks; `speed` is this one's.
+static dure_status weigh(const dure_ranks *ranks, const char *share, double speed, double *weights) {
+  const uint32_t count = ranks->place.size;
+  for (uint32_t i = 0; i < count; i++) weights[i] = 1;
+  if (strcmp(share, "equal") == 0) return NULL;
+  if (strcmp(share, "auto") != 0) return read_weights(ranks, share, weights);
+  for (uint32_t i = 0; i < count; i++) weights[i] = i == ranks->place.rank ? speed : 0;
+  return dure_ranks_sum(ranks, weights, count);
+}
+
+dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *options, double speed) {
+  const uint64_t B = (uint64_t)options->batch_size, rows = B * (uint64_t)options->accumulate;
+  const uint32_t count = ranks->place.size;
+  ranks->row_count = rows;
+  ranks->batch_size = (uint32_t)B;
+  ranks->accumulate = (uint32_t)options->accumulate;
+  if (ranks->world == NULL) return NULL;
+  if (rows < count) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "a step has %" PRIu64 " rows (--batch-size times --accumulate), too few for %u ranks", rows,
+                     count);
+  }
+  double *weights = calloc(count, sizeof(*weights));
+  uint64_t *counts = calloc(count, sizeof(*counts));
+  dure_status status = weights == NULL || counts == NULL
+                           ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory sharing a step's rows")
+                           : weigh(ranks, options->rank_share, speed, weights);
+  if (status == NULL) {
+    divide_rows(weights, count, rows, counts);
+    ranks->first_row = 0;
+    for (uint32_t i = 0; i < ranks->place.rank; i++) ranks->first_row += counts[i];
+    ranks->row_count = counts[ranks->place.rank];
+    ranks->accumulate = (uint32_t)((ranks->row_count + B - 1) / B);
+    ranks->batch_size = (uint32_t)((ranks->row_count + ranks->accumulate - 1) / ranks->accumulate);
+  }
+  free(weights);
+  free(counts);
+  return status;
+}
+
+// ---- parts -------------------------------------------------------------------------------------------------------
+
+static dure_status read_sharding(const char *word, dure_sharding *out_sharding) {
+  static const char *const words[DURE_SHARDING_COUNT] = {"none", "optimizer", "gradients", "parameters"};
+  for (int i = 0; i < DURE_SHARDING_COUNT; i++) {
+    *out_sharding = (dure_sharding)i;
+    if (strcmp(word, words[i]) == 0) return NULL;
+  }
+  return dure_fail(DURE_INVALID_ARGUMENT, "--shard is auto, none, optimizer, gradients or parameters; found '%.40s'",
+                   word);
+}
+
+// Replicas that different devices update would drift apart: there each part is updated by one rank alone.
+static dure_status choose_sharding(dure_ranks *ranks, const char *word, dure_device *device) {
+  if (strcmp(word, "auto") != 0) return read_sharding(word, &ranks->sharding);
+  const dure_device_info *info = dure_device_get_info(device);
+  char mine[text_size] = "", (*all)[text_size] = calloc(ranks->place.size, sizeof(*all));
+  if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory asking the other ranks");
+  snprintf(mine, sizeof(mine), "%.200s %.200s %.90s", info->name, info->driver, info->kernels);
+  dure_status status = dure_world_gather(ranks->world, mine, sizeof(mine), all);
+  ranks->sharding = DURE_SHARDING_NONE;
+  for (uint32_t i = 1; status == NULL && i < ranks->place.size; i++)
+    if (strcmp(all[i], all[0]) != 0) ranks->sharding = DURE_SHARDING_OPTIMIZER;
+  free(all);
+  return status;
+}
+
+static dure_status split_by_machines(dure_ranks *ranks) {
+  const dure_world_place place = ranks->place;
+  double sizes[2] = {place.local_size, -(double)place.local_size};
+  DURE_TRY(dure_ranks_vote(ranks, sizes, 2));
+  if (sizes[0] != -sizes[1]) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "--shard-within node needs as many ranks on every machine; there are %g to %g", -sizes[1],
+                     sizes[0]);
+  }
+  ranks->shard = place.local_rank;
+  ranks->shards = place.local_size;
+  ranks->replica = place.node;
+  DURE_TRY(dure_world_split(ranks->world, place.node, place.rank, &ranks->group));
+  return dure_world_split(ranks->world, place.local_rank, place.rank, &ranks->replicas);
+}
+
+dure_status dure_ranks_connect(dure_ranks *ranks, const dure_train_options *options, dure_device *device) {
+  dure_sharding sharding;
+  if (strcmp(options->shard, "auto") != 0) DURE_TRY(read_sharding(options->shard, &sharding));
+  if (ranks->world == NULL) return NULL;
+  DURE_TRY(choose_sharding(ranks, options->shard, device));
+  const bool is_by_node = strcmp(options->shard_within, "node") == 0;
+  if (!is_by_node && strcmp(options->shard_within, "all") != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--shard-within is all or node; found '%.40s'", options->shard_within);
+  ranks->shard = ranks->place.rank;
+  ranks->shards = ranks->place.size;
+  if (is_by_node && ranks->place.node_count > 1 && ranks->place.local_size > 1) DURE_TRY(split_by_machines(ranks));
+  dure_world *group = ranks->group != NULL ? ranks->group : ranks->world;
+  DURE_TRY(dure_communicator_create(group, device, options->communicator, &ranks->exchange.within));
+  if (ranks->replicas == NULL) return NULL;
+  return dure_communicator_create(ranks->replicas, device, options->communicator, &ranks->exchange.across);
+}
