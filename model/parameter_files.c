@@ -207,7 +207,10 @@ typedef struct loading {
 // Whether the file's bytes are what every target holds.
 static bool is_stored_alike(const loading *l, const dure_safetensors_tensor *tensor) {
   bool is_alike = tensor->read == NULL && dure_dtype_size(tensor->dtype) <= sizeof(float);
-  for (size_t k = 0; k < l->target_count; k++) is_alike = is_alike && l->targets[k]->storage.dtype == tensor->dtype;
+  for (size_t k = 0; k < l->target_count; k++) {
+    const bool is_whole = l->targets[k]->shard_sizes == NULL;
+    is_alike = is_alike && is_whole && l->targets[k]->storage.dtype == tensor->dtype;
+  }
   return is_alike;
 }
 
