@@ -29,5 +29,7 @@ dure_role dure_markup_role(dure_vocabulary vocabulary, const char *name);
 // Whether an attribute says that an element is navigation, an advertisement or hidden: DocBook's, Sphinx's, MediaWiki's
 // and other customary class names and ids, ARIA roles. `value` may be NULL.
 bool dure_markup_is_boilerplate(const char *attribute, const char *value);
+// Whether an attribute of an <aside>, which is left out otherwise, says that it is a footnote or a note to the text.
+bool dure_markup_is_note(const char *attribute, const char *value);
 
 #endif  // DURE_DATA_MARKUP_H_

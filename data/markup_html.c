@@ -72,6 +72,7 @@ typedef struct tokenizer {
   size_t depth;
   size_t articles;  // open elements that a header may head
   bool is_too_deep;
+  bool is_note;            // what the tag read last says it is
   int64_t number;          // that the tag read last gives its list or item, or NO_NUMBER
   char value[VALUE_SIZE];  // of the attribute read last, entities and all
 } tokenizer;
@@ -327,6 +328,7 @@ static dure_role read_attributes(tokenizer *state, dure_role role, bool looks) {
       value_length = read_value(state);
     }
     if (is_number(role, name)) state->number = number_of(state->value);
+    if (role == DURE_ROLE_SKIP && dure_markup_is_note(name, state->value)) state->is_note = true;
     if (!looks || role == DURE_ROLE_SKIP || !may_be_boilerplate(name[0])) continue;
     if (is_boilerplate(name, length, state->value, value_length)) role = DURE_ROLE_SKIP;
     if (strcmp(name, "role") == 0 && strcasecmp(state->value, "main") == 0) role = DURE_ROLE_MAIN;
@@ -360,7 +362,9 @@ static void begin_tag(tokenizer *state) {
   // A page's header is boilerplate, an article's holds its title.
   if (state->articles > 0 && strcmp(beginning.name, "header") == 0) role = DURE_ROLE_LINE;
   state->number = NO_NUMBER;
+  state->is_note = false;
   role = read_attributes(state, role, looks && beginning.kind != KIND_ROOT);
+  if (state->is_note && looks && strcmp(beginning.name, "aside") == 0) role = DURE_ROLE_BLOCK;
   if (beginning.kind == KIND_ROOT) return;
   close_before(state, beginning.kind);
   looks = !dure_layout_is_skipping(state->layout);

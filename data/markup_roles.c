@@ -113,6 +113,7 @@ static const char boilerplate_names[] =
     "newsletter-signup cookie-banner cookie-notice cookie-consent cookies donation donationframe "
     // for programs that read aloud
     "sr-only visually-hidden screen-reader-text";
+static const char note_names[] = "footnote footnotes footnote-list admonition callout note";
 static const char boilerplate_roles[] = "navigation banner contentinfo search menu menubar dialog complementary";
 
 // Whether `name` is one of the names in a list with single spaces between them.
@@ -143,6 +144,11 @@ static bool has_listed_word(const char *list, const char *value) {
     while (*cursor != '\0' && strchr(" \t\r\n", *cursor) != NULL) cursor++;
   }
   return false;
+}
+
+bool dure_markup_is_note(const char *attribute, const char *value) {
+  if (strcasecmp(attribute, "class") == 0) return has_listed_word(note_names, value);
+  return strcasecmp(attribute, "role") == 0 && has_listed_word("note doc-footnote doc-endnotes doc-tip", value);
 }
 
 bool dure_markup_is_boilerplate(const char *attribute, const char *value) {

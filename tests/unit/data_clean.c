@@ -73,6 +73,14 @@ START_TEST(broken_lines_and_given_numbers_are_kept) {
 }
 END_TEST
 
+START_TEST(footnotes_stay_where_other_asides_go) {
+  require_clean("notes.html",
+                "<p>Text<a href='#1'>[1]</a></p><aside><p>Subscribe!</p></aside>"
+                "<aside class='footnote brackets' role='note'><p>What it means.</p></aside>",
+                "Text[1]\n\nWhat it means.");
+}
+END_TEST
+
 START_TEST(menus_and_named_boilerplate_go) {
   require_clean(
       "page.html",
@@ -397,6 +405,7 @@ int main(void) {
   tcase_set_timeout(test_case, 120);
   tcase_add_test(test_case, html_becomes_what_a_reader_reads);
   tcase_add_test(test_case, broken_lines_and_given_numbers_are_kept);
+  tcase_add_test(test_case, footnotes_stay_where_other_asides_go);
   tcase_add_test(test_case, menus_and_named_boilerplate_go);
   tcase_add_test(test_case, mallard_loses_its_metadata_and_keeps_its_steps);
   tcase_add_test(test_case, docbook_and_unknown_xml_are_read);
