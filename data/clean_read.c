@@ -87,6 +87,9 @@ static dure_status read_text(const reading *state) {
     nul = memchr(nul, '\0', decoded->size - (size_t)(nul - decoded->data));
     if (nul != NULL) *nul = ' ';
   }
+  dure_bytes_append(decoded, "", 1);  // markup is searched up to a NUL
+  DURE_TRY(dure_bytes_status(decoded));
+  decoded->size--;
   dure_bytes_clear(&scratch->laid_out);
   switch (state->item->format) {
     case DURE_FORMAT_HTML:

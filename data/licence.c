@@ -1,6 +1,5 @@
 #include "data/licence.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -27,14 +26,10 @@ static const struct {
     {"licenses/by/", "CC-BY-", true},
 };
 
-// The first occurrence of a short word (Horspool 1980): whole pages are searched, so most bytes are jumped over.
 static const char *find(const char *text, size_t size, const char *word) {
   const size_t length = strlen(word);
-  uint8_t jumps[256];
-  memset(jumps, (int)length, sizeof(jumps));
-  for (size_t i = 0; i + 1 < length; i++) jumps[(unsigned char)word[i]] = (uint8_t)(length - 1 - i);
-  for (size_t i = 0; i + length <= size; i += jumps[(unsigned char)text[i + length - 1]]) {
-    if (memcmp(text + i, word, length) == 0) return text + i;
+  for (size_t i = 0; i + length <= size; i++) {
+    if (text[i] == word[0] && memcmp(text + i, word, length) == 0) return text + i;
   }
   return NULL;
 }
@@ -163,7 +158,7 @@ static const char *tag_around(const char *markup, size_t size, size_t place, siz
 static const char *find_stated(const char *markup, size_t size, size_t *out_size) {
   static const char *const words[] = {"icen", "ights"};
   for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++) {
-    for (const char *at = markup; (at = find(at, size - (size_t)(at - markup), words[w])) != NULL; at++) {
+    for (const char *at = markup; (at = strstr(at, words[w])) != NULL; at++) {
       size_t tag_size = 0;
       const char *tag = tag_around(markup, size, (size_t)(at - markup), &tag_size);
       const char *value = tag != NULL ? stated_by(tag, tag_size, out_size) : NULL;
@@ -181,7 +176,7 @@ bool dure_licence_find(const char *markup, size_t size, dure_bytes *out) {
     return true;
   }
   char first[NAME_SIZE] = "", name[NAME_SIZE];
-  for (const char *at = markup; (at = find(at, size - (size_t)(at - markup), host)) != NULL; at++) {
+  for (const char *at = markup; (at = strstr(at, host)) != NULL; at++) {
     size_t tag_size = 0;
     const char *tag = tag_around(markup, size, (size_t)(at - markup), &tag_size);
     const char *href = tag != NULL ? attribute(tag, tag_size, "href", &length) : NULL;

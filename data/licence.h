@@ -9,7 +9,8 @@
 #include "data/bytes.h"
 
 // Appends the licence to `out`: Creative Commons' by their SPDX identifiers, such as CC-BY-SA-4.0, others as they stand
-// (an address or a name), cut to 200 bytes. False when `markup`, which is valid UTF-8, states none.
+// (an address or a name), cut to 200 bytes. False when `markup`, which is valid UTF-8, states none. Behind its `size`
+// bytes, none of them NUL, stands a NUL: whole pages are searched, which the C library does fastest by that.
 bool dure_licence_find(const char *markup, size_t size, dure_bytes *out);
 
 // The SPDX identifier of a Creative Commons licence by its address; false for every other address.

@@ -64,6 +64,7 @@ static dure_status read_line(rank_table *table, const char *bytes, size_t length
   while (at < length && bytes[at] >= '0' && bytes[at] <= '9' && rank < DURE_TOKEN_ID_LIMIT)
     rank = rank * 10 + (uint64_t)(bytes[at++] - '0');
   bool is_number = text > 0 && at > text + 1 && at == length;
+  if (is_number && text == 1 && bytes[0] == '=') return NULL;  // Whisper's file has a token of no bytes: never met
   if (!is_number || rank >= DURE_TOKEN_ID_LIMIT || !dure_base64_decode(bytes, text, *arena_end, &size) || size == 0) {
     return dure_fail(DURE_CORRUPT,
                      "line %zu: expected the base64 of a token, a space and a rank below %u, found '%.*s'", line,

@@ -251,6 +251,21 @@ START_TEST(bad_ranks_are_refused_by_what_is_wrong_with_them) {
 }
 END_TEST
 
+// As in Whisper's multilingual.tiktoken, which has "= 50256".
+START_TEST(a_token_of_no_bytes_is_passed_over) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  char text[256 * 12 + 16], *json = NULL;
+  size_t size = 0, length = 0;
+  for (int byte = 0; byte < 256; byte++) {
+    size += (size_t)sprintf(text + size, "%c%c== %d\n", digits[byte >> 2], digits[byte << 4 & 63], byte);
+  }
+  size += (size_t)sprintf(text + size, "= 256\n");
+  must(dure_tiktoken_to_json(text, size, "gpt2", "", &json, &length));
+  ck_assert_ptr_nonnull(strstr(json, ":255"));
+  free(json);
+}
+END_TEST
+
 START_TEST(ranks_without_a_known_pattern_say_which_there_are) {
   char *bytes, *json;
   size_t length, json_length;
@@ -343,6 +358,7 @@ int main(void) {
   tcase_add_loop_test(cases, a_bad_model_is_refused_by_what_is_wrong_with_it, 0,
                       sizeof(bad_models) / sizeof(bad_models[0]));
   tcase_add_loop_test(cases, bad_ranks_are_refused_by_what_is_wrong_with_them, 0, 6);
+  tcase_add_test(cases, a_token_of_no_bytes_is_passed_over);
   tcase_add_test(cases, ranks_without_a_known_pattern_say_which_there_are);
   tcase_add_test(cases, a_pair_of_files_opens_from_either);
   tcase_add_loop_test(cases, a_bad_pair_is_refused_by_what_is_wrong_with_it, 0,
