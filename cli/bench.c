@@ -249,6 +249,7 @@ static dure_status bench_ops(bench_options *options) {
 
 int command_bench(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "compare") == 0) return bench_compare(argc, argv);
+  if (argc > 1 && strcmp(argv[1], "report") == 0) return bench_report(argc, argv);
   if (argc > 1 && argv[1][0] != '-' && strcmp(argv[1], "ops") != 0) return bench_model(argc, argv);
   bench_options chosen = {.repeats = 5, .is_terminal = dure_os_is_terminal(2)};
   const option_row options[] = {
@@ -266,7 +267,8 @@ int command_bench(int argc, char **argv) {
           "Measures single operations at the sizes that training and generation use: median time, spread\n"
           "(between the quartiles), rates, and the share of what the device was seen to reach at best\n"
           "(copying for what moves bytes, matmul for what computes).\n"
-          "`dure bench MODEL` measures a model, `dure bench compare A.json B.json` compares two such measurements;\n"
+          "`dure bench MODEL` measures a model, `dure bench compare A.json B.json` compares two such measurements,\n"
+          "`dure bench report FILE.json...` makes a page with plots of any number of them;\n"
           "each has a --help of its own.",
       .options = options,
       .option_count = sizeof(options) / sizeof(options[0]),
@@ -279,7 +281,8 @@ int command_bench(int argc, char **argv) {
   int parsed = command_parse(&usage, argc, argv, &positional, &positional_count);
   if (parsed >= 0) return parsed;
   if (positional_count != 1 || strcmp(positional[0], "ops") != 0) {
-    fprintf(stderr, "dure bench: put what is measured first: ops, a model, or compare\nusage: %s\n", usage.synopsis);
+    fprintf(stderr, "dure bench: put what is measured first: ops, a model, compare or report\nusage: %s\n",
+            usage.synopsis);
     return EXIT_USAGE;
   }
   dure_os_catch_interrupts();

@@ -50,10 +50,27 @@ static const json_t *find_test(const json_t *tests, const char *name) {
   return NULL;
 }
 
-static dure_status read_tests(const char *path, json_t **out_tests) {
+// An object a line.
+static json_t *read_lines(const char *path) {
+  FILE *file = fopen(path, "r");
+  json_t *tests = file != NULL ? json_array() : NULL, *test;
+  while (tests != NULL && (test = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL)) != NULL)
+    json_array_append_new(tests, test);
+  if (file != NULL) fclose(file);
+  return tests;
+}
+
+dure_status bench_read_tests(const char *path, json_t **out_tests) {
   json_error_t error;
   *out_tests = json_load_file(path, 0, &error);
-  if (json_is_array(*out_tests)) return NULL;
+  if (json_is_object(*out_tests) || *out_tests == NULL) {
+    json_decref(*out_tests);
+    *out_tests = read_lines(path);
+  }
+  bool is_measured = json_is_array(*out_tests) && json_array_size(*out_tests) > 0;
+  for (size_t i = 0; i < json_array_size(*out_tests); i++)
+    is_measured = is_measured && json_object_get(json_array_get(*out_tests, i), "samples_ts") != NULL;
+  if (is_measured) return NULL;
   json_decref(*out_tests);
   *out_tests = NULL;
   return dure_fail(DURE_INVALID_ARGUMENT, "'%s' is not what `dure bench MODEL -o json` writes%s%s", path,
@@ -79,8 +96,8 @@ static dure_status compare_tests(const json_t *before, const json_t *after) {
 
 static dure_status compare_files(const char *const *paths) {
   json_t *before = NULL, *after = NULL;
-  dure_status status = read_tests(paths[0], &before);
-  if (status == NULL) status = read_tests(paths[1], &after);
+  dure_status status = bench_read_tests(paths[0], &before);
+  if (status == NULL) status = bench_read_tests(paths[1], &after);
   if (status == NULL) status = compare_tests(before, after);
   json_decref(before);
   json_decref(after);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/energy_meter.h"
 #include "cli/open_model.h"
 #include "cli/output.h"
 #include "model/engine.h"
@@ -15,7 +16,7 @@
 enum { REPEATS_MOST = 100, WIDTHS_MOST = 8 };
 
 typedef struct bench_model_options {
-  const char *device, *dtype, *weights, *format, *parallel;
+  const char *device, *dtype, *weights, *cache_type, *format, *parallel;
   int64_t prompt, generate, repeats;
   uint32_t widths[WIDTHS_MOST], width_count;
 } bench_model_options;
@@ -26,6 +27,7 @@ typedef struct model_test {
   uint32_t prompt, generate, width;
   double samples[REPEATS_MOST];  // tokens per second
   uint32_t sample_count;
+  double watts, joules_per_token, celsius;  // while it ran; NaN: not told
 } model_test;
 
 typedef struct model_facts {
@@ -58,22 +60,42 @@ static dure_status run_requests(dure_engine *engine, const model_test *test, con
   return NULL;
 }
 
+// Of the run that has just ended: by the counter of energy, or by the power that the driver gives where there is none.
+static void add_energy(model_test *test, const energy_reading *before, energy_meter *meter, double seconds,
+                       double tokens) {
+  if (meter == NULL || !(seconds > 0)) return;
+  const energy_reading now = energy_meter_read(meter);
+  const double counted = now.joules - before->joules, watts = isnan(counted) ? now.watts : counted / seconds;
+  const uint32_t runs = test->sample_count;  // before this one
+  test->watts = runs == 0 ? watts : (test->watts * runs + watts) / (runs + 1);
+  const double each = watts * seconds / tokens;
+  test->joules_per_token = runs == 0 ? each : (test->joules_per_token * runs + each) / (runs + 1);
+  test->celsius = now.celsius;
+}
+
 // Tokens are any: what is computed does not depend on them. The first run warms up, and is not counted.
 static dure_status measure(dure_model *model, const bench_model_options *options, model_test *test) {
   const uint32_t longest = (test->prompt > 0 ? test->prompt : 1) + test->generate;
-  const dure_engine_options settings = {.sequences = test->width, .context = longest, .forgets_prefixes = true};
+  dure_engine_options settings = {.sequences = test->width, .context = longest, .forgets_prefixes = true};
+  DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &settings.cache_type));
   uint32_t *tokens = calloc((size_t)longest + 1, sizeof(*tokens));
   if (tokens == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a prompt");
   for (uint32_t i = 0; i < longest; i++) tokens[i] = (i * 2654435761u >> 8) % model->config.vocabulary_size;
   dure_engine *engine = NULL;
+  energy_meter *meter = energy_meter_open(dure_device_get_info(model->device));
+  energy_reading before = {(double)NAN, (double)NAN, (double)NAN};
+  test->watts = test->joules_per_token = test->celsius = (double)NAN;
   dure_status status = dure_engine_create(model, &settings, &engine);
   for (int64_t i = 0; i <= options->repeats && status == NULL; i++) {
     double seconds = 0;
     status = run_requests(engine, test, tokens, &seconds);
     const double count = (double)test->width * (test->generate > 0 ? test->generate : test->prompt);
+    if (status == NULL && i > 0) add_energy(test, &before, meter, seconds, count);
+    if (status == NULL && meter != NULL) before = energy_meter_read(meter);
     if (status == NULL && i > 0) test->samples[test->sample_count++] = count / seconds;
   }
   dure_engine_destroy(engine);
+  energy_meter_close(meter);
   free(tokens);
   return status;
 }
@@ -124,23 +146,40 @@ static model_facts facts_of(const dure_model *model, const char *path) {
 static json_t *test_json(const dure_device_info *info, const model_facts *facts, const model_test *test) {
   json_t *samples = json_array();
   for (uint32_t i = 0; i < test->sample_count; i++) json_array_append_new(samples, json_real(test->samples[i]));
-  return json_pack("{ss ss ss so so ss ss sI sI si sI sI sI ss sf sf sf so}", "tool", "dure", "version", DURE_VERSION,
-                   "backend", info->backend, "device", output_json_text(info->name, strlen(info->name)), "driver",
-                   output_json_text(info->driver, strlen(info->driver)), "model_filename", facts->path, "model_type",
-                   facts->type, "model_size", (json_int_t)facts->bytes, "model_n_params", (json_int_t)facts->parameters,
-                   "cores", (int)dure_os_core_count(), "n_prompt", (json_int_t)test->prompt, "n_gen",
-                   (json_int_t)test->generate, "n_parallel", (json_int_t)test->width, "test", test->name, "avg_ts",
-                   mean_of(test), "stddev_ts", deviation_of(test), "median_ts", median_of(test), "samples_ts", samples);
+  json_t *object =
+      json_pack("{ss ss ss so so ss ss sI sI si sI sI sI ss sf sf sf so}", "tool", "dure", "version", DURE_VERSION,
+                "backend", info->backend, "device", output_json_text(info->name, strlen(info->name)), "driver",
+                output_json_text(info->driver, strlen(info->driver)), "model_filename", facts->path, "model_type",
+                facts->type, "model_size", (json_int_t)facts->bytes, "model_n_params", (json_int_t)facts->parameters,
+                "cores", (int)dure_os_core_count(), "n_prompt", (json_int_t)test->prompt, "n_gen",
+                (json_int_t)test->generate, "n_parallel", (json_int_t)test->width, "test", test->name, "avg_ts",
+                mean_of(test), "stddev_ts", deviation_of(test), "median_ts", median_of(test), "samples_ts", samples);
+  // What no driver tells is absent.
+  if (!isnan(test->watts)) json_object_set_new(object, "avg_watts", json_real(test->watts));
+  if (!isnan(test->joules_per_token))
+    json_object_set_new(object, "joules_per_token", json_real(test->joules_per_token));
+  if (!isnan(test->celsius)) json_object_set_new(object, "celsius", json_real(test->celsius));
+  return object;
+}
+
+// A column of csv, empty where nothing is told.
+static void print_optional(double value) {
+  putchar(',');
+  if (!isnan(value)) printf("%.6f", value);
 }
 
 static void print_row(const char *format, const dure_device_info *info, const model_facts *facts,
                       const model_test *test) {
   const double mebibytes = (double)facts->bytes / 1048576, millions = (double)facts->parameters / 1e6;
   if (strcmp(format, "csv") == 0) {
-    printf("\"%s\",\"%s\",%llu,%llu,\"%s\",\"%s\",\"%s\",%u,%u,%u,\"%s\",%.6f,%.6f,%.6f\n", facts->path, facts->type,
+    printf("\"%s\",\"%s\",%llu,%llu,\"%s\",\"%s\",\"%s\",%u,%u,%u,\"%s\",%.6f,%.6f,%.6f", facts->path, facts->type,
            (unsigned long long)facts->bytes, (unsigned long long)facts->parameters, info->backend, info->name,
            info->driver, test->prompt, test->generate, test->width, test->name, mean_of(test), deviation_of(test),
            median_of(test));
+    print_optional(test->watts);
+    print_optional(test->joules_per_token);
+    print_optional(test->celsius);
+    putchar('\n');
     return;
   }
   printf("| %s | %.2f MiB | %.2f M | %s | %s | %.2f ± %.2f | %.2f |\n", facts->type, mebibytes, millions,
@@ -151,7 +190,7 @@ static void print_header(const char *format) {
   if (strcmp(format, "csv") == 0)
     printf(
         "model_filename,model_type,model_size,model_n_params,backend,device,driver,n_prompt,n_gen,n_parallel,test,"
-        "avg_ts,stddev_ts,median_ts\n");
+        "avg_ts,stddev_ts,median_ts,avg_watts,joules_per_token,celsius\n");
   if (strcmp(format, "md") == 0)
     printf(
         "| model | size | params | backend | test | t/s | median |\n| --- | ---: | ---: | --- | --- | ---: | ---: |\n");
@@ -238,6 +277,8 @@ static dure_status check_options(bench_model_options *options) {
   if (options->prompt < 0 || options->generate < 0 || options->prompt > INT32_MAX / 2 ||
       options->generate > INT32_MAX / 2)
     return dure_fail(DURE_INVALID_ARGUMENT, "--prompt and --generate must be at least 0 (0: not measured)");
+  dure_dtype cache_type;
+  DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &cache_type));
   return parse_widths(options);
 }
 
@@ -258,9 +299,11 @@ int bench_model(int argc, char **argv) {
       {"parallel", OPTION_TEXT, &chosen.parallel, "N,..", "sequences that generate together, each in turn (1)"},
       {"repeats", OPTION_INTEGER, &chosen.repeats, "N", "timed runs, after one that is not counted (5)"},
       {"device", OPTION_TEXT, &chosen.device, "D", "auto, all, vulkan[:N], cuda[:N] or reference (auto)"},
-      {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
+      {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
       {"weights", OPTION_TEXT, &chosen.weights, "HOW",
        "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
+      {"cache-type", OPTION_TEXT, &chosen.cache_type, "TYPE",
+       "of the KV cache alone: auto (as --dtype), f32, bf16 or f16"},
       {"o", OPTION_TEXT, &chosen.format, "FORMAT", "md, csv, json or jsonl (md)"},
   };
   const command_usage usage = {

@@ -2,8 +2,16 @@
 #ifndef DURE_CLI_BENCH_MODEL_H_
 #define DURE_CLI_BENCH_MODEL_H_
 
-// As command_bench, when argv[1] is a model, or "compare".
+#include <jansson.h>
+
+#include "runtime/status.h"
+
+// As command_bench, when argv[1] is a model, "compare" or "report".
 int bench_model(int argc, char **argv);
 int bench_compare(int argc, char **argv);
+int bench_report(int argc, char **argv);
+
+// The array of tests that `dure bench MODEL -o json` (or one a line, jsonl) has written.
+DURE_MUST_CHECK dure_status bench_read_tests(const char *path, json_t **out_tests);
 
 #endif  // DURE_CLI_BENCH_MODEL_H_

@@ -13,7 +13,7 @@
 #include "runtime/os.h"
 
 typedef struct generate_options {
-  const char *device, *dtype, *weights, *prompt, *prompt_file, *prompts, *stop, *system;
+  const char *device, *dtype, *weights, *cache_type, *prompt, *prompt_file, *prompts, *stop, *system;
   int64_t max_tokens, top_k, seed, batch, log_probabilities;
   double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   bool echo, as_json, stops_at_end, shifts, is_chat;
@@ -165,11 +165,14 @@ static dure_status create_engine(generate_run *run) {
   const uint32_t context = run->opened.model->config.context_length;
   const uint64_t wanted = longest + (uint64_t)run->options->max_tokens;
   const uint64_t together = (uint64_t)run->options->batch;
+  dure_dtype cache_type;
+  DURE_TRY(dure_model_parse_type("--cache-type", run->options->cache_type, &cache_type));
   const dure_engine_options options = {
       .sequences = (uint32_t)(run->prompts.count < together ? run->prompts.count : together),
       .context = wanted < context ? (uint32_t)wanted : context,
       .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer),
-      .queue = (uint32_t)run->prompts.count};
+      .queue = (uint32_t)run->prompts.count,
+      .cache_type = cache_type};
   return dure_engine_create(run->opened.model, &options, &run->engine);
 }
 
@@ -310,6 +313,7 @@ static dure_status check_options(const generate_options *options) {
   if (options->is_chat && sources == 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "--chat takes a question: --prompt, --prompt-file or --prompts");
   dure_dtype dtype;
+  DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &dtype));
   return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
@@ -351,7 +355,8 @@ int command_generate(int argc, char **argv) {
        "with --json: of each token, and of the N likeliest in its place (0: none)"},
       {"echo", OPTION_FLAG, &options.echo, NULL, "print the prompt before the continuation"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
-      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
+      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
+      {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE", "of the KV cache: auto (as --dtype), f32, bf16 or f16"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
        "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "one JSON object instead of streamed text"},

@@ -151,6 +151,33 @@ static heads project_heads(const dure_decoder *decoder, dure_tensor h, dure_tens
              : project_together(decoder, h, positions, layer);
 }
 
+// x as `dtype`: itself where it is of that type.
+static dure_tensor as_type(dure_program *p, dure_tensor x, dure_dtype dtype) {
+  if (dure_tensor_dtype(p, x) == dtype) return x;
+  uint64_t shape[DURE_MAX_RANK];
+  const uint32_t rank = dure_tensor_rank(p, x);
+  for (uint32_t i = 0; i < rank; i++) shape[i] = dure_tensor_dimension(p, x, i);
+  // Heads of a fused projection lie apart, which copy_heads reads and copy does not.
+  const dure_tensor whole = rank == 4 ? dure_copy_heads(p, x, 0, DURE_ABSENT) : x;
+  dure_tensor operands[DURE_MAX_OPERANDS] = {whole, dure_tensor_temporary(p, "converted", dtype, rank, shape)};
+  dure_program_call(p, DURE_OP_copy, operands, NULL, 0);
+  return operands[1];
+}
+
+// Attention through the cache. A cache of another type than the activations is read in its own: queries are rounded to
+// it as keys and values are, and the result, which the kernels sum in f32, is rounded to it once more.
+static dure_tensor attend_cached(const dure_decoder *decoder, const heads *made, uint32_t layer, float scale,
+                                 const dure_attention_options *options, const dure_decoder_cache *cache) {
+  dure_program *p = decoder->program;
+  const dure_tensor keys = cache->keys[layer], values = cache->values[layer];
+  const dure_dtype dtype = dure_tensor_dtype(p, made->q), stored = dure_tensor_dtype(p, keys);
+  dure_cache_append(p, as_type(p, made->k, stored), as_type(p, made->v, stored), cache->block_table, cache->lengths,
+                    keys, values);
+  const dure_tensor y = dure_attention_cached_with(p, as_type(p, made->q, stored), keys, values, cache->block_table,
+                                                   cache->lengths, scale, options);
+  return as_type(p, y, dtype);
+}
+
 dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, dure_tensor residual,
                               uint32_t layer, const dure_decoder_cache *cache) {
   dure_program *p = decoder->program;
@@ -166,9 +193,7 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
   if (cache == NULL) {
     y = dure_attention_with(p, made.q, made.k, made.v, scale, &options);
   } else {
-    dure_cache_append(p, made.k, made.v, cache->block_table, cache->lengths, cache->keys[layer], cache->values[layer]);
-    y = dure_attention_cached_with(p, made.q, cache->keys[layer], cache->values[layer], cache->block_table,
-                                   cache->lengths, scale, &options);
+    y = attend_cached(decoder, &made, layer, scale, &options, cache);
   }
   uint64_t value_width = config->head_width;
   if (config->latent.key_rank > 0 && config->latent.value_width < value_width) {

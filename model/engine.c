@@ -63,7 +63,7 @@ static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static dure_status choose_cache(const dure_model *model, const engine_sizes *sizes, uint64_t *out_blocks) {
   uint64_t used, peak, available;
   DURE_TRY(dure_device_memory(model->device, &used, &peak, &available));
-  const uint64_t block_bytes = engine_cache_token_bytes(model) * sizes->block_size;
+  const uint64_t block_bytes = engine_cache_token_bytes(model, sizes->cache_type) * sizes->block_size;
   const uint64_t bound = model->device->info.limits.max_binding_bytes / (block_bytes / (2 * model->config.layer_count));
   const uint64_t fit = least_of(available / 2 / block_bytes, bound);
   *out_blocks =
@@ -79,6 +79,7 @@ static dure_status choose_sizes(const dure_model *model, const dure_engine_optio
   sizes->chunk = o->chunk > 0 ? o->chunk : 512;
   sizes->block_size = o->block_size > 0 ? o->block_size : 16;
   sizes->candidate_count = o->candidate_count;
+  sizes->cache_type = o->cache_type != DURE_DTYPE_NONE ? o->cache_type : dure_model_dtype(model);
   sizes->blocks_per_sequence = (sizes->context + sizes->block_size - 1) / sizes->block_size;
   uint64_t blocks = (o->cache_tokens + sizes->block_size - 1) / sizes->block_size;
   if (blocks == 0) DURE_TRY(choose_cache(model, sizes, &blocks));

@@ -17,10 +17,9 @@ typedef struct step_shape {
 
 // ---- sizes -------------------------------------------------------------------------------------------------------
 
-uint64_t engine_cache_token_bytes(const dure_model *model) {
+uint64_t engine_cache_token_bytes(const dure_model *model, dure_dtype cache_type) {
   const dure_model_config *config = &model->config;
-  return 2 * (uint64_t)config->layer_count * config->key_head_count * config->head_width *
-         dure_dtype_size(dure_model_dtype(model));
+  return 2 * (uint64_t)config->layer_count * config->key_head_count * config->head_width * dure_dtype_size(cache_type);
 }
 
 static uint32_t width_index(uint32_t count) {
@@ -126,8 +125,8 @@ static void declare_caches(step_record *r) {
   const uint64_t shape[4] = {(uint64_t)programs->sizes.block_count + 1, programs->sizes.block_size,
                              config->key_head_count, config->head_width};
   for (uint32_t i = 0; i < 2 * programs->layer_count; i++) {
-    r->caches[i] = external(r, i < programs->layer_count ? "key cache" : "value cache",
-                            dure_model_dtype(programs->model), 4, shape, DURE_LIFETIME_CACHE, programs->caches[i], 0);
+    r->caches[i] = external(r, i < programs->layer_count ? "key cache" : "value cache", programs->sizes.cache_type, 4,
+                            shape, DURE_LIFETIME_CACHE, programs->caches[i], 0);
   }
 }
 
@@ -211,7 +210,10 @@ static dure_status allocate(engine_programs *programs) {
   const dure_model_config *config = &programs->model->config;
   const engine_sizes *sizes = &programs->sizes;
   const uint64_t tokens = ((uint64_t)sizes->block_count + 1) * sizes->block_size;
-  const uint64_t bytes = (tokens * engine_cache_token_bytes(programs->model) / (2 * programs->layer_count) + 3) / 4 * 4;
+  const uint64_t bytes =
+      (tokens * engine_cache_token_bytes(programs->model, programs->sizes.cache_type) / (2 * programs->layer_count) +
+       3) /
+      4 * 4;
   if (bytes > device->info.limits.max_binding_bytes) {
     return dure_fail(DURE_INVALID_ARGUMENT,
                      "a cache of %llu tokens needs %.1f MiB a layer, but %s binds at most %.1f MiB: ask for fewer "

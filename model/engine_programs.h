@@ -36,6 +36,7 @@ typedef struct engine_sizes {
   uint32_t chunk;      // tokens of a prompt at once at most
   uint32_t block_size, block_count, blocks_per_sequence;
   uint32_t candidate_count;
+  dure_dtype cache_type;
 } engine_sizes;
 
 typedef struct engine_programs {
@@ -51,7 +52,7 @@ typedef struct engine_programs {
 } engine_programs;
 
 // Bytes of the caches for one token.
-uint64_t engine_cache_token_bytes(const dure_model *model);
+uint64_t engine_cache_token_bytes(const dure_model *model, dure_dtype cache_type);
 DURE_MUST_CHECK dure_status engine_programs_create(dure_model *model, const engine_sizes *sizes,
                                                    engine_programs *out_programs);
 void engine_programs_clear(engine_programs *programs);  // waits for the stream

@@ -232,7 +232,7 @@ dure_dtype dure_model_file_dtype(const char *directory) {
   return most;
 }
 
-dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype) {
+dure_status dure_model_parse_type(const char *option, const char *word, dure_dtype *out_dtype) {
   static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
   *out_dtype = DURE_DTYPE_NONE;
   if (word == NULL || strcmp(word, "auto") == 0) return NULL;
@@ -240,7 +240,11 @@ dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype) {
     if (strcmp(word, dure_dtype_name(types[i])) == 0) *out_dtype = types[i];
   }
   if (*out_dtype != DURE_DTYPE_NONE) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "--dtype must be one of auto, f32, bf16, f16; found '%.40s'", word);
+  return dure_fail(DURE_INVALID_ARGUMENT, "%s must be one of auto, f32, bf16, f16; found '%.40s'", option, word);
+}
+
+dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype) {
+  return dure_model_parse_type("--dtype", word, out_dtype);
 }
 
 dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,

@@ -302,6 +302,39 @@ START_TEST(log_probabilities_are_those_of_the_logits) {
 }
 END_TEST
 
+// Scores of the longest prompt with a cache of that type, and the cache's bytes by what the device then holds.
+static void score_with_cache(dure_dtype type, const prompt *p, float *out_scores) {
+  dure_request request = greedy(p);
+  request.scores_prompt = true;
+  dure_engine *engine = create((dure_engine_options){.sequences = 1, .cache_type = type});
+  const uint64_t id = submit(engine, request);
+  run_all(engine);
+  require(dure_engine_prompt_scores(engine, id, out_scores));
+  dure_engine_destroy(engine);
+}
+
+START_TEST(a_narrow_cache_costs_its_rounding) {
+  static const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_F16, DURE_DTYPE_BF16};
+  // Half a unit of the last place of scores of a few units, four times (key, value, query, result) in each layer.
+  static const double tolerances[] = {0, 4 * 0x1p-10, 4 * 0x1p-7};
+  open_model("reference", _i == 0 ? "gpt2" : "llama");
+  make_prompts();
+  int longest = 0;
+  for (int i = 1; i < PROMPTS; i++) longest = prompts[i].count > prompts[longest].count ? i : longest;
+  float expected[LONGEST_PROMPT], scores[LONGEST_PROMPT];
+  score_with_cache(DURE_DTYPE_NONE, &prompts[longest], expected);
+  for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+    double most = 0;
+    score_with_cache(types[t], &prompts[longest], scores);
+    for (uint32_t i = 1; i < prompts[longest].count; i++)
+      most = fmax(most, fabs((double)scores[i] - (double)expected[i]));
+    ck_assert_msg(most <= tolerances[t], "%s: %g", dure_dtype_name(types[t]), most);
+    ck_assert(t == 0 || most > 0);  // it did use that type
+  }
+  close_model();
+}
+END_TEST
+
 START_TEST(biases_and_penalties_change_the_choice) {
   open_model("reference", "gpt2");
   make_prompts();
@@ -473,6 +506,7 @@ int main(void) {
   tcase_add_test(tests, a_window_needs_no_more_cache_than_it_sees);
   tcase_add_test(tests, seeds_repeat_and_are_those_of_a_session);
   tcase_add_test(tests, log_probabilities_are_those_of_the_logits);
+  tcase_add_loop_test(tests, a_narrow_cache_costs_its_rounding, 0, 2);
   tcase_add_test(tests, biases_and_penalties_change_the_choice);
   tcase_add_test(tests, the_end_of_the_context_is_refused_reached_or_shifted);
   tcase_add_test(tests, what_is_cancelled_ends_and_leaves_its_place);
