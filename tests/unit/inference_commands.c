@@ -28,13 +28,15 @@ static void write_file(const char *name, const char *text) {
   require(dure_os_write_file(path, text, strlen(text)));
 }
 
+static const char *model_name = "gpt2/even";  // among the golden ones
+
 // Runs `dure COMMAND MODEL REST`; %s in REST is the folder. Its standard output, free(); the exit status is checked.
 static char *run(const char *command, const char *rest, int expected) {
   char arguments[512], line[2048];
   const char *program = getenv("DURE_PROGRAM"), *source = getenv("DURE_SOURCE_DIR");
   snprintf(arguments, sizeof(arguments), rest, folder, folder);
-  snprintf(line, sizeof(line), "%s %s %s/tests/golden/gpt2/even %s 2>%s/errors", program, command, source, arguments,
-           folder);
+  snprintf(line, sizeof(line), "%s %s %s/tests/golden/%s %s 2>%s/errors", program, command, source, model_name,
+           arguments, folder);
   FILE *output = popen(line, "r");
   ck_assert_ptr_nonnull(output);
   char *text = calloc(1, 1 << 16);
@@ -96,6 +98,18 @@ START_TEST(a_model_is_measured_and_compared) {
   ck_assert_int_eq(pclose(output), 0);
   ck_assert_ptr_nonnull(strstr(table, "| tg4 x 2 |"));
   ck_assert_ptr_nonnull(strstr(table, "| 1.000 | no |"));
+  snprintf(line, sizeof(line), "%s bench report %s/a.json %s/a.json", getenv("DURE_PROGRAM"), folder, folder);
+  output = popen(line, "r");
+  static char page[1 << 16];
+  page[fread(page, 1, sizeof(page) - 1, output)] = '\0';
+  ck_assert_int_eq(pclose(output), 0);
+  size_t plots = 0, rows = 0;
+  for (const char *at = page; (at = strstr(at, "<svg")) != NULL; at++) plots++;
+  for (const char *at = page; (at = strstr(at, "<tr>")) != NULL; at++) rows++;
+  ck_assert_uint_eq(plots, 3);
+  ck_assert_uint_eq(rows, 7);  // with the headings
+  ck_assert_ptr_null(strstr(page, "://"));
+  free(run("bench", "--cache-type q9 --device reference", 2));
   free(run("bench", "--parallel 1,65 --device reference", 2));
 }
 END_TEST
@@ -112,6 +126,35 @@ START_TEST(quantizing_reports_the_perplexity_on_both_sides) {
   json_decref(report);
   free(text);
   free(run("quantize", "%s/model.safetensors", 2));
+  free(run("quantize", "%s/model.gguf --type int4", 2));
+  free(run("quantize", "%s/model --type int4 --group 48", 2));
+  free(run("quantize", "%s/model.gguf --type q4_0 --minima on", 2));
+}
+END_TEST
+
+START_TEST(groups_are_written_to_a_directory_that_runs) {
+  model_name = "families/qwen2";
+  char *text = run("quantize", "%s/small --type int4 --group 32 --json", 0);
+  json_t *report = parse(text);
+  ck_assert_uint_le(json_integer_value(json_object_get(report, "kept_f16")), 2);  // rows of no whole groups
+  json_decref(report);
+  free(text);
+  char path[128];
+  snprintf(path, sizeof(path), "%s/small/config.json", folder);
+  json_t *config = json_load_file(path, 0, NULL);
+  const json_t *quantisation = json_object_get(config, "quantization_config");
+  ck_assert_str_eq(json_string_value(json_object_get(quantisation, "quant_method")), "dure");
+  ck_assert_int_eq(json_integer_value(json_object_get(quantisation, "group_size")), 32);
+  json_decref(config);
+  char line[512];
+  snprintf(line, sizeof(line), "%s bench %s/small --prompt 4 --generate 2 --repeats 1 --device reference -o json",
+           getenv("DURE_PROGRAM"), folder);
+  FILE *output = popen(line, "r");
+  static char measured[1 << 14];
+  measured[fread(measured, 1, sizeof(measured) - 1, output)] = '\0';
+  ck_assert_int_eq(pclose(output), 0);
+  ck_assert_ptr_nonnull(strstr(measured, "bits a packed weight"));
+  model_name = "gpt2/even";
 }
 END_TEST
 
@@ -121,6 +164,7 @@ int main(void) {
   tcase_add_checked_fixture(tests, make_folder, remove_folder);
   tcase_add_test(tests, many_prompts_come_back_in_their_order_whatever_runs_together);
   tcase_add_test(tests, a_model_is_measured_and_compared);
+  tcase_add_test(tests, groups_are_written_to_a_directory_that_runs);
   tcase_add_test(tests, quantizing_reports_the_perplexity_on_both_sides);
   suite_add_tcase(suite, tests);
   SRunner *runner = srunner_create(suite);

@@ -247,6 +247,48 @@ START_TEST(scales_that_do_not_fit_are_refused) {
 }
 END_TEST
 
+// ---- calibration -------------------------------------------------------------------------------------------------
+
+static dure_calibration *calibrate(dure_model *model, uint64_t budget) {
+  uint32_t tokens[4 * TOKENS];
+  for (uint32_t i = 0; i < 4 * TOKENS; i++) tokens[i] = i * 2654435761u % model->config.vocabulary_size;
+  const dure_calibration_options options = {.context = TOKENS / 2, .windows = 3, .budget = budget};
+  dure_calibration *calibration = NULL;
+  require(dure_calibration_create(model, tokens, 4 * TOKENS, &options, &calibration));
+  return calibration;
+}
+
+START_TEST(a_calibration_is_the_same_in_one_pass_and_in_many) {
+  static const dure_role roles[] = {DURE_ROLE_QKV_WEIGHT, DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
+                                    DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT};
+  require(dure_device_open("reference", &device));
+  require(dure_stream_create(device, &stream));
+  dure_model *model = open_model(source_path("families/qwen2"), false);
+  dure_calibration *whole = calibrate(model, 0), *pieces = calibrate(model, 1);
+  for (uint32_t layer = 0; layer < model->config.layer_count; layer++) {
+    for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+      const dure_parameter *matrix = dure_parameter_find(&model->layout, roles[i], layer);
+      const uint64_t width = matrix->shape[matrix->row->is_output_first ? 1 : 0];
+      const float *a = dure_calibration_products(whole, roles[i], layer, width);
+      const float *b = dure_calibration_products(pieces, roles[i], layer, width);
+      ck_assert_ptr_nonnull(a);
+      ck_assert_mem_eq(a, b, (size_t)(width * width) * sizeof(*a));
+      for (uint64_t k = 0; k < width; k++) {
+        ck_assert_float_gt(a[k * width + k], 0);
+        ck_assert_float_eq(a[k], a[k * width]);
+      }
+      ck_assert_ptr_null(dure_calibration_products(whole, roles[i], layer, width + 1));
+    }
+  }
+  ck_assert_ptr_null(dure_calibration_products(whole, DURE_ROLE_HEAD, 0, model->config.width));
+  dure_calibration_destroy(whole);
+  dure_calibration_destroy(pieces);
+  dure_model_destroy(model);
+  dure_stream_destroy(stream);
+  dure_device_close(device);
+}
+END_TEST
+
 // ---- rounding ----------------------------------------------------------------------------------------------------
 
 enum { WIDTH = 64, ROWS = 24, SAMPLES = 200 };
@@ -335,6 +377,7 @@ int main(void) {
   tcase_add_test(codes, other_types_have_no_codes);
   tcase_add_checked_fixture(models, make_folder, remove_folder);
   tcase_add_test(codes, calibrated_rounding_changes_products_less);
+  tcase_add_test(models, a_calibration_is_the_same_in_one_pass_and_in_many);
   tcase_add_loop_test(models, groups_lose_at_most_half_a_step, 0, 4);
   tcase_add_test(models, scales_that_do_not_fit_are_refused);
   tcase_add_loop_test(models, packed_models_give_what_expanded_ones_do, 0, 2 * device_count);
