@@ -10,7 +10,7 @@
 #include "serve/server.h"
 
 typedef struct serve_options {
-  const char *device, *dtype, *weights, *host, *name, *key, *key_file, *origin, *pooling;
+  const char *device, *dtype, *weights, *cache_type, *host, *name, *key, *key_file, *origin, *pooling;
   int64_t port, sequences, context, cache_tokens, chunk, most_tokens, queue, connections;
   uint64_t body_bytes;
   double request_seconds, read_seconds, drain_seconds;
@@ -65,10 +65,13 @@ static dure_status open_all(serve_run *run, const char *path) {
   const serve_options *o = run->options;
   DURE_TRY(opened_model_create_as(o->device, o->dtype, o->weights, path, true, &run->opened));
   DURE_TRY(dure_chat_open(path, run->opened.tokenizer, &run->chat));
+  dure_dtype cache_type;
+  DURE_TRY(dure_model_parse_type("--cache-type", o->cache_type, &cache_type));
   const dure_engine_options engine = {.sequences = (uint32_t)o->sequences,
                                       .context = (uint32_t)o->context,
                                       .cache_tokens = (uint64_t)o->cache_tokens,
                                       .chunk = (uint32_t)o->chunk,
+                                      .cache_type = cache_type,
                                       .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer)};
   DURE_TRY(dure_engine_create(run->opened.model, &engine, &run->engine));
   return dure_engine_prepare(run->engine, (uint32_t)o->sequences);
@@ -131,6 +134,7 @@ static dure_status check_options(const serve_options *o) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--pooling must be mean or last; found '%.40s'", o->pooling);
   if (o->key != NULL && o->key[0] == '\0') return dure_fail(DURE_INVALID_ARGUMENT, "--api-key is empty");
   dure_dtype dtype;
+  DURE_TRY(dure_model_parse_type("--cache-type", o->cache_type, &dtype));
   return dure_model_parse_dtype(o->dtype, &dtype);
 }
 
@@ -170,7 +174,8 @@ int command_serve(int argc, char **argv) {
       {"pooling", OPTION_TEXT, &options.pooling, "HOW",
        "embeddings are the mean of all tokens' or the last one's (mean)"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
-      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
+      {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
+      {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE", "of the KV cache: auto (as --dtype), f32, bf16 or f16"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
        "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
   };

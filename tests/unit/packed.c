@@ -305,13 +305,11 @@ static float random_normal(uint32_t *state) {  // the sum of 12 uniform numbers
 // The sum over rows of e^T products e, e the error of the rounded row.
 static double product_error(const dure_group_type *type, const float *products, const float *given,
                             const float *values) {
-  static float changed[ROWS * WIDTH];
   uint8_t codes[ROWS * WIDTH];
   uint16_t scales[ROWS * WIDTH / 32], minima[ROWS * WIDTH / 32];
-  memcpy(changed, values, sizeof(changed));
   dure_rounding *rounding = NULL;
   require(dure_rounding_create(type, WIDTH, given, &rounding));
-  dure_rounding_run(rounding, changed, ROWS, codes, scales, minima);
+  dure_rounding_run(rounding, values, ROWS, codes, scales, minima);
   dure_rounding_destroy(rounding);
   double total = 0;
   for (int row = 0; row < ROWS; row++) {
