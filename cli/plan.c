@@ -7,6 +7,8 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "model/exchange_plan.h"
+#include "model/ranks.h"
 #include "model/training_choice.h"
 #include "runtime/os.h"
 
@@ -14,7 +16,8 @@ enum { max_options = 64 };
 
 typedef struct arguments {
   dure_train_options options;
-  const char *recipe, *rates;
+  const char *recipe, *rates, *network;
+  int64_t ranks;
   bool as_json;
 } arguments;
 
@@ -26,6 +29,9 @@ typedef struct planned {
   dure_plan_request request;
   dure_training_plan plan;
   bool is_other_card;  // than the device
+  uint32_t ranks;      // 1: alone
+  uint64_t rows;       // of a step, of all ranks
+  dure_exchange_plan exchange;
 } planned;
 
 // ---- for people ---------------------------------------------------------------------------------------------------
@@ -108,6 +114,19 @@ static void print_speed(const planned *p, const dure_training_footprint *f) {
          p->request.rates.is_measured || p->is_other_card ? "" : " ('dure tune' measures this device's own)");
 }
 
+static void print_exchange(const planned *p) {
+  if (p->ranks < 2) return;
+  const dure_exchange_plan *e = &p->exchange;
+  const dure_training_options *o = &p->plan.tried[p->plan.chosen].options;
+  const double tokens = (double)p->rows * o->context;
+  char sent[32];
+  printf("\n%u ranks, %s: each sends %s a step, %.3g s", p->ranks, dure_sharding_describe(o->sharding),
+         describe_bytes((uint64_t)e->sent_bytes, sent), e->seconds);
+  printf(", of which computing does not hide %.3g s\n", e->exposed_seconds);
+  printf("predicted together: %.3g s a step, %.4g tokens/s, %.1f %% of the rate of products\n", e->step_seconds,
+         tokens / e->step_seconds, 100 * e->utilisation);
+}
+
 static void print_verdict(const planned *p) {
   const dure_training_plan *plan = &p->plan;
   const dure_training_footprint *chosen = &plan->tried[plan->chosen];
@@ -135,6 +154,7 @@ static dure_status print_text(const planned *p) {
   print_classes(p, chosen);
   print_tries(p);
   print_speed(p, chosen);
+  print_exchange(p);
   print_verdict(p);
   return output_check();
 }
@@ -160,10 +180,16 @@ static dure_status print_json(const planned *p) {
   const dure_training_plan *plan = &p->plan;
   json_t *tried = json_array();
   for (size_t i = 0; i < plan->tried_count; i++) json_array_append_new(tried, footprint_json(p, &plan->tried[i]));
-  return output_json(json_pack(
-      "{sb sI sI so so ss sI}", "fits", (int)plan->fits, "budget_bytes", (json_int_t)p->request.budget, "least_bytes",
-      (json_int_t)plan->tried[plan->smallest].device_total, "chosen", footprint_json(p, &plan->tried[plan->chosen]),
-      "tried", tried, "rates", p->request.rates.source, "parameters", (json_int_t)p->layout.element_count));
+  const dure_exchange_plan *e = &p->exchange;
+  json_t *ranks = p->ranks < 2 ? json_null()
+                               : json_pack("{sI sf sf sf sf sf}", "ranks", (json_int_t)p->ranks, "sent_bytes",
+                                           e->sent_bytes, "seconds", e->seconds, "exposed_seconds", e->exposed_seconds,
+                                           "step_seconds", e->step_seconds, "utilisation", e->utilisation);
+  return output_json(
+      json_pack("{sb sI sI so so ss sI so}", "fits", (int)plan->fits, "budget_bytes", (json_int_t)p->request.budget,
+                "least_bytes", (json_int_t)plan->tried[plan->smallest].device_total, "chosen",
+                footprint_json(p, &plan->tried[plan->chosen]), "tried", tried, "rates", p->request.rates.source,
+                "parameters", (json_int_t)p->layout.element_count, "ranks", ranks));
 }
 
 // ---- planning -----------------------------------------------------------------------------------------------------
@@ -184,16 +210,36 @@ static dure_status choose_budget(const arguments *a, planned *p) {
   return dure_device_memory(p->device, &used, &peak, &p->request.budget);
 }
 
+// What the first of several ranks has, with the most rows.
+static dure_status take_part(const arguments *a, planned *p) {
+  p->rows = (uint64_t)a->options.batch_size * (uint64_t)a->options.accumulate;
+  if (p->ranks < 2) return NULL;
+  dure_training_part part = {.shards = p->ranks};
+  DURE_TRY(dure_sharding_parse(strcmp(a->options.shard, "auto") == 0 ? "none" : a->options.shard, &part.sharding));
+  dure_ranks_cut_rows((p->rows + p->ranks - 1) / p->ranks, (uint64_t)a->options.batch_size, &part.batch_size,
+                      &part.accumulate);
+  return dure_training_choice_set_part(&p->request, &part);
+}
+
 static dure_status prepare(const arguments *a, planned *p) {
+  double rate;
+  DURE_TRY(dure_network_parse(a->network != NULL ? a->network : "1Gbit", &rate));
+  if (a->ranks < 0 || a->ranks > 65536)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--ranks must be 1 to 65536; found %" PRId64, a->ranks);
+  p->ranks = a->ranks > 1 ? (uint32_t)a->ranks : 1;
   DURE_TRY(dure_model_config_read(a->options.model, &p->config));
   DURE_TRY(dure_parameter_layout_create(&p->config, &p->layout));
+  dure_parameter_layout_divide(&p->layout, p->ranks);
   DURE_TRY(dure_device_open(a->options.device, &p->device));
   dure_device_restrict(p->device, NULL, a->options.device_memory);
   DURE_TRY(dure_training_choice_request(&a->options, &p->config, &p->layout, p->device, DURE_DTYPE_NONE, &p->request));
+  DURE_TRY(take_part(a, p));
   p->is_other_card = a->rates != NULL;
   if (a->rates != NULL) DURE_TRY(use_rates_of(a->rates, &p->request));
   DURE_TRY(choose_budget(a, p));
-  return dure_training_plan_make(&p->request, &p->plan);
+  DURE_TRY(dure_training_plan_make(&p->request, &p->plan));
+  p->exchange = dure_exchange_plan_make(&p->request, &p->plan.tried[p->plan.chosen], rate);
+  return NULL;
 }
 
 static dure_status run(const arguments *a, bool *out_fits) {
@@ -228,8 +274,9 @@ static const char example[] =
     "--device-memory 8GiB --rates rtx4060";
 
 static bool is_planned_for(const char *name) {
-  static const char *const names[] = {"model", "device",  "device-memory",    "batch-size", "context", "accumulate",
-                                      "dtype", "masters", "optimizer-states", "recompute",  "offload", "eval-every"};
+  static const char *const names[] = {"model",      "device",     "device-memory", "batch-size",       "context",
+                                      "accumulate", "dtype",      "masters",       "optimizer-states", "recompute",
+                                      "offload",    "eval-every", "shard"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     if (strcmp(name, names[i]) == 0) return true;
   }
@@ -242,11 +289,14 @@ static int parse(arguments *a, int argc, char **argv) {
   size_t count = 0, table_count;
   rows[count++] = (option_row){"recipe", OPTION_TEXT, &a->recipe, "FILE", "options of dure train from a YAML file"};
   const dure_train_option_row *table = dure_train_option_rows(&table_count);
-  for (size_t i = 0; i < table_count && count < max_options - 2; i++) {
+  for (size_t i = 0; i < table_count && count < max_options - 4; i++) {
     if (!is_planned_for(table[i].name)) continue;
     void *value = (char *)&a->options + table[i].offset;
     rows[count++] = (option_row){table[i].name, kinds[table[i].kind], value, table[i].placeholder, table[i].help};
   }
+  rows[count++] = (option_row){"ranks", OPTION_INTEGER, &a->ranks, "N", "of so many ranks, what one takes and sends"};
+  rows[count++] = (option_row){"network", OPTION_TEXT, &a->network, "RATE",
+                               "between them: 1Gbit, 12.5GB, PCIe4, NVLink4, InfiniBand, ... (default 1Gbit)"};
   rows[count++] = (option_row){"rates", OPTION_TEXT, &a->rates, "NAME", "predict for another card, such as rtx4060"};
   rows[count++] = (option_row){"json", OPTION_FLAG, &a->as_json, NULL, "one JSON object on standard output"};
   const command_usage usage = {synopsis, description, rows, count, example, 0, 0};

@@ -167,6 +167,11 @@ static dure_status weigh(const dure_ranks *ranks, const char *share, double spee
   return dure_ranks_sum(ranks, weights, count);
 }
 
+void dure_ranks_cut_rows(uint64_t rows, uint64_t largest, uint32_t *out_batch_size, uint32_t *out_accumulate) {
+  *out_accumulate = (uint32_t)((rows + largest - 1) / largest);
+  *out_batch_size = (uint32_t)((rows + *out_accumulate - 1) / *out_accumulate);
+}
+
 dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *options, double speed) {
   const uint64_t B = (uint64_t)options->batch_size, rows = B * (uint64_t)options->accumulate;
   const uint32_t count = ranks->place.size;
@@ -189,8 +194,7 @@ dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *option
     ranks->first_row = 0;
     for (uint32_t i = 0; i < ranks->place.rank; i++) ranks->first_row += counts[i];
     ranks->row_count = counts[ranks->place.rank];
-    ranks->accumulate = (uint32_t)((ranks->row_count + B - 1) / B);
-    ranks->batch_size = (uint32_t)((ranks->row_count + ranks->accumulate - 1) / ranks->accumulate);
+    dure_ranks_cut_rows(ranks->row_count, B, &ranks->batch_size, &ranks->accumulate);
   }
   free(weights);
   free(counts);
@@ -199,7 +203,7 @@ dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *option
 
 // ---- parts -------------------------------------------------------------------------------------------------------
 
-static dure_status read_sharding(const char *word, dure_sharding *out_sharding) {
+dure_status dure_sharding_parse(const char *word, dure_sharding *out_sharding) {
   static const char *const words[DURE_SHARDING_COUNT] = {"none", "optimizer", "gradients", "parameters"};
   for (int i = 0; i < DURE_SHARDING_COUNT; i++) {
     *out_sharding = (dure_sharding)i;
@@ -211,7 +215,7 @@ static dure_status read_sharding(const char *word, dure_sharding *out_sharding) 
 
 // Replicas that different devices update would drift apart: there each part is updated by one rank alone.
 static dure_status choose_sharding(dure_ranks *ranks, const char *word, dure_device *device) {
-  if (strcmp(word, "auto") != 0) return read_sharding(word, &ranks->sharding);
+  if (strcmp(word, "auto") != 0) return dure_sharding_parse(word, &ranks->sharding);
   const dure_device_info *info = dure_device_get_info(device);
   char mine[text_size] = "", (*all)[text_size] = calloc(ranks->place.size, sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory asking the other ranks");
@@ -242,7 +246,7 @@ static dure_status split_by_machines(dure_ranks *ranks) {
 
 dure_status dure_ranks_connect(dure_ranks *ranks, const dure_train_options *options, dure_device *device) {
   dure_sharding sharding;
-  if (strcmp(options->shard, "auto") != 0) DURE_TRY(read_sharding(options->shard, &sharding));
+  if (strcmp(options->shard, "auto") != 0) DURE_TRY(dure_sharding_parse(options->shard, &sharding));
   if (ranks->world == NULL) return NULL;
   DURE_TRY(choose_sharding(ranks, options->shard, device));
   const bool is_by_node = strcmp(options->shard_within, "node") == 0;

@@ -36,6 +36,10 @@ static inline bool dure_ranks_is_first(const dure_ranks *ranks) { return ranks->
 DURE_MUST_CHECK dure_status dure_ranks_device(const dure_ranks *ranks, const char *devices, char out_name[64]);
 // Rows by the options' rank-share: equal, "a:b:c", or by `speed` (rows a second, measured here) when it is "auto".
 DURE_MUST_CHECK dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *options, double speed);
+// A rank's rows as micro-steps of at most `largest` rows, as few and as even as can be.
+void dure_ranks_cut_rows(uint64_t rows, uint64_t largest, uint32_t *out_batch_size, uint32_t *out_accumulate);
+// --shard's words: none, optimizer, gradients, parameters.
+DURE_MUST_CHECK dure_status dure_sharding_parse(const char *word, dure_sharding *out_sharding);
 // Makes the communicators, after the device has been opened.
 DURE_MUST_CHECK dure_status dure_ranks_connect(dure_ranks *ranks, const dure_train_options *options,
                                                dure_device *device);

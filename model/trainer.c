@@ -6,59 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/loader.h"
 #include "data/tokenizer.h"
-#include "model/checkpoint.h"
-#include "model/inference.h"
-#include "model/ranks.h"
-#include "model/run_files.h"
-#include "model/saver.h"
-#include "model/schedule.h"
-#include "model/training.h"
-#include "model/training_choice.h"
+#include "model/trainer_internal.h"
 #include "model/weights.h"
 #include "runtime/os.h"
-
-typedef struct trainer {
-  dure_ranks ranks;
-  const dure_train_options *options;
-  const dure_train_observer *observer;
-  dure_train_result *result;
-  dure_dataset *dataset;
-  dure_loader *training_loader, *held_out_loader;
-  char *end_of_text;  // the text of the token; NULL: none
-  dure_device *device;
-  dure_stream *stream;
-  dure_model *model;
-  dure_training *training;
-  dure_scorer *scorer;  // NULL when nothing is held out or never evaluated
-  dure_run_files *files;
-  dure_saver *saver;  // NULL: checkpoints are written while the training waits
-  dure_schedule schedule;
-  dure_trainer_state state;   // of the last step collected
-  dure_trainer_state before;  // as the checkpoint has it; all zero: from the beginning
-  dure_training_choice choice;
-  dure_training_options shape;  // the choice's
-  uint64_t steps, last_step;    // of the schedule; where this call stops
-  uint64_t submitted;           // steps
-  uint32_t ahead;               // steps that stay in flight while the next is submitted
-  uint32_t *tokens, *labels;    // [accumulate, B, T]: this rank's rows of a step, or of an evaluation
-  uint32_t evaluation_rows;     // of a batch; the same on all ranks
-  double flops;                 // of a step, of all ranks
-  bool is_interrupted;          // some rank is, as of the last vote
-  bool is_saving,
-      has_written;          // of several ranks: a save has been begun and is not committed; this rank's part is there
-  int lock;                 // on the run's directory
-  bool made_run;            // that directory
-  uint64_t saved_step;      // of the last checkpoint saved or found; UINT64_MAX: none
-  uint64_t copied_step;     // that the saver began with last
-  uint64_t clock;           // when the last step ended
-  double smoothed_seconds;  // a step
-  uint32_t timed_steps;     // that it is made of, at most 10
-} trainer;
-
-static bool are_several(const trainer *t) { return dure_ranks_are_several(&t->ranks); }
-static bool is_first(const trainer *t) { return dure_ranks_is_first(&t->ranks); }
 
 static void say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
 static void say(const trainer *t, const char *format, ...) {
@@ -592,99 +543,6 @@ static dure_status explain_not_finite(trainer *t, const dure_training_result *re
                    has_checkpoint ? t->result->checkpoint : "");
 }
 
-// Batch number `batch` of an evaluation over `chosen` of the `count` held-out windows, spread evenly; rows beyond are
-// padding.
-static dure_status read_held_out(const trainer *t, uint64_t batch, uint64_t chosen, uint64_t count) {
-  const uint32_t B = t->evaluation_rows, T = t->shape.context;
-  for (uint32_t row = 0; row < t->shape.batch_size; row++) {
-    uint64_t i = batch * B + row;
-    uint64_t window = i < chosen && row < B ? (uint64_t)((double)i * (double)count / (double)chosen) : count;
-    DURE_TRY(dure_loader_read(t->held_out_loader, window, 1, t->tokens + (size_t)row * T, t->labels + (size_t)row * T));
-  }
-  return NULL;
-}
-
-// Whoever interrupts does not wait for an evaluation, except for the last one: the run is over after it.
-static bool gives_up_evaluating(const trainer *t, uint64_t step) {
-  return !are_several(t) && step != t->last_step && dure_os_interrupted();
-}
-
-// Losses of batches of which the last one may still be computed: the batch after it is prepared and uploaded meanwhile.
-typedef struct evaluation {
-  float *losses;      // of two batches
-  uint64_t point[2];  // where each is there
-  uint64_t labels;    // of all batches
-  double sum;         // of those that have been waited for
-} evaluation;
-
-// Starts batch number `batch`, and adds up the losses of the one before; `is_there`: there is such a batch.
-static dure_status evaluate_batch(trainer *t, evaluation *e, uint64_t batch, bool is_there, uint64_t chosen,
-                                  uint64_t count) {
-  const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)t->shape.context;
-  if (is_there) {
-    DURE_TRY(read_held_out(t, batch * t->ranks.place.size + t->ranks.place.rank, chosen, count));
-    for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
-    DURE_TRY(dure_scorer_submit(t->scorer, t->tokens, t->labels, e->losses + batch % 2 * batch_tokens,
-                                &e->point[batch % 2]));
-  }
-  if (batch == 0) return NULL;
-  DURE_TRY(dure_scorer_wait(t->scorer, e->point[(batch - 1) % 2]));
-  const float *losses = e->losses + (batch - 1) % 2 * batch_tokens;
-  for (uint64_t i = 0; i < batch_tokens; i++) e->sum += (double)losses[i];
-  return NULL;
-}
-
-// The same by the training's own forward pass, in which all ranks take part.
-static dure_status evaluate_together(trainer *t, evaluation *e, uint64_t batch, uint64_t chosen, uint64_t count) {
-  double sum;
-  DURE_TRY(read_held_out(t, batch * t->ranks.place.size + t->ranks.place.rank, chosen, count));
-  const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)t->shape.context;
-  for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
-  DURE_TRY(dure_training_forward(t->training, t->tokens, t->labels, &sum));
-  e->sum += sum;
-  return NULL;
-}
-
-// Ranks take turns with the batches, and add up.
-static dure_status evaluate_batches(trainer *t, evaluation *e, uint64_t step, uint64_t chosen, uint64_t count) {
-  dure_status status = NULL;
-  bool goes_on = true;
-  for (uint64_t batch = 0; goes_on && status == NULL; batch++) {
-    goes_on = batch * t->ranks.place.size * t->evaluation_rows < chosen && !gives_up_evaluating(t, step);
-    if (t->scorer != NULL) {
-      status = evaluate_batch(t, e, batch, goes_on, chosen, count);
-    } else if (goes_on) {
-      status = evaluate_together(t, e, batch, chosen, count);
-    }
-  }
-  double totals[2] = {e->sum, (double)e->labels};
-  if (status == NULL) status = dure_ranks_sum(&t->ranks, totals, 2);
-  e->sum = totals[0];
-  e->labels = (uint64_t)totals[1];
-  return status;
-}
-
-// The held-out loss, of everything at the last step and of --eval-tokens before that.
-static dure_status evaluate(trainer *t, uint64_t step, double *out_loss, double *out_bits_per_byte) {
-  const uint64_t count = dure_loader_samples_per_epoch(t->held_out_loader), T = t->shape.context;
-  const uint64_t wanted = (uint64_t)t->options->eval_tokens;
-  const bool is_whole = wanted == 0 || step == t->last_step || wanted >= count * T;
-  const uint64_t chosen = is_whole ? count : (wanted + T - 1) / T;
-  evaluation e = {.losses = malloc(2 * t->evaluation_rows * T * sizeof(float))};
-  if (e.losses == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory evaluating");
-  dure_status status = evaluate_batches(t, &e, step, chosen, count);
-  if (status != NULL && t->scorer != NULL)
-    dure_status_free(dure_scorer_wait(t->scorer, 0));  // nothing may come into e.losses any more
-  free(e.losses);
-  DURE_TRY(status);
-  // Of a part of the tokens, the bytes are taken in proportion.
-  dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_HELD_OUT);
-  double bytes = (double)counts.text_bytes * (double)e.labels / (double)counts.tokens;
-  *out_loss = e.labels > 0 ? e.sum / (double)e.labels : 0;
-  *out_bits_per_byte = bytes > 0 ? e.sum / log(2.0) / bytes : 0;
-  return NULL;
-}
-
 // Saves at once; nothing is in flight.
 static dure_status save(trainer *t) {
   const dure_checkpoint_content content = checkpoint_content(t);
@@ -730,8 +588,8 @@ static dure_status verify(trainer *t) {
 }
 
 static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
-  DURE_TRY(evaluate(t, row->step, &row->evaluation_loss, &row->bits_per_byte));
-  if (gives_up_evaluating(t, row->step)) return NULL;
+  DURE_TRY(trainer_evaluate(t, row->step, &row->evaluation_loss, &row->bits_per_byte));
+  if (trainer_gives_up_evaluating(t, row->step)) return NULL;
   row->has_evaluation = true;
   t->result->has_evaluation = true;
   t->result->evaluation_loss = row->evaluation_loss;

@@ -62,6 +62,11 @@ static dure_status add_staging(const dure_plan_request *request, const dure_prog
   dure_staging staging;
   DURE_TRY(dure_staging_make(program, tensors, request->layout, &footprint->options, &staging));
   footprint->device_bytes[DURE_PLAN_STAGING] += dure_staging_bytes(&staging, &footprint->options);
+  const uint64_t size = dure_dtype_size(dure_training_set_dtype(&footprint->options, DURE_TRAINING_PARAMETERS));
+  for (size_t i = 0; i < staging.action_count; i++) {
+    if (staging.actions[i].kind == DURE_STAGING_GATHER)
+      footprint->gathered_bytes += request->layout->pools[staging.actions[i].pool].count * size;
+  }
   dure_staging_clear(&staging);
   return NULL;
 }
@@ -80,6 +85,7 @@ static dure_status add_program(const dure_plan_request *request, dure_training_p
   if (status == NULL) {
     footprint->device_bytes[DURE_PLAN_ACTIVATIONS] += memory.activation_bytes - memory.workspace_bytes;
     footprint->device_bytes[DURE_PLAN_WORKSPACE] += memory.workspace_bytes;
+    footprint->flops += memory.cost.flops * times;
     dure_program_estimate(program, &request->rates, times, &footprint->device_time);
   }
   dure_training_tensors_clear(&tensors);

@@ -41,6 +41,8 @@ typedef struct dure_training_footprint {
   double transfer_seconds;    // between host and device, at the same time as
   double host_seconds;        // AdamW on the host's cores
   double seconds;             // of a step
+  double flops;               // of a step
+  uint64_t gathered_bytes;    // of parameters that a micro-step has from other ranks' parts
 } dure_training_footprint;
 
 // What a plan is made for.
