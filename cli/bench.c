@@ -16,11 +16,12 @@ enum { REPEATS_MOST = 200 };
 static const double seconds_per_case = 0.5;  // repeats go on for about so long
 
 typedef struct bench_options {
-  const char *device, *op, *dtype;
+  const char *device, *op, *dtype, *attention;
   bool as_json, is_terminal, is_large;
   int64_t repeats;     // at least
   int64_t size;        // of matmuls; 0: the sizes of training
   dure_dtype storage;  // what dtype says
+  uint64_t shape[4];   // what attention says
 } bench_options;
 
 typedef struct measurement {
@@ -210,6 +211,7 @@ static dure_status run_on(dure_device *device, const bench_options *options) {
   // The oracle is hundreds of times slower than a GPU: smaller calls say as much. So do a processor's cores.
   const dure_device_kind kind = dure_device_get_info(device)->kind;
   bench_choice choice = {.size = (uint64_t)options->size, .storage = options->storage, .is_large = options->is_large};
+  memcpy(choice.attention, options->shape, sizeof(choice.attention));
   choice.scale = kind == DURE_DEVICE_REFERENCE ? 8 : 1;
   if (options->is_large && (kind == DURE_DEVICE_REFERENCE || kind == DURE_DEVICE_CPU)) choice.scale = 64;
   dure_case_list list;
@@ -225,6 +227,20 @@ static dure_status run_on(dure_device *device, const bench_options *options) {
   return status;
 }
 
+// "B,T,H,D".
+static dure_status read_shape(const char *text, uint64_t shape[4]) {
+  for (int i = 0; text != NULL && i < 4; i++) {
+    char *end = NULL;
+    shape[i] = text[0] >= '0' && text[0] <= '9' ? strtoull(text, &end, 10) : 0;
+    if (shape[i] < 1 || shape[i] > 1048576 || *end != (i < 3 ? ',' : '\0')) {
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "--attention must be batch, context, heads and head size, such as 4,4096,16,128");
+    }
+    text = end + 1;
+  }
+  return NULL;
+}
+
 static dure_status bench_ops(bench_options *options) {
   const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
   for (size_t i = 0; options->dtype != NULL && i < sizeof(types) / sizeof(types[0]); i++) {
@@ -236,6 +252,7 @@ static dure_status bench_ops(bench_options *options) {
   if (options->size < 0 || options->size > 65536) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--size must lie between 1 and 65536");
   }
+  DURE_TRY(read_shape(options->attention, options->shape));
   DURE_TRY(op_name_check(options->op));
   if (options->repeats < 1 || options->repeats > REPEATS_MOST) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--repeats must lie between 1 and %d", REPEATS_MOST);
@@ -257,12 +274,15 @@ int command_bench(int argc, char **argv) {
       {"op", OPTION_TEXT, &chosen.op, "OP", "only the calls of this op"},
       {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "f32, bf16 or f16: the type of tensors (default: f32)"},
       {"size", OPTION_INTEGER, &chosen.size, "N", "only matmuls of N x N x N"},
+      {"attention", OPTION_TEXT, &chosen.attention, "B,T,H,D", "only attention of that shape, forward and backward"},
       {"large", OPTION_FLAG, &chosen.is_large, NULL, "sizes of several times a large card's caches"},
       {"repeats", OPTION_INTEGER, &chosen.repeats, "N", "at least so many timed runs of each call (default: 5)"},
       {"json", OPTION_FLAG, &chosen.as_json, NULL, "the measurements as one JSON object"},
   };
   const command_usage usage = {
-      .synopsis = "dure bench ops [--op OP] [--dtype TYPE] [--size N] [--large] [--device D] [--repeats N] [--json]",
+      .synopsis =
+          "dure bench ops [--op OP] [--dtype TYPE] [--size N] [--attention B,T,H,D] [--large] [--device D]\n"
+          "                      [--repeats N] [--json]",
       .description =
           "Measures single operations at the sizes that training and generation use: median time, spread\n"
           "(between the quartiles), rates, and the share of what the device was seen to reach at best\n"

@@ -335,7 +335,11 @@ dure_status bench_cases_collect(const bench_choice *choice, dure_case_list *out_
   const uint64_t scale = choice->scale, cube = (choice->is_large ? 8192 : 1024) / scale;
   add_elementwise(list, DURE_OP_copy, 2, (1u << (choice->is_large ? 27 : 24)) / scale);
   add_matmul(list, false, false, cube, choice->is_large ? cube : 1024, choice->is_large ? cube : 1024);
-  if (choice->size > 0) {
+  const uint64_t *shape = choice->attention;
+  if (shape[0] > 0) {
+    add_attention(list, DURE_OP_attention, shape[0], shape[1], shape[2], shape[3]);
+    add_attention(list, DURE_OP_attention_gradient, shape[0], shape[1], shape[2], shape[3]);
+  } else if (choice->size > 0) {
     add_cubes(list, choice->size);
   } else if (choice->is_large) {
     add_large(list, scale);

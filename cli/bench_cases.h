@@ -5,10 +5,11 @@
 #include "runtime/conformance/cases.h"
 
 typedef struct bench_choice {
-  uint64_t scale;      // divides the number of rows: 1 for GPUs, more for slow devices
-  uint64_t size;       // > 0: besides the two that give the ceilings only matmuls of size x size x size
-  bool is_large;       // operands of several times a large card's caches, instead of the sizes of small models
-  dure_dtype storage;  // of tensors that take any; DURE_DTYPE_NONE: f32
+  uint64_t scale;         // divides the number of rows: 1 for GPUs, more for slow devices
+  uint64_t size;          // > 0: besides the two that give the ceilings only matmuls of size x size x size
+  uint64_t attention[4];  // B, T, H, D; B > 0: besides those two only attention of that shape, forward and backward
+  bool is_large;          // operands of several times a large card's caches, instead of the sizes of small models
+  dure_dtype storage;     // of tensors that take any; DURE_DTYPE_NONE: f32
 } bench_choice;
 
 // All of them, in the op table's order, the two that give the ceilings (a large copy, a large matmul) first. Release

@@ -8,10 +8,13 @@
 #   DURE_PROGRAM   the program (libdure_cuda.so beside it) instead of build-gpu/dure
 #   DURE_PYTHON    python3 with PyTorch
 #   DURE_PEAK      dense bf16 TFLOP/s of the card where the table below does not know it
+# Other shapes than those that the tables are about:
+#   DURE_CUBE=8192                  of matmul          DURE_ATTENTION=4,4096,16,128    batch, context, heads, head size
+#   DURE_MODELS="gpt2-124m:16:1024 24x2048x16x16x8192x50257xgpt2:8:2048"     shape (gpu_tables.py), batch, context
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 dry=false
-case "${1:-}" in --dry) dry=true ;; "") ;; *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
+case "${1:-}" in --dry) dry=true ;; "") ;; *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
 PATH=$PATH:/usr/local/cuda/bin
 export DURE_PROGRAM=${DURE_PROGRAM:-build-gpu/dure} DURE_BENCH_WORK
 DURE_BENCH_WORK=$(mktemp -d)
@@ -84,11 +87,16 @@ fi
 
 # models: shape, batch, context, what is asked for: tokens/s over PyTorch's, utilisation
 if "$dry"; then
-  repeats=1 saving_steps=12 cube=128 sizes=(64) attention=1,32,2,16 scale=256 every=60 steps=6 python_device=cpu python_steps=3 python_extra=--no-compile
+  repeats=1 groups=2 saving_steps=12 cube=128 sizes=(64) attention=1,32,2,16 scale=256 every=60 steps=6 python_device=cpu python_steps=3 python_extra=--no-compile
   models=(tiny:2:32:1.10:0.50 tiny-wide:1:32:1.05:0.55 tiny-llama:2:32:0:0.55)
 else
-  repeats=5 saving_steps=300 cube=8192 sizes=(4096 8192) attention=4,4096,16,128 scale=1 every=4 steps=30 python_device=cuda python_steps=12 python_extra=
+  repeats=5 groups=20 saving_steps=300 cube=8192 sizes=(4096 8192) attention=4,4096,16,128 scale=1 every=4 steps=30 python_device=cuda python_steps=12 python_extra=
   models=(gpt2-124m:16:1024:1.10:0.50 gpt-neo-1.3b:8:2048:1.05:0.55 llama-1b:4:4096:0:0.55)
+fi
+cube=${DURE_CUBE:-$cube} attention=${DURE_ATTENTION:-$attention}
+if [ -n "${DURE_MODELS:-}" ]; then
+  models=()
+  for entry in $DURE_MODELS; do models+=("$entry:1.05:0.55"); done
 fi
 vulkan=vulkan:0
 IFS=: read -r first first_batch first_context _ <<<"${models[0]}"
@@ -118,13 +126,13 @@ fi
 # ---- build and correctness ---------------------------------------------------------------------------------------
 
 build() {
-  local capability plugin=dure_cuda
+  local capability targets=(dure dure_cuda dure_cublaslt_rate)
   capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
   if [ "$capability" = 90 ]; then capability=90a; fi  # wgmma
-  if "$dry"; then plugin=dure_cuda_emulated; fi
-  cmake -G Ninja -S . -B build-gpu -DCMAKE_BUILD_TYPE=Release -DDURE_TESTS=OFF -DDURE_CUDA="$("$dry" && echo OFF || echo ON)" \
+  if "$dry"; then targets=(dure dure_cuda_emulated dure_cublaslt_emulated dure_cublaslt_rate_emulated); fi
+  cmake -G Ninja -S . -B build-gpu -DCMAKE_BUILD_TYPE=Release -DDURE_TESTS="$("$dry" && echo ON || echo OFF)" -DDURE_CUDA="$("$dry" && echo OFF || echo ON)" \
     ${capability:+-DDURE_CUDA_ARCHITECTURES=$capability-real} &&
-    cmake --build build-gpu --target dure "$plugin"
+    cmake --build build-gpu --target "${targets[@]}"
 }
 export -f build
 export dry
@@ -176,6 +184,21 @@ done
 ops() {  # FILE NAME SECONDS ARGUMENTS of dure bench ops...
   into "$1" "$2" "$3" "$dure" bench ops --json --repeats "$repeats" "${@:4}" && "$python" "$tables" ops "$results/$1"
 }
+section "Matmul on CUDA: the op, and cuBLASLt called directly"
+direct=$(dirname "$dure")/dure_cublaslt_rate$("$dry" && echo _emulated)
+with_blas=()
+if "$dry"; then with_blas=(env DURE_CUBLASLT="$(dirname "$dure")/libdure_cublaslt_emulated.so"); fi
+into cublaslt.json "cuBLASLt called directly" 45 "${with_blas[@]}" "$direct" "$cube" "$groups" &&
+  "$python" "$tables" ops "$results/cublaslt.json"
+blas_ops() {  # FILE NAME SWITCH...
+  into "$1" "$2" 30 "${with_blas[@]}" env "${@:3}" "$dure" bench ops --json --repeats "$repeats" --large --op matmul --size "$cube" \
+    --dtype bf16 --device cuda && "$python" "$tables" ops "$results/$1"
+}
+blas_ops cuda-matmul.json "matmul on CUDA" DURE_CUDA_CUBLASLT=1
+section "Matmul on CUDA with factors rounded to fp8 (e4m3; opt-in)"
+blas_ops cuda-fp8.json "fp8 matmul on CUDA" DURE_CUDA_MATMUL=fp8
+section "Attention on CUDA, bf16, causal"
+ops cuda-attention.json "attention on CUDA" 30 --large --attention "$attention" --dtype bf16 --device cuda
 section "Operations on CUDA, bf16"
 ops cuda-ops.json "operations on CUDA" 100 --large --dtype bf16 --device cuda
 section "AdamW on CUDA, f32"
@@ -187,13 +210,6 @@ if "$has_torch"; then
 else
   echo "SKIPPED: no PyTorch"
 fi
-section "Operations on Vulkan, bf16, the same card"
-ops vulkan-ops.json "operations on Vulkan" 75 --large --dtype bf16 --device "$vulkan"
-for size in "${sizes[@]}"; do
-  for dtype in f16 bf16; do
-    ops "vulkan-$dtype-$size.json" "Vulkan $dtype $size" 20 --op matmul --size "$size" --dtype "$dtype" --device "$vulkan"
-  done
-done
 
 # ---- training ----------------------------------------------------------------------------------------------------
 
@@ -229,8 +245,6 @@ for entry in "${models[@]}"; do
     row "$model" "$context" "PyTorch, compiled" "$model.pytorch.json"
   fi
 done
-ours "$first" "$first_batch" "$first_context" 8 "$vulkan" 40
-
 # ---- overlap and bits --------------------------------------------------------------------------------------------
 
 section "GPU idle between steps: $first"
@@ -263,6 +277,18 @@ twice() {
 }
 export -f twice
 part "two runs" 45 bash -c 'twice "$@"' twice "$first" "$first_batch" "$first_context"
+
+# ---- Vulkan, the same card ----------------------------------------------------------------------------------------
+
+printf '| model | run by | tokens/s | quartiles | TFLOP/s | utilisation |\n| --- | --- | --- | --- | --- | --- |\n'
+ours "$first" "$first_batch" "$first_context" 8 "$vulkan" 40
+section "Operations on Vulkan, bf16, the same card"
+ops vulkan-ops.json "operations on Vulkan" 75 --large --dtype bf16 --device "$vulkan"
+for size in "${sizes[@]}"; do
+  for dtype in f16 bf16; do
+    ops "vulkan-$dtype-$size.json" "Vulkan $dtype $size" 20 --op matmul --size "$size" --dtype "$dtype" --device "$vulkan"
+  done
+done
 
 # ---- summary -----------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,18 @@ SHAPES = {
     "tiny-wide": Shape(1, 96, 2, 2, 384, 257, False),
     "tiny-llama": Shape(2, 64, 4, 2, 192, 257, True),
 }
+
+
+def shape_of(name):
+    """One of the above, or "LAYERSxWIDTHxHEADSxKEY_HEADSxHIDDENxVOCABULARYx" and gpt2 or llama."""
+    if name in SHAPES:
+        return SHAPES[name]
+    *numbers, kind = name.split("x")
+    if len(numbers) != 6 or kind not in ("gpt2", "llama"):
+        sys.exit(f"no shape '{name}': {', '.join(SHAPES)}, or such as 12x768x12x12x3072x50257xgpt2")
+    return Shape(*map(int, numbers), kind == "llama")
+
+
 WARM_UP = 2  # steps that are left out: kernels are compiled, clocks rise
 
 
@@ -35,7 +47,7 @@ def flops_a_token(shape, context):
 
 
 def config(name, context):
-    s = SHAPES[name]
+    s = shape_of(name)
     if s.is_llama:
         return {"model_type": "llama", "num_hidden_layers": s.layers, "hidden_size": s.width,
                 "num_attention_heads": s.heads, "num_key_value_heads": s.key_heads, "intermediate_size": s.hidden,
@@ -97,7 +109,7 @@ def percent(part):
 
 def show_training(name, context, peak, who, path):
     lower, median, upper = quartiles(rates(path))
-    shape = SHAPES[name]
+    shape = shape_of(name)
     print(f"| {name}, context {context} | {who} | {median:.0f} | {lower:.0f} to {upper:.0f} | "
           f"{median * flops_a_token(shape, context) * 1e-12:.4g} | "
           f"{percent(utilisation(median, shape, context, peak))} |", flush=True)
@@ -157,9 +169,15 @@ class Summary:
             self.files[name] = read(self.path(name)) if os.path.exists(self.path(name)) else {"calls": []}
         return [c for c in self.files[name]["calls"] if c["call"].startswith(prefix) and "unsupported" not in c]
 
-    def best(self, name, prefix, contains=""):
-        found = [c["flops_per_second"] for c in self.ops(name, prefix) if contains in c["call"]]
+    def best(self, name, prefix, contains="", exactly=False):
+        found = [c["flops_per_second"] for c in self.ops(name, prefix)
+                 if contains in c["call"] and (not exactly or c["call"] == prefix)]
         return max(found) if found else None
+
+    def of_size(self, name, kind, size):
+        """The rate of a square matmul."""
+        calls = [c for c in self.ops(name, f"matmul/{kind}/") if c["call"].endswith(f"m={size},n={size},k={size}")]
+        return max((c["flops_per_second"] for c in calls), default=None)
 
     def least_share(self, name, prefixes):
         shares = [c["share_of_ceiling"] for p in prefixes for c in self.ops(name, p)]
@@ -183,14 +201,20 @@ def summary(folder, peak, cube, large):
     s = Summary(folder, peak)
     memory = ["adamw", "layer_norm", "rms_norm", "cross_entropy", "embedding_gradient"]
     print("| what | asked for, at least | found | |\n| --- | --- | --- | --- |")
-    torch = "pytorch-ops.json"
-    exactly = f"m={cube},n={cube},k={cube}"
-    found = [c["flops_per_second"] for c in s.ops("cuda-ops.json", "matmul/nn") if c["call"].endswith(exactly)]
-    best = max(found, default=None)
-    s.ratio(f"CUDA bf16 matmul {cube} cubed / cuBLASLt through torch.mm", 0.98, best, s.best(torch, "torch.mm", " nn "),
-            f"{best * 1e-12:.4g} TFLOP/s" if best else "")
+    torch, direct = "pytorch-ops.json", "cublaslt.json"
+    for kind in ("nn", "nt", "tn"):
+        best = s.of_size("cuda-matmul.json", kind, cube)
+        detail = f"{best * 1e-12:.4g} TFLOP/s" if best else ""
+        first, fastest = f"cuBLASLt bf16 {kind} {cube} cubed", f"cuBLASLt bf16 {kind} {cube} cubed, fastest"
+        s.ratio(f"CUDA bf16 matmul {kind} {cube} cubed / cuBLASLt called directly", 0.98, best,
+                s.best(direct, first, exactly=True), detail)
+        s.ratio("... / the fastest of its first eight algorithms", 0.98, best, s.best(direct, fastest))
+    best = s.of_size("cuda-matmul.json", "nn", cube)
+    s.ratio(f"CUDA bf16 matmul nn {cube} cubed / torch.mm", 0.98, best, s.best(torch, "torch.mm", " nn "))
+    s.ratio(f"CUDA fp8 matmul nt {cube} cubed, rounding included / cuBLASLt called directly", 0,
+            s.of_size("cuda-fp8.json", "nt", cube), s.best(direct, f"cuBLASLt fp8 nt {cube} cubed", exactly=True))
     for which, op in (("forward", "attention/"), ("backward", "attention_gradient/")):
-        mine = s.best("cuda-ops.json", op)
+        mine = s.best("cuda-attention.json", op)
         for name, choose in (("fastest", lambda c: True), ("deterministic", lambda c: "deterministic" in c["call"])):
             others = [c for c in s.ops(torch, "SDPA") if which in c["call"] and choose(c)]
             other = max(others, key=lambda c: c["flops_per_second"], default=None)
@@ -200,7 +224,7 @@ def summary(folder, peak, cube, large):
         s.row(f"CUDA {op}, share of the copy", 0.9, s.least_share("cuda-ops.json", [op]))
     for name, context, asked, used in large:
         mine = s.rate(f"{name}.cuda.jsonl")
-        s.row(f"{name}: model FLOP utilisation", used, mine and utilisation(mine, SHAPES[name], context, peak))
+        s.row(f"{name}: model FLOP utilisation", used, mine and utilisation(mine, shape_of(name), context, peak))
         s.ratio(f"{name}: tokens/s / PyTorch compiled", asked, mine, s.rate(f"{name}.pytorch.json"))
     if os.path.exists(s.path("trace.json")) and os.path.exists(s.path("idle.jsonl")):
         found = idleness(s.path("trace.json"), s.path("idle.jsonl"))

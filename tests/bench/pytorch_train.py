@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gpu_tables import SHAPES
+from gpu_tables import SHAPES, shape_of
 
 
 class Attention(nn.Module):
@@ -89,7 +89,7 @@ class Model(nn.Module):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="gpt2-124m")
+    parser.add_argument("--shape", default="gpt2-124m", help=f"{', '.join(SHAPES)}, or as gpu_tables.py says")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=20)
@@ -100,7 +100,7 @@ def main():
     torch.set_float32_matmul_precision("high")
     device = torch.device(arguments.device)
     is_cuda = device.type == "cuda"
-    shape = SHAPES[arguments.shape]
+    shape = shape_of(arguments.shape)
     model = Model(shape, arguments.context).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
     run = model if arguments.no_compile else torch.compile(model)
