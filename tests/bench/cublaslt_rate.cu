@@ -38,14 +38,14 @@ void stop_at(const char *what, int status) {
   std::fprintf(stderr, "%s failed with status %d\n", what, status);
   std::exit(1);
 }
-#define CUDA(call)                                \
-  do {                                            \
-    const cudaError_t error = (call);             \
+#define CUDA(call)                                   \
+  do {                                               \
+    const cudaError_t error = (call);                \
     if (error != cudaSuccess) stop_at(#call, error); \
   } while (0)
-#define LT(call)                                          \
-  do {                                                    \
-    const lt_status status = (call);                      \
+#define LT(call)                                             \
+  do {                                                       \
+    const lt_status status = (call);                         \
     if (status != LT_STATUS_SUCCESS) stop_at(#call, status); \
   } while (0)
 
@@ -63,7 +63,7 @@ bool find_library() {
 #include "cuda/cublaslt.def"
 #undef CUBLASLT_FUNCTION
 #ifdef DURE_CUDA_EMULATION
-  void (*attach)(cudaError_t (*)(cudaStream_t, void (*)(void *), void *)) = nullptr;
+  void (*attach)(cudaError_t(*)(cudaStream_t, void (*)(void *), void *)) = nullptr;
   address = dure_os_library_symbol(library, "cublaslt_emulation_attach");
   if (address == nullptr) return false;
   std::memcpy(&attach, &address, sizeof(address));
@@ -144,10 +144,11 @@ void print(const char *name, uint64_t n, const char *how, const std::vector<doub
   const size_t count = seconds.size();
   const double median = seconds[count / 2];
   const double flops = 2.0 * (double)n * (double)n * (double)n;
-  std::printf("%s{\"call\": \"cuBLASLt %s %llu cubed%s\", \"median_seconds\": %.9g, \"lower_quartile_seconds\": %.9g, "
-              "\"upper_quartile_seconds\": %.9g, \"flops_per_second\": %.9g, \"bytes_per_second\": 0}",
-              has_printed ? ",\n" : "", name, (unsigned long long)n, how, median, seconds[count / 4],
-              seconds[count * 3 / 4], flops / median);
+  std::printf(
+      "%s{\"call\": \"cuBLASLt %s %llu cubed%s\", \"median_seconds\": %.9g, \"lower_quartile_seconds\": %.9g, "
+      "\"upper_quartile_seconds\": %.9g, \"flops_per_second\": %.9g, \"bytes_per_second\": 0}",
+      has_printed ? ",\n" : "", name, (unsigned long long)n, how, median, seconds[count / 4], seconds[count * 3 / 4],
+      flops / median);
   has_printed = true;
 }
 
@@ -159,8 +160,8 @@ void run(const char *name, uint64_t n, bool transpose_a, bool transpose_b, bool 
   int count = 0;
   LT(lt.MatmulPreferenceCreate(&preference));
   LT(lt.MatmulPreferenceSetAttribute(preference, LT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof(most)));
-  const lt_status found = lt.MatmulAlgoGetHeuristic(handle, p.desc, p.a, p.b, p.d, p.d, preference, CANDIDATES, results,
-                                                    &count);
+  const lt_status found =
+      lt.MatmulAlgoGetHeuristic(handle, p.desc, p.a, p.b, p.d, p.d, preference, CANDIDATES, results, &count);
   if (found != LT_STATUS_SUCCESS || count == 0) {
     std::printf("%s{\"call\": \"cuBLASLt %s %llu cubed\", \"unsupported\": \"no algorithm (status %d)\"}",
                 has_printed ? ",\n" : "", name, (unsigned long long)n, found);
@@ -207,9 +208,10 @@ int main(int argc, char **argv) {
   CUDA(cudaStreamSynchronize(stream));
   if (!find_library()) stop_at("finding libcublasLt.so.13 (or .12; DURE_CUBLASLT names it)", 0);
   LT(lt.Create(&handle));
-  std::printf("{\"device\": \"cuBLASLt called directly\", \"name\": \"%s\", \"clock\": \"device\", "
-              "\"copy_bytes_per_second\": 0, \"matmul_flops_per_second\": 0, \"calls\": [\n",
-              properties.name);
+  std::printf(
+      "{\"device\": \"cuBLASLt called directly\", \"name\": \"%s\", \"clock\": \"device\", "
+      "\"copy_bytes_per_second\": 0, \"matmul_flops_per_second\": 0, \"calls\": [\n",
+      properties.name);
   fill(a, bytes, false);
   fill(b, bytes, false);
   run("bf16 nn", n, false, false, false, groups);
