@@ -136,7 +136,7 @@ static dure_status run(bench_state *s) {
     const uint64_t checked = s->largest < 1 << 20 ? s->largest : 1 << 20;
     if (rows[i].kind == DURE_SEND && s->place.size < 2) continue;
     DURE_TRY(check(s, &rows[i], checked));
-    for (uint64_t bytes = 1 << 12; bytes <= s->largest; bytes *= 16) DURE_TRY(measure(s, &rows[i], bytes));
+    for (uint64_t bytes = 1 << 12; bytes < s->largest; bytes *= 16) DURE_TRY(measure(s, &rows[i], bytes));
     DURE_TRY(measure(s, &rows[i], s->largest));
   }
   return NULL;

@@ -44,6 +44,7 @@ part() {
     failures+=("$name (no time left)")
     return 1
   fi
+  if "$dry"; then limit=$((limit * 8)); fi
   timeout -k 5 "$((limit < left ? limit : left))" "$@" || { status=$?; fail "$name" "$status"; return "$status"; }
 }
 # into FILE NAME SECONDS COMMAND...: a part whose standard output is kept; what it said is shown where it fails.

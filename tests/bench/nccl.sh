@@ -10,7 +10,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 device=cuda kind=nccl largest=$((256 << 20)) groups=20
-ranks=${DURE_RANKS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}
+gpus=$( (nvidia-smi --list-gpus 2>/dev/null || true) | wc -l)
+ranks=${DURE_RANKS:-$gpus}
 case "${1:-}" in
   --dry) device=reference kind=host largest=$((64 << 10)) groups=2 ranks=${DURE_RANKS:-2} ;;
   "") ;;
