@@ -129,7 +129,7 @@ static dure_status settle(cuda_communicator *c, lane *l, nc_result result, uint6
     pthread_mutex_unlock(&c->mutex);
     dure_os_sleep(poll_nanoseconds);
     pthread_mutex_lock(&c->mutex);
-    const nc_comm comm = __atomic_load_n(&l->comm, __ATOMIC_ACQUIRE);  // one that is being split off is not there yet
+    nc_comm comm = __atomic_load_n(&l->comm, __ATOMIC_ACQUIRE);  // one that is being split off is not there yet
     if (dure_os_nanoseconds() - begin > patience) {
       give_up(c, "NCCL has waited too long for other ranks to come");
     } else if (comm != NULL && !c->has_failed && c->nccl->CommGetAsyncError(comm, &result) != NC_SUCCESS) {

@@ -156,7 +156,7 @@ static dure_status start(bench_state *s, const char *device, const char *kind) {
 
 int main(int argc, char **argv) {
   bench_state s = {.largest = argc > 3 ? strtoull(argv[3], NULL, 10) / 4096 * 4096 : 0,
-                   .groups = argc > 4 ? atoi(argv[4]) : 0};
+                   .groups = argc > 4 ? (int)strtol(argv[4], NULL, 10) : 0};
   if (argc != 5 || s.largest == 0 || s.groups < 1 || s.groups > GROUPS_MOST) {
     fprintf(stderr, "usage: %s cuda|reference nccl|host LARGEST GROUPS\n", argv[0]);
     return 2;
