@@ -113,6 +113,7 @@ static dure_status current_failure(cuda_communicator *c) {
 
 static void *watch(void *context) {
   cuda_communicator *c = context;
+  cudaSetDevice(c->device->ordinal);  // else NCCL's calls would start a context on the first one
   while (!atomic_load(&c->is_closing)) {
     dure_os_sleep(watch_nanoseconds);
     pthread_mutex_lock(&c->mutex);
@@ -412,6 +413,7 @@ static dure_status join(void *state, dure_stream *stream, uint64_t ticket) {
 
 static void abort_all(void *state, const char *reason) {
   cuda_communicator *c = state;
+  cudaSetDevice(c->device->ordinal);  // any thread may come here
   pthread_mutex_lock(&c->mutex);
   give_up(c, reason);
   pthread_mutex_unlock(&c->mutex);
