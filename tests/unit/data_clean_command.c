@@ -45,6 +45,44 @@ START_TEST(what_was_dropped_and_why_lies_beside_the_output) {
 }
 END_TEST
 
+START_TEST(listed_words_drop_a_page_and_its_licence_is_carried) {
+  static const char markup[] =
+      "<!DOCTYPE html><p>이 글은 남아 있을 만큼 충분히 길고, 내용도 있는 %s 글입니다. 끝까지 읽어 주세요.</p>"
+      "<a rel='license' href='https://creativecommons.org/licenses/by/4.0/'>CC</a>";
+  char page[512];
+  snprintf(page, sizeof(page), markup, "좋은");
+  write_test_text("a.html", page);
+  snprintf(page, sizeof(page), markup, "나쁜말이");
+  write_test_text("b.html", page);
+  write_test_text("list.txt", "나쁜말\n");
+  ck_assert_int_eq(dure_data("clean a.html b.html -o out.jsonl --bad-words ko=list.txt --dropped dropped.jsonl"), 0);
+  char *out = read_test_file(in_test_directory("out.jsonl"), NULL);
+  ck_assert_ptr_nonnull(strstr(out, "\"source\": \"a.html\", \"language\": \"ko\", \"licence\": \"CC-BY-4.0\"}\n"));
+  ck_assert_ptr_null(strstr(out, "b.html"));
+  free(out);
+  char *dropped = read_test_file(in_test_directory("dropped.jsonl"), NULL);
+  ck_assert_ptr_nonnull(strstr(dropped, "{\"reason\": \"max_bad_words\", \"source\": \"b.html\", \"value\": 1"));
+  free(dropped);
+}
+END_TEST
+
+START_TEST(a_model_finds_what_says_the_same) {
+  write_test_text("in.jsonl",
+                  "{\"text\": \"the quick brown fox jumps over the dog\"}\n"
+                  "{\"text\": \"the quick brown fox jumps over the dig\"}\n{\"text\": \"12345 67890 !!\"}\n");
+  char arguments[1024];
+  snprintf(
+      arguments, sizeof(arguments),
+      "dedup in.jsonl -o out.jsonl --device reference --semantic-threshold 0.9 --semantic '%s/tests/golden/gpt2/odd'",
+      getenv("DURE_SOURCE_DIR"));
+  ck_assert_int_eq(dure_data(arguments), 0);
+  require_said("1 semantic duplicates dropped");
+  char *out = read_test_file(in_test_directory("out.jsonl"), NULL);
+  ck_assert_str_eq(out, "{\"text\": \"the quick brown fox jumps over the dog\"}\n{\"text\": \"12345 67890 !!\"}\n");
+  free(out);
+}
+END_TEST
+
 START_TEST(rules_are_listed_as_a_recipe_that_reads_back) {
   ck_assert_int_eq(dure_data("clean --recipe web --list-rules"), 0);
   ck_assert_int_eq(rename(in_test_directory("printed"), in_test_directory("web.yaml")), 0);
@@ -67,6 +105,8 @@ START_TEST(mistakes_are_explained) {
       {"clean a.txt -o o --format pdf", "unknown format 'pdf'", 2},
       {"clean a.txt -o o --on-error ignore", "--on-error is skip or stop", 2},
       {"clean a.txt -o o --min-quality 0.5", "add --quality FILE", 2},
+      {"clean a.txt -o o --recipe none --bad-words a.txt", "--set max_bad_words=0", 2},
+      {"dedup a.txt -o o --semantic . --semantic-threshold 2", "is a cosine", 2},
       {"clean a.txt -o o --language kr", "unknown language 'kr'", 2},
       {"clean none.txt -o o", "none.txt", 1},
       {"clean a.txt -o /dev/full --min-characters 1", "cannot write '/dev/full'", 1},
@@ -101,6 +141,8 @@ int main(void) {
   TCase *test_case = tcase_create("command");
   tcase_add_checked_fixture(test_case, make_test_directory, remove_test_directory);
   tcase_set_timeout(test_case, 120);
+  tcase_add_test(test_case, listed_words_drop_a_page_and_its_licence_is_carried);
+  tcase_add_test(test_case, a_model_finds_what_says_the_same);
   tcase_add_test(test_case, what_was_dropped_and_why_lies_beside_the_output);
   tcase_add_test(test_case, rules_are_listed_as_a_recipe_that_reads_back);
   tcase_add_test(test_case, mistakes_are_explained);
