@@ -28,8 +28,8 @@ static dure_status embed(void *context, const dure_semantic_text *texts, size_t 
   for (size_t i = 0; i < count; i++) {
     if (model->most_texts > 0 && model->texts >= model->most_texts) return dure_fail(DURE_IO, "the device went away");
     model->texts++;
-    unsigned group = 0, copy = 0;
-    ck_assert_int_eq(sscanf(texts[i].text, "%u %u", &group, &copy), 2);
+    char *rest = NULL;
+    const uint64_t group = strtoul(texts[i].text, &rest, 10), copy = strtoul(rest, NULL, 10);
     for (size_t j = 0; j < WIDTH; j++) {
       out_vectors[i * WIDTH + j] =
           model->common * drawn(99999, j) + 3 * (drawn(group, j) + model->wobble * drawn(GROUPS + 7 * group + copy, j));
