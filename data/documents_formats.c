@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "data/documents_internal.h"
+#include "data/name_list.h"
 
 // To add a format: its name in dure_format, its row here (in that order), its reader in a file of its own.
 static const struct {
@@ -29,13 +30,6 @@ const char *dure_format_name(dure_format format) { return formats[format].name; 
 dure_reader_function dure_format_reader(dure_format format) { return formats[format].reader; }
 bool dure_format_may_hold_nul(dure_format format) { return formats[format].may_hold_nul; }
 
-static bool is_listed(const char *list, const char *word, size_t length) {
-  for (const char *cursor = list; *cursor != '\0'; cursor += strcspn(cursor, " "), cursor += *cursor == ' ') {
-    if (strcspn(cursor, " ") == length && strncasecmp(cursor, word, length) == 0) return true;
-  }
-  return false;
-}
-
 // The extension of the first `length` bytes of a path; "" for none.
 static const char *extension_of(const char *path, size_t length, size_t *out_length) {
   for (size_t i = length; i-- > 0 && path[i] != '/';) {
@@ -51,7 +45,7 @@ static dure_format format_of_name(const char *path, size_t path_length) {
   size_t length;
   const char *extension = extension_of(path, path_length, &length);
   for (int i = 0; i < DURE_FORMAT_COUNT && length > 0; i++) {
-    if (is_listed(formats[i].extensions, extension, length)) return (dure_format)i;
+    if (dure_name_is_listed(formats[i].extensions, extension, length)) return (dure_format)i;
   }
   return DURE_FORMAT_AUTO;
 }
@@ -60,7 +54,7 @@ static dure_format format_of_name(const char *path, size_t path_length) {
 static size_t inner_length(const char *path) {
   size_t length, whole = strlen(path);
   const char *extension = extension_of(path, whole, &length);
-  return length > 0 && is_listed(compressions, extension, length) ? whole - length - 1 : whole;
+  return length > 0 && dure_name_is_listed(compressions, extension, length) ? whole - length - 1 : whole;
 }
 
 dure_format dure_format_of_name(const char *path) { return format_of_name(path, inner_length(path)); }
@@ -68,7 +62,8 @@ dure_format dure_format_of_name(const char *path) { return format_of_name(path, 
 bool dure_name_is_known(const char *path) {
   size_t length;
   const char *extension = extension_of(path, inner_length(path), &length);
-  return dure_format_of_name(path) != DURE_FORMAT_AUTO || (length > 0 && is_listed(archives, extension, length));
+  return dure_format_of_name(path) != DURE_FORMAT_AUTO ||
+         (length > 0 && dure_name_is_listed(archives, extension, length));
 }
 
 // ---- by content ----

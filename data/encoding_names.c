@@ -2,7 +2,8 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <strings.h>
+
+#include "data/name_list.h"
 
 static const struct {
   const char *name;
@@ -29,13 +30,8 @@ static const struct {
 };
 
 const char *dure_encoding_name(const char *label) {
-  const size_t length = strlen(label);
-  for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && length > 0; i++) {
-    for (const char *cursor = table[i].labels; *cursor != '\0'; cursor += *cursor == ' ') {
-      const size_t word = strcspn(cursor, " ");
-      if (word == length && strncasecmp(cursor, label, length) == 0) return table[i].name;
-      cursor += word;
-    }
+  for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+    if (dure_name_is_listed(table[i].labels, label, strlen(label))) return table[i].name;
   }
   return label;
 }

@@ -8,6 +8,7 @@
 
 #include "data/html_entities.h"
 #include "data/markup.h"
+#include "data/name_list.h"
 
 enum { DEPTH_LIMIT = 500, NAME_SIZE = 16, VALUE_SIZE = 512, CACHE_SIZE = 256, NO_NUMBER = -1 };
 
@@ -79,19 +80,10 @@ typedef struct tokenizer {
 
 // ---- elements ----
 
-static bool is_named(const char *list, const char *name, size_t length) {
-  for (const char *cursor = list; *cursor != '\0';) {
-    size_t word = strcspn(cursor, " ");
-    if (word == length && memcmp(cursor, name, length) == 0) return true;
-    cursor += word + (cursor[word] == ' ');
-  }
-  return false;
-}
-
 static kind kind_of(const char *name) {
   size_t length = strlen(name);
   for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-    if (is_named(kinds[i].names, name, length)) return kinds[i].kind;
+    if (dure_name_is_listed(kinds[i].names, name, length)) return kinds[i].kind;
   }
   return KIND_OTHER;
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "data/name_list.h"
+
 typedef struct role_row {
   dure_role role;
   const char *names;  // separated by single spaces
@@ -116,22 +118,11 @@ static const char boilerplate_names[] =
 static const char note_names[] = "footnote footnotes footnote-list admonition callout note";
 static const char boilerplate_roles[] = "navigation banner contentinfo search menu menubar dialog complementary";
 
-// Whether `name` is one of the names in a list with single spaces between them.
-static bool is_listed(const char *list, const char *name, size_t length) {
-  for (const char *cursor = list; cursor != NULL; cursor = strchr(cursor, ' ')) {
-    cursor += *cursor == ' ';
-    // The first letter decides most cases; ASCII letters differ in bit 5 alone.
-    if (((*cursor ^ *name) & ~0x20) != 0 || strncasecmp(cursor, name, length) != 0) continue;
-    if (cursor[length] == ' ' || cursor[length] == '\0') return true;
-  }
-  return false;
-}
-
 dure_role dure_markup_role(dure_vocabulary vocabulary, const char *name) {
   size_t length = strlen(name);
   for (size_t i = 0; i < vocabularies[vocabulary].count; i++) {
     const role_row *row = &vocabularies[vocabulary].rows[i];
-    if (is_listed(row->names, name, length)) return row->role;
+    if (dure_name_is_listed(row->names, name, length)) return row->role;
   }
   return vocabularies[vocabulary].unlisted;
 }
@@ -139,7 +130,7 @@ dure_role dure_markup_role(dure_vocabulary vocabulary, const char *name) {
 static bool has_listed_word(const char *list, const char *value) {
   for (const char *cursor = value; *cursor != '\0';) {
     size_t length = strcspn(cursor, " \t\r\n");
-    if (length > 0 && is_listed(list, cursor, length)) return true;
+    if (length > 0 && dure_name_is_listed(list, cursor, length)) return true;
     cursor += length;
     while (*cursor != '\0' && strchr(" \t\r\n", *cursor) != NULL) cursor++;
   }
