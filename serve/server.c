@@ -54,6 +54,7 @@ static dure_status create(dure_server *server, const dure_server_options *option
   const uint32_t context = dure_engine_context(server->served.engine);
   DURE_TRY(copy_texts(&server->options, options));
   fill_defaults(&server->options);
+  server->connections.most = server->options.connections;
   server->context = cache < context ? (uint32_t)cache : context;
   server->started = dure_os_unix_seconds();
   DURE_TRY(dure_embedder_create(server->served.model,
@@ -86,7 +87,6 @@ dure_status dure_server_start(const dure_server_options *options, const dure_ser
     dure_server_stop(server);
     return status;
   }
-  server->connections.most = server->options.connections;
   *out_server = server;
   return NULL;
 }

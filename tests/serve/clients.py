@@ -250,6 +250,26 @@ def check_leaving(s):
     check(s.metric("dure_sequences_finished_total") - finished < 480, "not all was computed for nobody")
 
 
+def check_turns(s):
+    """One with many waiting does not keep another client from its turn."""
+    one = send(s, {"prompt": ["a"] * 60, "n": 4, "max_tokens": 60, "ignore_eos": True})
+    wait_until(lambda: s.metric("dure_requests_open") == 1, "the request begins")
+    body = json.dumps({"prompt": "a", "max_tokens": 4})
+    status, _, _ = s.request("POST", "/v1/completions", body,
+                             {"Content-Type": "application/json", "Authorization": "Bearer key-two"})
+    check(status == 200 and s.metric("dure_requests_open") == 1, "another client's turn comes between")
+    one.close()
+    wait_until(lambda: s.metric("dure_requests_open") == 0, "the request ends with its client")
+
+
+def check_unread(s):
+    """A stream that nobody reads ends when more waits than is kept; others go on."""
+    one = send(s, {"prompt": ["a"] * 60, "n": 4, "max_tokens": 60, "ignore_eos": True, "logprobs": 20, "stream": True})
+    wait_until(lambda: s.metric("dure_clients_slow_total") == 1, "the stream is dropped")
+    wait_until(lambda: s.metric("dure_requests_open") == 0, "and its request ends")
+    one.close()
+
+
 def check_slow(s):
     one = s.socket()
     one.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n")
@@ -292,7 +312,7 @@ def main():
             check_together(s)
             if is_whole:
                 for part in (check_chat, check_embeddings, check_scores, check_stops, check_others, check_refusals,
-                             check_slow, check_leaving):
+                             check_slow, check_leaving, check_turns, check_unread):
                     part(s)
                 check_shutdown(s)
             else:
