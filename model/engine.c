@@ -642,6 +642,21 @@ static void fail_all(dure_engine *engine) {
   for (engine_sequence *s = engine->sequences; s != NULL; s = s->next) finish(engine, s, DURE_FINISH_FAILED);
 }
 
+// Pieces of prompts, up to one chunk's tokens in all: many short prompts keep the others waiting no longer than a long
+// one does, and need not each wait for a token of all others.
+static dure_status take_prompts(dure_engine *engine) {
+  plan p;
+  for (uint32_t tokens = 0; plan_prompt(engine, &p);) {
+    const uint32_t left = p.rows[0]->count - p.rows[0]->cached;
+    const uint32_t padded = p.is_scored ? ENGINE_SCORED : engine_chunk(&engine->programs.sizes, left);
+    if (tokens > 0 && tokens + padded > engine->programs.sizes.chunk) return NULL;
+    tokens += padded;
+    DURE_TRY(execute(engine, &p, true));
+    sweep(engine);
+  }
+  return NULL;
+}
+
 dure_status dure_engine_step(dure_engine *engine, bool *out_is_busy) {
   *out_is_busy = false;
   plan p;
@@ -649,9 +664,8 @@ dure_status dure_engine_step(dure_engine *engine, bool *out_is_busy) {
   pthread_mutex_lock(&engine->mutex);
   sweep(engine);
   admit(engine);
-  if (plan_prompt(engine, &p)) status = execute(engine, &p, true);
+  status = take_prompts(engine);
   if (status == NULL) {
-    sweep(engine);
     if (plan_tokens(engine, &p)) status = execute(engine, &p, false);
   }
   if (status != NULL) fail_all(engine);

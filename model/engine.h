@@ -104,8 +104,8 @@ uint32_t dure_engine_block_size(const dure_engine *engine);
 
 // DURE_INVALID_ARGUMENT for what can never run (and says why), DURE_UNSUPPORTED when the queue is full.
 DURE_MUST_CHECK dure_status dure_engine_submit(dure_engine *engine, const dure_request *request, uint64_t *out_id);
-// One piece of a prompt, if there is one to take, and one token of every sequence that is past its prompt.
-// *out_is_busy: there is more to do. After a failure every request has finished as failed.
+// Pieces of prompts, if there are some to take, of a chunk's tokens in all, and one token of every sequence that is
+// past its prompt. *out_is_busy: there is more to do. After a failure every request has finished as failed.
 DURE_MUST_CHECK dure_status dure_engine_step(dure_engine *engine, bool *out_is_busy);
 // Copies tokens generated from number `first` on, at most `capacity`; *out_count says how many. DURE_NOT_FOUND for an
 // id that is not there (any more). `out_tokens` and `out_count` may be NULL.
