@@ -17,7 +17,7 @@ enum { REPEATS_MOST = 100, WIDTHS_MOST = 8 };
 
 typedef struct bench_model_options {
   const char *device, *dtype, *weights, *cache_type, *format, *parallel;
-  int64_t prompt, generate, repeats;
+  int64_t prompt, generate, train, train_batch, repeats;
   uint32_t widths[WIDTHS_MOST], width_count;
 } bench_model_options;
 
@@ -198,18 +198,38 @@ static void print_header(const char *format) {
 
 // ---- the command ---------------------------------------------------------------------------------------------------
 
-static dure_status run_test(const bench_model_options *options, const opened_model *opened, const model_facts *facts,
-                            model_test test, json_t *all) {
+static dure_status put_result(const bench_model_options *options, const opened_model *opened, const model_facts *facts,
+                              const model_test *test, json_t *all) {
   const dure_device_info *info = dure_device_get_info(opened->device);
-  DURE_TRY(dure_status_prefix(measure(opened->model, options, &test), "%s", test.name));
   if (strcmp(options->format, "json") == 0) {
-    json_array_append_new(all, test_json(info, facts, &test));
+    json_array_append_new(all, test_json(info, facts, test));
     return NULL;
   }
-  if (strcmp(options->format, "jsonl") == 0) return output_json(test_json(info, facts, &test));
-  print_row(options->format, info, facts, &test);
+  if (strcmp(options->format, "jsonl") == 0) return output_json(test_json(info, facts, test));
+  print_row(options->format, info, facts, test);
   fflush(stdout);
   return output_check();
+}
+
+static dure_status run_test(const bench_model_options *options, const opened_model *opened, const model_facts *facts,
+                            model_test test, json_t *all) {
+  DURE_TRY(dure_status_prefix(measure(opened->model, options, &test), "%s", test.name));
+  return put_result(options, opened, facts, &test, all);
+}
+
+static dure_status run_training(const bench_model_options *options, const opened_model *opened,
+                                const model_facts *facts, json_t *all) {
+  model_test test = {.prompt = (uint32_t)options->train,
+                     .width = (uint32_t)options->train_batch,
+                     .sample_count = (uint32_t)options->repeats,
+                     .watts = (double)NAN,
+                     .joules_per_token = (double)NAN,
+                     .celsius = (double)NAN};
+  snprintf(test.name, sizeof(test.name), test.width > 1 ? "train%u x %u" : "train%u", test.prompt, test.width);
+  DURE_TRY(dure_status_prefix(bench_training(opened->device, facts->path, options->dtype, test.prompt, test.width,
+                                             test.sample_count, test.samples),
+                              "%s", test.name));
+  return put_result(options, opened, facts, &test, all);
 }
 
 static dure_status run_device(const bench_model_options *options, const char *device, const char *path, json_t *all) {
@@ -231,6 +251,7 @@ static dure_status run_device(const bench_model_options *options, const char *de
     snprintf(test.name, sizeof(test.name), test.width > 1 ? "tg%u x %u" : "tg%u", test.generate, test.width);
     status = run_test(options, &opened, &facts, test, all);
   }
+  if (options->train > 0 && status == NULL) status = run_training(options, &opened, &facts, all);
   opened_model_close(&opened);
   return status;
 }
@@ -277,6 +298,8 @@ static dure_status check_options(bench_model_options *options) {
   if (options->prompt < 0 || options->generate < 0 || options->prompt > INT32_MAX / 2 ||
       options->generate > INT32_MAX / 2)
     return dure_fail(DURE_INVALID_ARGUMENT, "--prompt and --generate must be at least 0 (0: not measured)");
+  if (options->train < 0 || options->train > INT32_MAX / 2 || options->train_batch < 1 || options->train_batch > 65536)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--train must be at least 0 (0: not measured), --train-batch at least 1");
   dure_dtype cache_type;
   DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &cache_type));
   return parse_widths(options);
@@ -291,12 +314,19 @@ static dure_status run_all(const bench_model_options *options, const char *path)
 }
 
 int bench_model(int argc, char **argv) {
-  bench_model_options chosen = {
-      .device = "auto", .format = "md", .parallel = "1", .prompt = 512, .generate = 128, .repeats = 5};
+  bench_model_options chosen = {.device = "auto",
+                                .format = "md",
+                                .parallel = "1",
+                                .prompt = 512,
+                                .generate = 128,
+                                .train_batch = 1,
+                                .repeats = 5};
   const option_row rows[] = {
       {"prompt", OPTION_INTEGER, &chosen.prompt, "N", "tokens of the prompt that is taken, 0: none (512)"},
       {"generate", OPTION_INTEGER, &chosen.generate, "N", "tokens that are generated, 0: none (128)"},
       {"parallel", OPTION_TEXT, &chosen.parallel, "N,..", "sequences that generate together, each in turn (1)"},
+      {"train", OPTION_INTEGER, &chosen.train, "N", "tokens of a sequence of a training step, 0: none (0)"},
+      {"train-batch", OPTION_INTEGER, &chosen.train_batch, "B", "sequences of that step (1)"},
       {"repeats", OPTION_INTEGER, &chosen.repeats, "N", "timed runs, after one that is not counted (5)"},
       {"device", OPTION_TEXT, &chosen.device, "D", "auto, all, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},

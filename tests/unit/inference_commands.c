@@ -77,11 +77,12 @@ START_TEST(many_prompts_come_back_in_their_order_whatever_runs_together) {
 END_TEST
 
 START_TEST(a_model_is_measured_and_compared) {
-  char *text = run("bench", "--prompt 8 --generate 4 --parallel 1,2 --repeats 2 --device reference -o json", 0);
+  char *text =
+      run("bench", "--prompt 8 --generate 4 --parallel 1,2 --train 6 --repeats 2 --device reference -o json", 0);
   json_t *tests = parse(text);
-  const char *const names[] = {"pp8", "tg4", "tg4 x 2"};
-  ck_assert_uint_eq(json_array_size(tests), 3);
-  for (size_t i = 0; i < 3; i++) {
+  const char *const names[] = {"pp8", "tg4", "tg4 x 2", "train6"};
+  ck_assert_uint_eq(json_array_size(tests), 4);
+  for (size_t i = 0; i < 4; i++) {
     const json_t *test = json_array_get(tests, i);
     ck_assert_str_eq(json_string_value(json_object_get(test, "test")), names[i]);
     ck_assert_double_gt(json_number_value(json_object_get(test, "avg_ts")), 0);
@@ -106,8 +107,8 @@ START_TEST(a_model_is_measured_and_compared) {
   size_t plots = 0, rows = 0;
   for (const char *at = page; (at = strstr(at, "<svg")) != NULL; at++) plots++;
   for (const char *at = page; (at = strstr(at, "<tr>")) != NULL; at++) rows++;
-  ck_assert_uint_eq(plots, 3);
-  ck_assert_uint_eq(rows, 7);  // with the headings
+  ck_assert_uint_eq(plots, 4);
+  ck_assert_uint_eq(rows, 9);  // with the headings
   ck_assert_ptr_null(strstr(page, "://"));
   free(run("bench", "--cache-type q9 --device reference", 2));
   free(run("bench", "--parallel 1,65 --device reference", 2));
