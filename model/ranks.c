@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/os.h"
+#include "runtime/program.h"
+
 // ---- joining -----------------------------------------------------------------------------------------------------
 
 // What may differ from rank to rank.
@@ -114,6 +117,41 @@ dure_status dure_ranks_device(const dure_ranks *ranks, const char *devices, char
   const bool has_number = strchr(out_name, ':') != NULL || strcmp(out_name, "reference") == 0;
   if (ranks->place.local_size == 1 || has_number || strchr(devices != NULL ? devices : "", ',') != NULL) return NULL;
   return number_device(number, out_name);
+}
+
+// ---- speed -------------------------------------------------------------------------------------------------------
+
+enum { speed_size = 384, speed_products = 4, speed_repeats = 3 };
+
+static dure_status compile_products(dure_device *device, dure_executable **out_executable) {
+  const uint64_t shape[2] = {speed_size, speed_size};
+  dure_program *program = dure_program_create();
+  if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory measuring a device");
+  const dure_tensor matrix = dure_tensor_external(program, "matrix", DURE_DTYPE_F32, 2, shape, DURE_LIFETIME_INPUT);
+  dure_tensor x = matrix;
+  for (int i = 0; i < speed_products; i++) x = dure_matmul(program, x, matrix, DURE_ABSENT, false, false);
+  dure_status status =
+      dure_program_compile(program, device, NULL, 0, &(dure_compile_options){.label = "measure"}, out_executable);
+  dure_program_destroy(program);
+  return status;
+}
+
+dure_status dure_ranks_measure(const dure_ranks *ranks, const dure_train_options *options, dure_device *device,
+                               dure_stream *stream, double *out_speed) {
+  *out_speed = 1;
+  if (ranks->world == NULL || strcmp(options->rank_share, "auto") != 0) return NULL;
+  dure_executable *executable = NULL;
+  dure_status status = compile_products(device, &executable);
+  double best = INFINITY;
+  for (int i = 0; status == NULL && i <= speed_repeats; i++) {  // the first compiles kernels
+    const uint64_t begin = dure_os_nanoseconds();
+    status = dure_executable_submit(executable, stream);
+    if (status == NULL) status = dure_stream_wait(stream, 0);
+    if (i > 0) best = fmin(best, (double)(dure_os_nanoseconds() - begin));
+  }
+  dure_executable_destroy(executable);
+  if (status == NULL) *out_speed = 1e9 / fmax(best, 1);
+  return status;
 }
 
 // ---- rows --------------------------------------------------------------------------------------------------------

@@ -34,7 +34,10 @@ static inline bool dure_ranks_is_first(const dure_ranks *ranks) { return ranks->
 // The device of this rank, for dure_device_open: of a list ("vulkan:0,cuda:0") the entry of its number on its machine;
 // of a backend without number ("cuda") the device of that number, as far as there are so many. `size` of out_name: 64.
 DURE_MUST_CHECK dure_status dure_ranks_device(const dure_ranks *ranks, const char *devices, char out_name[64]);
-// Rows by the options' rank-share: equal, "a:b:c", or by `speed` (rows a second, measured here) when it is "auto".
+// How fast the device multiplies, beside the others that do the same now; 1 unless rank-share is "auto".
+DURE_MUST_CHECK dure_status dure_ranks_measure(const dure_ranks *ranks, const dure_train_options *options,
+                                               dure_device *device, dure_stream *stream, double *out_speed);
+// Rows by the options' rank-share: equal, "a:b:c", or in proportion to the `speed` measured when it is "auto".
 DURE_MUST_CHECK dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *options, double speed);
 // A rank's rows as micro-steps of at most `largest` rows, as few and as even as can be.
 void dure_ranks_cut_rows(uint64_t rows, uint64_t largest, uint32_t *out_batch_size, uint32_t *out_accumulate);

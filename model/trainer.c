@@ -63,8 +63,12 @@ static dure_status open_device(trainer *t) {
   bool is_software = (info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU) && info->profile[0] == '\0';
   t->ahead = is_software ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
-  DURE_TRY(dure_ranks_share(&t->ranks, t->options, dure_device_get_rates(t->device).matmul_flops));
+  double speed;
+  DURE_TRY(dure_ranks_measure(&t->ranks, t->options, t->device, t->stream, &speed));
+  DURE_TRY(dure_ranks_share(&t->ranks, t->options, speed));
   DURE_TRY(dure_ranks_connect(&t->ranks, t->options, t->device));
+  if (are_several(t) && strcmp(t->options->rank_share, "auto") == 0)
+    say(t, "this rank has %" PRIu64 " of a step's rows, by the speed measured", t->ranks.row_count);
   if (are_several(t))
     say(t, "%u ranks on %u machine%s, %s, collectives by %s", t->ranks.place.size, t->ranks.place.node_count,
         t->ranks.place.node_count > 1 ? "s" : "", dure_sharding_describe(t->ranks.sharding),
