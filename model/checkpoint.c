@@ -371,6 +371,7 @@ static dure_status fail_to_save(dure_status status, const dure_checkpoint_conten
 }
 
 dure_status dure_checkpoint_write_part(const char *run, const dure_checkpoint_content *content) {
+  if (content->is_replica) return NULL;
   part_paths paths;
   DURE_TRY(find_paths(run, content->state->step, &paths));
   dure_status status = dure_os_make_directories(paths.aside);

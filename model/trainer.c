@@ -230,6 +230,7 @@ static dure_checkpoint_content checkpoint_content(const trainer *t) {
       .end_of_text = t->end_of_text,
       .shard = t->ranks.shard,
       .shards = t->ranks.shards,
+      .is_replica = t->ranks.replica > 0,
   };
 }
 
@@ -554,7 +555,7 @@ static dure_status save(trainer *t) {
   DURE_TRY(proceed_saving(t, true));
   if (t->files != NULL) DURE_TRY(dure_run_files_sync(t->files));
   if (are_several(t)) {
-    if (t->ranks.replica == 0) DURE_TRY(dure_checkpoint_write_part(t->options->out, &content));
+    DURE_TRY(dure_checkpoint_write_part(t->options->out, &content));
     DURE_TRY(dure_world_barrier(t->ranks.world));
     return commit(t, &content);
   }
