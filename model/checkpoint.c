@@ -45,6 +45,8 @@ static dure_status write_state(const dure_trainer_state *state, const char *dire
   json_object_set_new(json, "loss_scale", json_real(state->scaling.scale));
   json_object_set_new(json, "loss_scale_good_steps", json_integer((json_int_t)state->scaling.good_steps));
   json_object_set_new(json, "skipped_steps", json_integer((json_int_t)state->scaling.skipped));
+  json_object_set_new(json, "norm_mean", json_real(state->norm_mean));
+  json_object_set_new(json, "norm_count", json_integer((json_int_t)state->norm_count));
   json_object_set_new(json, "data_hash", hash_to_json(state->data_hash));
   json_object_set_new(json, "tokenizer_hash", hash_to_json(state->tokenizer_hash));
   json_object_set_new(json, "options", dure_train_options_to_json(&state->options));
@@ -90,6 +92,8 @@ static dure_status parse_state(const char *path, const json_t *json, dure_traine
       !read_count(json, "tokens", &state->tokens)) {
     return dure_fail(DURE_CORRUPT, "'%s' lacks a valid step, samples or tokens", path);
   }
+  state->norm_mean = json_number_value(json_object_get(json, "norm_mean"));
+  (void)read_count(json, "norm_count", &state->norm_count);
   state->seconds = json_number_value(json_object_get(json, "seconds"));
   read_text(json, "device", state->device, sizeof(state->device));
   read_text(json, "device_name", state->device_name, sizeof(state->device_name));

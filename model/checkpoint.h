@@ -30,6 +30,8 @@ typedef struct dure_trainer_state {
   char dtype[16];    // trained in
   char choice[256];  // dure_training_choice's description
   dure_loss_scaling scaling;
+  double norm_mean;     // running mean of the gradient norm of the steps that were not left out, of the last
+  uint64_t norm_count;  // so many at most
   uint64_t data_hash, tokenizer_hash;
   dure_train_options options;
 } dure_trainer_state;

@@ -61,7 +61,7 @@ static dure_status open_device(trainer *t) {
   // gained by being ahead of them, and the times of steps would be those of their successors. (With another device's
   // profile they are driven like that one.)
   bool is_software = (info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU) && info->profile[0] == '\0';
-  t->ahead = is_software ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
+  t->ahead = is_software || t->options->skip_norm > 0 ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
   double speed;
   DURE_TRY(dure_ranks_measure(&t->ranks, t->options, t->device, t->stream, &speed));
@@ -113,6 +113,7 @@ static dure_status choose_training(trainer *t, const char *checkpoint) {
       dure_training_choose(t->options, path, dtype, are_several(t) ? &part : NULL, t->device, &t->choice);
   DURE_TRY(dure_checkpoint_advise(status, checkpoint));
   t->shape = t->choice.options;
+  t->shape.has_limits = t->options->skip_norm > 0;
   char chosen[64];
   snprintf(chosen, sizeof(chosen), "%s, gradients %s",
            dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_PARAMETERS)),
@@ -374,6 +375,8 @@ static void set_state(trainer *t, const char *checkpoint) {
     now.tokens = before->tokens;
     now.seconds = before->seconds;
     now.scaling = before->scaling;
+    now.norm_mean = before->norm_mean;
+    now.norm_count = before->norm_count;
     t->saved_step = before->step;
     snprintf(t->result->checkpoint, sizeof(t->result->checkpoint), "%s", checkpoint);
   }
@@ -441,9 +444,28 @@ static dure_status read_windows(const trainer *t, uint64_t first) {
   return NULL;
 }
 
+enum { norm_steps_least = 10, norm_steps_most = 100 };  // of the running mean of the gradient norm
+
+// Repeatable: what is left out follows from the steps before it, and the checkpoint has their mean.
+static void note_norm(trainer *t, const dure_training_result *result) {
+  if (!t->shape.has_limits) return;
+  if (result->is_left_out) {
+    say(t, "step %" PRIu64 ": the gradient norm %.4g is above %g times its running mean %.4g; the step is left out",
+        t->state.step, result->gradient_norm, t->options->skip_norm, t->state.norm_mean);
+    return;
+  }
+  if (t->state.norm_count < norm_steps_most) t->state.norm_count++;
+  const double mean = t->state.norm_mean;
+  t->state.norm_mean =
+      (double)(float)(mean + (result->gradient_norm - mean) / (double)t->state.norm_count);  // nine digits
+}
+
 static dure_status submit_next(trainer *t) {
   uint64_t step = t->submitted + 1;
   DURE_TRY(read_windows(t, t->state.samples + (t->submitted - t->state.step) * samples_per_step(t)));
+  // The mean of a few steps says little.
+  const bool has_limit = t->shape.has_limits && t->state.norm_count >= norm_steps_least;
+  dure_training_set_limit(t->training, has_limit ? t->options->skip_norm * t->state.norm_mean : 0);
   // Every label of a training window is valid (data/loader.h).
   DURE_TRY(dure_training_submit_part(t->training, step, dure_schedule_learning_rate(&t->schedule, step), t->tokens,
                                      t->labels, samples_per_step(t) * t->shape.context));
@@ -615,6 +637,7 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
   t->state.samples += samples_per_step(t);
   t->state.tokens += step_tokens;
   t->state.seconds += seconds;
+  note_norm(t, result);
   const double loss_scale = dure_training_scales_loss(&t->shape) ? t->state.scaling.scale : 0;  // of this step
   if (result->scaling.skipped > t->state.scaling.skipped)
     say(t, "step %" PRIu64 ": gradients overflowed f16 and changed nothing; losses are scaled by %g from now on",

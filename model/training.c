@@ -13,6 +13,7 @@ typedef struct pending_step {
   float state[DURE_STATE_COUNT];
   uint64_t valid_labels;
   uint64_t point;
+  bool is_left_out;
 } pending_step;
 
 struct dure_training {
@@ -25,6 +26,8 @@ struct dure_training {
   dure_buffer *values;                                        // by dure_training_value_offset
   dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
   dure_tensor tokens, positions, labels;                      // of micro_step
+  double limit;                                               // of the gradient norm; 0: none
+  uint32_t clip_calls;                                        // of the update: what comes before AdamW
   uint32_t *every_call;                                       // 0, 1, 2, ...: cuts between all calls
   dure_exchange *exchange;                                    // NULL: there are no other ranks
   dure_event *held_by;                                        // NULL: the next update begins when it can
@@ -88,6 +91,12 @@ static dure_status compile_recorded(dure_training *training, dure_training_progr
   if (training->exchange != NULL && which == DURE_TRAINING_MICRO_STEP) {
     options.cuts = dure_exchange_staging(training->exchange)->cuts;
     options.cut_count = dure_exchange_staging(training->exchange)->cut_count;
+  }
+  if (which == DURE_TRAINING_UPDATE && training->options.has_limits) {
+    const bool has_parts = dure_training_set_is_sharded(&training->options, DURE_TRAINING_FIRST_MOMENTS);
+    training->clip_calls = has_parts ? 1 : (uint32_t)tensors->pool_count + 1;
+    options.cuts = &training->clip_calls;
+    options.cut_count = 1;
   }
   if (which == DURE_TRAINING_ADD) {
     options.cuts = training->every_call;
@@ -361,17 +370,40 @@ void dure_training_hold_update(dure_training *training, dure_event *event, uint6
   training->held_until = value;
 }
 
+// Of parts the sum of squares is one of all ranks.
+static dure_status submit_norm(dure_training *training) {
+  dure_executable *norm = training->executables[DURE_TRAINING_NORM];
+  if (norm == NULL) return NULL;
+  DURE_TRY(dure_executable_submit(norm, training->model->stream));
+  return sum_over_ranks(training, DURE_TRAINING_SQUARE_SUM, true);
+}
+
 static dure_status submit_update(dure_training *training) {
-  dure_executable *update = training->executables[DURE_TRAINING_UPDATE],
-                  *norm = training->executables[DURE_TRAINING_NORM];
-  if (norm != NULL) {
-    DURE_TRY(dure_executable_submit(norm, training->model->stream));
-    DURE_TRY(sum_over_ranks(training, DURE_TRAINING_SQUARE_SUM, true));
-  }
+  dure_executable *update = training->executables[DURE_TRAINING_UPDATE];
+  DURE_TRY(submit_norm(training));
   if (training->held_by == NULL) return dure_executable_submit(update, training->model->stream);
   DURE_TRY(dure_executable_submit_after(update, training->model->stream, training->held_by, training->held_until));
   training->held_by = NULL;
   return NULL;
+}
+
+void dure_training_set_limit(dure_training *training, double limit) { training->limit = limit; }
+
+// The update, unless the norm is above the limit, for which the host waits.
+static dure_status submit_update_within_limit(dure_training *training, pending_step *step) {
+  step->is_left_out = false;
+  if (!training->options.has_limits) return submit_update(training);
+  dure_executable *update = training->executables[DURE_TRAINING_UPDATE];
+  dure_stream *stream = training->model->stream;
+  if (training->held_by != NULL)
+    DURE_TRY(dure_stream_submit(stream, NULL, 0, training->held_by, training->held_until, NULL, 0, NULL));
+  training->held_by = NULL;
+  DURE_TRY(submit_norm(training));
+  DURE_TRY(dure_executable_submit_calls(update, stream, 0, training->clip_calls));
+  DURE_TRY(read_result(training, step));
+  DURE_TRY(dure_stream_wait(stream, step->point));
+  step->is_left_out = training->limit > 0 && (double)step->state[DURE_STATE_NORM] > training->limit;
+  return step->is_left_out ? NULL : dure_executable_submit_calls(update, stream, training->clip_calls, UINT32_MAX);
 }
 
 dure_status dure_training_submit(dure_training *training, uint64_t update, double learning_rate, const uint32_t *tokens,
@@ -391,9 +423,9 @@ dure_status dure_training_submit_part(dure_training *training, uint64_t update, 
   update_values values;
   DURE_TRY(write_update_values(training, update, learning_rate, &values));
   DURE_TRY(submit_micro_steps(training, tokens, labels, all_labels, &step->valid_labels));
-  DURE_TRY(submit_update(training));
+  DURE_TRY(submit_update_within_limit(training, step));
   DURE_TRY(read_result(training, step));
-  if (training->offload != NULL) {
+  if (training->offload != NULL && !step->is_left_out) {
     DURE_TRY(dure_stream_wait(stream, step->point));  // the host must know the clip scale
     DURE_TRY(dure_offload_update(training->offload, values.step, step->state, values.random));
   }
@@ -421,6 +453,7 @@ dure_status dure_training_collect(dure_training *training, dure_training_result 
   out_result->gradient_norm = (double)step->state[DURE_STATE_NORM];
   out_result->is_finite = (step->state[DURE_STATE_FINITE] != 0 || may_recover) && isfinite(step->loss_sum);
   out_result->scaling = training->scaling;
+  out_result->is_left_out = step->is_left_out;
   training->first_pending = (training->first_pending + 1) % DURE_TRAINING_MAX_IN_FLIGHT;
   training->pending_count--;
   return NULL;

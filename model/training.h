@@ -28,6 +28,7 @@ typedef struct dure_loss_scaling {
 typedef struct dure_training_result {
   double loss;           // nats, mean over the step's valid labels, before the update
   double gradient_norm;  // before clipping; not finite for a step that was skipped
+  bool is_left_out;      // the norm was above the limit: no parameter was changed by this step
   bool is_finite;        // false: loss or norm were not finite, and no parameter was changed by this step or any since
   dure_loss_scaling scaling;  // after the step
 } dure_training_result;
@@ -53,6 +54,9 @@ DURE_MUST_CHECK dure_status dure_training_submit(dure_training *training, uint64
 DURE_MUST_CHECK dure_status dure_training_submit_part(dure_training *training, uint64_t update, double learning_rate,
                                                       const uint32_t *tokens, const uint32_t *labels,
                                                       uint64_t all_labels);
+// Updates of steps whose gradient norm is above it are left out; 0: none. Each submit then waits for the norm. Only
+// where the options say that there are limits.
+void dure_training_set_limit(dure_training *training, double limit);
 uint32_t dure_training_in_flight(const dure_training *training);
 // The next update, before which nothing changes the parameters and moments, begins when the event has reached the
 // value. The event must stay until then; NULL: forget it.

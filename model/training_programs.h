@@ -37,6 +37,7 @@ typedef struct dure_training_options {
   uint32_t recompute_blocks;  // so many layers, from the first on
   bool fuses_loss;            // logits are made in chunks and never stored whole (linear_cross_entropy)
   bool offloads_optimizer;    // masters and moments lie in host memory, where AdamW runs on the host's cores
+  bool has_limits;            // updates may be left out (dure_training_set_limit)
   uint64_t seed;              // of the stochastic rounding of 16-bit parameters without masters
   dure_sharding sharding;     // over
   uint32_t shards, shard;  // so many ranks (0 or 1: one), of which this is that one; what a checkpoint is cut by, too
