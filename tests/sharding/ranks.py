@@ -110,6 +110,21 @@ def check_converting(folder, one):
     program.check(sorted(found) == sorted(expected), "convert left tensors out, or made some up")
 
 
+def check_skipping(device, folder):
+    """Steps with a large gradient norm are left out, the same ones after resuming and with other ranks."""
+    more = ("--steps", 30, "--skip-norm", 0.97)
+    outs = [os.path.join(folder, f"skipped-{i}") for i in range(3)]
+    done = program.run(device, *arguments(outs[0], *more))
+    program.check("is left out" in done.stderr, "no step was left out: the test has lost its meaning")
+    train(device, 1, outs[1], *more, "--stop-after", 16)
+    train(device, 1, outs[1], *more, "--resume")
+    train(device, 2, outs[2], *more, "--shard", "gradients")
+    run_directory.check_same_end(outs[1], outs[0], "resumed with --skip-norm")
+    alone, together = run_directory.losses(outs[0]), run_directory.losses(outs[2])
+    program.check(all(abs(together[step] - alone[step]) <= 1e-5 * alone[step] for step in alone),
+                  "with two ranks other steps are left out")
+
+
 def check_refusals(device, folder):
     out = os.path.join(folder, "refused")
     lines = [arguments(out, "--lr", 1e-3), arguments(out, "--lr", 2e-3)]
@@ -136,6 +151,7 @@ def main():
         check_same_bits_twice(device, folder)
         check_resuming(device, folder, expected)
         check_converting(folder, one)
+        check_skipping(device, folder)
         check_refusals(device, folder)
 
 
