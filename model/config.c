@@ -254,6 +254,15 @@ dure_status dure_model_config_write(const dure_model_config *config, dure_dtype 
   return status;
 }
 
+bool dure_model_config_leaves_out(const dure_model_config *config, const char *tensor_name) {
+  static const char layer[] = "model.layers.";
+  const dure_family *family = config->family;
+  if (family->is_ignored != NULL && family->is_ignored(tensor_name)) return true;
+  if (config->extra_layers == 0 || strncmp(tensor_name, layer, strlen(layer)) != 0) return false;
+  const unsigned long number = strtoul(tensor_name + strlen(layer), NULL, 10);
+  return number >= config->layer_count && number - config->layer_count < config->extra_layers;
+}
+
 bool dure_model_config_has(const dure_model_config *config, dure_trait trait) {
   return trait == DURE_TRAIT_NONE || (config->traits & trait) != 0;
 }

@@ -155,6 +155,10 @@ typedef struct dure_family_description {
 } dure_family_description;
 bool dure_model_family(size_t index, dure_family_description *out_family);
 
+// Whether files of such models may have a tensor of this name that Dure has no use for: masks and tables, scales of FP8
+// blocks, layers beyond the last.
+bool dure_model_config_leaves_out(const dure_model_config *config, const char *tensor_name);
+
 bool dure_model_config_has(const dure_model_config *config, dure_trait trait);  // true for NONE
 
 // Multiplier of the attention scores of a layer.

@@ -22,10 +22,12 @@ typedef struct writing {
   dure_safetensors *weights;
   float *values;   // [piece_elements]
   uint16_t *bits;  // the same, rounded
-  size_t *shards;  // [tensor_count]: the file of each
+  size_t *shards;  // [tensor_count]: the file of each, or LEFT_OUT
   dure_model_config config;
   dure_parameter_layout layout;  // with options->grouping
 } writing;
+
+static const size_t LEFT_OUT = SIZE_MAX;
 
 static dure_group_plan plan_of(const writing *w, const dure_safetensors_tensor *tensor) {
   return dure_group_plan_of(w->options->grouping, &w->config, &w->layout, tensor, NULL);
@@ -128,6 +130,7 @@ static dure_status write_index(const writing *w, size_t shard_count) {
   json_t *map = json_object();
   for (size_t i = 0; i < dure_safetensors_count(w->weights); i++) {
     char name[64];
+    if (w->shards[i] == LEFT_OUT) continue;
     shard_name(w->shards[i], shard_count, name, sizeof(name));
     json_object_set_new(map, dure_safetensors_get(w->weights, i)->name, json_string(name));
   }
@@ -140,7 +143,12 @@ static dure_status write_weights(const writing *w) {
   uint64_t filled = 0;
   size_t shard = 0;
   for (size_t i = 0; i < dure_safetensors_count(w->weights); i++) {
-    const uint64_t size = target_size(w, dure_safetensors_get(w->weights, i));
+    const dure_safetensors_tensor *tensor = dure_safetensors_get(w->weights, i);
+    if (dure_model_config_leaves_out(&w->config, tensor->name)) {
+      w->shards[i] = LEFT_OUT;
+      continue;
+    }
+    const uint64_t size = target_size(w, tensor);
     if (w->options->shard_size > 0 && filled > 0 && filled + size > w->options->shard_size) {
       shard++;
       filled = 0;

@@ -77,7 +77,7 @@ static dure_status plan_tensor(const writing *w, const dure_safetensors_tensor *
   const dure_family *family = w->config.family;
   *out_target = (target){.source = tensor};
   uint64_t expert;
-  *out_is_needed = family->is_ignored == NULL || !family->is_ignored(tensor->name);
+  *out_is_needed = !dure_model_config_leaves_out(&w->config, tensor->name);
   if (!*out_is_needed) return NULL;
   if (dure_gguf_name_from_expert(w->family, tensor->name, out_target->name, sizeof(out_target->name), &expert)) {
     *out_is_needed = expert == 0;  // the others are written with the first
@@ -252,8 +252,19 @@ static uint32_t file_type(const writing *w) {
   return 0;
 }
 
+// What other tools would take for something else.
+static dure_status check_expressible(const dure_model_config *config, const char *in) {
+  const bool is_latent = config->latent.key_rank > 0;
+  if (strcmp(config->family->model_type, "falcon") == 0 && config->position != DURE_POSITION_ROTARY)
+    return dure_fail(DURE_UNSUPPORTED, "'%s': GGUF's \"falcon\" has no ALiBi", in);
+  if (is_latent && config->rotary.width > 0 && !config->rotary.is_interleaved)
+    return dure_fail(DURE_UNSUPPORTED, "'%s': GGUF's \"deepseek2\" rotates neighbours (\"rope_interleave\")", in);
+  return NULL;
+}
+
 static dure_status write_all(writing *w, const char *out) {
   DURE_TRY(dure_model_config_read(w->in, &w->config));
+  DURE_TRY(check_expressible(&w->config, w->in));
   w->family = dure_gguf_family_writing(w->config.family->model_type);
   if (w->family == NULL) {
     return dure_fail(DURE_UNSUPPORTED, "'%s': GGUF has no architecture for the model type \"%s\"", w->in,

@@ -255,9 +255,9 @@ static void write_sizes(section *s, const dure_model_config *config) {
   put_u32(s, "vocab_size", config->vocabulary_size);
   put_f32(s, config->norm == DURE_NORM_RMS ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon",
           config->norm_epsilon);
-  if (config->head_width * config->head_count != config->width) {
+  if (config->head_width * config->head_count != config->width || config->latent.key_rank > 0) {
     put_u32(s, "attention.key_length", config->head_width);
-    put_u32(s, "attention.value_length", config->head_width);
+    put_u32(s, "attention.value_length", config->latent.key_rank > 0 ? config->latent.value_width : config->head_width);
   }
   if (config->window > 0) put_u32(s, "attention.sliding_window", config->window);
 }
@@ -273,6 +273,30 @@ static void write_positions(section *s, const dure_model_config *config) {
   dure_gguf_writer_text(s->writer, key_of(s, "rope.scaling.type"), type, strlen(type));
   put_f32(s, "rope.scaling.factor", r->factor);
   if (r->scaling == DURE_ROTARY_YARN) put_u32(s, "rope.scaling.original_context_length", r->original_context);
+}
+
+// What DeepSeek's models have: latent attention, and how their experts are chosen.
+static void write_latent(section *s, const dure_model_config *config) {
+  const dure_route_attributes *route = &config->experts.route;
+  const json_t *rope = json_object_get(config->source, "rope_parameters");
+  if (rope == NULL) rope = json_object_get(config->source, "rope_scaling");
+  const double weight = json_number_value(json_object_get(rope, "mscale_all_dim"));
+  uint32_t dense = 0;
+  while (dense < config->layer_count && !config->is_sparse[dense]) dense++;
+  if (config->latent.query_rank > 0) put_u32(s, "attention.q_lora_rank", config->latent.query_rank);
+  put_u32(s, "attention.kv_lora_rank", config->latent.key_rank);
+  put_u32(s, "leading_dense_block_count", dense);
+  put_u32(s, "expert_count", config->experts.count);
+  put_u32(s, "expert_used_count", route->count);
+  put_u32(s, "expert_shared_count", config->experts.shared_width / config->experts.width);
+  put_u32(s, "expert_feed_forward_length", config->experts.width);
+  put_f32(s, "expert_weights_scale", (double)route->factor);
+  dure_gguf_writer_boolean(s->writer, key_of(s, "expert_weights_norm"), route->is_normalised);
+  put_u32(s, "expert_gating_func", route->is_sigmoid ? 2 : 1);
+  put_u32(s, "expert_group_count", route->group_count > 0 ? route->group_count : 1);
+  put_u32(s, "expert_group_used_count", route->group_count > 0 ? route->group_limit : 1);
+  if (config->rotary.scaling == DURE_ROTARY_YARN && weight > 0)
+    put_f32(s, "rope.scaling.yarn_log_multiplier", 0.1 * weight);
 }
 
 // config.json as it would be written, and the keys of the family that only it has.
@@ -299,6 +323,7 @@ void dure_gguf_write_config(dure_gguf_writer *writer, const dure_gguf_family *fa
   dure_gguf_writer_u32(writer, "general.quantization_version", 2);
   write_sizes(&s, config);
   write_positions(&s, config);
+  if (config->latent.key_rank > 0) write_latent(&s, config);
   if (strcmp(family->architecture, "gptneox") == 0)
     dure_gguf_writer_boolean(writer, key_of(&s, "use_parallel_residual"), config->residual == DURE_RESIDUAL_PARALLEL);
   write_own(&s, family, config);

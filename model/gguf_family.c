@@ -113,6 +113,96 @@ static dure_status finish_qwen2_moe(const dure_gguf *file, json_t *json) {
   return NULL;
 }
 
+// ---- DeepSeek V2 and V3 ------------------------------------------------------------------------------------------
+
+static const dure_gguf_key deepseek_keys[] = {
+    KEY("context_length", "max_position_embeddings", .is_required = true),
+    KEY("embedding_length", "hidden_size", .is_required = true),
+    KEY("block_count", "num_hidden_layers", .is_required = true),
+    KEY("feed_forward_length", "intermediate_size", .is_required = true),
+    KEY("attention.head_count", "num_attention_heads", .is_required = true),
+    KEY("attention.layer_norm_rms_epsilon", "rms_norm_eps", .is_number = true, .is_required = true),
+    KEY("attention.q_lora_rank", "q_lora_rank"),
+    KEY("attention.kv_lora_rank", "kv_lora_rank", .is_required = true),
+    KEY("rope.freq_base", "rope_theta", .is_number = true),
+    KEY("rope.dimension_count", "qk_rope_head_dim", .is_required = true),
+    KEY("leading_dense_block_count", "first_k_dense_replace"),
+    KEY("expert_count", "n_routed_experts", .is_required = true),
+    KEY("expert_used_count", "num_experts_per_tok", .is_required = true),
+    KEY("expert_shared_count", "n_shared_experts", .is_required = true),
+    KEY("expert_feed_forward_length", "moe_intermediate_size", .is_required = true),
+    KEY("expert_weights_scale", "routed_scaling_factor", .is_number = true),
+    KEY("expert_group_count", "n_group"),
+    KEY("expert_group_used_count", "topk_group"),
+};
+// Keys' and values' parts of kv_b_proj are one tensor in older files, as they are written, two in newer ones.
+static const dure_gguf_name deepseek_names[] = {
+    LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME),
+    NAME("model.layers.%u.self_attn.q_a_proj", "blk.%u.attn_q_a"),
+    NAME("model.layers.%u.self_attn.q_a_layernorm", "blk.%u.attn_q_a_norm"),
+    NAME("model.layers.%u.self_attn.q_b_proj", "blk.%u.attn_q_b"),
+    NAME("model.layers.%u.self_attn.kv_a_proj_with_mqa", "blk.%u.attn_kv_a_mqa"),
+    NAME("model.layers.%u.self_attn.kv_a_layernorm", "blk.%u.attn_kv_a_norm"),
+    NAME("model.layers.%u.self_attn.kv_b_proj", "blk.%u.attn_kv_b"),
+    NAME("model.layers.%u.self_attn.kv_b_proj", "blk.%u.attn_k_b", .order = DURE_GGUF_KEY_UP),
+    NAME("model.layers.%u.self_attn.kv_b_proj", "blk.%u.attn_v_b", .order = DURE_GGUF_VALUE_UP),
+    NAME("model.layers.%u.mlp.gate", "blk.%u.ffn_gate_inp"),
+    NAME("model.layers.%u.mlp.gate.e_score_correction_bias", "blk.%u.exp_probs_b.bias", .is_whole = true),
+    NAME("model.layers.%u.mlp.experts.%u.gate_proj", "blk.%u.ffn_gate_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.experts.%u.up_proj", "blk.%u.ffn_up_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.experts.%u.down_proj", "blk.%u.ffn_down_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.shared_experts.gate_proj", "blk.%u.ffn_gate_shexp"),
+    NAME("model.layers.%u.mlp.shared_experts.up_proj", "blk.%u.ffn_up_shexp"),
+    NAME("model.layers.%u.mlp.shared_experts.down_proj", "blk.%u.ffn_down_shexp"),
+};
+
+// Newer files tell the widths of heads as attention's "mla" lengths; the plain ones are then those of latent vectors.
+static dure_status read_deepseek_heads(const dure_gguf *file, json_t *json) {
+  const int64_t rotated = integer_of(json, "qk_rope_head_dim");
+  int64_t key, value;
+  if (!(dure_gguf_integer(dure_gguf_value_find(file, "deepseek2.attention.key_length_mla"), 0, &key) &&
+        dure_gguf_integer(dure_gguf_value_find(file, "deepseek2.attention.value_length_mla"), 0, &value)) &&
+      !(dure_gguf_integer(dure_gguf_value_find(file, "deepseek2.attention.key_length"), 0, &key) &&
+        dure_gguf_integer(dure_gguf_value_find(file, "deepseek2.attention.value_length"), 0, &value)))
+    return dure_fail(DURE_CORRUPT, "'%s' does not tell the lengths of keys and values", dure_gguf_path(file));
+  if (key <= rotated || key > 1 << 20)
+    return dure_fail(DURE_CORRUPT, "'%s': keys of %lld elements, of which %lld are rotated", dure_gguf_path(file),
+                     (long long)key, (long long)rotated);
+  json_object_set_new(json, "qk_nope_head_dim", json_integer((json_int_t)(key - rotated)));
+  json_object_set_new(json, "v_head_dim", json_integer((json_int_t)value));
+  return NULL;
+}
+
+static dure_status finish_deepseek(const dure_gguf *file, json_t *json) {
+  enum { SIGMOID = 2 };
+  int64_t gating = has_tensor(file, "blk.0.exp_probs_b.bias") ? SIGMOID : 0;
+  bool is_normalised = false;
+  double weight;
+  DURE_TRY(read_deepseek_heads(file, json));
+  (void)dure_gguf_integer(dure_gguf_value_find(file, "deepseek2.expert_gating_func"), 0, &gating);
+  (void)dure_gguf_boolean(dure_gguf_value_find(file, "deepseek2.expert_weights_norm"), 0, &is_normalised);
+  json_object_set_new(json, "model_type", json_string(gating == SIGMOID ? "deepseek_v3" : "deepseek_v2"));
+  json_object_set_new(json, "norm_topk_prob", json_boolean(is_normalised));
+  json_object_set_new(json, "topk_method",
+                      json_string(gating == SIGMOID                 ? "noaux_tc"
+                                  : integer_of(json, "n_group") > 1 ? "group_limited_greedy"
+                                                                    : "greedy"));
+  json_object_set_new(json, "num_nextn_predict_layers", json_integer(0));
+  json_object_set_new(json, "attention_bias", json_boolean(has_tensor(file, "blk.0.attn_kv_a_mqa.bias")));
+  if (json_object_get(json, "q_lora_rank") == NULL) json_object_set_new(json, "q_lora_rank", json_null());
+  json_t *scaling = json_object_get(json, "rope_scaling");
+  // What is added to the magnitude for each factor of e: a tenth of "mscale_all_dim".
+  if (scaling != NULL &&
+      dure_gguf_number(dure_gguf_value_find(file, "deepseek2.rope.scaling.yarn_log_multiplier"), 0, &weight) &&
+      weight > 0 && weight < 1e6) {
+    char text[32];
+    snprintf(text, sizeof(text), "%.6g", weight * 10);
+    json_object_set_new(scaling, "mscale", json_real(strtod(text, NULL)));
+    json_object_set_new(scaling, "mscale_all_dim", json_real(strtod(text, NULL)));
+  }
+  return NULL;
+}
+
 // ---- Gemma 2 and 3 -----------------------------------------------------------------------------------------------
 
 // clang-format off
@@ -326,6 +416,8 @@ static const dure_gguf_family families[] = {
     FAMILY("llama", "mixtral", mixtral_keys, mixtral_names, finish_llama),
     FAMILY("qwen2", "qwen2", qwen2_keys, qwen2_names, NULL),
     FAMILY("qwen2moe", "qwen2_moe", qwen2_moe_keys, qwen2_moe_names, finish_qwen2_moe),
+    FAMILY("deepseek2", "deepseek_v2", deepseek_keys, deepseek_names, finish_deepseek),
+    FAMILY("deepseek2", "deepseek_v3", deepseek_keys, deepseek_names, finish_deepseek),
     FAMILY("gemma2", "gemma2", gemma2_keys, gemma_names, finish_gemma),
     FAMILY("gemma3", "gemma3_text", gemma3_keys, gemma_names, finish_gemma),
     FAMILY("gpt2", "gpt2", gpt2_keys, gpt2_names, NULL),
@@ -360,8 +452,8 @@ const dure_gguf_family *dure_gguf_family_writing(const char *model_type) {
 
 static const char *const suffixes[] = {".weight", ".bias"};
 
-// Writes `to` for a `name` that is `from` with a layer's number and a suffix.
-static bool translate(const char *name, const char *from, const char *to, char *out_name, size_t size) {
+// Writes `to` for a `name` that is `from` with a layer's number and, unless it is whole, a suffix.
+static bool translate(const char *name, const char *from, const char *to, bool is_whole, char *out_name, size_t size) {
   const char *mark = strstr(from, "%u");
   unsigned long layer = 0;
   const char *rest;
@@ -376,7 +468,7 @@ static bool translate(const char *name, const char *from, const char *to, char *
     if (layer >= DURE_LAYERS_MOST || strncmp(end, mark + 2, strlen(mark + 2)) != 0) return false;
     rest = end + strlen(mark + 2);
   }
-  if (strcmp(rest, suffixes[0]) != 0 && strcmp(rest, suffixes[1]) != 0) return false;
+  if (is_whole ? *rest != '\0' : strcmp(rest, suffixes[0]) != 0 && strcmp(rest, suffixes[1]) != 0) return false;
   const char *to_mark = strstr(to, "%u");
   const int written = to_mark == NULL
                           ? snprintf(out_name, size, "%s%s", to, rest)
@@ -396,7 +488,7 @@ bool dure_gguf_name_to_public(const dure_gguf_family *family, const dure_model_c
   for (size_t i = 0; i < family->name_count; i++) {
     const dure_gguf_name *row = &family->names[i];
     if (!dure_model_config_has(config, row->needs) || row->order == DURE_GGUF_EXPERTS) continue;
-    if (!translate(name, row->gguf_name, row->public_name, out_name, size)) continue;
+    if (!translate(name, row->gguf_name, row->public_name, row->is_whole, out_name, size)) continue;
     *out_order = order_of(row, name);
     return true;
   }
@@ -410,8 +502,8 @@ bool dure_gguf_name_from_public(const dure_gguf_family *family, const char *opti
     const dure_gguf_name *row = &family->names[i];
     if (row->order == DURE_GGUF_EXPERTS) continue;
     const bool has_prefix = prefix > 0 && strncmp(row->public_name, optional_prefix, prefix) == 0;
-    if (!translate(name, row->public_name, row->gguf_name, out_name, size) &&
-        !(has_prefix && translate(name, row->public_name + prefix, row->gguf_name, out_name, size)))
+    if (!translate(name, row->public_name, row->gguf_name, row->is_whole, out_name, size) &&
+        !(has_prefix && translate(name, row->public_name + prefix, row->gguf_name, row->is_whole, out_name, size)))
       continue;
     *out_order = order_of(row, name);
     return true;
@@ -432,7 +524,7 @@ bool dure_gguf_name_of_expert(const dure_gguf_family *family, const char *name, 
     const dure_gguf_name *row = &family->names[i];
     if (row->order != DURE_GGUF_EXPERTS) continue;
     put_expert(row->public_name, expert, pattern, sizeof(pattern));
-    if (translate(name, row->gguf_name, pattern, out_name, size)) return true;
+    if (translate(name, row->gguf_name, pattern, false, out_name, size)) return true;
   }
   return false;
 }
@@ -448,7 +540,7 @@ bool dure_gguf_name_from_expert(const dure_gguf_family *family, const char *name
     const dure_gguf_name *row = &family->names[i];
     if (row->order != DURE_GGUF_EXPERTS) continue;
     put_expert(row->public_name, *out_expert, pattern, sizeof(pattern));
-    if (translate(name, pattern, row->gguf_name, out_name, size)) return true;
+    if (translate(name, pattern, row->gguf_name, false, out_name, size)) return true;
   }
   return false;
 }
@@ -471,7 +563,9 @@ uint64_t dure_gguf_row(dure_gguf_order order, const dure_model_config *config, u
     case DURE_GGUF_TRANSPOSED:
     case DURE_GGUF_PLUS_ONE:
     case DURE_GGUF_EXPERTS:
-    case DURE_GGUF_ONE_ROW: break;
+    case DURE_GGUF_ONE_ROW:
+    case DURE_GGUF_KEY_UP:
+    case DURE_GGUF_VALUE_UP: break;
   }
   return row;
 }

@@ -20,6 +20,8 @@ typedef enum dure_gguf_order {
   DURE_GGUF_PLUS_ONE,    // the norms of Gemma: 1 is added
   DURE_GGUF_EXPERTS,     // [experts, rows, columns]: the public tensors of all experts, whose names have a second "%u"
   DURE_GGUF_ONE_ROW,     // a vector; public [1, columns]
+  DURE_GGUF_KEY_UP,  // latent attention's key parts [H, rank, plain]; public: of each head its key's rows, its value's
+  DURE_GGUF_VALUE_UP,  // and its values [H, value, rank], which go with them
 } dure_gguf_order;
 
 typedef struct dure_gguf_name {
@@ -27,6 +29,7 @@ typedef struct dure_gguf_name {
   const char *gguf_name;
   dure_gguf_order order;
   dure_trait needs;  // only in models that have this
+  bool is_whole;     // the names have no ending
 } dure_gguf_name;
 
 // A key of the metadata (after "ARCHITECTURE.") and the key of config.json that it fills.

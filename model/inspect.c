@@ -103,7 +103,7 @@ static void add_leftovers(comparison *c) {
     const char *name = dure_safetensors_get(c->file, i)->name;
     if (c->is_used[i]) continue;
     const bool is_known =
-        (family->is_ignored != NULL && family->is_ignored(name)) || (c->config->tied_head && is_head(family, name));
+        dure_model_config_leaves_out(c->config, name) || (c->config->tied_head && is_head(family, name));
     add_row(c, is_known ? DURE_TENSOR_NOT_NEEDED : DURE_TENSOR_LEFT_OVER, name, 0, NULL);
   }
 }

@@ -124,11 +124,9 @@ static dure_status check_leftover_names(const char *const *names, size_t name_co
   for (size_t i = 0; i < dure_safetensors_count(file); i++) {
     const char *name = dure_safetensors_get(file, i)->name;
     if (is_known(names, name_count, family->optional_prefix, name)) continue;
-    if (family->is_ignored != NULL && family->is_ignored(name)) continue;
+    if (dure_model_config_leaves_out(config, name)) continue;
     if (config->tied_head && is_head(family, name)) continue;  // the embedding once more
     int64_t layer = layer_of(family, name);
-    if (layer >= (int64_t)config->layer_count && layer - (int64_t)config->layer_count < (int64_t)config->extra_layers)
-      continue;
     if (layer >= (int64_t)config->layer_count) {
       return dure_fail(DURE_CORRUPT,
                        "'%s' has tensor '%s', but config.json asks for %u layers; the config and the weights do not "

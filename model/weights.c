@@ -19,8 +19,8 @@ typedef struct mapped {
   gguf_weights *all;
   const dure_gguf_tensor *tensor;
   dure_gguf_order order;
-  dure_gguf_tensor
-      part;  // of a tensor of all experts: one's matrix, which `tensor` then is; likewise a vector as a row
+  // Of a tensor of all experts: one's matrix, which `tensor` then is; likewise a vector as a row. KEY_UP: the values'.
+  dure_gguf_tensor part;
   char name[160];
 } mapped;
 
@@ -42,20 +42,46 @@ static void release(void *owner) {
   free(all);
 }
 
+static dure_status allocate_values(const mapped *m, uint64_t count, uint64_t row, float **out_row) {
+  gguf_weights *all = m->all;
+  all->transposed = NULL;
+  free(all->values);
+  all->values = count <= SIZE_MAX / sizeof(float) ? malloc((size_t)count * sizeof(float)) : NULL;
+  *out_row = row <= SIZE_MAX / sizeof(float) ? malloc((size_t)row * sizeof(float)) : NULL;
+  if (all->values != NULL && *out_row != NULL) return NULL;
+  return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", m->tensor->name);
+}
+
 static dure_status expand_transposed(const mapped *m) {
   gguf_weights *all = m->all;
   if (all->transposed == m) return NULL;
   const uint64_t out = m->tensor->shape[0], in = m->tensor->shape[1];
-  all->transposed = NULL;
-  free(all->values);
-  all->values = m->tensor->count <= SIZE_MAX / sizeof(float) ? malloc((size_t)m->tensor->count * sizeof(float)) : NULL;
-  float *row = in <= SIZE_MAX / sizeof(float) ? malloc((size_t)in * sizeof(float)) : NULL;
-  dure_status status = NULL;
-  if (all->values == NULL || row == NULL)
-    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", m->tensor->name);
+  float *row = NULL;
+  dure_status status = allocate_values(m, m->tensor->count, in, &row);
   for (uint64_t o = 0; o < out && status == NULL; o++) {
     status = dure_gguf_read(m->tensor, o * in, in, row);
     for (uint64_t i = 0; i < in && status == NULL; i++) all->values[i * out + o] = row[i];
+  }
+  free(row);
+  if (status == NULL) all->transposed = m;
+  return status;
+}
+
+// [H, rank, plain] and [H, value, rank] to [H (plain + value), rank]
+static dure_status expand_key_up(const mapped *m) {
+  gguf_weights *all = m->all;
+  if (all->transposed == m) return NULL;
+  const uint64_t H = m->tensor->shape[0], rank = m->tensor->shape[1], plain = m->tensor->shape[2];
+  const uint64_t value = m->part.shape[1];
+  float *row = NULL;
+  dure_status status = allocate_values(m, m->tensor->count + m->part.count, plain, &row);
+  for (uint64_t h = 0; h < H && status == NULL; h++) {
+    float *head = all->values + h * (plain + value) * rank;
+    for (uint64_t r = 0; r < rank && status == NULL; r++) {
+      status = dure_gguf_read(m->tensor, (h * rank + r) * plain, plain, row);
+      for (uint64_t i = 0; i < plain && status == NULL; i++) head[i * rank + r] = row[i];
+    }
+    if (status == NULL) status = dure_gguf_read(&m->part, h * value * rank, value * rank, head + plain * rank);
   }
   free(row);
   if (status == NULL) all->transposed = m;
@@ -78,8 +104,8 @@ static dure_status read_mapped(const dure_safetensors_tensor *tensor, uint64_t f
                                float *out_values) {
   const mapped *m = tensor->source;
   if (count == 0) return NULL;  // of a tensor without elements, whose other dimension may be anything
-  if (m->order == DURE_GGUF_TRANSPOSED) {
-    DURE_TRY(expand_transposed(m));
+  if (m->order == DURE_GGUF_TRANSPOSED || m->order == DURE_GGUF_KEY_UP) {
+    DURE_TRY(m->order == DURE_GGUF_KEY_UP ? expand_key_up(m) : expand_transposed(m));
     if (count > 0) memcpy(out_values, m->all->values + first, (size_t)(count * sizeof(float)));
     return NULL;
   }
@@ -103,6 +129,9 @@ static bool order_fits(const dure_model_config *config, dure_gguf_order order, c
     case DURE_GGUF_PLUS_ONE:
     case DURE_GGUF_EXPERTS:
     case DURE_GGUF_ONE_ROW: break;
+    case DURE_GGUF_KEY_UP:
+    case DURE_GGUF_VALUE_UP:
+      return tensor->rank == 3 && rows == config->head_count && tensor->shape[1] > 0 && tensor->shape[2] > 0;
   }
   return true;
 }
@@ -202,6 +231,26 @@ static void make_row(mapped *m) {
   m->tensor = &m->part;
 }
 
+// The values that go with the keys, and the shape of both together.
+static dure_status join_values(mapped *m, dure_safetensors_tensor *tensor) {
+  char name[160];
+  const char *mark = strstr(m->tensor->name, "attn_k_b.");
+  const int length = mark != NULL ? (int)(mark - m->tensor->name) : 0;
+  snprintf(name, sizeof(name), "%.*sattn_v_b.%s", length, m->tensor->name, mark != NULL ? mark + 9 : "");
+  const dure_gguf_tensor *values = dure_gguf_tensor_find(m->all->file, name);
+  if (values == NULL || values->rank != 3 || values->shape[0] != m->tensor->shape[0] ||
+      values->shape[2] != m->tensor->shape[1] || values->shape[1] == 0)
+    return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' does not go with '%s'", dure_gguf_path(m->all->file),
+                     m->tensor->name, name);
+  m->part = *values;
+  tensor->rank = 2;
+  tensor->shape[1] = m->tensor->shape[1];
+  tensor->shape[0] = values->shape[0] * (m->tensor->shape[2] + values->shape[1]);
+  tensor->count = m->tensor->count + values->count;
+  tensor->size = m->tensor->size + values->size;
+  return NULL;
+}
+
 // `family` NULL: as they are stored.
 static dure_status map_tensors(gguf_weights *all, const dure_gguf_family *family, dure_safetensors_tensor *tensors,
                                size_t *out_count) {
@@ -220,8 +269,11 @@ static dure_status map_tensors(gguf_weights *all, const dure_gguf_family *family
       return dure_fail(DURE_UNSUPPORTED, "'%s': tensor '%.100s...' has too long a name", dure_gguf_path(all->file),
                        m->tensor->name);
     if (!is_known) memcpy(m->name, m->tensor->name, strlen(m->tensor->name) + 1);
+    if (m->order == DURE_GGUF_VALUE_UP) continue;
     if (m->order == DURE_GGUF_ONE_ROW && m->tensor->rank == 1) make_row(m);
-    describe(m, &tensors[(*out_count)++]);
+    describe(m, &tensors[*out_count]);
+    if (m->order == DURE_GGUF_KEY_UP) DURE_TRY(join_values(m, &tensors[*out_count]));
+    (*out_count)++;
   }
   return NULL;
 }

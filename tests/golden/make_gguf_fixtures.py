@@ -172,6 +172,62 @@ def make_llama(name, architecture="llama"):
     f.tensors(change)
 
 
+def stack_experts(f, names, experts):
+    """The experts' tensors of f.weights, taken out of it and written together; `names`: {file's: GGUF's}."""
+    stacked = {}
+    for tensor in sorted(f.weights):
+        if ".experts." not in tensor:
+            continue
+        head, tail = tensor.split(".experts.")
+        weight = f.weights.pop(tensor)
+        stacked.setdefault((head.split(".")[2], tail.split(".")[1]), {})[int(tail.split(".")[0])] = weight
+    for (layer, part), weights in stacked.items():
+        together = numpy.stack([weights[i] for i in range(experts)])
+        f.writer.add_tensor(f"blk.{layer}.ffn_{names[part]}_exps.weight", gguf.quants.quantize(together, T.BF16), raw_dtype=T.BF16)
+
+
+def make_deepseek(name, splits_values):
+    """`splits_values`: keys' and values' rows apart, as newer files have them."""
+    f = Family(name, "deepseek2")
+    c, w = f.config, f.writer
+    heads, rank, experts = c["num_attention_heads"], c["kv_lora_rank"], c["n_routed_experts"]
+    plain, rotated, value = c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"]
+    f.sizes(c["max_position_embeddings"], c["hidden_size"], c["num_hidden_layers"], c["intermediate_size"], heads,
+            c["rms_norm_eps"], 1 if splits_values else heads, is_rms=True)
+    w.add_rope_dimension_count(rotated)
+    w.add_rope_freq_base(theta(c))
+    if c["q_lora_rank"]:
+        w.add_q_lora_rank(c["q_lora_rank"])
+    w.add_kv_lora_rank(rank)
+    w.add_key_length(rank + rotated if splits_values else plain + rotated)
+    w.add_value_length(rank if splits_values else value)
+    if splits_values:
+        w.add_key_length_mla(plain + rotated)
+        w.add_value_length_mla(value)
+    w.add_leading_dense_block_count(c.get("first_k_dense_replace", 0))
+    w.add_expert_count(experts)
+    w.add_expert_used_count(c["num_experts_per_tok"])
+    w.add_expert_shared_count(c["n_shared_experts"])
+    w.add_expert_feed_forward_length(c["moe_intermediate_size"])
+    w.add_expert_weights_scale(c["routed_scaling_factor"])
+    w.add_expert_weights_norm(c.get("norm_topk_prob", False))
+    is_v3 = c["model_type"] == "deepseek_v3"
+    w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID if is_v3 else gguf.ExpertGatingFuncType.SOFTMAX)
+    if c.get("n_group"):
+        w.add_expert_group_count(c["n_group"])
+        w.add_expert_group_used_count(c["topk_group"])
+    stack_experts(f, {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}, experts)
+    for tensor in [t for t in f.weights if splits_values and ".kv_b_proj." in t]:
+        both = f.weights.pop(tensor).reshape(heads, plain + value, rank)
+        keys, values = both[:, :plain].swapaxes(1, 2), both[:, plain:]
+        for part, weight in (("k", keys), ("v", values)):
+            w.add_tensor(f"blk.{tensor.split('.')[2]}.attn_{part}_b.weight",
+                         gguf.quants.quantize(numpy.ascontiguousarray(weight), T.BF16), raw_dtype=T.BF16)
+    for tensor in [t for t in f.weights if t.endswith("e_score_correction_bias")]:
+        w.add_tensor(f"blk.{tensor.split('.')[2]}.exp_probs_b.bias", f.weights.pop(tensor))
+    f.tensors()
+
+
 def make_experts(name, architecture, gate, up, down):
     """As make_llama does it, the experts of a layer in one tensor."""
     f = Family(name, architecture)
@@ -186,17 +242,7 @@ def make_experts(name, architecture, gate, up, down):
     if architecture == "qwen2moe":
         f.writer.add_expert_feed_forward_length(c["moe_intermediate_size"])
         f.writer.add_expert_shared_feed_forward_length(c["shared_expert_intermediate_size"])
-    stacked = {}
-    for tensor in sorted(f.weights):
-        if ".experts." not in tensor:
-            continue
-        head, tail = tensor.split(".experts.")
-        weight = f.weights.pop(tensor)
-        stacked.setdefault((head.split(".")[2], tail.split(".")[1]), {})[int(tail.split(".")[0])] = weight
-    parts = {gate: "gate", up: "up", down: "down"}
-    for (layer, part), weights in stacked.items():
-        together = numpy.stack([weights[i] for i in range(experts)])
-        f.writer.add_tensor(f"blk.{layer}.ffn_{parts[part]}_exps.weight", gguf.quants.quantize(together, T.BF16), raw_dtype=T.BF16)
+    stack_experts(f, {gate: "gate", up: "up", down: "down"}, experts)
 
     def change(tensor, weight):
         if architecture == "llama" and ".q_proj." in tensor:
@@ -380,6 +426,25 @@ def make_seeds():
     add(writer, "blk.0.ffn_down_exps", 2, 8, 8)
     finish(writer)
 
+    writer = seed("deepseek.gguf", "deepseek2")
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(2)
+    writer.add_kv_lora_rank(4)
+    writer.add_key_length_mla(4)
+    writer.add_value_length_mla(2)
+    writer.add_leading_dense_block_count(0)
+    writer.add_expert_count(2)
+    writer.add_expert_used_count(1)
+    writer.add_expert_shared_count(1)
+    writer.add_expert_feed_forward_length(4)
+    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+    writer.add_expert_group_count(1)
+    writer.add_expert_group_used_count(1)
+    add(writer, "token_embd", 4, 8)
+    add(writer, "blk.0.attn_k_b", 2, 4, 2)
+    add(writer, "blk.0.attn_v_b", 2, 2, 4)
+    finish(writer)
+
     writer = seed("qwen2moe.gguf", "qwen2moe")
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_expert_count(2)
@@ -401,6 +466,8 @@ for llama in ["llama", "llama_3_1", "llama_linear", "llama_yarn"]:
 make_llama("qwen2", "qwen2")
 make_experts("mixtral", "llama", "w1", "w3", "w2")
 make_experts("qwen2_moe", "qwen2moe", "gate_proj", "up_proj", "down_proj")
+make_deepseek("deepseek_v2_lite", False)
+make_deepseek("deepseek_v3", True)
 make_gpt2()
 make_neox("gpt_neox")
 make_neox("gpt_neox_sequential")
