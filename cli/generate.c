@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/chat_session.h"
 #include "cli/command.h"
 #include "cli/open_model.h"
 #include "cli/output.h"
@@ -176,13 +177,12 @@ static dure_status create_engine(generate_run *run) {
   return dure_engine_create(run->opened.model, &options, &run->engine);
 }
 
-static dure_status submit(generate_run *run, generation *g) {
+// Everything of a request but its tokens.
+static dure_request request_of(const generate_run *run) {
   const generate_options *o = run->options;
   size_t end_count = 0;
   const uint32_t *ends = dure_chat_ends(run->chat, &end_count);
-  const dure_request request = {
-      .tokens = g->tokens.ids,
-      .count = (uint32_t)g->tokens.count,
+  return (dure_request){
       .most_tokens = (uint32_t)o->max_tokens,
       .sampling = {(float)o->temperature, (uint32_t)o->top_k, (float)o->top_p, (uint64_t)o->seed, (float)o->min_p},
       .repetition_penalty = (float)o->repetition_penalty,
@@ -194,6 +194,12 @@ static dure_status submit(generate_run *run, generation *g) {
       .with_log_probabilities = o->log_probabilities > 0,
       .alternatives = (uint32_t)o->log_probabilities,
   };
+}
+
+static dure_status submit(generate_run *run, generation *g) {
+  dure_request request = request_of(run);
+  request.tokens = g->tokens.ids;
+  request.count = (uint32_t)g->tokens.count;
   return dure_engine_submit(run->engine, &request, &g->id);
 }
 
@@ -276,11 +282,30 @@ static dure_status generate_all(generate_run *run) {
   return create_engine(run);
 }
 
+static bool is_conversation(const generate_options *options) {
+  return options->is_chat && options->prompt == NULL && options->prompt_file == NULL && options->prompts == NULL;
+}
+
+static dure_status converse(const generate_run *run) {
+  const chat_session_options session = {.model = run->opened.model,
+                                        .tokenizer = run->opened.tokenizer,
+                                        .chat = run->chat,
+                                        .system = run->options->system,
+                                        .stop = run->options->stop,
+                                        .request = request_of(run)};
+  return chat_session_run(&session);
+}
+
 static dure_status generate(const generate_options *options, const char *directory) {
   generate_run run = {.options = options};
   dure_status status =
       opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &run.opened);
   if (status == NULL) status = dure_chat_open(directory, run.opened.tokenizer, &run.chat);
+  if (status == NULL && is_conversation(options)) {
+    status = converse(&run);
+    run_clear(&run);
+    return status;
+  }
   if (status == NULL) status = generate_all(&run);
   if (status == NULL && options->echo && is_streamed(&run))
     fwrite(run.prompts.prompts[0].text, 1, run.prompts.prompts[0].length, stdout);
@@ -310,8 +335,8 @@ static dure_status check_options(const generate_options *options) {
   if (options->log_probabilities < 0 || options->log_probabilities > DURE_ENGINE_ALTERNATIVES_MOST)
     return dure_fail(DURE_INVALID_ARGUMENT, "--log-probabilities must be from 0 to %d", DURE_ENGINE_ALTERNATIVES_MOST);
   if (options->system != NULL && !options->is_chat) return dure_fail(DURE_INVALID_ARGUMENT, "--system is for --chat");
-  if (options->is_chat && sources == 0)
-    return dure_fail(DURE_INVALID_ARGUMENT, "--chat takes a question: --prompt, --prompt-file or --prompts");
+  if (options->is_chat && sources == 0 && (options->as_json || options->echo))
+    return dure_fail(DURE_INVALID_ARGUMENT, "--json and --echo need a question: --prompt, --prompt-file or --prompts");
   dure_dtype dtype;
   DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &dtype));
   return dure_model_parse_dtype(options->dtype, &dtype);
@@ -331,7 +356,8 @@ int command_generate(int argc, char **argv) {
       {"prompts", OPTION_TEXT, &options.prompts, "FILE",
        "many prompts, one a line: text, or JSON with \"prompt\"; a JSON object each comes out, in their order"},
       {"chat", OPTION_FLAG, &options.is_chat, NULL,
-       "a prompt is a user's message, which the model's chat template makes a prompt of"},
+       "a prompt is a user's message, which the model's chat template makes a prompt of; without one: a conversation "
+       "(/help), Ctrl-D ends"},
       {"system", OPTION_TEXT, &options.system, "TEXT", "with --chat: the system's message before it"},
       {"batch", OPTION_INTEGER, &options.batch, "N", "so many prompts run together at most (8)"},
       {"max-tokens", OPTION_INTEGER, &options.max_tokens, "N", "stop after so many tokens (128)"},

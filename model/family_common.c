@@ -79,7 +79,10 @@ void dure_config_common_write(const dure_model_config *config, const dure_config
   json_object_set_new(json, keys->width, json_integer(config->width));
   json_object_set_new(json, keys->layers, json_integer(config->layer_count));
   json_object_set_new(json, keys->heads, json_integer(config->head_count));
-  if (keys->inner != NULL) json_object_set_new(json, keys->inner, json_integer(config->inner_width));
+  // What is null stays so where it means the same.
+  const bool is_usual = config->inner_width == 4 * config->width;
+  if (keys->inner != NULL && !(is_usual && json_is_null(json_object_get(json, keys->inner))))
+    json_object_set_new(json, keys->inner, json_integer(config->inner_width));
   if (keys->activation != NULL)
     dure_config_set_default(json, keys->activation, json_string(dure_config_activation_name(config->activation)));
   json_object_set_new(json, "tie_word_embeddings", json_boolean(config->tied_head));

@@ -24,6 +24,7 @@ uint32_t dure_os_terminal_columns(int descriptor);  // 80 where unknown
 // After this, the first interrupt (Ctrl-C) or termination request sets a flag, the second ends the process.
 void dure_os_catch_interrupts(void);
 bool dure_os_interrupted(void);
+void dure_os_clear_interrupt(void);  // it has been answered: the next one is a first one again
 // Standard files that the caller has closed are opened on nothing, or the next file opened would take their place and
 // be written what is printed. Writing to one still fails.
 void dure_os_occupy_standard_files(void);

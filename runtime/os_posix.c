@@ -155,6 +155,8 @@ void dure_os_catch_interrupts(void) {
 
 bool dure_os_interrupted(void) { return interrupted != 0; }
 
+void dure_os_clear_interrupt(void) { interrupted = 0; }
+
 void dure_os_occupy_standard_files(void) {
   int descriptor;
   do {

