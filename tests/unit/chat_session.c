@@ -95,7 +95,7 @@ START_TEST(an_answer_is_interrupted_and_the_conversation_goes_on) {
   snprintf(line, sizeof(line), "/save %s\n", path);
   type(line);
   wait_for("\r\n> ");
-  json_t *messages = json_load_file(path, 0, NULL);
+  json_t *messages = json_load_file(path, JSON_ALLOW_NUL, NULL);
   ck_assert_uint_eq(json_array_size(messages), 2);
   ck_assert_str_eq(json_string_value(json_object_get(json_array_get(messages, 0), "content")), "one\ntwo");
   ck_assert_str_eq(json_string_value(json_object_get(json_array_get(messages, 1), "role")), "assistant");
@@ -104,7 +104,7 @@ START_TEST(an_answer_is_interrupted_and_the_conversation_goes_on) {
   wait_for("\r\n> ");
   type(line);
   wait_for("\r\n> ");
-  messages = json_load_file(path, 0, NULL);
+  messages = json_load_file(path, JSON_ALLOW_NUL, NULL);
   ck_assert_uint_eq(json_array_size(messages), 1);
   ck_assert_str_eq(json_string_value(json_object_get(json_array_get(messages, 0), "role")), "system");
   json_decref(messages);

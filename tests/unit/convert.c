@@ -84,7 +84,7 @@ static void require_same_config(const char *found_path, const char *wanted_path)
 }
 
 static dure_convert_summary convert(const char *in, const char *out, const char *type, uint64_t shard_size) {
-  const dure_convert_options options = {type, shard_size};
+  const dure_convert_options options = {.type = type, .shard_size = shard_size};
   dure_convert_summary summary;
   require(dure_convert(in, out, &options, &summary));
   return summary;
@@ -160,7 +160,7 @@ START_TEST(the_tokenizer_goes_both_ways) {
 END_TEST
 
 static void expect(const char *in, const char *out, const char *type, dure_code code, const char *words) {
-  const dure_convert_options options = {type, 0};
+  const dure_convert_options options = {.type = type};
   dure_convert_summary summary;
   dure_status status = dure_convert(in, out, &options, &summary);
   ck_assert_msg(
