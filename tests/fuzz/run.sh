@@ -33,6 +33,8 @@ for name in "$@"; do targets="${targets:-} fuzz_$name"; done
 # shellcheck disable=SC2086 # a list
 ninja -C "$build" $targets >&2
 
+# Cheaper executions; what is found is run again by hand with stacks.
+export ASAN_OPTIONS="malloc_context_size=0:quarantine_size_mb=8${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 result=0
 mkdir -p "$build/findings" "$build/logs"
 echo '| target | executions | edges | features | corpus | seconds | result |'
@@ -47,7 +49,7 @@ for name in "$@"; do
   esac
   log=$build/logs/$name.log
   verdict=clean
-  "$build/tests/fuzz/fuzz_$name" -runs="$executions" -max_total_time="$seconds" -max_len=8192 -timeout=25 -seed=1 \
+  "$build/tests/fuzz/fuzz_$name" -runs="$executions" -max_total_time="$seconds" -max_len=4096 -timeout=25 -seed=1 \
     -artifact_prefix="$build/findings/$name-" -print_final_stats=1 "$build/corpus/$name" \
     "$source/tests/fuzz/seeds/$name" >"$log" 2>&1 || { verdict="**found**, see $log"; result=1; }
   awk -v name="$name" -v verdict="$verdict" '
