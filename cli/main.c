@@ -1,5 +1,6 @@
 // Chooses the command; everything else is in one file a command.
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/command.h"
@@ -7,6 +8,7 @@
 #include "cli/progress.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "runtime/world.h"
 
 typedef struct command_row {
   const char *name;
@@ -32,6 +34,13 @@ static void show_progress(const char *text) {
     progress_show("%s", text);
   else
     progress_clear();
+}
+
+// A rank was lost, and this one is caught where it cannot see that.
+static void end_stuck(const char *message) {
+  fprintf(stderr, "dure: %s\n", message);
+  fflush(stderr);
+  _Exit(EXIT_FAILED);
 }
 
 static void print_help(FILE *file) {
@@ -73,6 +82,7 @@ int main(int argc, char **argv) {
   dure_os_occupy_standard_files();
   dure_log_set_sink(print_log, NULL);
   dure_progress_set_sink(show_progress);
+  dure_world_set_stuck_handler(end_stuck);
   int code = run(argc, argv);
   // Results that did not arrive are a failure, whatever printed them; a command that failed has said why.
   return code == EXIT_DONE ? command_finish(argc > 1 ? argv[1] : "", output_check()) : code;

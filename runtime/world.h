@@ -29,9 +29,9 @@ typedef struct dure_world_options {
   // Of recipe and data (the build is compared in any case; NULL: nothing more), lines like "learning-rate: 0.1". A rank
   // that differs from rank 0 is refused, and the first line in which it does is named.
   const char *fingerprint;
-  // Called on the thread of heartbeats, once, where a rank was lost `stuck_seconds` ago (0: 5) and this one has still
+  // Called on the thread of heartbeats, once, where a rank was lost `stuck_seconds` ago (0: 8) and this one has still
   // not begun to leave: its own thread may be caught in a driver or in MPI. A program prints the message and ends the
-  // process with _exit; the library itself never does. NULL: nothing.
+  // process with _exit; the library itself never does. NULL: what dure_world_set_stuck_handler says, or nothing.
   void (*on_stuck)(const char *message);
   double stuck_seconds;
 } dure_world_options;
@@ -45,6 +45,8 @@ typedef struct dure_world_place {
 // Joins the world. DURE_INVALID_ARGUMENT where ranks disagree (number of ranks, build, fingerprint), naming rank and
 // difference; DURE_UNSUPPORTED where the plugin that is needed is missing, saying what to install.
 DURE_MUST_CHECK dure_status dure_world_join(const dure_world_options *options, dure_world **out_world);
+// What worlds do that are joined without `on_stuck` of their own. For the program's start; not thread-safe.
+void dure_world_set_stuck_handler(void (*handler)(const char *message));
 // NULL is fine. `failure` (stays the caller's; NULL: none): the others are told that this rank gives up, and why.
 // Without a failure it waits until all ranks leave, as they must, or one is lost.
 void dure_world_leave(dure_world *world, dure_status failure);

@@ -13,7 +13,7 @@
 #include "runtime/os.h"
 #include "runtime/world/control.h"
 
-static const double default_silence = 10;
+static const double default_silence = 10, default_stuck = 8;
 static const double explanation_seconds = 3;  // beyond the silence, for a verdict to arrive
 enum { beats_in_silence = 5, callers_limit = 64 };
 static const uint64_t impatience = 50000000;                           // between looks, once there is an end in sight
@@ -262,7 +262,7 @@ static void wait_for_news(dure_control *c, uint64_t now) {
 
 // Tells the one who cannot leave by itself; it may end the process.
 static void mind_stuck(dure_control *c, uint64_t now) {
-  const double limit = c->world.stuck_seconds > 0 ? c->world.stuck_seconds : 5;
+  const double limit = c->world.stuck_seconds > 0 ? c->world.stuck_seconds : default_stuck;
   if (!c->has_verdict || c->told_stuck || c->world.on_stuck == NULL || c->wants_to_leave) return;
   if (now - c->verdict_time < (uint64_t)(limit * 1e9)) return;
   c->told_stuck = true;

@@ -144,12 +144,17 @@ static dure_status connect_session(session *s, const dure_launch *launch, const 
                 : dure_transport_tcp(s->control, control.rank, control.size, &s->transport);
 }
 
-dure_status dure_world_join(const dure_world_options *options, dure_world **out_world) {
-  static const dure_world_options defaults;
+static void (*stuck_handler)(const char *message);
+
+void dure_world_set_stuck_handler(void (*handler)(const char *message)) { stuck_handler = handler; }
+
+dure_status dure_world_join(const dure_world_options *given, dure_world **out_world) {
   *out_world = NULL;
   dure_launch launch;
   DURE_TRY(dure_launch_read(&launch));
-  if (options == NULL) options = &defaults;
+  dure_world_options with_handler = given != NULL ? *given : (dure_world_options){0};
+  if (with_handler.on_stuck == NULL) with_handler.on_stuck = stuck_handler;
+  const dure_world_options *options = &with_handler;
   if (launch.size == 1) return join_alone(out_world);
   bool is_mpi = false;
   DURE_TRY(choose_transport(options->transport, &launch, &is_mpi));
