@@ -140,7 +140,7 @@ static bool is_left(uint32_t rank) {
   size_t size = 0;
   snprintf(path, sizeof(path), "%s/mark.%u", folder, rank);
   ck_assert_ptr_null(dure_os_read_file(path, 64, &text, &size));
-  const pid_t pid = (pid_t)atoi(text);
+  const pid_t pid = (pid_t)strtol(text, NULL, 10);
   free(text);
   ck_assert_int_gt(pid, 1);
   for (int i = 0; i < 100 && kill(pid, 0) == 0; i++) dure_os_sleep(50000000);
@@ -184,7 +184,7 @@ static Suite *make_suite(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 4) return be_a_rank(argv[1], argv[2], atoi(argv[3]));
+  if (argc == 4) return be_a_rank(argv[1], argv[2], (int)strtol(argv[3], NULL, 10));
   SRunner *runner = srunner_create(make_suite());
   srunner_run_all(runner, CK_NORMAL);
   const int failed = srunner_ntests_failed(runner);
