@@ -92,7 +92,7 @@ static bool find_header(table *state) {
 }
 
 static void remove_byte_order_mark(table *state) {
-  if (state->row.size < 3 || memcmp(state->row.data, "\xef\xbb\xbf", 3) != 0) return;
+  if (state->field_count == 0 || state->fields[0].size < 3 || memcmp(state->row.data, "\xef\xbb\xbf", 3) != 0) return;
   state->fields[0].start += 3;
   state->fields[0].size -= 3;
 }
