@@ -116,7 +116,7 @@ static void admit(host_state *s, int socket, const char *host) {
   }
   memcpy(&theirs, bytes, sizeof(theirs));
   char difference[500] = "";
-  dure_peer newcomer;
+  dure_peer newcomer = {0};  // sent to all ranks as it lies here
   fill_peer(&newcomer, head.rank, &theirs, host);
   if (memcmp(theirs.secret, s->ours.secret, sizeof(theirs.secret)) != 0) {
     snprintf(difference, sizeof(difference), "belongs to another run (DURE_WORLD_SECRET differs)");
