@@ -229,10 +229,14 @@ dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *option
                            : weigh(ranks, options->rank_share, speed, weights);
   if (status == NULL) {
     divide_rows(weights, count, rows, counts);
+    uint64_t most = 1;
     ranks->first_row = 0;
+    for (uint32_t i = 0; i < count; i++) most = counts[i] > most ? counts[i] : most;
     for (uint32_t i = 0; i < ranks->place.rank; i++) ranks->first_row += counts[i];
     ranks->row_count = counts[ranks->place.rank];
-    dure_ranks_cut_rows(ranks->row_count, B, &ranks->batch_size, &ranks->accumulate);
+    // Where parts of gradients are kept every micro-step has its collectives: all ranks make as many.
+    dure_ranks_cut_rows(most, B, &ranks->batch_size, &ranks->accumulate);
+    ranks->batch_size = (uint32_t)((ranks->row_count + ranks->accumulate - 1) / ranks->accumulate);
   }
   free(weights);
   free(counts);

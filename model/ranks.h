@@ -2,9 +2,8 @@
 // optimizer's state; and what they must agree on. A run of one process is a rank alone, for which nothing here waits.
 //
 // A step has the same rows whatever the ranks: --batch-size times --accumulate windows, numbered from the step's first.
-// Rank r has row_count of them from first_row on, in the order of ranks; it cuts them into as few micro-steps of at
-// most
-// --batch-size rows as it can, filled up with rows without labels.
+// Rank r has row_count of them from first_row on, in the order of ranks, in micro-steps of at most --batch-size rows,
+// filled up with rows without labels: as many on every rank, as few as the rank with most rows can do with.
 #ifndef DURE_MODEL_RANKS_H_
 #define DURE_MODEL_RANKS_H_
 

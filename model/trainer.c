@@ -61,7 +61,10 @@ static dure_status open_device(trainer *t) {
   // gained by being ahead of them, and the times of steps would be those of their successors. (With another device's
   // profile they are driven like that one.)
   bool is_software = (info->kind == DURE_DEVICE_REFERENCE || info->kind == DURE_DEVICE_CPU) && info->profile[0] == '\0';
-  t->ahead = is_software || t->options->skip_norm > 0 ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
+  // A step that is not finite must be noticed by all ranks before the same step is submitted.
+  double waits = is_software || t->options->skip_norm > 0;
+  DURE_TRY(dure_ranks_vote(&t->ranks, &waits, 1));
+  t->ahead = waits > 0 ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
   say(t, "training on %s (%s)", info->identifier, info->name);
   double speed;
   DURE_TRY(dure_ranks_measure(&t->ranks, t->options, t->device, t->stream, &speed));

@@ -89,6 +89,13 @@ def check_same_bits_twice(device, folder):
                   "the same run twice ends with other bits")
 
 
+def check_uneven_rows(device, folder, expected):
+    """The six rows of a step, four to one rank and two to the other: of at most two in a micro-step."""
+    out = os.path.join(folder, "uneven")
+    train(device, 2, out, "--shard", "gradients", "--rank-share", "2:1")
+    check_losses(run_directory.losses(out), expected, "2 ranks with rows 2:1")
+
+
 def check_resuming(device, folder, expected):
     """Saved by three ranks that have parts of everything, read by one and by two."""
     for ranks, sharding in ((1, "none"), (2, "optimizer")) + (((3, "parameters"),) if IS_FULL else ()):
@@ -149,6 +156,7 @@ def main():
             return
         check_every_sharding(device, folder, expected)
         check_same_bits_twice(device, folder)
+        check_uneven_rows(device, folder, expected)
         check_resuming(device, folder, expected)
         check_converting(folder, one)
         check_skipping(device, folder)
