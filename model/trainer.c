@@ -102,6 +102,11 @@ static void compare_tokenizers(const trainer *t, const char *model_directory) {
   free(path);
 }
 
+// Of the parameters: they are scored by the training's own forward pass then.
+static bool has_parts_alone(const trainer *t) {
+  return dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS);
+}
+
 // What to compute in, and what to recompute or offload so that it fits. A run goes on in the type that it began in,
 // unless another one is asked for.
 static dure_status choose_training(trainer *t, const char *checkpoint) {
@@ -122,6 +127,10 @@ static dure_status choose_training(trainer *t, const char *checkpoint) {
            dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_PARAMETERS)),
            dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_GRADIENTS)));
   DURE_TRY(dure_ranks_agree(r, "--dtype", chosen));
+  // When parts of parameters are gathered follows from where the backward pass reads them.
+  snprintf(chosen, sizeof(chosen), "%d, %u layers%s", (int)t->shape.recompute, t->shape.recompute_blocks,
+           t->shape.fuses_loss ? ", fused loss" : "");
+  if (has_parts_alone(t)) DURE_TRY(dure_ranks_agree(r, "--recompute", chosen));
   say(t, "training in %s; about %.0f MiB of device memory", t->choice.description,
       (double)t->choice.planned / 1048576.0);
   return NULL;
@@ -195,10 +204,6 @@ static dure_status prepare_shape(trainer *t) {
 
 static bool evaluates(const trainer *t) {
   return t->options->eval_every > 0 && dure_loader_samples_per_epoch(t->held_out_loader) > 0;
-}
-// Of the parameters: they are scored by the training's own forward pass then.
-static bool has_parts_alone(const trainer *t) {
-  return dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS);
 }
 
 static dure_status prepare_training(trainer *t, const char *checkpoint) {
