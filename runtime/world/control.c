@@ -246,7 +246,8 @@ static void beat(dure_control *c, uint64_t now) {
 static void wait_for_news(dure_control *c, uint64_t now) {
   size_t count = 0;
   c->polled[count++] = (struct pollfd){.fd = c->wake[0], .events = POLLIN};
-  c->polled[count++] = (struct pollfd){.fd = c->listener, .events = POLLIN};
+  // With no place for more callers the listener would only wake this thread again and again.
+  c->polled[count++] = (struct pollfd){.fd = c->caller_count < callers_limit ? c->listener : -1, .events = POLLIN};
   for (size_t i = 0; i < callers_limit; i++)
     c->polled[count++] = (struct pollfd){.fd = i < c->caller_count ? c->callers[i].socket : -1, .events = POLLIN};
   for (uint32_t i = 0; i < c->size; i++)
