@@ -127,7 +127,7 @@ static void complete(job *self, dure_bytes *events) {
 
 static void count_tokens(job *self, const choice *c, const dure_progress *progress) {
   self->generated_tokens += c->seen;
-  self->reused_tokens += progress->reused_count;
+  if (c->index % self->request.n == 0) self->reused_tokens += progress->reused_count;  // as its prompt: once
 }
 
 // Takes what there is of a choice; true when nothing more will come.

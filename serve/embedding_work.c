@@ -62,14 +62,19 @@ static size_t next_texts(const job *self, dure_token_text *out_texts) {
 
 static void end(job *self, dure_status failure) {
   dure_server *server = self->server;
+  http_reply reply = {0};
+  if (failure == NULL) http_reply_json(&reply, 200, answer(self));  // long to write: not under the lock
   pthread_mutex_lock(&server->lock);
   if (failure != NULL) {
     job_fail(self, http_status_of(failure), dure_status_message(failure));
   } else if (!self->is_done) {
-    http_reply_json(&self->reply, 200, answer(self));
+    http_reply_clear(&self->reply);
+    self->reply = reply;
+    reply = (http_reply){0};
     scheduler_forget(self);  // off the queue; with no choices it is finished
   }
   pthread_mutex_unlock(&server->lock);
+  http_reply_clear(&reply);
 }
 
 dure_status embedding_work_step(job *self) {

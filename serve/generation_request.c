@@ -179,7 +179,6 @@ static void read_fields(field_reader *reader, generation_request *request) {
     messages_normalise(reader);
     return;
   }
-  if (request->most_tokens < 0) request->most_tokens = 16;
   request->echoes = field_flag(reader, "echo", false);
   request->adds_special = field_flag(reader, "add_special_tokens", true);
   field_prompts(reader, "prompt", CHOICES_MOST / request->n, &request->prompts);

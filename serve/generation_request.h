@@ -15,7 +15,7 @@ typedef struct generation_request {
   prompt_set prompts;     // of a completion; of a chat one, rendered later
   char *rendered;         // owned; the text of a chat's prompt
   uint32_t n;             // choices of each prompt
-  int64_t most_tokens;    // -1: not said
+  int64_t most_tokens;    // -1: not said; a chat's are then what the context holds, a completion's OpenAI's 16
   uint32_t alternatives;  // in the place of each token
   dure_sampling sampling;
   float repetition_penalty, presence_penalty, frequency_penalty;

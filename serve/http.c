@@ -30,6 +30,7 @@ typedef struct exchange {
   job *job;
   uint32_t key;
   bool is_handled, with_body;
+  bool is_last;  // no other request may follow on the connection
 } exchange;
 
 // ---- sending -----------------------------------------------------------------------------------------------------
@@ -62,7 +63,8 @@ static enum MHD_Result queue_response(exchange *self, struct MHD_Connection *to,
   if (response == NULL) return MHD_NO;
   const uint32_t route = self->row != NULL ? (uint32_t)(self->row - endpoint_rows) : endpoint_count;
   add_headers(self->server, reply, response);
-  if (self->opened != NULL && self->opened->is_surplus) MHD_add_response_header(response, "Connection", "close");
+  if (self->is_last || (self->opened != NULL && self->opened->is_surplus))
+    MHD_add_response_header(response, "Connection", "close");
   const enum MHD_Result result = MHD_queue_response(to, (unsigned)reply->status, response);
   MHD_destroy_response(response);
   serve_metrics_request(&self->server->metrics, route, reply->status);
@@ -162,6 +164,33 @@ static void refuse_method(exchange *self, const char *method) {
   reply->allow = is_post ? "POST" : "GET, HEAD";
 }
 
+// Headers that say where a request ends, or for whom it is.
+typedef struct framing {
+  uint32_t lengths, encodings, hosts;
+  bool is_broken;
+} framing;
+
+static enum MHD_Result note_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
+  framing *found = context;
+  (void)kind;
+  found->lengths += strcasecmp(name, "Content-Length") == 0;
+  found->hosts += strcasecmp(name, "Host") == 0;
+  if (strcasecmp(name, "Transfer-Encoding") == 0) {
+    found->encodings++;
+    found->is_broken = found->is_broken || value == NULL || strcasecmp(value, "chunked") != 0;
+  }
+  found->is_broken = found->is_broken || strpbrk(name, " \t") != NULL;
+  return MHD_YES;
+}
+
+// Whether a proxy before this server would find the same end of the request (RFC 9112, sections 5.1 and 6.3): else it
+// could take for a request of its own what a client has hidden in another's body.
+static bool has_one_end(struct MHD_Connection *from) {
+  framing found = {0};
+  (void)MHD_get_connection_values(from, MHD_HEADER_KIND, note_header, &found);
+  return !found.is_broken && found.lengths + found.encodings <= 1 && found.hosts <= 1;
+}
+
 // What can be refused by the headers alone.
 static void check_headers(exchange *self, struct MHD_Connection *from, const char *method) {
   const dure_server_options *options = &self->server->options;
@@ -173,6 +202,10 @@ static void check_headers(exchange *self, struct MHD_Connection *from, const cha
   const bool is_preflight = strcmp(method, "OPTIONS") == 0 && options->allowed_origin != NULL;
   if (self->opened != NULL && self->opened->is_surplus) {
     http_reply_error(reply, 503, "too_many_connections", NULL, "too many connections are open; try again later");
+  } else if (!has_one_end(from)) {
+    http_reply_error(reply, 400, "ambiguous_request", NULL,
+                     "the headers contradict each other about the body's length or the host");
+    self->is_last = true;
   } else if (!access_has_origin(options, header_of(from, "Origin"), header_of(from, "Host"))) {
     http_reply_error(reply, 403, "origin_not_allowed", NULL, "pages of this origin may not ask this server");
   } else if (!access_has_key(options, header_of(from, "Authorization"), &self->key) &&
@@ -221,6 +254,8 @@ static enum MHD_Result begin(dure_server *server, struct MHD_Connection *from, c
   self->path = strdup(url);
   if (self->path == NULL) return MHD_NO;
   check_headers(self, from, method);
+  // Who waits to be told to send its body is told to keep it.
+  if (self->reply.status != 0 && header_of(from, "Expect") != NULL) self->is_last = true;
   self->with_body = header_of(from, "Content-Length") != NULL || header_of(from, "Transfer-Encoding") != NULL;
   connections_set(&server->connections, self->opened, self->with_body ? CONNECTION_BODY : CONNECTION_BUSY);
   return MHD_YES;
@@ -262,7 +297,14 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *from, co
                                   const char *version, const char *bytes, size_t *size, void **state) {
   exchange *self = *state;
   (void)version;
-  if (self == NULL) return begin(context, from, url, method, state);
+  if (self == NULL) {
+    const enum MHD_Result result = begin(context, from, url, method, state);
+    self = *state;
+    if (result == MHD_NO || !self->is_last) return result;
+    self->is_handled = true;
+    connections_set(&self->server->connections, self->opened, CONNECTION_BUSY);
+    return send_reply(self, from, &self->reply);
+  }
   if (*size > 0) {
     const enum MHD_Result result = take_body(self, bytes, *size);
     *size = 0;
@@ -346,8 +388,8 @@ dure_status http_start(dure_server *server, http_transport **out_transport) {
       MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT,
       (unsigned)server->options.connections + SURPLUS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_OF_CONNECTION,
       MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)INACTIVE_SECONDS, MHD_OPTION_LISTENING_ADDRESS_REUSE, (unsigned)1,
-      MHD_OPTION_LISTEN_BACKLOG_SIZE, (unsigned)4096, MHD_OPTION_NOTIFY_COMPLETED, on_end, server,
-      MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
+      MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_LISTEN_BACKLOG_SIZE, (unsigned)4096, MHD_OPTION_NOTIFY_COMPLETED,
+      on_end, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
   if (self->daemon == NULL) {
     free(self);
     return dure_fail_errno("cannot listen at %s, port %u", server->options.host, server->options.port);

@@ -6,6 +6,8 @@
 #include "serve/embedding_work.h"
 #include "serve/log_lines.h"
 
+enum { COMPLETION_TOKENS = 16 };  // of a completion that does not say how many
+
 // ---- the queue ---------------------------------------------------------------------------------------------------
 
 dure_status scheduler_submit(job *self, int *out_http_status) {
@@ -96,6 +98,7 @@ void scheduler_forget(job *self) {
 static uint32_t most_tokens_of(const dure_server *server, const generation_request *r, uint32_t prompt_count) {
   const uint32_t room = server->context > prompt_count ? server->context - prompt_count : 0;
   uint32_t most = r->most_tokens >= 0 ? (uint32_t)r->most_tokens : room;
+  if (r->most_tokens < 0 && !r->is_chat && most > COMPLETION_TOKENS) most = COMPLETION_TOKENS;
   if (server->options.most_tokens > 0 && most > server->options.most_tokens) most = server->options.most_tokens;
   return most;
 }

@@ -78,6 +78,9 @@ def check_scores(s):
     check(len(scores["tokens"]) == 17 == len(scores["top_logprobs"]) == len(scores["token_logprobs"]), scores)
     for place in range(5, 17):  # greedy: each is the likeliest
         check(abs(scores["token_logprobs"][place] - max(scores["top_logprobs"][place].values())) < 1e-6, place)
+    check(s.post("/v1/completions", {"prompt": "a" * 60})["usage"]["completion_tokens"] == 4, "the default fits the context")
+    alike = s.post("/v1/completions", {"prompt": "b" * 40, "n": 4, "max_tokens": 1})["usage"]
+    check(alike["prompt_tokens_details"]["cached_tokens"] <= alike["prompt_tokens"] == 40, alike)
     only = s.post("/v1/completions", {**request, "max_tokens": 0})["choices"][0]
     check(only["text"] == "hello" and only["logprobs"]["token_logprobs"] == scores["token_logprobs"][:5], only)
     events = s.events("/v1/completions", request)
@@ -200,6 +203,28 @@ def check_refusals(s):
     check(s.request("GET", "/health", headers={"Origin": "http://elsewhere.example"})[0] == 403, "another site's page")
 
 
+def check_framing(s):
+    """Requests whose end two readers could see in different places, or whose body is not wanted."""
+    body = json.dumps({"prompt": "a", "max_tokens": 1}).encode()
+    chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    length = b"Content-Length: %d\r\n" % len(body)
+    for extra, content, status in (
+            (length, body, 200),
+            (b"Transfer-Encoding: chunked\r\n", chunked, 200),
+            (length + b"Content-Length: 3\r\n", body, 400),
+            (length + b"Transfer-Encoding: chunked\r\n", chunked, 400),
+            (b"Transfer-Encoding: gzip\r\n", body, 400),
+            (b"Content-Length : %d\r\n" % len(body), body, 400),
+            (length + b"Host: y\r\n", body, 400),
+            (b"Content-Length: 99999999\r\nExpect: 100-continue\r\n", b"", 413)):
+        with s.socket() as one:
+            one.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                        + f"Authorization: Bearer {KEY}\r\n".encode() + extra + b"\r\n" + content)
+            got = one.recv(65536)
+            check(got.startswith(b"HTTP/1.1 %d " % status), (extra, got))
+            check(status == 200 or b"Connection: close" in got, (extra, got))
+
+
 # ---- clients -------------------------------------------------------------------------------------------------------
 
 def check_together(s):
@@ -311,7 +336,7 @@ def main():
             check_stream(s)
             check_together(s)
             if is_whole:
-                for part in (check_chat, check_embeddings, check_scores, check_stops, check_others, check_refusals,
+                for part in (check_chat, check_embeddings, check_scores, check_stops, check_others, check_refusals, check_framing,
                              check_slow, check_leaving, check_turns, check_unread):
                     part(s)
                 check_shutdown(s)
