@@ -207,11 +207,11 @@ dure_tensor dure_decoder_logits(const dure_decoder *decoder, dure_tensor hidden)
 dure_tensor dure_decoder_loss(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,
                               dure_tensor labels) {
   dure_tensor hidden = dure_decoder_hidden(decoder, tokens, positions, NULL);
-  const bool is_plain =
-      dure_parameter_find(decoder->layout, DURE_ROLE_HEAD_BIAS, 0) == NULL && !(decoder->config->logits_soft_cap > 0);
-  if (decoder->fuses_loss && is_plain) {
+  const bool has_bias = dure_parameter_find(decoder->layout, DURE_ROLE_HEAD_BIAS, 0) != NULL;
+  if (decoder->fuses_loss && !has_bias) {
     dure_program_scope(decoder->program, "head and loss");
-    return dure_linear_cross_entropy(decoder->program, hidden, head_weight(decoder), labels);
+    return dure_linear_cross_entropy(decoder->program, hidden, head_weight(decoder), labels,
+                                     (float)decoder->config->logits_soft_cap);
   }
   dure_tensor logits = dure_decoder_logits(decoder, hidden);
   dure_program_scope(decoder->program, "loss");

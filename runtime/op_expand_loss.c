@@ -14,6 +14,8 @@ typedef struct linear_loss {
   dure_operand hidden, labels, loss, log_sum_exp, dhidden;  // cut by rows
   dure_operand weight, dloss, dweight;                      // whole
   dure_operand logits;                                      // of a chunk
+  dure_operand tanh_input;                                  // of a chunk: product / soft_cap; may be `logits` itself
+  float soft_cap;
   bool adds_dhidden, adds_dweight;
   dure_operand workspace;
 } linear_loss;
@@ -49,6 +51,37 @@ static dure_status expand_product(const linear_loss *l, const dure_operand *a, b
   return expand_part(l, call, limits, sink, context);
 }
 
+static dure_status expand_scale(const linear_loss *l, const dure_operand *x, float factor, const dure_limits *limits,
+                                dure_expand_sink sink, void *context) {
+  dure_op_call call = {.op = DURE_OP_scale, .attributes.scale = {factor}, .operands = {*x, *x}};
+  return expand_part(l, call, limits, sink, context);
+}
+
+// logits = hidden weight^T, soft-capped
+static dure_status expand_logits(const linear_loss *l, const dure_limits *limits, dure_expand_sink sink,
+                                 void *context) {
+  const bool is_capped = l->soft_cap > 0;
+  const dure_operand *product = is_capped ? &l->tanh_input : &l->logits;
+  DURE_TRY(expand_product(l, &l->hidden, false, &l->weight, true, product, false, limits, sink, context));
+  if (!is_capped) return NULL;
+  DURE_TRY(expand_scale(l, product, 1 / l->soft_cap, limits, sink, context));
+  dure_op_call tanh_call = {
+      .op = DURE_OP_activation, .attributes.activation = {DURE_ACTIVATION_TANH}, .operands = {*product, l->logits}};
+  DURE_TRY(expand_part(l, tanh_call, limits, sink, context));
+  return expand_scale(l, &l->logits, l->soft_cap, limits, sink, context);
+}
+
+// The gradient of the capped logits becomes that of the product, in the same memory: the cap that multiplies tanh and
+// the one that divides what it takes cancel.
+static dure_status expand_cap_gradient(const linear_loss *l, const dure_limits *limits, dure_expand_sink sink,
+                                       void *context) {
+  if (!(l->soft_cap > 0)) return NULL;
+  dure_op_call call = {.op = DURE_OP_activation_gradient,
+                       .attributes.activation = {DURE_ACTIVATION_TANH},
+                       .operands = {l->tanh_input, l->logits, l->logits}};
+  return expand_part(l, call, limits, sink, context);
+}
+
 static dure_status expand_chunk(const linear_loss *whole, uint64_t first, uint64_t count, const dure_limits *limits,
                                 dure_expand_sink sink, void *context) {
   linear_loss l = *whole;
@@ -58,13 +91,15 @@ static dure_status expand_chunk(const linear_loss *whole, uint64_t first, uint64
   l.log_sum_exp = rows_of(&whole->log_sum_exp, first, count);
   l.dhidden = rows_of(&whole->dhidden, first, count);
   l.logits = rows_of(&whole->logits, 0, count);
-  DURE_TRY(expand_product(&l, &l.hidden, false, &l.weight, true, &l.logits, false, limits, sink, context));
+  l.tanh_input = rows_of(&whole->tanh_input, 0, count);
+  DURE_TRY(expand_logits(&l, limits, sink, context));
   dure_op_call loss = {.op = DURE_OP_cross_entropy, .operands = {l.logits, l.labels, l.loss, l.log_sum_exp}};
   DURE_TRY(expand_part(&l, loss, limits, sink, context));
   if (!dure_operand_is_present(&l.dloss)) return NULL;
   dure_op_call dlogits = {.op = DURE_OP_cross_entropy_gradient,
                           .operands = {l.labels, l.log_sum_exp, l.dloss, l.logits}};
   DURE_TRY(expand_part(&l, dlogits, limits, sink, context));
+  DURE_TRY(expand_cap_gradient(&l, limits, sink, context));
   if (dure_operand_is_present(&l.dhidden)) {
     DURE_TRY(expand_product(&l, &l.logits, false, &l.weight, false, &l.dhidden, l.adds_dhidden, limits, sink, context));
   }
@@ -80,6 +115,8 @@ static dure_status expand_linear_loss(linear_loss *l, const dure_limits *limits,
   flatten(&l->labels, rows, true);
   flatten(&l->loss, rows, true);
   flatten(&l->log_sum_exp, rows, true);
+  l->tanh_input = l->logits;
+  if (l->logits.shape[0] == 2 * chunk) l->tanh_input = rows_of(&l->logits, chunk, chunk);
   for (uint64_t first = 0; first < rows; first += chunk) {
     DURE_TRY(expand_chunk(l, first, rows - first < chunk ? rows - first : chunk, limits, sink, context));
   }
@@ -95,6 +132,7 @@ dure_status dure_expand_linear_cross_entropy(const dure_op_call *call, const dur
                    .loss = o[3],
                    .log_sum_exp = o[4],
                    .logits = o[5],
+                   .soft_cap = call->attributes.linear_loss.soft_cap,
                    .workspace = call->workspace};
   return expand_linear_loss(&l, limits, sink, context);
 }
@@ -111,6 +149,7 @@ dure_status dure_expand_linear_cross_entropy_gradient(const dure_op_call *call, 
                    .dhidden = o[6],
                    .dweight = o[7],
                    .logits = o[8],
+                   .soft_cap = call->attributes.linear_loss.soft_cap,
                    .workspace = call->workspace};
   l.adds_dhidden = (call->accumulate >> 6 & 1u) != 0;
   l.adds_dweight = (call->accumulate >> 7 & 1u) != 0;

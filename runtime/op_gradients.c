@@ -316,10 +316,11 @@ dure_status dure_gradient_linear_cross_entropy(dure_gradient *gradient, const du
   if (is_first) {
     operands[4] = o[LOSS];
     operands[5] = o[LOG_SUM_EXP];
-    dure_gradient_replace_forward(gradient, DURE_OP_linear_cross_entropy_gradient, operands, NULL, accumulate);
+    dure_gradient_replace_forward(gradient, DURE_OP_linear_cross_entropy_gradient, operands, &call->attributes,
+                                  accumulate);
   } else {
-    dure_program_call(dure_gradient_program(gradient), DURE_OP_linear_cross_entropy_gradient, operands, NULL,
-                      accumulate);
+    dure_program_call(dure_gradient_program(gradient), DURE_OP_linear_cross_entropy_gradient, operands,
+                      &call->attributes, accumulate);
   }
   dure_gradient_close(gradient, &hidden);
   dure_gradient_close(gradient, &weight);

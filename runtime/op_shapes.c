@@ -410,6 +410,11 @@ static dure_status check_query_key_value(const dure_op_call *call) {
   return check_heads(q->shape[2], k->shape[2]);
 }
 
+static dure_status expect_soft_cap(float soft_cap) {
+  if (soft_cap >= 0) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "a soft cap of %g, expected 0 (none) or more", (double)soft_cap);
+}
+
 // document_starts [B, T], slopes [H]: operands 3 and 4 of both attention rows. Rows cut by expand() lie within T.
 static dure_status check_attention_options(const dure_op_call *call) {
   enum { Q, K, V, DOCUMENT_STARTS, SLOPES };
@@ -421,8 +426,7 @@ static dure_status check_attention_options(const dure_op_call *call) {
     return dure_fail(DURE_INVALID_ARGUMENT, "rows %u to %u are not all among %llu positions", attributes->first_row,
                      attributes->first_row + attributes->row_count, (unsigned long long)shape[1]);
   }
-  if (attributes->soft_cap >= 0) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "a soft cap of %g, expected 0 (none) or more", (double)attributes->soft_cap);
+  return expect_soft_cap(attributes->soft_cap);
 }
 
 dure_status dure_shape_attention(dure_op_call *call) {
@@ -547,7 +551,11 @@ static dure_status linear_cross_entropy_shapes(dure_op_call *call, uint32_t loss
   DURE_TRY(expect_count(call, LABELS, rows));
   output_vector(call, loss, rows);
   output_vector(call, loss + 1, rows);
-  uint64_t shape[2] = {dure_linear_cross_entropy_chunk(rows), call->operands[WEIGHT].shape[0]};
+  const float soft_cap = call->attributes.linear_loss.soft_cap;
+  DURE_TRY(expect_soft_cap(soft_cap));
+  const bool keeps_both = soft_cap > 0 && call->op == DURE_OP_linear_cross_entropy_gradient;
+  const uint64_t chunk_rows = dure_linear_cross_entropy_chunk(rows);
+  uint64_t shape[2] = {keeps_both ? 2 * chunk_rows : chunk_rows, call->operands[WEIGHT].shape[0]};
   dure_operand_set_shape(&call->operands[chunk], 2, shape);
   return NULL;
 }

@@ -215,8 +215,13 @@ typedef struct dure_attention_attributes {
 // of a large vocabulary are never stored whole.
 //   hidden [.., C] (R rows); weight [V, C]; labels [R]; loss, log_sum_exp [R];
 //   chunk [dure_linear_cross_entropy_chunk(R), V]: logits of one chunk, in the storage type (scratch)
+//   soft_cap > 0: logits = soft_cap * tanh(hidden weight^T / soft_cap) (Gemma Team 2024, section 2). 0: as they are.
+//   The gradient's chunk then has twice the rows: what tanh took stays beside what it gave.
 // linear_cross_entropy_gradient: the same, and dhidden [.., C] and dweight [V, C] given dloss [1], either of which may
 // be absent. The chunks' parts of dweight are added in order; each addition rounds to dweight's type, so give it f32.
+typedef struct dure_linear_loss_attributes {
+  float soft_cap;
+} dure_linear_loss_attributes;
 uint64_t dure_linear_cross_entropy_chunk(uint64_t rows);  // a twentieth of the rows, in 64s; at least 64, if there are
 
 // ---- mixtures of experts (Shazeer et al. 2017): R rows, E experts, K of them a row, P = R K rows of experts ----
@@ -364,6 +369,7 @@ typedef union dure_op_attributes {
   dure_expert_combine_attributes expert_combine;
   dure_activation_attributes activation;
   dure_attention_attributes attention;
+  dure_linear_loss_attributes linear_loss;
   dure_gradient_clip_attributes gradient_clip;
   dure_adamw_attributes adamw;
   dure_sample_attributes sample;

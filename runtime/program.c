@@ -486,10 +486,11 @@ dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_t
   return operands[2];
 }
 
-dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight,
-                                      dure_tensor labels) {
+dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight, dure_tensor labels,
+                                      float soft_cap) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {hidden, weight, labels};
-  dure_program_call(program, DURE_OP_linear_cross_entropy, operands, NULL, 0);
+  const dure_op_attributes attributes = {.linear_loss = {soft_cap}};
+  dure_program_call(program, DURE_OP_linear_cross_entropy, operands, &attributes, 0);
   return operands[3];
 }
 

@@ -150,9 +150,9 @@ dure_tensor dure_expert_matmul(dure_program *program, dure_tensor a, dure_tensor
 dure_tensor dure_expert_combine(dure_program *program, dure_tensor x, dure_tensor weights, dure_tensor places,
                                 dure_tensor residual);
 dure_tensor dure_cross_entropy(dure_program *program, dure_tensor logits, dure_tensor labels);  // loss [R]
-// The same of logits = hidden weight^T, which are never stored whole; loss [R]
-dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight,
-                                      dure_tensor labels);
+// The same of logits = hidden weight^T, which are never stored whole; loss [R]. soft_cap: as in ops.h (0: none).
+dure_tensor dure_linear_cross_entropy(dure_program *program, dure_tensor hidden, dure_tensor weight, dure_tensor labels,
+                                      float soft_cap);
 void dure_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);         // y [1]
 void dure_square_sum(dure_program *program, dure_tensor x, dure_tensor y, bool accumulate);  // y [1]
 void dure_fill(dure_program *program, dure_tensor y, float value);

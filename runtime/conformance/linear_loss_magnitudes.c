@@ -1,5 +1,6 @@
 // With a[v] = sum over c of |hidden[c] * weight[v, c]|, the error of a logit is in proportion to a[v] and that of the
-// log-sum-exp to the largest a. The relative error of a probability is the error of its exponent.
+// log-sum-exp to the largest a. The relative error of a probability is the error of its exponent. A soft cap makes no
+// logit's error larger, as its slope is at most 1; the error of the slope itself is in proportion to a[v] / soft_cap.
 #include "runtime/conformance/linear_loss_magnitudes.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@ typedef struct row_sizes {
 static void measure_row(const dure_op_call *call, uint64_t r, row_sizes *row) {
   const dure_operand *hidden = &call->operands[0], *weight = &call->operands[1];
   uint64_t C = dure_reference_width(hidden), V = weight->shape[0];
+  const double soft_cap = (double)call->attributes.linear_loss.soft_cap;
   double maximum = -(double)INFINITY, sum = 0;
   row->largest = 0;
   for (uint64_t v = 0; v < V; v++) {
@@ -24,6 +26,7 @@ static void measure_row(const dure_op_call *call, uint64_t r, row_sizes *row) {
       row->logits[v] += term;
       row->sizes[v] += fabs(term);
     }
+    if (soft_cap > 0) row->logits[v] = soft_cap * tanh(row->logits[v] / soft_cap);
     maximum = fmax(maximum, row->logits[v]);
     row->largest = fmax(row->largest, row->sizes[v]);
   }
@@ -42,10 +45,15 @@ static void add_row(const dure_op_call *call, uint32_t output, uint64_t r, const
     magnitudes[r] = is_ignored ? 0 : 1 + log((double)V) + 2 * row->largest;
     return;
   }
+  const double soft_cap = (double)call->attributes.linear_loss.soft_cap;
   double seed = fabs(dure_reference_get(&call->operands[3], 0));
   for (uint64_t v = 0; v < V && label != DURE_IGNORE_LABEL; v++) {
     double probability = exp(row->logits[v] - row->log_sum_exp);
     double dlogit = seed * (probability * (1 + row->sizes[v] + row->largest + fabs(row->log_sum_exp)) + (v == label));
+    if (soft_cap > 0) {
+      const double slope = 1 - pow(row->logits[v] / soft_cap, 2);
+      dlogit = dlogit * slope + seed * (probability + (v == label)) * (1 + 2 * row->sizes[v] / soft_cap);
+    }
     for (uint64_t c = 0; c < C; c++) {
       if (output == 6) magnitudes[r * C + c] += dlogit * fabs(dure_reference_get(weight, v * C + c));
       if (output == 7) magnitudes[v * C + c] += dlogit * fabs(dure_reference_get(hidden, r * C + c));

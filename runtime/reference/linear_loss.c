@@ -7,15 +7,17 @@
 typedef struct linear_loss {
   const dure_operand *hidden, *weight, *labels, *dloss, *loss, *log_sum_exp, *dhidden, *dweight;
   uint64_t R, C, V;
+  double soft_cap;
   double *weights, *row, *logits, *drow, *dweights;  // [V, C], [C], [V], [C], [V, C]
 } linear_loss;
 
-// logits[v] = sum over c of row[c] * weights[v, c]; returns log(sum over v of exp(logits[v]))
+// logits[v] = sum over c of row[c] * weights[v, c], soft-capped; returns log(sum over v of exp(logits[v]))
 static double row_logits(const linear_loss *l) {
   double maximum = -(double)INFINITY, sum = 0;
   for (uint64_t v = 0; v < l->V; v++) {
     l->logits[v] = 0;
     for (uint64_t c = 0; c < l->C; c++) l->logits[v] += l->row[c] * l->weights[v * l->C + c];
+    if (l->soft_cap > 0) l->logits[v] = l->soft_cap * tanh(l->logits[v] / l->soft_cap);
     if (l->logits[v] > maximum) maximum = l->logits[v];
   }
   for (uint64_t v = 0; v < l->V; v++) sum += exp(l->logits[v] - maximum);
@@ -27,6 +29,7 @@ static void row_gradients(const linear_loss *l, uint64_t r, uint32_t label, doub
   for (uint64_t c = 0; c < l->C; c++) l->drow[c] = 0;
   for (uint64_t v = 0; v < l->V && label != DURE_IGNORE_LABEL; v++) {
     double dlogit = (exp(l->logits[v] - total) - (v == label ? 1.0 : 0.0)) * seed;
+    if (l->soft_cap > 0) dlogit *= 1 - pow(l->logits[v] / l->soft_cap, 2);  // the slope of tanh: 1 - tanh^2
     for (uint64_t c = 0; c < l->C; c++) {
       l->drow[c] += dlogit * l->weights[v * l->C + c];
       l->dweights[v * l->C + c] += dlogit * l->row[c];
@@ -70,7 +73,12 @@ static dure_status prepare_and_run(linear_loss *l, bool adds_dhidden, bool adds_
 
 dure_status dure_reference_linear_cross_entropy(const dure_op_call *call) {
   const dure_operand *o = call->operands;
-  linear_loss l = {.hidden = &o[0], .weight = &o[1], .labels = &o[2], .loss = &o[3], .log_sum_exp = &o[4]};
+  linear_loss l = {.hidden = &o[0],
+                   .weight = &o[1],
+                   .labels = &o[2],
+                   .loss = &o[3],
+                   .log_sum_exp = &o[4],
+                   .soft_cap = (double)call->attributes.linear_loss.soft_cap};
   return prepare_and_run(&l, false, false);
 }
 
@@ -83,6 +91,7 @@ dure_status dure_reference_linear_cross_entropy_gradient(const dure_op_call *cal
                    .loss = &o[4],
                    .log_sum_exp = &o[5],
                    .dhidden = &o[6],
-                   .dweight = &o[7]};
+                   .dweight = &o[7],
+                   .soft_cap = (double)call->attributes.linear_loss.soft_cap};
   return prepare_and_run(&l, dure_reference_accumulates(call, 6), dure_reference_accumulates(call, 7));
 }

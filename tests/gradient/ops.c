@@ -246,13 +246,17 @@ static dure_tensor build_matmul_activation_and_residual(problem_build *b) {
 }
 
 static dure_tensor build_linear_cross_entropy(problem_build *b) {
-  return dure_linear_cross_entropy(b->program, b->inputs[0], b->inputs[1], b->inputs[2]);
+  return dure_linear_cross_entropy(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 0);
+}
+
+static dure_tensor build_linear_cross_entropy_capped(problem_build *b) {
+  return dure_linear_cross_entropy(b->program, b->inputs[0], b->inputs[1], b->inputs[2], 4);
 }
 
 // The weight has a second gradient, by way of hidden.
 static dure_tensor build_linear_cross_entropy_tied(problem_build *b) {
   dure_tensor doubled = dure_add(b->program, b->inputs[0], b->inputs[0]);
-  return dure_linear_cross_entropy(b->program, doubled, b->inputs[0], b->inputs[1]);
+  return dure_linear_cross_entropy(b->program, doubled, b->inputs[0], b->inputs[1], 0);
 }
 
 #define VALUES(name, dimensions, ...)                               \
@@ -441,6 +445,10 @@ static const problem problems[] = {
      DURE_OP_linear_cross_entropy,
      {VALUES("hidden", 2, 130, 2), VALUES("w", 2, 3, 2), LABELS(3, "labels", 1, 130)},
      build_linear_cross_entropy},
+    {"linear_cross_entropy, soft-capped",
+     DURE_OP_linear_cross_entropy,
+     {VALUES("hidden", 3, 2, 3, 4), VALUES("w", 2, 7, 4), LABELS(7, "labels", 2, 2, 3)},
+     build_linear_cross_entropy_capped},
     {"linear_cross_entropy, hidden made of the weight",
      DURE_OP_linear_cross_entropy,
      {VALUES("w", 2, 7, 4), LABELS(7, "labels", 1, 7)},

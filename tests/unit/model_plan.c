@@ -270,7 +270,7 @@ static uint64_t head_bytes(dure_dtype dtype, bool fused) {
   const dure_tensor seed =
       dure_tensor_external(p, "seed", DURE_DTYPE_F32, 1, (const uint64_t[]){1}, DURE_LIFETIME_INPUT);
   const dure_tensor loss =
-      fused ? dure_linear_cross_entropy(p, hidden, weight, labels)
+      fused ? dure_linear_cross_entropy(p, hidden, weight, labels, 0)
             : dure_cross_entropy(p, dure_matmul(p, hidden, weight, DURE_ABSENT, false, true), labels);
   const dure_gradient_target targets[2] = {{hidden, hidden_gradient}, {weight, gradient}};
   require(dure_program_gradient(p, loss, seed, targets, 2, NULL));

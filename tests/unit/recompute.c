@@ -67,7 +67,7 @@ static network build(bool in_chunks, const dure_gradient_options *options) {
   dure_program_block(p, 0);
   dure_tensor head = parameter(&n, V, C);
   if (in_chunks) {
-    n.loss = dure_linear_cross_entropy(p, x, head, n.labels);
+    n.loss = dure_linear_cross_entropy(p, x, head, n.labels, 0);
   } else {
     n.loss = dure_cross_entropy(p, dure_matmul(p, x, head, DURE_ABSENT, false, true), n.labels);
   }
@@ -198,7 +198,7 @@ START_TEST(a_large_vocabulary_is_never_stored_whole) {
   dure_tensor labels = dure_tensor_external(p, "labels", DURE_DTYPE_U32, 1, &rows, DURE_LIFETIME_INPUT);
   dure_tensor seed = dure_tensor_external(p, "seed", DURE_DTYPE_F32, 1, &one, DURE_LIFETIME_INPUT);
   const dure_gradient_target targets[2] = {{hidden, dhidden}, {head, dhead}};
-  require(dure_program_gradient(p, dure_linear_cross_entropy(p, hidden, head, labels), seed, targets, 2, NULL));
+  require(dure_program_gradient(p, dure_linear_cross_entropy(p, hidden, head, labels, 0), seed, targets, 2, NULL));
   dure_program_memory memory;
   require(dure_program_measure(p, device, &memory));
   ck_assert_uint_le(memory.activation_bytes, rows * vocabulary * sizeof(uint16_t) / 20);
