@@ -71,9 +71,9 @@ dure_status dure_ranks_agree(const dure_ranks *ranks, const char *what, const ch
   dure_status status = dure_world_gather(ranks->world, mine, sizeof(mine), all);
   for (uint32_t i = 1; status == NULL && i < ranks->place.size; i++) {
     if (strcmp(all[i], all[0]) == 0) continue;
-    status = dure_fail(DURE_INVALID_ARGUMENT,
-                       "%s must be the same on all ranks: %s has '%s', but rank 0 '%s'; say it on the command line",
-                       what, dure_world_rank_name(ranks->world, i), all[i], all[0]);
+    status = dure_fail(DURE_INVALID_ARGUMENT, "%s must be the same on all ranks: %s has '%s', but rank 0 '%s'%s", what,
+                       dure_world_rank_name(ranks->world, i), all[i], all[0],
+                       what[0] == '-' ? "; say it on the command line" : "");
   }
   free(all);
   return status;
