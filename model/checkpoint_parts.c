@@ -312,8 +312,10 @@ static dure_status open_files(const char *directory, const json_t *names, parts_
   if (all->files == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory);
   for (size_t i = 0; i < json_array_size(names); i++) {
     const char *name = json_string_value(json_array_get(names, i));
-    if (name == NULL || strchr(name, '/') != NULL)
-      return dure_fail(DURE_CORRUPT, "'%s/" INDEX "' names a file that is not beside it", directory);
+    char expected[64];
+    file_name((uint32_t)i, (uint32_t)json_array_size(names), expected);
+    if (name == NULL || strcmp(name, expected) != 0)
+      return dure_fail(DURE_CORRUPT, "'%s/" INDEX "' does not name '%s'", directory, expected);
     char *path = dure_os_path_join(directory, name);
     dure_status status = path == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory)
                                       : dure_safetensors_open(path, &all->files[i]);

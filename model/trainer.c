@@ -141,7 +141,7 @@ static dure_status open_model(trainer *t, const char *checkpoint) {
   const dure_model_options kept = dure_training_model_options(&t->shape, t->device);
   bool goes_on = checkpoint != NULL || (!t->options->from_scratch && dure_model_has_weights(path));
   if (goes_on) {
-    DURE_TRY(dure_weights_check_trainable(path));
+    DURE_TRY(dure_checkpoint_advise(dure_weights_check_trainable(path), checkpoint));
     DURE_TRY(dure_checkpoint_advise(dure_model_open_as(path, &kept, t->device, t->stream, &t->model), checkpoint));
     compare_tokenizers(t, path);
   } else {

@@ -4,7 +4,9 @@
 The processes are started as torchrun starts them: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT in the environment.
 """
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -117,6 +119,29 @@ def check_converting(folder, one):
     program.check(sorted(found) == sorted(expected), "convert left tensors out, or made some up")
 
 
+def check_damaged_index(device, folder):
+    """Parts that overlap, that leave a hole, or that are in another file than their rank's are refused."""
+    out = os.path.join(folder, "moved-1")
+    shutil.rmtree(os.path.join(out, "checkpoints", f"step-{STEPS:08d}"))
+    path = os.path.join(out, "checkpoints", f"step-{HALF:08d}", "optimizer.index.json")
+    with open(path, encoding="utf-8") as file:
+        good = file.read()
+    name = next(name for name, tensor in json.loads(good)["tensors"].items() if len(tensor["parts"]) > 1)
+    for damage in ("overlap", "hole", "file"):
+        index = json.loads(good)
+        parts = index["tensors"][name]["parts"]
+        if damage == "overlap":
+            parts.append(parts[0])
+        elif damage == "hole":
+            del parts[0]
+        else:
+            index["files"][1] = index["files"][0]
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(index, file)
+        done = program.run(device, *arguments(out, "--resume"), expect=1)
+        program.check("is damaged" in done.stderr, f"an index with a damage ({damage}) was taken: {done.stderr}")
+
+
 def check_skipping(device, folder):
     """Steps with a large gradient norm are left out, the same ones after resuming and with other ranks."""
     more = ("--steps", 30, "--skip-norm", 0.97)
@@ -159,6 +184,7 @@ def main():
         check_uneven_rows(device, folder, expected)
         check_resuming(device, folder, expected)
         check_converting(folder, one)
+        check_damaged_index(device, folder)
         check_skipping(device, folder)
         check_refusals(device, folder)
 
