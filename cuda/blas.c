@@ -95,7 +95,8 @@ struct cuda_blas *cuda_blas_get(cuda_device *device) {
     problem = library == NULL ? "libcublasLt.so.13 (or .12) was not found" : "no memory";
   } else if (!find_functions(library, &blas->functions)) {
     problem = "the library lacks functions that are needed";
-  } else if (blas->functions.Create(&blas->handle) != LT_STATUS_SUCCESS) {
+  } else if (cudaSetDevice(device->ordinal) != cudaSuccess ||  // a thread that records may have another current
+             blas->functions.Create(&blas->handle) != LT_STATUS_SUCCESS) {
     problem = "cublasLtCreate failed";
   }
   if (problem != NULL) {
@@ -331,6 +332,7 @@ static dure_status enqueue(cuda_device *device, cudaStream_t stream, const void 
 
 static dure_status find_plan_alone(struct cuda_blas *blas, const cuda_blas_product *p, uint64_t workspace_bytes,
                                    const plan **out_plan) {
+  DURE_TRY(cuda_enter(blas->device, "choosing a matrix product"));
   pthread_mutex_lock(&blas->mutex);
   dure_status status = find_plan(blas, p, workspace_bytes, out_plan);
   pthread_mutex_unlock(&blas->mutex);

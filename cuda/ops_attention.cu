@@ -23,7 +23,7 @@ static const uint32_t LARGEST_HEAD = 256;
 static dure_status check_head(const dure_op_call *call) {
   const uint64_t D = call->operands[ATTENTION_Q].shape[3];
   if (D <= LARGEST_HEAD) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT, "attention heads have %llu elements; the CUDA kernels take at most %u",
+  return dure_fail(DURE_UNSUPPORTED, "attention heads have %llu elements; the CUDA kernels take at most %u",
                    (unsigned long long)D, LARGEST_HEAD);
 }
 

@@ -99,6 +99,7 @@ static attention_cached_arguments arguments_of(const dure_op_call *call, const c
   a.blocks = (uint32_t)cache->shape[0];
   a.block_size = (uint32_t)cache->shape[1];
   a.blocks_per_sequence = (uint32_t)operands[BLOCK_TABLE].shape[1];
+  a.query_blocks = plan.query_blocks;
   a.splits = plan.splits;
   a.in_eights = moves(q, 8) && moves(cache, 8) && moves(&operands[VALUE_CACHE], 8);
   a.key_cache = cuda_address<const void>(cache);
@@ -122,11 +123,11 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   const cached_plan plan = plan_of(device, call);
   const attention_cached_arguments a = arguments_of(call, plan);
   if (a.common.D > LARGEST_HEAD) {
-    return dure_fail(DURE_INVALID_ARGUMENT, "attention heads have %u elements; the CUDA kernels take at most %u",
-                     a.common.D, LARGEST_HEAD);
+    return dure_fail(DURE_UNSUPPORTED, "attention heads have %u elements; the CUDA kernels take at most %u", a.common.D,
+                     LARGEST_HEAD);
   }
   const dure_dtype dtype = call->operands[Q].dtype;
-  const dim3 grid(plan.query_blocks * plan.splits, a.common.B * a.common.G);
+  const dim3 grid(plan.query_blocks * plan.splits * a.common.B * a.common.G);
   CUDA_WITH_STORAGE(
       dtype, T,
       DURE_TRY(cuda_record(recording, choose_cached<T>(a.common.D, plan.queries), grid, CACHED_THREADS, 0, a)))

@@ -65,8 +65,8 @@ dure_status record_matmul_of(dure_recording *recording, const dure_op_call *call
     kernel = arguments.M == 1 ? matmul_blocks_kernel<T, 1> : matmul_blocks_kernel<T, 2>;
     rows = arguments.M;
   }
-  const dim3 grid((unsigned)cuda_ceil_divide(arguments.N, MATMUL_BLOCKS_COLUMNS),
-                  (unsigned)cuda_ceil_divide(arguments.M, rows));
+  const dim3 grid(
+      (unsigned)(cuda_ceil_divide(arguments.N, MATMUL_BLOCKS_COLUMNS) * cuda_ceil_divide(arguments.M, rows)));
   return cuda_record(recording, kernel, grid, MATMUL_BLOCKS_THREADS, 0, arguments);
 }
 

@@ -59,7 +59,9 @@ dure_status cuda_record(dure_recording *recording, void (*kernel)(Arguments), di
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return NULL;
 #ifndef DURE_CUDA_EMULATION
   if (shared_bytes > 48 * 1024) {  // beyond that a kernel must be told
-    DURE_TRY(cuda_check(reinterpret_cast<cuda_device *>(recording->device),
+    cuda_device *device = reinterpret_cast<cuda_device *>(recording->device);
+    DURE_TRY(cuda_enter(device, "asking for shared memory"));  // of the device that is current on this thread
+    DURE_TRY(cuda_check(device,
                         cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
                                              cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes),
                         "asking for shared memory"));

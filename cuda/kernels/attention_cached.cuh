@@ -19,7 +19,7 @@ enum { CACHED_THREADS = 128, CACHED_COLUMNS = 8, CACHED_AHEAD = 4 };
 struct attention_cached_arguments {
   attention_arguments common;  // q, slopes, sizes, scale, soft_cap, window; out: y
   uint32_t blocks, block_size, blocks_per_sequence;
-  uint32_t splits, in_eights;
+  uint32_t query_blocks, splits, in_eights;
   const void *key_cache, *value_cache;
   const uint32_t *block_table, *positions;
   float *partial;  // [B * T * H, splits, D + 2]: weighted values, their sum of weights, their maximum; null: one split
@@ -58,8 +58,10 @@ __global__ void __launch_bounds__(CACHED_THREADS) attention_cached_kernel(attent
   const attention_arguments &c = a.common;
   const uint32_t team = threadIdx.x / lanes, d = threadIdx.x % lanes * CACHED_COLUMNS;
   const uint32_t sharing = c.H / c.G, count = c.T * sharing;  // queries of a key head: query i is token i / sharing
-  const uint32_t split = blockIdx.x % a.splits, first = blockIdx.x / a.splits * QUERIES;
-  const uint32_t g = blockIdx.y % c.G, b = blockIdx.y / c.G;
+  // One dimension of the grid holds all: parts within blocks of queries within key heads within sequences.
+  const uint32_t split = blockIdx.x % a.splits, block = blockIdx.x / a.splits;
+  const uint32_t first = block % a.query_blocks * QUERIES, head = block / a.query_blocks, g = head % c.G,
+                 b = head / c.G;
   const uint64_t past_tokens = a.positions[b], capacity = (uint64_t)a.block_size * a.blocks_per_sequence;
   const uint32_t last = min(first + QUERIES, count) - 1;
 

@@ -21,12 +21,13 @@ struct matmul_blocks_arguments {
   uint64_t residual_stride, c_stride;
 };
 
-// Grid: x over pairs of columns, y over groups of ROWS rows.
+// Grid: pairs of columns within groups of ROWS rows.
 template <typename T, int ROWS>
 __global__ void __launch_bounds__(MATMUL_BLOCKS_THREADS) matmul_blocks_kernel(matmul_blocks_arguments<T> p) {
   enum { COLUMNS = MATMUL_BLOCKS_COLUMNS };
   __shared__ float scratch[32];
-  const uint32_t column0 = blockIdx.x * COLUMNS, row0 = blockIdx.y * ROWS, blocks = p.weight.blocks;
+  const uint32_t pairs = (p.N + COLUMNS - 1) / COLUMNS, blocks = p.weight.blocks;
+  const uint32_t column0 = blockIdx.x % pairs * COLUMNS, row0 = blockIdx.x / pairs * ROWS;
   float sums[ROWS][COLUMNS] = {};
   for (uint32_t block = threadIdx.x; block < blocks; block += blockDim.x) {
 #pragma unroll

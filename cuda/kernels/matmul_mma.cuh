@@ -85,7 +85,7 @@ struct matmul_mma_source {
       const T *const source = next + i * ROWS * stride;
       const bool row_exists = ALONG_K ? i * ROWS < lines_left : (int)row() + i * ROWS < k_left;
       const int left = !row_exists ? 0 : ALONG_K ? k_left - (int)chunk() * 8 : lines_left;
-      if (left <= 0 || (in_lines && left >= 8)) {
+      if (in_lines && (left <= 0 || left >= 8)) {  // copies want an aligned address even where they bring zeros
         copy_async(place, source, left > 0);
       } else {
         matmul_mma_gather(place, source, left);
