@@ -129,10 +129,18 @@ static dure_status give(dure_server *server, choice *c) {
   return dure_engine_submit(server->served.engine, &request, &c->id);
 }
 
+static bool has_room(const dure_server *server) {
+  const uint32_t together = dure_engine_sequences(server->served.engine);
+  return server->running_count < together + together / 4 + 1;
+}
+
+bool scheduler_has_work(const dure_server *server) {
+  return server->embeddings != NULL || (server->waiting != NULL && has_room(server));
+}
+
 // Gives the engine what it has room for. With the lock held.
 static void admit(dure_server *server) {
-  const uint32_t together = dure_engine_sequences(server->served.engine), most = together + together / 4 + 1;
-  while (server->running_count < most && server->waiting != NULL) {
+  while (server->waiting != NULL && has_room(server)) {
     choice *c = next_waiting(server);
     job *owner = c->owner;
     dure_status status = give(server, c);

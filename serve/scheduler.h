@@ -14,6 +14,8 @@
 DURE_MUST_CHECK dure_status scheduler_submit(job *self, int *out_http_status);
 // With the lock held: its waiting choices are finished, its running ones end soon.
 void scheduler_forget(job *self);
+// With the lock held: whether something waits that a step would take.
+bool scheduler_has_work(const dure_server *server);
 // On the device's thread: takes what waits, runs a step of everything. *out_has_more: call again at once.
 void scheduler_step(dure_server *server, bool *out_has_more);
 

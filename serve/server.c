@@ -118,8 +118,7 @@ static void wait_for_work(dure_server *server) {
   until.tv_sec += until.tv_nsec / 1000000000;
   until.tv_nsec %= 1000000000;
   pthread_mutex_lock(&server->lock);
-  if (server->waiting == NULL && server->embeddings == NULL)
-    pthread_cond_timedwait(&server->work, &server->lock, &until);
+  if (!scheduler_has_work(server)) pthread_cond_timedwait(&server->work, &server->lock, &until);
   pthread_mutex_unlock(&server->lock);
 }
 
