@@ -27,6 +27,7 @@ bool dure_scratch_has(const dure_scratch *scratch, const char *name);
 // The mark of this rank, "NAME-RANK", and of all.
 bool dure_scratch_has_own(const dure_scratch *scratch, const char *name);
 DURE_MUST_CHECK dure_status dure_scratch_mark_own(dure_scratch *scratch, const char *name);
+// They wait until the mark is there, or rank 0 has removed the directory, which it does when all is done.
 DURE_MUST_CHECK dure_status dure_scratch_wait_all(const dure_scratch *scratch, const char *name);
 DURE_MUST_CHECK dure_status dure_scratch_wait(const dure_scratch *scratch, const char *name);
 // NULL is fine. `is_kept`: the directory stays for another process; else rank 0 removes it.
