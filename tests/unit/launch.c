@@ -34,18 +34,21 @@ static dure_status write_number(const char *mark, uint32_t rank) {
 
 // `mode`: how rank 1 ends at its third step, if nobody has before (`mark` is a file that says so).
 static int be_a_rank(const char *mode, const char *mark, int steps) {
-  const dure_world_options options = {.silence_seconds = 0.5, .on_stuck = end_stuck, .stuck_seconds = 1};
+  const dure_world_options options = {.silence_seconds = 1.5, .on_stuck = end_stuck, .stuck_seconds = 1};
   dure_world *world = NULL;
   dure_status status = dure_world_join(&options, &world);
   const dure_world_place place = dure_world_get_place(world);
   if (status == NULL) status = write_number(mark, place.rank);
   if (status == NULL) status = dure_world_barrier(world);
   for (int step = 0; status == NULL && step < steps; step++) {
+    if (step == 3 && strcmp(mode, "misused") == 0) {  // every rank reads the same command line
+      dure_world_leave(world, NULL);
+      return 2;
+    }
     if (step == 3 && place.rank == 1 && !dure_os_is_file(mark)) {
       dure_status_free(dure_os_write_file(mark, "", 0));
       if (strcmp(mode, "killed") == 0) raise(SIGKILL);
       if (strcmp(mode, "stopped") == 0) raise(SIGSTOP);
-      if (strcmp(mode, "misused") == 0) return 2;
     }
     double value = 1;
     status = dure_world_reduce(world, DURE_REDUCTION_SUM, &value, 1);
