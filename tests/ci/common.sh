@@ -15,7 +15,8 @@ require() {
   command -v "$1" >/dev/null || skip "$1 is missing (scripts/install.sh installs it)"
 }
 
-# build_preset NAME: configures and builds a preset of CMakePresets.json, with the shaders that the tested build made.
+# build_preset NAME [OPTION...]: configures and builds a preset of CMakePresets.json, with the shaders that the tested build
+# made.
 build_preset() {
   local options=()
   if [ -e "$DURE_BUILD_DIR/build.ninja" ]; then
@@ -23,6 +24,6 @@ build_preset() {
     options+=(-DDURE_MADE_SHADERS="$DURE_BUILD_DIR/shaders/embedded")
   fi
   if command -v ccache >/dev/null; then options+=(-DCMAKE_{C,CXX}_COMPILER_LAUNCHER=ccache); fi
-  cmake --preset "$1" "${options[@]}" >/dev/null
+  cmake --preset "$1" "${options[@]}" "${@:2}" >/dev/null
   cmake --build --preset "$1"
 }

@@ -2,7 +2,7 @@
 # The Khronos validation layer, synchronization validation included, has nothing to say about the conformance suite.
 #
 # Two versions of the layer are used where they are there: Debian's own, and the newer one that comes with SwiftShader
-# (scripts/fetch_swiftshader.sh), whose synchronization validation knows more hazards. Each sees another sixth of the
+# (scripts/fetch_swiftshader.sh), whose synchronization validation knows more hazards. Each sees another eighth of the
 # cases; with DURE_FULL=1 all of them.
 . "$(dirname "$0")/common.sh"
 debian_manifest=/usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json
@@ -30,7 +30,7 @@ count_messages() {
 # run_validated NAME PART: the suite with the layer of NAME's settings.
 run_validated() {
   local name=$1 test=$DURE_BUILD_DIR/tests/test_conformance_every_device messages
-  export DURE_TEST_EVERY=6 DURE_TEST_PART=$2
+  export DURE_TEST_EVERY=8 DURE_TEST_PART=$2
   [ "${DURE_FULL:-0}" != 1 ] || DURE_TEST_EVERY=1
   export VK_LAYER_SETTINGS_PATH=$folder/$name VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
   export DURE_VULKAN_EXACT_BINDINGS=1

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/conformance/conformance.h"
+#include "tests/amount.h"
 
 static void print_result(void *context, const dure_conformance_result *result) {
   const char *device = context;
@@ -19,17 +20,12 @@ static void print_result(void *context, const dure_conformance_result *result) {
 
 enum { QUICK_EVERY = 3, QUICK_PART = 2 };  // checks of the whole tree draw other parts
 
-static uint32_t number_from(const char *variable, uint32_t otherwise) {
-  const char *text = getenv(variable);
-  return text != NULL ? (uint32_t)strtoul(text, NULL, 10) : otherwise;
-}
-
 static size_t failures_on(const char *identifier) {
   dure_device *device = NULL;
   dure_conformance_summary summary = {0};
   dure_conformance_options options = {.every = number_from("DURE_TEST_EVERY", QUICK_EVERY)};
   options.part = number_from("DURE_TEST_PART", QUICK_PART % (options.every > 0 ? options.every : 1));
-  if (number_from("DURE_FULL", 0) == 1) options.every = options.part = 0;
+  if (is_full()) options.every = options.part = 0;
   dure_status status = dure_device_open(identifier, &device);
   if (status == NULL) {
     const dure_device_info *info = dure_device_get_info(device);

@@ -8,6 +8,7 @@
 
 #include "runtime/world/internal.h"
 #include "tests/unit/ranks.h"
+#include "tests/amount.h"
 
 typedef struct shape {
   const char *device;
@@ -197,7 +198,7 @@ START_TEST(every_collective_has_the_bits_of_a_plain_loop_over_the_ranks) {
   shape s = {.device = devices[_i % 3], .is_hidden = _i >= 3, .seed = 100 + (uint64_t)_i};
   if (!has_device(s.device) || (s.is_hidden && _i % 3 == 0)) return;
   for (uint32_t size = 1; size <= 4; size++) {
-    const bool is_drawn = getenv("DURE_FULL") != NULL || (size + (uint32_t)_i) % 2 == 0 || _i == 0;
+    const bool is_drawn = is_full() || (size + (uint32_t)_i) % 2 == 0 || _i == 0;
     if (is_drawn) ranks_run(size, all_collectives, &s);
   }
 }

@@ -9,6 +9,7 @@
 #include "runtime/conformance/conformance.h"
 #include "runtime/hal.h"
 #include "runtime/log.h"
+#include "tests/amount.h"
 
 static const char *const plugins[] = {"DURE_CUDA_EMULATED", "DURE_CUDA_BUILT"};
 
@@ -61,9 +62,9 @@ START_TEST(every_kind_of_kernel_agrees_with_the_reference) {
   failures = 0;
   for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
     setenv("DURE_CUDA_ATTENTION", kinds[i], 1);
-    const bool all = getenv("DURE_FULL") != NULL;
-    run_cases(device, "attention", kinds[i], all ? 1 : 3);  // all by the kernels for sm_90 in the test that follows
-    run_cases(device, "attention_gradient", kinds[i], all ? 1 : 3);
+    const size_t step = is_full() ? 1 : is_sparing() ? 6 : 3;
+    run_cases(device, "attention", kinds[i], step);  // all by the kernels for sm_90 in the test that follows
+    run_cases(device, "attention_gradient", kinds[i], step);
   }
   unsetenv("DURE_CUDA_ATTENTION");
   dure_device_close(device);
@@ -88,7 +89,7 @@ START_TEST(kernels_for_sm_90_are_tried_once_and_trusted) {
   failures = trusted = distrusted = 0;
   dure_log_set_sink(listen, NULL);
   dure_log_set_level(DURE_LOG_DEBUG);
-  const bool all = getenv("DURE_FULL") != NULL;
+  const bool all = is_full();
   run_cases(device, "attention", "by itself", 1);
   run_cases(device, "attention_gradient", "by itself", all ? 1 : 5);
   dure_log_set_level(DURE_LOG_WARNING);

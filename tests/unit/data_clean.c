@@ -7,6 +7,7 @@
 #include "data/markup.h"
 #include "data/normalise.h"
 #include "data_files.h"
+#include "tests/amount.h"
 
 static dure_clean_summary summary;
 
@@ -186,7 +187,7 @@ END_TEST
 START_TEST(random_bytes_and_mutations_never_harm) {
   unsigned seed = 20240607;
   const char *start = "<html><body><table><tr><td><ul><li>a<pre>b</pre></ul></table>&#x1100;&#x1161;</body>";
-  const int rounds = getenv("DURE_FULL") != NULL ? 300 : 60;
+  const int rounds = is_full() ? 300 : 60;
   for (int round = 0; round < rounds; round++) {
     char bytes[160];
     size_t size = strlen(start);

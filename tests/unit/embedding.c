@@ -9,6 +9,7 @@
 
 #include "model/embedding.h"
 #include "model/safetensors.h"
+#include "tests/amount.h"
 
 enum { MOST_DEVICES = 8, TEXTS = 23, LONGEST = 60 };
 
@@ -167,8 +168,7 @@ END_TEST
 
 // The reference device and the first Vulkan device; with DURE_FULL=1 each that there is.
 static void find_devices(void) {
-  const char *full = getenv("DURE_FULL");
-  const int most = full != NULL && strcmp(full, "1") == 0 ? MOST_DEVICES : 2;
+  const int most = is_full() ? MOST_DEVICES : 2;
   snprintf(device_names[device_count++], sizeof(device_names[0]), "reference");
   for (int i = 0; device_count < most; i++) {
     dure_device *found = NULL;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "model/engine.h"
+#include "tests/amount.h"
 
 enum { MOST_DEVICES = 8, MOST_TOKENS = 24, PROMPTS = 50, LONGEST_PROMPT = 40 };
 
@@ -116,12 +117,7 @@ static void require_same(const answer *a, const answer *b, const char *what, int
         "%s, prompt %d: token %u differs", what, which, i);
 }
 
-static bool wants_all(void) {
-  const char *full = getenv("DURE_FULL");
-  return full != NULL && strcmp(full, "1") == 0;
-}
-
-static int prompt_count(void) { return wants_all() ? PROMPTS : 9; }
+static int prompt_count(void) { return is_full() ? PROMPTS : 9; }
 
 // ---- promises ----------------------------------------------------------------------------------------------------
 
@@ -487,7 +483,7 @@ static void find_devices(void) {
   size_t count = 0;
   char *notes = NULL;
   require(dure_devices_list(&infos, &count, &notes));
-  for (size_t i = 0; i < count && wanted == NULL && device_count < (wants_all() ? MOST_DEVICES : 2); i++) {
+  for (size_t i = 0; i < count && wanted == NULL && device_count < (is_full() ? MOST_DEVICES : 2); i++) {
     if (infos[i].usable && strcmp(infos[i].backend, "vulkan") == 0)
       snprintf(device_names[device_count++], sizeof(device_names[0]), "%s", infos[i].identifier);
   }

@@ -11,6 +11,7 @@
 #include "model/safetensors.h"
 #include "model/training.h"
 #include "runtime/os.h"
+#include "tests/amount.h"
 
 static const char *const folders[] = {
     "gpt2",
@@ -235,19 +236,13 @@ START_TEST(a_saved_model_has_the_bits_of_the_one_it_was_read_from) {
 }
 END_TEST
 
-static uint32_t number_from(const char *variable, uint32_t otherwise) {
-  const char *text = getenv(variable);
-  const unsigned long value = text != NULL ? strtoul(text, NULL, 10) : 0;
-  return value > 0 && value < 1000 ? (uint32_t)value : otherwise;
-}
-
 // The reference takes every family; other devices, whose kernels have cases of their own, one of DURE_TEST_EVERY, drawn
 // by name (DURE_TEST_PART says which), or all with DURE_FULL=1. They compile three programs a family.
 static bool is_drawn(const char *name) {
-  const char *device_name = getenv("DURE_TEST_DEVICE"), *full = getenv("DURE_FULL");
-  if (device_name == NULL || strcmp(device_name, "reference") == 0 || (full != NULL && strcmp(full, "1") == 0))
-    return true;
+  const char *device_name = getenv("DURE_TEST_DEVICE");
+  if (device_name == NULL || strcmp(device_name, "reference") == 0 || is_full()) return true;
   const uint32_t every = number_from("DURE_TEST_EVERY", EVERY_ON_DEVICES);
+  if (every == 0) return true;
   uint32_t hash = 2166136261;  // FNV-1a
   for (const char *c = name; *c != '\0'; c++) hash = (hash ^ (uint8_t)*c) * 16777619;
   return (hash >> 8) % every == number_from("DURE_TEST_PART", 0) % every;

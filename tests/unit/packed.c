@@ -12,6 +12,7 @@
 #include "model/packed.h"
 #include "model/rounding.h"
 #include "runtime/os.h"
+#include "tests/amount.h"
 
 enum { MOST_DEVICES = 8, TOKENS = 40 };
 
@@ -352,8 +353,8 @@ END_TEST
 // ---- running -----------------------------------------------------------------------------------------------------
 
 static void find_devices(void) {
-  const char *wanted = getenv("DURE_TEST_DEVICE"), *full = getenv("DURE_FULL");
-  const int most = full != NULL && strcmp(full, "1") == 0 ? MOST_DEVICES : 2;
+  const char *wanted = getenv("DURE_TEST_DEVICE");
+  const int most = is_full() ? MOST_DEVICES : 2;
   snprintf(device_names[device_count++], sizeof(device_names[0]), "%s", wanted != NULL ? wanted : "reference");
   dure_device_info *infos = NULL;
   size_t count = 0;

@@ -11,6 +11,7 @@
 #include "data/tokenizer.h"
 #include "data/tokenizer_bytes.h"
 #include "runtime/os.h"
+#include "tests/amount.h"
 
 static void must(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
 
@@ -81,8 +82,7 @@ START_TEST(any_bytes_come_back_from_their_ids) {
   printf("seed %llu\n", (unsigned long long)state);
   dure_ids ids = {0};
   char text[128];
-  const char *full = getenv("DURE_FULL");
-  int rounds = full != NULL && strcmp(full, "1") == 0 ? 100000 : 20000;
+  const int rounds = is_full() ? 100000 : is_sparing() ? 4000 : 20000;
   for (int round = 0; round < rounds; round++) assert_round_trip(tokenizer, text, random_text(&state, text), &ids);
   dure_ids_free(&ids);
   dure_tokenizer_close(tokenizer);

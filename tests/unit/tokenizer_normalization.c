@@ -9,6 +9,7 @@
 #include "data/normalise.h"
 #include "data/tokenizer_bytes.h"
 #include "data/tokenizer_normalize.h"
+#include "tests/amount.h"
 
 enum { columns = 5, forms = 4, code_points = 0x110000 };
 static const char *const packed_file = "/usr/share/unicode/NormalizationTest.txt.bz2";
@@ -124,7 +125,7 @@ START_TEST(every_row_of_the_conformance_test_holds) {
   close_test_file(file);
   if (version == 15) ck_assert_uint_eq(count, 19074);
   // Every other character is its own normal form. A part of them at a time, all with DURE_FULL=1.
-  size_t step = getenv("DURE_FULL") != NULL ? 1 : 13;
+  const size_t step = is_full() ? 1 : 13;
   for (uint32_t c = 1; c < code_points; c += (uint32_t)step) {
     column one;
     if (is_listed[c] || (c >= 0xD800 && c < 0xE000)) continue;

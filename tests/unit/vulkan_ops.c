@@ -13,6 +13,7 @@
 #include "runtime/program.h"
 #include "runtime/random.h"
 #include "runtime/vulkan/vulkan_device.h"
+#include "tests/amount.h"
 
 enum { MOST_DEVICES = 8, SEED = 20261121 };
 static char identifiers[MOST_DEVICES][32];
@@ -256,9 +257,7 @@ START_TEST(both_kinds_of_workgroups_conform) {
       "adamw", "sample"};
   open_device(_i);
   for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
-    const char *full = getenv("DURE_FULL");
-    const bool all = full != NULL && strcmp(full, "1") == 0;
-    const dure_conformance_options options = {.op = ops[i], .every = all ? 0 : 3};
+    const dure_conformance_options options = {.op = ops[i], .every = is_full() ? 0 : is_sparing() ? 9 : 4};
     dure_conformance_summary summary;
     succeed(dure_conformance_run(device, &options, expect_pass, NULL, &summary));
     ck_assert_uint_gt(summary.counts[DURE_CONFORMANCE_PASS], 0);
