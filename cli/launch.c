@@ -9,8 +9,9 @@
 #include "model/checkpoint.h"
 #include "runtime/os.h"
 #include "runtime/socket.h"
+#include "runtime/world.h"
 
-enum { hosts_max = 1024, ranks_max = 4096, extra_max = 64, suspects_before_dropped = 2 };
+enum { hosts_max = 1024, ranks_max = 4096, extra_max = 64, suspects_before_dropped = 2, join_seconds = 25 };
 static const double terminate_seconds = 10;   // between asking ranks to end and ending them
 static const double interrupt_seconds = 120;  // for a run that was interrupted to save
 static const double probe_seconds = 10;
@@ -181,10 +182,10 @@ static void set_number(variables *v, size_t slot, const char *name, uint64_t val
 
 // What a remote rank would otherwise not get of this program's environment.
 static void pass_variables(variables *v) {
-  static const char *const names[] = {"VK_ICD_FILENAMES",   "VK_DRIVER_FILES",     "CUDA_VISIBLE_DEVICES",
-                                      "LD_LIBRARY_PATH",    "DURE_CUDA_OFF",       "DURE_CUDA_PLUGIN",
-                                      "DURE_LOG",           "DURE_VULKAN_PROFILE", "DURE_TRANSPORT",
-                                      "NCCL_SOCKET_IFNAME", "NCCL_DEBUG",          "XDG_CACHE_HOME"};
+  static const char *const names[] = {
+      "VK_ICD_FILENAMES", "VK_DRIVER_FILES", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "DURE_CUDA_OFF",
+      "DURE_CUDA_PLUGIN", "DURE_LOG",        "DURE_VULKAN_PROFILE",  "DURE_TRANSPORT",  "NCCL_SOCKET_IFNAME",
+      "NCCL_DEBUG",       "XDG_CACHE_HOME",  "DURE_JOIN_SECONDS",    "DURE_TRACE"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     const char *value = getenv(names[i]);
     if (value != NULL) set_variable(v, names[i], value);
@@ -198,14 +199,14 @@ typedef struct meeting_place {
 } meeting_place;
 
 static dure_status find_meeting_place(const launch *l, meeting_place *out) {
-  uint64_t drawn[2] = {dure_os_nanoseconds() ^ dure_os_process_id() << 32, (uint64_t)dure_os_unix_seconds()};
-  snprintf(out->secret, sizeof(out->secret), "%016" PRIx64 "%016" PRIx64, drawn[0] * 6364136223846793005u,
-           (drawn[1] + drawn[0]) * 1442695040888963407u);
+  uint16_t drawn = 0;
+  DURE_TRY(dure_world_draw_secret(out->secret, sizeof(out->secret)));
+  DURE_TRY(dure_os_random(&drawn, sizeof(drawn)));
   snprintf(out->host, sizeof(out->host), "%s", l->host_count > 0 ? l->hosts[l->places[0]].name : "127.0.0.1");
   out->port = (uint16_t)l->port;
   if (l->port > 0) return NULL;
   if (l->host_count > 0) {  // nobody here knows what is free there
-    out->port = (uint16_t)(20000 + (drawn[0] >> 8) % 12000);
+    out->port = (uint16_t)(20000 + drawn % 12000);
     return NULL;
   }
   int socket = -1;
@@ -231,6 +232,8 @@ static dure_status start_rank(launch *l, uint32_t rank, const meeting_place *whe
   set_number(&v, 4, "MASTER_PORT", where->port);
   set_variable(&v, "MASTER_ADDR", where->host);
   set_variable(&v, "DURE_WORLD_SECRET", where->secret);
+  // All are started at once: who does not come is noticed in the same time as who falls silent.
+  if (getenv("DURE_JOIN_SECONDS") == NULL) set_number(&v, 5, "DURE_JOIN_SECONDS", join_seconds);
   rank_command command = {.arguments = arguments, .environment = v.pairs};
   if (l->host_count > 0) {
     command.remote_shell = l->shell;
@@ -317,6 +320,20 @@ static bool has_failed(const launch *l) {
   return false;
 }
 
+// Ranks of a training part together: one that still runs long after another has ended well is stopped, or cut off.
+static bool is_late(const launch *l, uint64_t *first_end) {
+  if (count_running(l) == l->process_count || !l->is_prefixed || l->other_program != NULL) return false;
+  const uint64_t now = dure_os_nanoseconds();
+  if (*first_end == 0) *first_end = now;
+  return now - *first_end > (uint64_t)(l->grace * 1e9);
+}
+
+// Who runs still is the one that the others have named as lost: it will not end by itself.
+static bool lost_alone_runs(const launch *l) {
+  const bool is_known = l->is_prefixed && l->lost >= 0 && (size_t)l->lost < l->process_count;
+  return is_known && count_running(l) == 1 && l->processes[l->lost].pid != 0;
+}
+
 // Of those that have failed the one that says most: a signal ended it, it was used wrongly, anything else.
 static const rank_process *find_failed(const launch *l, size_t *out_rank) {
   const rank_process *found = NULL;
@@ -335,7 +352,9 @@ static const rank_process *find_failed(const launch *l, size_t *out_rank) {
 
 // Ends what still runs: ranks that do not end by themselves within the grace are asked, then ended.
 static void end_all(launch *l, double grace) {
-  wait_all(l, grace);
+  const uint64_t deadline = dure_os_nanoseconds() + (uint64_t)(grace * 1e9);
+  while (count_running(l) > 0 && !lost_alone_runs(l) && dure_os_nanoseconds() < deadline)
+    rank_processes_poll(l->processes, l->process_count, 100, show_line, l);
   for (size_t i = 0; i < l->process_count && l->is_prefixed; i++) {
     if (l->processes[i].pid != 0) fprintf(stderr, "dure launch: rank %zu has not ended by itself: ending it\n", i);
   }
@@ -374,7 +393,8 @@ static int attempt(launch *l, bool resumes, bool *out_may_repeat) {
   *out_may_repeat = false;
   dure_status status = start_all(l, resumes);
   size_t rank = 0;
-  while (status == NULL && !has_failed(l) && count_running(l) > 0 && !dure_os_interrupted())
+  uint64_t first_end = 0;
+  while (status == NULL && !has_failed(l) && count_running(l) > 0 && !is_late(l, &first_end) && !dure_os_interrupted())
     rank_processes_poll(l->processes, l->process_count, 200, show_line, l);
   if (status == NULL && has_failed(l)) wait_all(l, settle_seconds);
   const rank_process *failed = find_failed(l, &rank);
@@ -386,6 +406,9 @@ static int attempt(launch *l, bool resumes, bool *out_may_repeat) {
     signal_all(l, "TERM");
     wait_all(l, interrupt_seconds);
     end_all(l, 0);
+  } else if (failed == NULL && count_running(l) > 0) {
+    end_all(l, 0);
+    *out_may_repeat = true;
   } else if (failed == NULL) {
     code = EXIT_DONE;
   } else {

@@ -14,6 +14,8 @@ uint32_t dure_os_core_count(void);        // logical cores this process may use,
 uint64_t dure_os_memory_total(void);      // bytes of physical memory, or of the container's limit
 uint64_t dure_os_memory_available(void);  // of those, what can be taken without swapping (Linux: MemAvailable)
 uint64_t dure_os_process_id(void);
+// Bytes that nobody can guess, from the system's generator.
+DURE_MUST_CHECK dure_status dure_os_random(void *out_bytes, size_t size);
 void dure_os_sleep(uint64_t nanoseconds);
 // Lets this process have so many files open at once, or as many as the system allows; returns how many.
 uint32_t dure_os_open_files(uint32_t wanted);

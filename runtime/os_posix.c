@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -109,6 +110,16 @@ static memory_state read_memory(void) {
 uint64_t dure_os_memory_total(void) { return read_memory().total; }
 uint64_t dure_os_memory_available(void) { return read_memory().available; }
 uint64_t dure_os_process_id(void) { return (uint64_t)getpid(); }
+
+dure_status dure_os_random(void *out_bytes, size_t size) {
+  memset(out_bytes, 0, size);
+  for (size_t done = 0; done < size;) {
+    const ssize_t got = getrandom((char *)out_bytes + done, size - done, 0);
+    if (got < 0 && errno != EINTR) return dure_fail_errno("the system draws no random bytes");
+    if (got > 0) done += (size_t)got;
+  }
+  return NULL;
+}
 
 void dure_os_sleep(uint64_t nanoseconds) {
   struct timespec left = {(time_t)(nanoseconds / 1000000000u), (long)(nanoseconds % 1000000000u)};

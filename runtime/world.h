@@ -25,7 +25,7 @@ typedef struct dure_world_options {
   // TCP otherwise), "tcp", "mpi", "none": refuse to be one of several.
   const char *transport;
   double silence_seconds;  // after which a rank that sends no heartbeat is lost; 0: 10. Rank 0's counts for all
-  double join_seconds;     // how long to wait for all ranks to come; 0: 120
+  double join_seconds;     // how long to wait for all ranks to come; 0: the environment's DURE_JOIN_SECONDS, or 120
   // Of recipe and data (the build is compared in any case; NULL: nothing more), lines like "learning-rate: 0.1". A rank
   // that differs from rank 0 is refused, and the first line in which it does is named.
   const char *fingerprint;
@@ -47,6 +47,8 @@ typedef struct dure_world_place {
 DURE_MUST_CHECK dure_status dure_world_join(const dure_world_options *options, dure_world **out_world);
 // What worlds do that are joined without `on_stuck` of their own. For the program's start; not thread-safe.
 void dure_world_set_stuck_handler(void (*handler)(const char *message));
+// A secret for DURE_WORLD_SECRET: 128 bits that nobody can guess, in hexadecimal. `size`: at least 33.
+DURE_MUST_CHECK dure_status dure_world_draw_secret(char *out_text, size_t size);
 // NULL is fine. `failure` (stays the caller's; NULL: none): the others are told that this rank gives up, and why.
 // Without a failure it waits until all ranks leave, as they must, or one is lost.
 void dure_world_leave(dure_world *world, dure_status failure);

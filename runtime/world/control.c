@@ -13,9 +13,9 @@
 #include "runtime/os.h"
 #include "runtime/world/control.h"
 
-static const double default_silence = 10, default_stuck = 8;
+static const double default_stuck = 8;
 static const double explanation_seconds = 3;  // beyond the silence, for a verdict to arrive
-enum { beats_in_silence = 5, callers_limit = 64 };
+enum { callers_limit = 64 };
 static const uint64_t impatience = 50000000;                           // between looks, once there is an end in sight
 static const uint64_t patience = UINT64_C(1) * 1000000000;             // for others to hear the last words
 static const uint64_t caller_nanoseconds = UINT64_C(10) * 1000000000;  // to say what it wants
@@ -387,7 +387,7 @@ dure_status dure_control_join(const dure_control_options *options, dure_control 
     return status;
   }
   rendezvous r = {.options = options, .port = options->listener_port, .peers = c->peers, .links = c->links};
-  r.meeting.silence_seconds = c->world.silence_seconds > 0 ? c->world.silence_seconds : default_silence;
+  r.meeting.silence_seconds = c->world.silence_seconds > 0 ? c->world.silence_seconds : control_default_silence;
   if (status == NULL && c->listener < 0)
     status = dure_socket_listen(options->rank == 0 ? options->port : 0, &c->listener, &r.port);
   r.listener = c->listener;

@@ -8,12 +8,14 @@ enum {
   control_mark = 0x44757265,  // begins every message: "Dure"
   message_limit = 2048,       // bytes after a message's head, once the ranks have met
   meeting_limit = 64 << 20,   // before that: the table of all ranks
+  beats_in_silence = 5,
 };
+static const double control_default_silence = 10;  // seconds
 
 typedef enum message_kind {
   MESSAGE_JOIN,     // to rank 0: introduction, then the fingerprint's text
   MESSAGE_WELCOME,  // from rank 0: a meeting, then the peers
-  MESSAGE_REFUSED,  // from rank 0: the reason
+  MESSAGE_REFUSED,  // from rank 0: the reason; `value` is its dure_code
   MESSAGE_BEAT,     // both ways
   MESSAGE_LEAVE,    // to rank 0: this rank is done
   MESSAGE_LEFT,     // from rank 0: `rank` is done

@@ -38,6 +38,7 @@ typedef struct dure_control_options {
   uint16_t port;      // rank 0's
   int listener;       // open already (rank 0 whose port the others were told), else -1
   uint16_t listener_port;
+  const char *secret;  // that all ranks of this run know; NULL: DURE_WORLD_SECRET
   const dure_world_options *world;
 } dure_control_options;
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/log.h"
+#include "runtime/os.h"
 #include "runtime/world/internal.h"
 
 // What all groups of the process share.
@@ -67,6 +68,7 @@ static void find_place(dure_world *world) {
 typedef struct mpi_greeting {
   char hosts[1024];
   uint16_t port;
+  char secret[40];
 } mpi_greeting;
 
 // Rank 0 opens its port, and MPI tells the others where.
@@ -77,13 +79,23 @@ static dure_status meet_over_mpi(dure_mpi *mpi, dure_control_options *options, m
     status = dure_socket_listen(0, &options->listener, &greeting->port);
     dure_socket_local_hosts(greeting->hosts, sizeof(greeting->hosts) - 16);
     strcat(greeting->hosts, greeting->hosts[0] != '\0' ? ",127.0.0.1" : "127.0.0.1");
+    if (status == NULL) status = dure_world_draw_secret(greeting->secret, sizeof(greeting->secret));
   }
   options->listener_port = greeting->port;
   status = dure_status_join(status, dure_mpi_tell(mpi, greeting, sizeof(*greeting)));
   if (status == NULL && greeting->port == 0) status = dure_fail(DURE_IO, "rank 0 could not open a port for heartbeats");
   options->hosts = greeting->hosts;
+  options->secret = greeting->secret;
   options->port = greeting->port;
   return status;
+}
+
+dure_status dure_world_draw_secret(char *out_text, size_t size) {
+  uint8_t bytes[16];
+  DURE_TRY(dure_os_random(bytes, sizeof(bytes)));
+  out_text[0] = '\0';
+  for (size_t i = 0; i < sizeof(bytes) && 2 * i + 2 < size; i++) snprintf(out_text + 2 * i, 3, "%02x", bytes[i]);
+  return NULL;
 }
 
 static dure_status choose_transport(const char *asked, const dure_launch *launch, bool *out_is_mpi) {

@@ -5,17 +5,19 @@
 #   network_hosts.sh cut N | mend N            takes host N's link down, and up again
 #   network_hosts.sh down                      removes all of them
 #
+# DURE_HOSTS=other: names begin with that instead of "dure", so that two sets can be at once.
 # Needs root, iproute2 and a kernel with veth. A command on a host: ip netns exec dure-host-1 COMMAND. So that launches:
 #
 #   network_hosts.sh up 2
 #   dure launch -n 2 --hosts dure-host-1,dure-host-2 --remote-shell "ip netns exec" -- train ...
 set -euo pipefail
 
-switch=dure-switch
+prefix=${DURE_HOSTS:-dure}
+switch=$prefix-switch
 
 down() {
   local name
-  for name in $(ip netns list | awk '$1 ~ /^dure-(host-[0-9]+|switch)$/ { print $1 }'); do
+  for name in $(ip netns list | awk -v all="^$prefix-(host-[0-9]+|switch)\$" '$1 ~ all { print $1 }'); do
     ip netns delete "$name"
     rm -rf "/etc/netns/$name"
   done
@@ -37,10 +39,10 @@ up() {
   ip -n "$switch" link add bridge type bridge
   ip -n "$switch" link set bridge up
   for i in $(seq "$count"); do
-    host=dure-host-$i
+    host=$prefix-host-$i
     ip netns add "$host"
     mkdir -p "/etc/netns/$host"
-    { echo "127.0.0.1 localhost"; for j in $(seq "$count"); do echo "10.77.0.$j dure-host-$j"; done; } >"/etc/netns/$host/hosts"
+    { echo "127.0.0.1 localhost"; for j in $(seq "$count"); do echo "10.77.0.$j $prefix-host-$j"; done; } >"/etc/netns/$host/hosts"
     ip -n "$host" link add eth0 type veth peer name "port$i" netns "$switch"
     ip -n "$host" addr add "10.77.0.$i/24" dev eth0
     ip -n "$host" link set lo up
@@ -63,7 +65,7 @@ case "$command" in
   mend) ip -n "$switch" link set "port${2:?which host}" up ;;
   down) down ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac

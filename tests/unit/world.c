@@ -141,9 +141,80 @@ START_TEST(ranks_that_disagree_are_refused_by_name) {
   static const refusal refusals[] = {
       {"model: a\nlearning-rate: 0.2\ndata: b", 0, false, "'learning-rate: 0.2' where rank 0 has 'learning-rate: 0.1'"},
       {NULL, 5, false, "was started as one of 5 ranks, rank 0 as one of 2"},
-      {NULL, 0, true, "missing are 2"},
+      {NULL, 0, true, "rank 2 is lost: it has not come within 0 s; of 3 ranks, missing are 2"},
   };
   ranks_run(2, join_in_vain, (void *)(uintptr_t)&refusals[_i]);
+}
+END_TEST
+
+// ---- meeting -----------------------------------------------------------------------------------------------------
+
+enum { strangers = 150 };  // more than rank 0 hears at once
+
+// Rank 2 is none: it connects many times, says nothing or nonsense, and only then do the others come.
+static void meet_among_strangers(uint32_t rank, uint32_t size, void *context) {
+  (void)context;
+  const uint16_t port = (uint16_t)strtoul(getenv("MASTER_PORT"), NULL, 10);
+  ranks_set("WORLD_SIZE", size - 1);
+  if (rank == 2) {
+    int sockets[strangers];
+    for (int i = 0; i < strangers; i++) {
+      while (true) {
+        dure_status status = dure_socket_connect("127.0.0.1", port, 1, &sockets[i]);
+        if (status == NULL) break;
+        dure_status_free(status);
+        dure_os_sleep(1000000);
+      }
+      if (i % 2 == 0) dure_status_free(dure_socket_send(sockets[i], "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 28, 1));
+    }
+    dure_os_sleep(100000000);
+    for (int i = 0; i < strangers; i++) dure_socket_close(sockets[i]);
+    return;
+  }
+  if (rank == 1) dure_os_sleep(50000000);
+  const uint64_t begin = dure_os_nanoseconds();
+  dure_world *world = NULL;
+  RANK_OK(dure_world_join(NULL, &world));
+  RANK_EXPECT((double)(dure_os_nanoseconds() - begin) < 8e9, "strangers hold the others");
+  RANK_OK(dure_world_barrier(world));
+  dure_world_leave(world, NULL);
+}
+
+START_TEST(strangers_do_not_hold_ranks_that_meet) { ranks_run(3, meet_among_strangers, NULL); }
+END_TEST
+
+// Rank 1 says who it is and is gone, or stops, while rank 2 is still awaited (it never comes).
+static void meet_in_vain(uint32_t rank, uint32_t size, void *context) {
+  const bool stops = context != NULL;
+  if (rank == 2) return;
+  ranks_set("WORLD_SIZE", size);
+  const dure_world_options options = {.silence_seconds = 0.5, .join_seconds = bound};
+  dure_world *world = NULL;
+  if (rank == 1) {  // from a process of its own, that ends while its parent waits
+    const pid_t child = fork();
+    if (child == 0) {
+      dure_status_free(dure_world_join(&options, &world));
+      _exit(0);
+    }
+    dure_os_sleep(300000000);
+    kill(child, stops ? SIGSTOP : SIGKILL);
+    if (stops) dure_os_sleep(1500000000);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    return;
+  }
+  const uint64_t begin = dure_os_nanoseconds();
+  dure_status status = dure_world_join(&options, &world);
+  RANK_EXPECT((double)(dure_os_nanoseconds() - begin) / 1e9 < bound / 2, "noticed late");
+  RANK_EXPECT(dure_status_code(status) == DURE_RANK_LOST, "joined with a rank that is gone");
+  const char *message = dure_status_message(status),
+             *expected = stops ? "is lost: it has been silent" : "is lost: it ended";
+  RANK_EXPECT(strstr(message, "rank 1 (") == message && strstr(message, expected) != NULL, "'%s'", message);
+  dure_status_free(status);
+}
+
+START_TEST(a_rank_that_is_lost_while_others_are_awaited_is_named) {
+  ranks_run(3, meet_in_vain, _i == 0 ? NULL : (void *)(uintptr_t)&bound);
 }
 END_TEST
 
@@ -241,6 +312,8 @@ static Suite *make_suite(void) {
   tcase_add_test(small, a_program_started_by_itself_is_a_world_of_one);
   tcase_add_test(small, launchers_are_known_by_what_they_leave_in_the_environment);
   tcase_add_loop_test(small, ranks_that_disagree_are_refused_by_name, 0, 3);
+  tcase_add_test(small, strangers_do_not_hold_ranks_that_meet);
+  tcase_add_loop_test(small, a_rank_that_is_lost_while_others_are_awaited_is_named, 0, 2);
   tcase_add_loop_test(small, a_rank_that_dies_hangs_or_gives_up_is_named_by_all_others, 0, 7);
   tcase_add_test(small, a_rank_that_is_caught_elsewhere_can_end_itself);
   suite_add_tcase(suite, small);
