@@ -263,8 +263,8 @@ static void add_adamw(dure_case_list *list, uint64_t count) {
 static void add_sample(dure_case_list *list, uint64_t V) {
   dure_case *c = dure_case_add(list, DURE_OP_sample, "rows=1,v=%llu,top_k=50,top_p=0.95", (number)V);
   dure_case_tensor(c, 0, 2, DURE_SHAPE(1, V));
-  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_SAMPLE_COUNT)), 4,
-                        (const double[]){0.8, 50, 0.95, 0});
+  dure_case_list_values(dure_case_tensor(c, 1, 1, DURE_SHAPE(DURE_SAMPLE_COUNT)), DURE_SAMPLE_COUNT,
+                        (const double[]){0.8, 50, 0.95, 0, 0});
   dure_case_tensor(c, 2, 1, DURE_SHAPE(4))->generator = DURE_GENERATE_WORDS;
   dure_case_tensor(c, 3, 1, DURE_SHAPE(1));
 }

@@ -16,7 +16,7 @@
 typedef struct generate_options {
   const char *device, *dtype, *weights, *cache_type, *prompt, *prompt_file, *prompts, *stop, *system;
   int64_t max_tokens, top_k, seed, batch, log_probabilities;
-  double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+  double temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
   bool echo, as_json, stops_at_end, shifts, is_chat;
 } generate_options;
 
@@ -184,7 +184,8 @@ static dure_request request_of(const generate_run *run) {
   const uint32_t *ends = dure_chat_ends(run->chat, &end_count);
   return (dure_request){
       .most_tokens = (uint32_t)o->max_tokens,
-      .sampling = {(float)o->temperature, (uint32_t)o->top_k, (float)o->top_p, (uint64_t)o->seed, (float)o->min_p},
+      .sampling = {(float)o->temperature, (uint32_t)o->top_k, (float)o->top_p, (uint64_t)o->seed, (float)o->min_p,
+                   (float)o->typical_p},
       .repetition_penalty = (float)o->repetition_penalty,
       .presence_penalty = (float)o->presence_penalty,
       .frequency_penalty = (float)o->frequency_penalty,
@@ -330,6 +331,8 @@ static dure_status check_options(const generate_options *options) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--top-p must be above 0 and at most 1");
   if (!(options->min_p >= 0 && options->min_p <= 1))
     return dure_fail(DURE_INVALID_ARGUMENT, "--min-p must be at least 0 and at most 1");
+  if (!(options->typical_p > 0 && options->typical_p <= 1))
+    return dure_fail(DURE_INVALID_ARGUMENT, "--typical-p must be above 0 and at most 1");
   if (options->batch < 1 || options->batch > DURE_ENGINE_SEQUENCES_MOST)
     return dure_fail(DURE_INVALID_ARGUMENT, "--batch must be from 1 to %d", DURE_ENGINE_SEQUENCES_MOST);
   if (options->log_probabilities < 0 || options->log_probabilities > DURE_ENGINE_ALTERNATIVES_MOST)
@@ -347,6 +350,7 @@ int command_generate(int argc, char **argv) {
                               .max_tokens = 128,
                               .batch = 8,
                               .temperature = 0.8,
+                              .typical_p = 1,
                               .top_k = 40,
                               .top_p = 1.0,
                               .stops_at_end = true};
@@ -366,6 +370,8 @@ int command_generate(int argc, char **argv) {
       {"top-k", OPTION_INTEGER, &options.top_k, "K", "draw from the K likeliest tokens, 0: all (40)"},
       {"top-p", OPTION_NUMBER, &options.top_p, "P", "draw from the likeliest tokens that hold this mass (1)"},
       {"min-p", OPTION_NUMBER, &options.min_p, "P", "only from those at least P times as likely as the likeliest (0)"},
+      {"typical-p", OPTION_NUMBER, &options.typical_p, "P",
+       "only from the most typical ones with this mass: those that tell about as much as one does on average (1)"},
       {"repetition-penalty", OPTION_NUMBER, &options.repetition_penalty, "F",
        "divides the logits of tokens that have come (0: off)"},
       {"presence-penalty", OPTION_NUMBER, &options.presence_penalty, "A",

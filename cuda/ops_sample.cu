@@ -1,5 +1,6 @@
-// sample, adjust_logits.
+// sample, adjust_logits, mask_logits.
 #include "cuda/kernels/adjust_logits.cuh"
+#include "cuda/kernels/mask_logits.cuh"
 #include "cuda/kernels/sample.cuh"
 #include "cuda/ops.h"
 #include "cuda/record.cuh"
@@ -42,3 +43,14 @@ static dure_status record_adjust_logits(dure_device *device, dure_recording *rec
 }
 
 const dure_backend_op dure_cuda_op_adjust_logits = {record_adjust_logits, NULL, false};
+
+static dure_status record_mask_logits(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  (void)device;
+  const dure_operand *mask = &call->operands[0], *logits = &call->operands[1];
+  const mask_logits_arguments arguments = {cuda_address<const uint32_t>(mask), cuda_address<float>(logits),
+                                           dure_operand_count(logits), (uint32_t)mask->shape[1],
+                                           (uint32_t)logits->shape[1]};
+  return cuda_record(recording, mask_logits_kernel, cuda_grid(arguments.entries, 128), 128, 0, arguments);
+}
+
+const dure_backend_op dure_cuda_op_mask_logits = {record_mask_logits, NULL, false};

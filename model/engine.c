@@ -149,6 +149,8 @@ static dure_status check_sampling(const dure_request *r) {
     return dure_fail(DURE_INVALID_ARGUMENT, "top_p must be above 0 and at most 1");
   if (!(s->min_p >= 0 && s->min_p <= 1))
     return dure_fail(DURE_INVALID_ARGUMENT, "min_p must be at least 0 and at most 1");
+  if (!(s->typical_p >= 0 && s->typical_p <= 1))
+    return dure_fail(DURE_INVALID_ARGUMENT, "typical_p must be at least 0 and at most 1 (0 or 1: all)");
   if (!(r->repetition_penalty >= 0) || !isfinite(r->repetition_penalty) || !isfinite(r->presence_penalty) ||
       !isfinite(r->frequency_penalty))
     return dure_fail(DURE_INVALID_ARGUMENT, "penalties must be numbers, the repetition penalty at least 0 (0: none)");

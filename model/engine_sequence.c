@@ -188,6 +188,7 @@ void engine_sequence_settings(const engine_sequence *sequence, const engine_exch
   settings[DURE_SAMPLE_TOP_K] = (float)sampling->top_k;
   settings[DURE_SAMPLE_TOP_P] = sampling->top_p;
   settings[DURE_SAMPLE_MIN_P] = sampling->min_p;
+  settings[DURE_SAMPLE_TYPICAL_P] = sampling->typical_p;
   // Where the token stands in the whole text, as dure_session_sample has it.
   const uint32_t words[4] = {(uint32_t)sampling->seed, (uint32_t)(sampling->seed >> 32),
                              sequence->progress.prompt_count + sequence->progress.generated_count, 0};

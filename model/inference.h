@@ -56,7 +56,8 @@ typedef struct dure_sampling {
   uint32_t top_k;     // 0: all
   float top_p;        // 1: all
   uint64_t seed;
-  float min_p;  // 0: all; tokens below this part of the likeliest one's probability are left out
+  float min_p;      // 0: all; tokens below this part of the likeliest one's probability are left out
+  float typical_p;  // 0 or 1: all; else the most typical ones of this mass (Meister et al. 2022)
 } dure_sampling;
 
 DURE_MUST_CHECK dure_status dure_session_create(dure_model *model, const dure_session_options *options,

@@ -280,6 +280,7 @@ dure_status dure_session_sample(dure_session *session, const dure_sampling *samp
   settings[DURE_SAMPLE_TOP_K] = (float)sampling->top_k;
   settings[DURE_SAMPLE_TOP_P] = sampling->top_p;
   settings[DURE_SAMPLE_MIN_P] = sampling->min_p;
+  settings[DURE_SAMPLE_TYPICAL_P] = sampling->typical_p;
   const uint32_t random[4] = {(uint32_t)sampling->seed, (uint32_t)(sampling->seed >> 32), session->length, 0};
   DURE_TRY(dure_executable_write(session->sampler, stream, session->settings, settings, sizeof(settings)));
   DURE_TRY(dure_executable_write(session->sampler, stream, session->random, random, sizeof(random)));

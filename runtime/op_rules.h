@@ -48,6 +48,7 @@ dure_status dure_shape_expert_combine_gradient(dure_op_call *call);
 dure_status dure_shape_gradient_clip(dure_op_call *call);
 dure_status dure_shape_adamw(dure_op_call *call);
 dure_status dure_shape_adjust_logits(dure_op_call *call);
+dure_status dure_shape_mask_logits(dure_op_call *call);
 dure_status dure_shape_sample(dure_op_call *call);
 
 dure_cost dure_cost_elementwise(const dure_op_call *call);

@@ -612,6 +612,16 @@ dure_status dure_shape_adjust_logits(dure_op_call *call) {
   return expect_dimension(call, LOGITS, 0, rows);
 }
 
+dure_status dure_shape_mask_logits(dure_op_call *call) {
+  enum { MASK, LOGITS };
+  DURE_TRY(expect_rank(call, MASK, 2));
+  if (!dure_operand_is_present(&call->operands[LOGITS]))
+    return dure_fail(DURE_INVALID_ARGUMENT, "operand 'logits' is missing");
+  DURE_TRY(expect_rank(call, LOGITS, 2));
+  DURE_TRY(expect_dimension(call, LOGITS, 0, call->operands[MASK].shape[0]));
+  return expect_dimension(call, MASK, 1, (call->operands[LOGITS].shape[1] + 31) / 32);
+}
+
 dure_status dure_shape_sample(dure_op_call *call) {
   enum { LOGITS, SETTINGS, RANDOM, TOKEN };
   DURE_TRY(expect_rank(call, LOGITS, 2));

@@ -338,16 +338,29 @@ enum { DURE_MOMENT_BLOCK = 256 };
 //   place x = logits[b, ids[b, i]] becomes (x > 0 ? x / f : x * f) + a (Keskar et al. 2019, section 4.1, with f above
 //   1). An id >= V changes nothing.
 
+// mask_logits: tokens that must not be drawn. mask u32 [B, ceil(V / 32)]; logits [B, V], in place: logits[b, v] becomes
+//   -infinity where bit v % 32 of mask[b, v / 32] is 0.
+
 // sample: one token a row. logits [B, V]; settings f32 [DURE_SAMPLE_COUNT] for all rows, or [B, DURE_SAMPLE_COUNT];
 //   random u32 [4]: seed low, seed high, step, stream; or [B, 4];
 //   token u32 [B]. Only the first candidate_count logits of a row are considered (0: all V).
 //   temperature 0: the largest logit, the lowest index on ties. Else p = softmax(logits / temperature) is cut to the
 //   top_k most probable (0: all; ties with the last one stay) and of those to the smallest set of the most probable
 //   whose mass reaches top_p of theirs together (1: all; ties stay), and of those to the ones with at least min_p times
-//   the largest probability (0: all), the order in which transformers cuts; the token is the first in index order at
-//   which the running mass of what is left, scaled to 1, exceeds
+//   the largest probability (0: all), and of those to the smallest set of the most typical ones whose mass reaches
+//   typical_p of theirs together (0 or 1: all; ties stay): the smaller | -log p - H |, H being the entropy of what is
+//   left, the more typical (Meister et al. 2022, "Locally Typical Sampling", section 4). That is the order in which
+//   transformers cuts. The token is the first in index order at which the running mass of what is left, scaled to 1,
+//   exceeds
 //   u = dure_random_uniform(random, row), or dure_random_uniform(random[row], 0) when each row has its own.
-enum { DURE_SAMPLE_TEMPERATURE, DURE_SAMPLE_TOP_K, DURE_SAMPLE_TOP_P, DURE_SAMPLE_MIN_P, DURE_SAMPLE_COUNT = 4 };
+enum {
+  DURE_SAMPLE_TEMPERATURE,
+  DURE_SAMPLE_TOP_K,
+  DURE_SAMPLE_TOP_P,
+  DURE_SAMPLE_MIN_P,
+  DURE_SAMPLE_TYPICAL_P,
+  DURE_SAMPLE_COUNT
+};
 typedef struct dure_sample_attributes {
   uint32_t candidate_count;
 } dure_sample_attributes;

@@ -9,14 +9,15 @@
 #include "serve/messages.h"
 
 // Of both endpoints.
-#define SHARED_ROWS                                                                                          \
-  {"model", FIELD_TAKEN, NULL}, {"max_tokens", FIELD_TAKEN, NULL}, {"temperature", FIELD_TAKEN, NULL},       \
-      {"top_p", FIELD_TAKEN, NULL}, {"top_k", FIELD_TAKEN, NULL}, {"min_p", FIELD_TAKEN, NULL},              \
-      {"n", FIELD_TAKEN, NULL}, {"stream", FIELD_TAKEN, NULL}, {"stream_options", FIELD_TAKEN, NULL},        \
-      {"logprobs", FIELD_TAKEN, NULL}, {"stop", FIELD_TAKEN, NULL}, {"presence_penalty", FIELD_TAKEN, NULL}, \
-      {"frequency_penalty", FIELD_TAKEN, NULL}, {"repetition_penalty", FIELD_TAKEN, NULL},                   \
-      {"logit_bias", FIELD_TAKEN, NULL}, {"seed", FIELD_TAKEN, NULL}, {"ignore_eos", FIELD_TAKEN, NULL}, {   \
-    "user", FIELD_IGNORED, NULL                                                                              \
+#define SHARED_ROWS                                                                                              \
+  {"model", FIELD_TAKEN, NULL}, {"max_tokens", FIELD_TAKEN, NULL}, {"temperature", FIELD_TAKEN, NULL},           \
+      {"top_p", FIELD_TAKEN, NULL}, {"top_k", FIELD_TAKEN, NULL}, {"min_p", FIELD_TAKEN, NULL},                  \
+      {"typical_p", FIELD_TAKEN, NULL}, {"n", FIELD_TAKEN, NULL}, {"stream", FIELD_TAKEN, NULL},                 \
+      {"stream_options", FIELD_TAKEN, NULL}, {"logprobs", FIELD_TAKEN, NULL}, {"stop", FIELD_TAKEN, NULL},       \
+      {"presence_penalty", FIELD_TAKEN, NULL}, {"frequency_penalty", FIELD_TAKEN, NULL},                         \
+      {"repetition_penalty", FIELD_TAKEN, NULL}, {"logit_bias", FIELD_TAKEN, NULL}, {"seed", FIELD_TAKEN, NULL}, \
+      {"ignore_eos", FIELD_TAKEN, NULL}, {                                                                       \
+    "user", FIELD_IGNORED, NULL                                                                                  \
   }
 
 static const field_row completion_rows[] = {
@@ -144,6 +145,7 @@ static void read_sampling(field_reader *reader, generation_request *request) {
   sampling->top_p = (float)field_number(reader, "top_p", 0, 1, 1);
   if (!(sampling->top_p > 0)) sampling->top_p = 1e-6F;  // OpenAI has 0: only the likeliest
   sampling->min_p = (float)field_number(reader, "min_p", 0, 1, 0);
+  sampling->typical_p = (float)field_number(reader, "typical_p", 0, 1, 1);
   const json_int_t top_k = field_integer(reader, "top_k", -1, INT32_MAX, 0);
   sampling->top_k = top_k > 0 ? (uint32_t)top_k : 0;
   request->has_seed = field_value(reader, "seed") != NULL;

@@ -1,10 +1,11 @@
-// One token a row from logits [rows, vocabulary]: the largest, or drawn after top-k and top-p (runtime/ops.h). One
-// workgroup a row.
+// One token a row from logits [rows, vocabulary]: the largest, or drawn after top-k, top-p, min-p and typical-p
+// (runtime/ops.h). One workgroup a row.
 //
 // Thresholds are found on keys: unsigned integers in the order of the floats. A threshold is the largest key at or above
 // which there are still k logits (or still the mass top_p). It is fixed three bits a pass, from the top: seven candidates
 // are tallied at once, so at most 11 passes over the row decide all 32 bits, without sorting; it is found sooner when only
-// one logit is left between two candidates. The token is then found by the running mass in index order, each invocation
+// one logit is left between two candidates. For typical-p the keys are those of minus the deviation: with
+// t = (logit - maximum) / temperature, | -log p - H | is | t - the mean of t |. The token is then found by the running mass in index order, each invocation
 // walking one contiguous part of the row.
 // Bytes: 4 a logit and pass: 2 passes greedy, 3 plain, about 5 more for each of top-k and top-p (from cache).
 // Measured on lavapipe with two cores: of 50,257 logits greedy 0.25 ms, plain 0.7, top-k and top-p 3.1.
@@ -41,6 +42,10 @@ shared float part_mass[256];
 uint lane, lanes;
 Row row;
 float row_maximum, temperature, min_p;
+float mean_exponent;      // of those that stay before typical-p
+uint typical_key = 0u;    // of minus the largest deviation that stays
+
+const uint BY_COUNT = 0u, BY_MASS = 1u, BY_TYPICALITY = 2u;
 
 // Keys order as the floats do; the two zeros are one, and NaN comes below everything.
 uvec4 keys(vec4 values) {
@@ -52,6 +57,20 @@ float from_key(uint key) { return uintBitsToFloat((key & 0x80000000u) != 0u ? ke
 
 vec4 mass(vec4 values) { return exponential((values - row_maximum) / temperature); }
 float mass(float value) { return mass(vec4(value)).x; }
+
+// Of minus the deviation. `precise`: what is compared must be what was tallied.
+uvec4 typical_keys(vec4 values) {
+  precise const vec4 deviation = abs((values - row_maximum) / temperature - mean_exponent);
+  return keys(-deviation);
+}
+
+// The keys that are tallied: 0 for what is cut already.
+uvec4 tallied_keys(vec4 values, vec4 masses, uint floor_key, uint by) {
+  const uvec4 key = keys(values);
+  const bvec4 is_cut = lessThan(key, uvec4(floor_key));
+  if (by != BY_TYPICALITY) return mix(key, uvec4(0u), is_cut);
+  return mix(mix(typical_keys(values), uvec4(0u), lessThan(masses, vec4(min_p))), uvec4(0u), is_cut);
+}
 
 // The floats before and after the aligned body, at most three each, as one more four for each of the first two
 // invocations. Those that are not the row's are `outside`.
@@ -72,20 +91,20 @@ struct Tally {
   vec4 low_mass, high_mass;
 };
 
-void tally_values(inout Tally tally, uvec4 key, vec4 masses, bool by_mass) {
+void tally_values(inout Tally tally, uvec4 key, vec4 masses, uint by) {
   for (uint k = 0; k < 4; k++) {
     const uvec4 is_low = uvec4(lessThanEqual(tally.low_keys, uvec4(key[k])));
     const uvec4 is_high = uvec4(lessThanEqual(tally.high_keys, uvec4(key[k])));
     tally.low_count += is_low;
     tally.high_count += is_high;
-    if (by_mass) {
+    if (by != BY_COUNT) {
       tally.low_mass += mix(vec4(0.0), vec4(masses[k]), notEqual(is_low, uvec4(0u)));
       tally.high_mass += mix(vec4(0.0), vec4(masses[k]), notEqual(is_high, uvec4(0u)));
     }
   }
 }
 
-Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
+Tally tally_row(uint prefix, uint shift, uint floor_key, uint by) {
   Tally tally;
   tally.low_keys = max(uvec4(prefix) + (uvec4(0, 1, 2, 3) << shift), uvec4(1u));  // key 0 counts for nothing
   tally.high_keys = max(uvec4(prefix) + (uvec4(4, 5, 6, 7) << shift), uvec4(1u));
@@ -93,17 +112,17 @@ Tally tally_row(uint prefix, uint shift, uint floor_key, bool by_mass) {
   tally.low_mass = tally.high_mass = vec4(0.0);
   for (uint i = row.body_begin + lane; i < row.body_end; i += lanes) {
     const vec4 values = load_logits_four(i);
-    const uvec4 key = keys(values);
-    tally_values(tally, mix(key, uvec4(0u), lessThan(key, uvec4(floor_key))), by_mass ? mass(values) : values, by_mass);
+    const vec4 masses = by != BY_COUNT ? mass(values) : values;
+    tally_values(tally, tallied_keys(values, masses, floor_key, by), masses, by);
   }
   bvec4 outside;
   uint place;
   const vec4 values = load_end(outside, place);
-  const uvec4 key = mix(keys(values), uvec4(0u), outside);
-  tally_values(tally, mix(key, uvec4(0u), lessThan(key, uvec4(floor_key))), by_mass ? mass(values) : values, by_mass);
+  const vec4 masses = by != BY_COUNT ? mass(values) : values;
+  tally_values(tally, mix(tallied_keys(values, masses, floor_key, by), uvec4(0u), outside), masses, by);
   tally.low_count = workgroup_count(tally.low_count);
   tally.high_count = workgroup_count(tally.high_count);
-  if (by_mass) {
+  if (by != BY_COUNT) {
     tally.low_mass = workgroup_sum(tally.low_mass);
     tally.high_mass = workgroup_sum(tally.high_mass);
   }
@@ -125,16 +144,30 @@ float mass_from(uint floor_key) {
   return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
+// The same of those that min-p leaves too; fixes mean_exponent.
+float mass_before_typical(uint floor_key) {
+  float sum = 0.0, weighted = 0.0;
+  for (uint i = lane; i < candidates; i += lanes) {
+    const float value = load_logits_element(row.begin + i), value_mass = mass(value);
+    if (keys(vec4(value)).x < floor_key || value_mass < min_p || !(value_mass > 0.0)) continue;
+    sum += value_mass;
+    weighted += value_mass * ((value - row_maximum) / temperature);
+  }
+  const vec4 sums = workgroup_sum(vec4(sum, weighted, 0.0, 0.0));
+  mean_exponent = sums.y / sums.x;
+  return sums.x;
+}
+
 // The largest key at or above which at least `wanted` (logits, or mass) is found among the keys from floor_key on; or a
 // lower one with the same logits above it.
-uint threshold(float wanted, uint floor_key, bool by_mass) {
+uint threshold(float wanted, uint floor_key, uint by) {
   uint prefix = 0u;
   for (int shift = 30; shift >= 0; shift -= 3) {
-    const Tally tally = tally_row(prefix, uint(shift), floor_key, by_mass);
+    const Tally tally = tally_row(prefix, uint(shift), floor_key, by);
     const uint last = shift == 30 ? 3u : 7u;  // the first digit has two bits
     uint digit = 0u;
     for (uint d = 1; d <= last; d++) {
-      const float found = by_mass ? (d < 4 ? tally.low_mass[d] : tally.high_mass[d - 4])
+      const float found = by != BY_COUNT ? (d < 4 ? tally.low_mass[d] : tally.high_mass[d - 4])
                                   : float(d < 4 ? tally.low_count[d] : tally.high_count[d - 4]);
       if (found >= wanted) digit = d;
     }
@@ -174,6 +207,14 @@ uint first_of(uint wanted) {
   return workgroup_minimum(first) - row.begin;
 }
 
+// Its mass, 0 for what is cut.
+float kept_mass(float value, uint floor_key) {
+  if (keys(vec4(value)).x < floor_key) return 0.0;
+  const float value_mass = mass(value);
+  if (value_mass < min_p || (typical_key != 0u && typical_keys(vec4(value)).x < typical_key)) return 0.0;
+  return value_mass;
+}
+
 // The first index at which the running mass of the keys from `floor_key` on exceeds u times all of it.
 uint pick(uint floor_key, float u) {
   const uint part = (candidates + lanes - 1) / lanes;
@@ -181,10 +222,8 @@ uint pick(uint floor_key, float u) {
   float own = 0.0;
   uint last_kept = 0u;
   for (uint v = begin; v < end; v++) {
-    const float value = load_logits_element(row.begin + v);
-    if (keys(vec4(value)).x < floor_key) continue;
-    const float value_mass = mass(value);
-    if (value_mass < min_p) continue;
+    const float value_mass = kept_mass(load_logits_element(row.begin + v), floor_key);
+    if (!(value_mass > 0.0)) continue;
     own += value_mass;
     last_kept = v;
   }
@@ -200,10 +239,8 @@ uint pick(uint floor_key, float u) {
   uint choice = last_kept;
   float running = before;
   for (uint v = begin; v < end; v++) {
-    const float value = load_logits_element(row.begin + v);
-    if (keys(vec4(value)).x < floor_key) continue;
-    const float value_mass = mass(value);
-    if (value_mass < min_p) continue;
+    const float value_mass = kept_mass(load_logits_element(row.begin + v), floor_key);
+    if (!(value_mass > 0.0)) continue;
     running += value_mass;
     if (running > u * total) {
       choice = v;
@@ -224,6 +261,7 @@ void main() {
   const float top_k = floor(settings[setting + 1]);
   const float top_p = settings[setting + 2];
   min_p = settings[setting + 3];
+  const float typical_p = settings[setting + 4];
 
   const uint largest = largest_key();
   uint choice;
@@ -232,8 +270,13 @@ void main() {
   } else {
     row_maximum = from_key(largest);
     uint floor_key = 0u;
-    if (top_k >= 1.0 && top_k < float(candidates)) floor_key = threshold(top_k, 0u, false);
-    if (top_p < 1.0) floor_key = min(max(floor_key, threshold(top_p * mass_from(floor_key), floor_key, true)), largest);
+    if (top_k >= 1.0 && top_k < float(candidates)) floor_key = threshold(top_k, 0u, BY_COUNT);
+    if (top_p < 1.0) {
+      const float wanted = top_p * mass_from(floor_key);
+      floor_key = min(max(floor_key, threshold(wanted, floor_key, BY_MASS)), largest);
+    }
+    if (typical_p > 0.0 && typical_p < 1.0)
+      typical_key = threshold(typical_p * mass_before_typical(floor_key), floor_key, BY_TYPICALITY);
     const uint base = random_offset + r * random_stride;
     const uvec4 words = uvec4(random[base], random[base + 1], random[base + 2], random[base + 3]);
     choice = pick(floor_key, random_uniform(words, random_stride == 0u ? r : 0u));

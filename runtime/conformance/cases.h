@@ -14,7 +14,7 @@ typedef enum dure_generator {
   DURE_GENERATE_LISTED,    // the `values` given, repeated
 } dure_generator;
 
-enum { DURE_CASE_VALUES = 16 };
+enum { DURE_CASE_VALUES = 20 };
 
 // An operand and the memory it lies in. A base is flat memory of `base_count` elements; several operands may share one
 // (views into a fused tensor, in-place operation).

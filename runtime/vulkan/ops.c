@@ -49,6 +49,7 @@ static const dure_backend_op *const table[DURE_OP_COUNT] = {
     [DURE_OP_gradient_clip] = &dure_vulkan_op_gradient_clip,
     [DURE_OP_adamw] = &dure_vulkan_op_adamw,
     [DURE_OP_adjust_logits] = &dure_vulkan_op_adjust_logits,
+    [DURE_OP_mask_logits] = &dure_vulkan_op_mask_logits,
     [DURE_OP_sample] = &dure_vulkan_op_sample,
 };
 

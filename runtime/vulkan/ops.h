@@ -63,6 +63,7 @@ extern const dure_backend_op dure_vulkan_op_adamw;
 
 // ops_sample.c
 extern const dure_backend_op dure_vulkan_op_adjust_logits;
+extern const dure_backend_op dure_vulkan_op_mask_logits;
 extern const dure_backend_op dure_vulkan_op_sample;
 
 // ops_matmul.c

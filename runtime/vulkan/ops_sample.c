@@ -1,4 +1,4 @@
-// sample, adjust_logits.
+// sample, adjust_logits, mask_logits.
 #include "runtime/vulkan/ops.h"
 #include "runtime/vulkan/ops_common.h"
 
@@ -54,3 +54,21 @@ static dure_status record_adjust_logits(dure_device *device, dure_recording *rec
 }
 
 const dure_backend_op dure_vulkan_op_adjust_logits = {.record = record_adjust_logits};
+
+static dure_status record_mask_logits(dure_device *device, dure_recording *recording, const dure_op_call *call) {
+  const dure_operand *mask = &call->operands[0], *logits = &call->operands[1];
+  struct {
+    uint32_t entries, words, vocabulary, mask_offset, logits_offset;
+  } push = {.entries = (uint32_t)dure_operand_count(mask),
+            .words = (uint32_t)mask->shape[1],
+            .vocabulary = (uint32_t)logits->shape[1]};
+  dure_vulkan_dispatch dispatch;
+  dure_vulkan_dispatch_begin(&dispatch, device, recording);
+  push.mask_offset = dure_vulkan_bind(&dispatch, mask, DURE_READ);
+  push.logits_offset = dure_vulkan_bind(&dispatch, logits, DURE_READ_WRITE);
+  const uint32_t group_size = dure_vulkan_group_size(device, 64);
+  return dure_vulkan_dispatch_run(&dispatch, "mask_logits", &group_size, 1, &push, sizeof(push),
+                                  dure_vulkan_ceil_divide(push.entries, group_size));
+}
+
+const dure_backend_op dure_vulkan_op_mask_logits = {.record = record_mask_logits};
