@@ -33,7 +33,8 @@ dure_status dure_ranks_join(const dure_train_options *options, uint64_t data_has
   out_ranks->shards = 1;
   char *fingerprint = describe_run(options, data_hash);
   if (fingerprint == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory joining the other ranks");
-  dure_status status = dure_world_join(&(dure_world_options){.fingerprint = fingerprint}, &out_ranks->world);
+  const dure_world_options how = {.fingerprint = fingerprint, .wait_seconds = options->wait_seconds};
+  dure_status status = dure_world_join(&how, &out_ranks->world);
   free(fingerprint);
   DURE_TRY(status);
   out_ranks->place = dure_world_get_place(out_ranks->world);

@@ -8,6 +8,7 @@
 #include "runtime/communicator_host.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "runtime/world/internal.h"
 
 static const uint64_t watch_nanoseconds = 100000000;
 
@@ -18,6 +19,7 @@ struct dure_communicator {
   dure_host_communicator *host;            // or:
   const dure_communicator_vtable *vtable;  // on the device
   void *state;
+  dure_channel *followed;                   // carries nothing: others see by it to which collective this rank has come
   dure_communicator_statistics statistics;  // of that kind
 
   // Gives up the device's collectives when a rank is lost, as the device's thread may be waiting for them.
@@ -115,6 +117,7 @@ static dure_status create_on_device(dure_communicator *c) {
   DURE_TRY(status);
   DURE_TRY(c->vtable->create(c->device, identifier + 1, c->place.rank, c->place.size, &c->state));
   if (c->place.size == 1) return NULL;
+  DURE_TRY(dure_world_channel(c->world, &c->followed));
   if (pthread_create(&c->watcher, NULL, watch, c) != 0)
     return dure_fail(DURE_OUT_OF_MEMORY, "cannot start the thread that watches the other ranks");
   c->has_watcher = true;
@@ -169,6 +172,7 @@ void dure_communicator_destroy(dure_communicator *c) {
     c->vtable->destroy(c->state, lost != NULL);
     dure_status_free(lost);
   }
+  dure_channel_close(c->followed);
   dure_host_communicator_destroy(c->host);
   pthread_cond_destroy(&c->changed);
   pthread_mutex_destroy(&c->mutex);
@@ -201,6 +205,12 @@ static dure_status check_range(const char *name, const dure_buffer *buffer, uint
                    (unsigned long long)buffer->size);
 }
 
+const char *dure_collective_name(dure_collective_kind kind) {
+  static const char *const names[DURE_COLLECTIVE_COUNT] = {"all-reduce", "reduce-scatter", "all-gather",
+                                                           "broadcast",  "send",           "receive"};
+  return (unsigned)kind < DURE_COLLECTIVE_COUNT ? names[kind] : "unknown collective";
+}
+
 static dure_status check(const dure_communicator *c, const dure_collective *what) {
   const uint64_t element = dure_dtype_size(what->dtype), size = c->place.size;
   const bool reduces = what->kind == DURE_ALL_REDUCE || what->kind == DURE_REDUCE_SCATTER;
@@ -231,6 +241,11 @@ dure_status dure_communicator_begin(dure_communicator *c, dure_stream *stream, c
   DURE_TRY(check(c, collective));
   if (c->host != NULL) return dure_host_communicator_begin(c->host, stream, collective, out_ticket);
   DURE_TRY(dure_world_check(c->world));
+  const bool is_message = collective->kind == DURE_SEND || collective->kind == DURE_RECEIVE;
+  if (c->followed != NULL && !is_message)
+    dure_channel_enter(c->world, c->followed, DURE_NOBODY, true, "%s of %llu %s",
+                       dure_collective_name(collective->kind), (unsigned long long)collective->count,
+                       dure_dtype_name(collective->dtype));
   DURE_TRY(c->vtable->begin(c->state, stream, collective, out_ticket));
   c->statistics.collectives++;
   return NULL;

@@ -39,6 +39,9 @@ typedef enum dure_collective_kind {
   DURE_COLLECTIVE_COUNT,
 } dure_collective_kind;
 
+// "all-reduce"
+const char *dure_collective_name(dure_collective_kind kind);
+
 typedef struct dure_collective {
   dure_collective_kind kind;
   dure_dtype dtype;                       // f32, bf16, f16; those that only copy: any

@@ -95,6 +95,14 @@ static dure_status wait_arrival(dure_host_communicator *c, uint64_t ticket) {
   return NULL;
 }
 
+// Names it for the others, who may wait for this rank, or it for them.
+static void enter(dure_host_communicator *c, const dure_collective *what) {
+  const bool is_message = what->kind == DURE_SEND || what->kind == DURE_RECEIVE;
+  dure_channel_enter(c->collectives.world, c->collectives.channel, is_message ? what->peer : DURE_NOBODY, false,
+                     "%s of %llu %s", dure_collective_name(what->kind), (unsigned long long)what->count,
+                     dure_dtype_name(what->dtype));
+}
+
 static dure_status fly(dure_host_communicator *c, const flight *f) {
   DURE_TRY(wait_arrival(c, f->ticket));
   const uint64_t begin = dure_os_nanoseconds();
@@ -108,9 +116,11 @@ static dure_status fly(dure_host_communicator *c, const flight *f) {
     source = f->what.source != NULL ? dure_buffer_map(f->what.source) : NULL;
     target = f->what.target != NULL ? dure_buffer_map(f->what.target) : NULL;
   }
+  enter(c, &f->what);
   dure_status status =
       dure_host_collective_run(&c->collectives, &f->what, source != NULL ? source + f->source_offset : NULL,
                                target != NULL ? target + f->target_offset : NULL);
+  dure_channel_leave(c->collectives.channel);
   const uint64_t end = dure_os_nanoseconds();
   lock(c);
   c->statistics.collectives++;

@@ -26,6 +26,9 @@ typedef struct dure_world_options {
   const char *transport;
   double silence_seconds;  // after which a rank that sends no heartbeat is lost; 0: 10. Rank 0's counts for all
   double join_seconds;     // how long to wait for all ranks to come; 0: the environment's DURE_JOIN_SECONDS, or 120
+  // A rank that lives, but keeps others waiting so long at a collective, is lost: caught in something, or gone another
+  // way than they. 0: the environment's DURE_WAIT_SECONDS, or 600. Rank 0's counts for all.
+  double wait_seconds;
   // Of recipe and data (the build is compared in any case; NULL: nothing more), lines like "learning-rate: 0.1". A rank
   // that differs from rank 0 is refused, and the first line in which it does is named.
   const char *fingerprint;

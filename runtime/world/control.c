@@ -12,7 +12,9 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 #include "runtime/world/control.h"
+#include "runtime/world/progress.h"
 
+static const double default_wait = 600;  // for a rank that lives, at a collective
 static const double default_stuck = 8;
 static const double explanation_seconds = 3;  // beyond the silence, for a verdict to arrive
 enum { callers_limit = 64 };
@@ -33,6 +35,7 @@ struct dure_control {
   dure_world_options world;  // without texts
   dure_peer *peers;          // [size]
   meeting meeting;
+  double wait_seconds;  // a rank may keep others waiting at a collective
   int listener;
   pthread_t thread;
   int wake[2];  // a pipe: something for the thread to do
@@ -46,10 +49,13 @@ struct dure_control {
   size_t caller_count;
   caller *waiting;  // data connections to be taken
   size_t waiting_count, waiting_capacity;
-  uint32_t left_count;  // rank 0: ranks that are done
-  bool wants_to_leave;  // this rank is done
-  bool all_have_left;   // the thread's end
-  bool gives_up;        // ... because of `farewell`
+  progress_record progress;
+  progress_report *reports;  // [size], of rank 0: what each rank has told
+  const char **names;        // [size], theirs
+  uint32_t left_count;       // rank 0: ranks that are done
+  bool wants_to_leave;       // this rank is done
+  bool all_have_left;        // the thread's end
+  bool gives_up;             // ... because of `farewell`
   char farewell[message_limit];
   uint64_t farewell_time;
   bool has_verdict;
@@ -70,14 +76,17 @@ static uint64_t silence_nanoseconds(const dure_control *c) { return (uint64_t)(c
 // ---- sending -----------------------------------------------------------------------------------------------------
 
 // Small messages into a socket's buffer; where it is full, silence will tell.
-static void send_small(int socket, message_kind kind, uint32_t rank, const char *text) {
+static void send_bytes(int socket, message_kind kind, uint32_t rank, const void *what, size_t length) {
   if (socket < 0) return;
   uint8_t bytes[sizeof(message_head) + message_limit];
-  const size_t length = text != NULL ? strnlen(text, message_limit - 1) : 0;
   const message_head head = {.mark = control_mark, .kind = kind, .rank = rank, .size = (uint32_t)length};
   memcpy(bytes, &head, sizeof(head));
-  if (length > 0) memcpy(bytes + sizeof(head), text, length);
+  if (length > 0) memcpy(bytes + sizeof(head), what, length);
   dure_status_free(dure_socket_send(socket, bytes, sizeof(head) + length, kind == MESSAGE_BEAT ? 0 : 1));
+}
+
+static void send_small(int socket, message_kind kind, uint32_t rank, const char *text) {
+  send_bytes(socket, kind, rank, text, text != NULL ? strnlen(text, message_limit - 1) : 0);
 }
 
 static void tell_others(dure_control *c, message_kind kind, uint32_t rank, const char *text) {
@@ -129,6 +138,10 @@ static void handle(dure_control *c, uint32_t rank, const message_head *head, con
       break;
     }
     case MESSAGE_LOST: decide(c, text); break;
+    case MESSAGE_BEAT:
+      if (c->rank == 0 && !progress_parse(text, head->size, &c->reports[rank]))
+        dure_log(DURE_LOG_INFO, "a heartbeat of %s cannot be read", c->peers[rank].name);
+      break;
     default: break;
   }
   pthread_cond_broadcast(&c->changed);
@@ -231,6 +244,14 @@ static void hear_callers(dure_control *c, uint64_t now) {
 
 // ---- the thread --------------------------------------------------------------------------------------------------
 
+// Ranks that live and do not get on; only while all are there.
+static void judge_progress(dure_control *c) {
+  char text[message_limit];
+  if (c->has_verdict || c->left_count > 0 || c->wants_to_leave) return;
+  for (uint32_t i = 0; i < c->size; i++) c->names[i] = c->peers[i].name;
+  if (progress_judge(c->reports, c->size, c->wait_seconds, c->names, text, sizeof(text))) decide(c, text);
+}
+
 static void beat(dure_control *c, uint64_t now) {
   const uint64_t interval = silence_nanoseconds(c) / beats_in_silence;
   if (now < c->next_beat) return;
@@ -238,7 +259,15 @@ static void beat(dure_control *c, uint64_t now) {
   if (c->next_beat > 0 && now - c->next_beat > 2 * interval) {
     for (uint32_t i = 0; i < c->size; i++) c->links[i].heard = now;
   }
-  tell_others(c, MESSAGE_BEAT, c->rank, NULL);
+  const progress_report own = progress_now(&c->progress);
+  if (c->rank == 0)
+    tell_others(c, MESSAGE_BEAT, 0, NULL);
+  else
+    send_bytes(c->links[0].socket, MESSAGE_BEAT, c->rank, own.entries, own.count * sizeof(own.entries[0]));
+  if (c->rank == 0) {
+    c->reports[0] = own;
+    judge_progress(c);
+  }
   c->next_beat = now + interval;
 }
 
@@ -337,6 +366,8 @@ static void control_free(dure_control *c) {
   dure_socket_close(c->wake[1]);
   free(c->waiting);
   free(c->links);
+  free(c->reports);
+  free(c->names);
   free(c->peers);
   free(c->polled);
   pthread_cond_destroy(&c->changed);
@@ -365,6 +396,9 @@ static dure_status control_allocate(const dure_control_options *options, dure_co
   c->size = options->size;
   c->world = *options->world;
   c->world.transport = c->world.fingerprint = NULL;
+  const char *wait = getenv("DURE_WAIT_SECONDS");
+  c->wait_seconds = c->world.wait_seconds > 0 ? c->world.wait_seconds : wait != NULL ? strtod(wait, NULL) : 0;
+  if (!(c->wait_seconds > 0)) c->wait_seconds = default_wait;
   c->listener = options->listener;
   c->wake[0] = c->wake[1] = -1;
   pthread_mutex_init(&c->mutex, NULL);
@@ -372,7 +406,9 @@ static dure_status control_allocate(const dure_control_options *options, dure_co
   c->peers = calloc(options->size, sizeof(*c->peers));
   c->links = calloc(options->size, sizeof(*c->links));
   c->polled = calloc(options->size + callers_limit + 2, sizeof(*c->polled));
-  if (c->peers == NULL || c->links == NULL || c->polled == NULL)
+  c->reports = calloc(options->size, sizeof(*c->reports));
+  c->names = calloc(options->size, sizeof(*c->names));
+  if (c->peers == NULL || c->links == NULL || c->polled == NULL || c->reports == NULL || c->names == NULL)
     return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for %u ranks", options->size);
   for (uint32_t i = 0; i < c->size; i++) c->links[i].socket = -1;
   return NULL;
@@ -433,6 +469,37 @@ bool dure_control_has_left(dure_control *c, uint32_t rank) {
   const bool has_left = c->links[rank].has_left;
   unlock(c);
   return has_left;
+}
+
+int dure_control_follow(dure_control *c, uint32_t channel, uint32_t group) {
+  lock(c);
+  const int place = progress_open(&c->progress, channel, group);
+  unlock(c);
+  return place;
+}
+
+void dure_control_unfollow(dure_control *c, int place) {
+  lock(c);
+  progress_close(&c->progress, place);
+  unlock(c);
+}
+
+void dure_control_enter(dure_control *c, int place, const char *name, uint32_t peer, bool is_on_device) {
+  lock(c);
+  progress_enter(&c->progress, place, name, peer, is_on_device);
+  unlock(c);
+}
+
+void dure_control_move(dure_control *c, int place) {
+  lock(c);
+  progress_move(&c->progress, place);
+  unlock(c);
+}
+
+void dure_control_exit(dure_control *c, int place) {
+  lock(c);
+  progress_leave(&c->progress, place);
+  unlock(c);
 }
 
 // With the mutex held: waits for a change, a while.

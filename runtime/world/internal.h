@@ -54,6 +54,14 @@ DURE_MUST_CHECK dure_status dure_control_take(dure_control *control, uint32_t ch
 // A connection or transport failed with a rank: the verdict on it, or that it is gone where none comes in time.
 DURE_MUST_CHECK dure_status dure_control_explain(dure_control *control, uint32_t rank, const char *what);
 
+// What this rank is at, for the others to know with its heartbeats (progress.h). `place`: of a channel of the group
+// whose smallest rank is `group`; -1: not followed. `peer`: of a message, else DURE_NOBODY.
+int dure_control_follow(dure_control *control, uint32_t channel, uint32_t group);
+void dure_control_unfollow(dure_control *control, int place);
+void dure_control_enter(dure_control *control, int place, const char *name, uint32_t peer, bool is_on_device);
+void dure_control_move(dure_control *control, int place);  // bytes have come or gone
+void dure_control_exit(dure_control *control, int place);
+
 // ---- transports --------------------------------------------------------------------------------------------------
 
 // A channel carries bytes between the members of one group for one thread; bytes between two of them keep their order.
@@ -81,6 +89,8 @@ struct dure_transport {  // the head of each transport's own struct
 };
 struct dure_channel {
   dure_transport *transport;
+  dure_control *control;  // where it is followed; NULL: not
+  int place;
   void (*tick)(void *context);  // called now and then while an exchange goes on; NULL: not
   void *tick_context;
   uint64_t bytes_sent, bytes_received;
@@ -103,6 +113,11 @@ DURE_MUST_CHECK dure_status dure_transport_mpi(dure_mpi *mpi, dure_control *cont
 // the group is left.
 DURE_MUST_CHECK dure_status dure_world_channel(dure_world *world, dure_channel **out_channel);
 void dure_channel_close(dure_channel *channel);  // NULL is fine
+// Around a collective on the channel: its name, the same on every rank, and rank of the group a message goes to or
+// comes from (DURE_NOBODY: it is none). `is_on_device`: it is not left; the channel is for this alone.
+void dure_channel_enter(dure_world *world, dure_channel *channel, uint32_t peer, bool is_on_device, const char *format,
+                        ...) DURE_PRINTF(5, 6);
+void dure_channel_leave(dure_channel *channel);
 // Ranks of the group.
 DURE_MUST_CHECK dure_status dure_channel_exchange(dure_world *world, dure_channel *channel, dure_exchange exchange);
 

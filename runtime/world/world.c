@@ -1,5 +1,6 @@
 // The world and its groups: who is in them, and their small collectives. Knows neither launchers' variables nor how
 // bytes travel.
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,17 @@ static void (*stuck_handler)(const char *message);
 
 void dure_world_set_stuck_handler(void (*handler)(const char *message)) { stuck_handler = handler; }
 
+static dure_status open_channel(dure_world *world, uint32_t number, dure_channel **out_channel) {
+  uint32_t group = world->members[0];
+  for (uint32_t i = 1; i < world->place.size; i++)
+    if (world->members[i] < group) group = world->members[i];
+  dure_transport *transport = world->session->transport;
+  DURE_TRY(transport->vtable->open(transport, number, out_channel));
+  (*out_channel)->control = world->session->control;
+  (*out_channel)->place = dure_control_follow(world->session->control, number, group);
+  return NULL;
+}
+
 dure_status dure_world_join(const dure_world_options *given, dure_world **out_world) {
   *out_world = NULL;
   dure_launch launch;
@@ -179,9 +191,7 @@ dure_status dure_world_join(const dure_world_options *given, dure_world **out_wo
     status = dure_fail(DURE_OUT_OF_MEMORY, "no host memory to join the other ranks");
   else
     status = connect_session(world->session, &launch, options, is_mpi, &world->place.rank);
-  if (status == NULL)
-    status = world->session->transport->vtable->open(world->session->transport, world->session->next_channel++,
-                                                     &world->channel);
+  if (status == NULL) status = open_channel(world, world->session->next_channel++, &world->channel);
   if (status != NULL) {
     dure_world_leave(world, status);
     return status;
@@ -238,17 +248,34 @@ dure_status dure_world_channel(dure_world *world, dure_channel **out_channel) {
   double number = s->next_channel;
   DURE_TRY(dure_world_reduce(world, DURE_REDUCTION_MAXIMUM, &number, 1));
   s->next_channel = (uint32_t)number + 1;
-  return s->transport->vtable->open(s->transport, (uint32_t)number, out_channel);
+  return open_channel(world, (uint32_t)number, out_channel);
 }
 
 void dure_channel_close(dure_channel *channel) {
-  if (channel != NULL) channel->transport->vtable->close(channel);
+  if (channel == NULL) return;
+  dure_control_unfollow(channel->control, channel->place);
+  channel->transport->vtable->close(channel);
 }
+
+void dure_channel_enter(dure_world *world, dure_channel *channel, uint32_t peer, bool is_on_device, const char *format,
+                        ...) {
+  char name[80];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(name, sizeof(name), format, arguments);
+  va_end(arguments);
+  dure_control_enter(channel->control, channel->place, name, peer == DURE_NOBODY ? peer : world->members[peer],
+                     is_on_device);
+}
+
+void dure_channel_leave(dure_channel *channel) { dure_control_exit(channel->control, channel->place); }
 
 dure_status dure_channel_exchange(dure_world *world, dure_channel *channel, dure_exchange exchange) {
   if (exchange.to != DURE_NOBODY) exchange.to = world->members[exchange.to];
   if (exchange.from != DURE_NOBODY) exchange.from = world->members[exchange.from];
-  return channel->transport->vtable->exchange(channel, &exchange);
+  dure_status status = channel->transport->vtable->exchange(channel, &exchange);
+  dure_control_move(channel->control, channel->place);
+  return status;
 }
 
 // ---- collectives of host memory ----------------------------------------------------------------------------------
@@ -269,12 +296,7 @@ static dure_status gather_rounds(dure_world *world, uint8_t *blocks, size_t size
   return NULL;
 }
 
-dure_status dure_world_gather(dure_world *world, const void *bytes, size_t size, void *out_bytes) {
-  if (size == 0) return dure_world_check(world);
-  if (world == NULL || world->place.size == 1) {
-    memcpy(out_bytes, bytes, size);
-    return NULL;
-  }
+static dure_status gather(dure_world *world, const void *bytes, size_t size, void *out_bytes) {
   const uint32_t ranks = world->place.size, rank = world->place.rank;
   uint8_t *blocks = malloc(ranks * size);
   if (blocks == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for %u parts of %zu bytes", ranks, size);
@@ -286,21 +308,33 @@ dure_status dure_world_gather(dure_world *world, const void *bytes, size_t size,
   return status;
 }
 
+dure_status dure_world_gather(dure_world *world, const void *bytes, size_t size, void *out_bytes) {
+  if (size == 0) return dure_world_check(world);
+  if (world == NULL || world->place.size == 1) {
+    memcpy(out_bytes, bytes, size);
+    return NULL;
+  }
+  dure_channel_enter(world, world->channel, DURE_NOBODY, false, "gathering of %zu bytes of each", size);
+  dure_status status = gather(world, bytes, size, out_bytes);
+  dure_channel_leave(world->channel);
+  return status;
+}
+
 dure_status dure_world_barrier(dure_world *world) {
   if (world == NULL || world->place.size == 1) return NULL;
   uint8_t bytes[1] = {0};
   uint8_t *all = malloc(world->place.size);
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for a barrier");
-  dure_status status = dure_world_gather(world, bytes, 1, all);
+  dure_channel_enter(world, world->channel, DURE_NOBODY, false, "barrier");
+  dure_status status = gather(world, bytes, 1, all);
+  dure_channel_leave(world->channel);
   free(all);
   return status;
 }
 
 // A binomial tree: whoever has the bytes passes them on to the rank half the remaining distance further.
-dure_status dure_world_broadcast(dure_world *world, uint32_t root, void *bytes, size_t size) {
-  if (world == NULL || world->place.size == 1 || size == 0) return NULL;
+static dure_status broadcast(dure_world *world, uint32_t root, void *bytes, size_t size) {
   const uint32_t ranks = world->place.size;
-  if (root >= ranks) return dure_fail(DURE_INVALID_ARGUMENT, "rank %u cannot broadcast: there are %u", root, ranks);
   const uint32_t distance = (world->place.rank + ranks - root) % ranks;
   uint32_t step = 1;
   while (step < ranks) step *= 2;
@@ -324,6 +358,16 @@ dure_status dure_world_broadcast(dure_world *world, uint32_t root, void *bytes, 
   return NULL;
 }
 
+dure_status dure_world_broadcast(dure_world *world, uint32_t root, void *bytes, size_t size) {
+  if (world == NULL || world->place.size == 1 || size == 0) return NULL;
+  if (root >= world->place.size)
+    return dure_fail(DURE_INVALID_ARGUMENT, "rank %u cannot broadcast: there are %u", root, world->place.size);
+  dure_channel_enter(world, world->channel, DURE_NOBODY, false, "broadcast of %zu bytes by rank %u", size, root);
+  dure_status status = broadcast(world, root, bytes, size);
+  dure_channel_leave(world->channel);
+  return status;
+}
+
 static double combine(dure_reduction reduction, double a, double b) {
   switch (reduction) {
     case DURE_REDUCTION_SUM: return a + b;
@@ -337,7 +381,9 @@ dure_status dure_world_reduce(dure_world *world, dure_reduction reduction, doubl
   if (world == NULL || world->place.size == 1 || count == 0) return NULL;
   double *all = malloc(world->place.size * count * sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to reduce %zu values", count);
-  dure_status status = dure_world_gather(world, values, count * sizeof(*values), all);
+  dure_channel_enter(world, world->channel, DURE_NOBODY, false, "reduction of %zu values", count);
+  dure_status status = gather(world, values, count * sizeof(*values), all);
+  dure_channel_leave(world->channel);
   for (size_t i = 0; i < count && status == NULL; i++) {
     values[i] = all[i];
     for (uint32_t rank = 1; rank < world->place.size; rank++)
@@ -393,8 +439,7 @@ dure_status dure_world_split(dure_world *world, uint32_t color, uint32_t key, du
   if (status == NULL) status = make_group(world, entries, color, &group);
   free(entries);
   DURE_TRY(status);
-  dure_transport *transport = world->session->transport;
-  status = transport->vtable->open(transport, (uint32_t)number, &group->channel);
+  status = open_channel(group, (uint32_t)number, &group->channel);
   if (status != NULL) {
     dure_world_leave(group, NULL);
     return status;

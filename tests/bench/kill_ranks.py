@@ -27,7 +27,7 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-NAMED = re.compile(r"rank (\d+)( \(|.* was ended by signal|.* has not ended)")
+NAMED = re.compile(r"rank (\d+)( \(| is lost|.* was ended by signal|.* has not ended)")
 
 
 def arguments():

@@ -286,6 +286,56 @@ START_TEST(a_rank_that_dies_hangs_or_gives_up_is_named_by_all_others) {
 }
 END_TEST
 
+// ---- ranks that live ---------------------------------------------------------------------------------------------
+
+typedef enum delay { DELAY_ELSEWHERE, DELAY_OTHER_COLLECTIVE, DELAY_OTHER_GROUP } delay;
+
+// Rank 1 lives, but goes to sleep instead of to the third collective; comes to another one; or waits in a group of two
+// for rank 0, which waits for it in the whole world.
+static void keep_others_waiting(uint32_t rank, uint32_t size, void *context) {
+  (void)size;
+  const delay *how = context;
+  const double patience = *how == DELAY_OTHER_COLLECTIVE ? bound : 1;
+  const dure_world_options options = {.silence_seconds = 2, .wait_seconds = patience};
+  dure_world *world = NULL, *pair = NULL;
+  double values[2] = {1, 2};
+  RANK_OK(dure_world_join(&options, &world));
+  RANK_OK(dure_world_split(world, rank / 2, 0, &pair));
+  RANK_OK(dure_world_barrier(world));
+  dure_status status = NULL;
+  if (rank == 1 && *how == DELAY_ELSEWHERE) {
+    while (status == NULL) {  // busy with other things, it looks now and then
+      dure_os_sleep(20000000);
+      status = dure_world_check(world);
+    }
+  } else if (rank == 1 && *how == DELAY_OTHER_COLLECTIVE) {
+    status = dure_world_reduce(world, DURE_REDUCTION_SUM, values, 2);
+  } else if (rank == 1) {
+    status = dure_world_barrier(pair);
+  } else {
+    uint8_t bytes[100];
+    status = dure_world_broadcast(world, 1, bytes, sizeof(bytes));
+  }
+  const char *message = dure_status_message(status);
+  static const char *const expected[] = {
+      [DELAY_ELSEWHERE] = "is lost: it lives, but has not come to broadcast of 100 bytes by rank 1 (collective 4 of",
+      [DELAY_OTHER_COLLECTIVE] = "is lost: it has come to reduction of 2 values, where rank 0 (",
+      [DELAY_OTHER_GROUP] = "1 of channel 1)",
+  };
+  RANK_EXPECT(dure_status_code(status) == DURE_RANK_LOST, "rank %u: %s", rank, message);
+  RANK_EXPECT(strstr(message, "rank ") == message && strstr(message, expected[*how]) != NULL,
+              "rank %u: '%s' is not '%s'", rank, message, expected[*how]);
+  dure_world_leave(pair, status);
+  dure_world_leave(world, status);
+  dure_status_free(status);
+}
+
+START_TEST(a_rank_that_lives_but_does_not_come_is_named) {
+  static const delay delays[] = {DELAY_ELSEWHERE, DELAY_OTHER_COLLECTIVE, DELAY_OTHER_GROUP};
+  ranks_run(3, keep_others_waiting, (void *)(uintptr_t)&delays[_i]);
+}
+END_TEST
+
 static void end_stuck(const char *message) {
   const bool is_named = strstr(message, "rank 1 (") == message;
   _exit(is_named ? 0 : 1);
@@ -315,6 +365,7 @@ static Suite *make_suite(void) {
   tcase_add_test(small, strangers_do_not_hold_ranks_that_meet);
   tcase_add_loop_test(small, a_rank_that_is_lost_while_others_are_awaited_is_named, 0, 2);
   tcase_add_loop_test(small, a_rank_that_dies_hangs_or_gives_up_is_named_by_all_others, 0, 7);
+  tcase_add_loop_test(small, a_rank_that_lives_but_does_not_come_is_named, 0, 3);
   tcase_add_test(small, a_rank_that_is_caught_elsewhere_can_end_itself);
   suite_add_tcase(suite, small);
   return suite;
