@@ -190,12 +190,20 @@ typedef struct stepping {
   dure_executable *micro_step, *add;
   dure_stream *stream;
   bool sums;
+  char *text;  // where the first bad value goes; NULL: it is not looked for
+  size_t text_size;
 } stepping;
+
+static dure_status run_calls(const stepping *s, uint32_t first, uint32_t end) {
+  bool found = false;
+  if (s->text == NULL || s->text[0] != '\0') return dure_executable_submit_calls(s->micro_step, s->stream, first, end);
+  return dure_executable_find_not_finite_in(s->micro_step, s->stream, first, end, &found, s->text, s->text_size);
+}
 
 static dure_status act(dure_exchange *e, const stepping *s, const dure_staging_action *action) {
   const size_t pool = action->pool;
   switch (action->kind) {
-    case DURE_STAGING_RUN: return dure_executable_submit_calls(s->micro_step, s->stream, action->first, action->end);
+    case DURE_STAGING_RUN: return run_calls(s, action->first, action->end);
     case DURE_STAGING_GATHER:
       return begin_gathering(e, s->stream, pool, dure_exchange_slot(e, DURE_TRAINING_PARAMETERS, pool));
     case DURE_STAGING_NEED: return join(e, e->ranks.within, s->stream, OF_PARAMETERS, pool);
@@ -213,16 +221,25 @@ static dure_status act(dure_exchange *e, const stepping *s, const dure_staging_a
   return NULL;
 }
 
-dure_status dure_exchange_micro_step(dure_exchange *e, dure_executable *micro_step, dure_executable *add,
-                                     dure_stream *stream, bool is_last) {
-  const bool sums_each = dure_training_set_is_sharded(&e->options, DURE_TRAINING_GRADIENTS);
-  const stepping s = {micro_step, add, stream, is_last || sums_each};
+static dure_status step(dure_exchange *e, stepping s, bool is_last) {
+  s.sums = is_last || dure_training_set_is_sharded(&e->options, DURE_TRAINING_GRADIENTS);
   for (size_t i = 0; i < e->staging.action_count; i++) DURE_TRY(act(e, &s, &e->staging.actions[i]));
   return NULL;
 }
 
+dure_status dure_exchange_micro_step(dure_exchange *e, dure_executable *micro_step, dure_executable *add,
+                                     dure_stream *stream, bool is_last) {
+  return step(e, (stepping){.micro_step = micro_step, .add = add, .stream = stream}, is_last);
+}
+
+dure_status dure_exchange_find_not_finite(dure_exchange *e, dure_executable *micro_step, dure_executable *add,
+                                          dure_stream *stream, bool is_last, char *out_text, size_t text_size) {
+  out_text[0] = '\0';
+  return step(e, (stepping){micro_step, add, stream, false, out_text, text_size}, is_last);
+}
+
 dure_status dure_exchange_forward(dure_exchange *e, dure_executable *micro_step, dure_stream *stream) {
-  const stepping s = {micro_step, NULL, stream, false};
+  const stepping s = {.micro_step = micro_step, .stream = stream};
   for (size_t i = 0; i < e->staging.action_count; i++) {
     const dure_staging_action *action = &e->staging.actions[i];
     if (action->kind == DURE_STAGING_FORWARD) break;

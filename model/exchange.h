@@ -31,6 +31,11 @@ void dure_exchange_bind(dure_exchange *exchange, const dure_parameter_buffers *p
 // `add`: the program DURE_TRAINING_ADD compiled with a cut before each call, or NULL.
 DURE_MUST_CHECK dure_status dure_exchange_micro_step(dure_exchange *exchange, dure_executable *micro_step,
                                                      dure_executable *add, dure_stream *stream, bool is_last);
+// The same, op by op, until this rank finds an output that is not finite (`out_text` names it, else ""); what is left
+// is then run as ever, as the other ranks have the same collectives to come to.
+DURE_MUST_CHECK dure_status dure_exchange_find_not_finite(dure_exchange *exchange, dure_executable *micro_step,
+                                                          dure_executable *add, dure_stream *stream, bool is_last,
+                                                          char *out_text, size_t text_size);
 const dure_staging *dure_exchange_staging(const dure_exchange *exchange);
 // Its forward pass alone.
 DURE_MUST_CHECK dure_status dure_exchange_forward(dure_exchange *exchange, dure_executable *micro_step,

@@ -206,8 +206,14 @@ static bool evaluates(const trainer *t) {
   return t->options->eval_every > 0 && dure_loader_samples_per_epoch(t->held_out_loader) > 0;
 }
 
+static dure_status take_first_norm(void *context, double *norm) {
+  const trainer *t = context;
+  return dure_world_broadcast(t->ranks.world, 0, norm, sizeof(*norm));
+}
+
 static dure_status prepare_training(trainer *t, const char *checkpoint) {
   DURE_TRY(dure_training_create_among(t->model, &t->shape, are_several(t) ? &t->ranks.exchange : NULL, &t->training));
+  if (are_several(t)) dure_training_set_agreement(t->training, take_first_norm, t);
   t->flops = dure_training_flops(t->training);
   DURE_TRY(dure_ranks_sum(&t->ranks, &t->flops, 1));
   if (checkpoint != NULL) DURE_TRY(dure_checkpoint_load_moments(checkpoint, t->model, t->training));
@@ -534,10 +540,6 @@ static dure_status proceed_saving(trainer *t, bool waits) {
 
 // Where the first bad value is, as far as this rank or another can tell.
 static dure_status find_bad_value(trainer *t, char *where, size_t size) {
-  if (dure_training_set_is_sharded(&t->shape, DURE_TRAINING_GRADIENTS)) {
-    snprintf(where, size, "not looked for where ranks keep parts of gradients (--shard none would name it)");
-    return NULL;
-  }
   DURE_TRY(dure_training_explain(t->training, t->tokens, t->labels, where, size));
   if (!are_several(t)) return NULL;
   char *all = calloc(t->ranks.place.size, size);

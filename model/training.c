@@ -14,6 +14,7 @@ typedef struct pending_step {
   uint64_t valid_labels;
   uint64_t point;
   bool is_left_out;
+  double norm;  // that this was decided by
 } pending_step;
 
 struct dure_training {
@@ -27,10 +28,12 @@ struct dure_training {
   dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
   dure_tensor tokens, positions, labels;                      // of micro_step
   double limit;                                               // of the gradient norm; 0: none
-  uint32_t clip_calls;                                        // of the update: what comes before AdamW
-  uint32_t *every_call;                                       // 0, 1, 2, ...: cuts between all calls
-  dure_exchange *exchange;                                    // NULL: there are no other ranks
-  dure_event *held_by;                                        // NULL: the next update begins when it can
+  dure_norm_agreement agree;                                  // NULL: a rank alone
+  void *agreement_context;
+  uint32_t clip_calls;      // of the update: what comes before AdamW
+  uint32_t *every_call;     // 0, 1, 2, ...: cuts between all calls
+  dure_exchange *exchange;  // NULL: there are no other ranks
+  dure_event *held_by;      // NULL: the next update begins when it can
   uint64_t held_until;
   pending_step pending[DURE_TRAINING_MAX_IN_FLIGHT];
   uint32_t first_pending, pending_count;
@@ -389,6 +392,11 @@ static dure_status submit_update(dure_training *training) {
 
 void dure_training_set_limit(dure_training *training, double limit) { training->limit = limit; }
 
+void dure_training_set_agreement(dure_training *training, dure_norm_agreement agree, void *context) {
+  training->agree = agree;
+  training->agreement_context = context;
+}
+
 // The update, unless the norm is above the limit, for which the host waits.
 static dure_status submit_update_within_limit(dure_training *training, pending_step *step) {
   step->is_left_out = false;
@@ -402,7 +410,9 @@ static dure_status submit_update_within_limit(dure_training *training, pending_s
   DURE_TRY(dure_executable_submit_calls(update, stream, 0, training->clip_calls));
   DURE_TRY(read_result(training, step));
   DURE_TRY(dure_stream_wait(stream, step->point));
-  step->is_left_out = training->limit > 0 && (double)step->state[DURE_STATE_NORM] > training->limit;
+  step->norm = (double)step->state[DURE_STATE_NORM];
+  if (training->agree != NULL) DURE_TRY(training->agree(training->agreement_context, &step->norm));
+  step->is_left_out = training->limit > 0 && step->norm > training->limit;
   return step->is_left_out ? NULL : dure_executable_submit_calls(update, stream, training->clip_calls, UINT32_MAX);
 }
 
@@ -450,7 +460,7 @@ dure_status dure_training_collect(dure_training *training, dure_training_result 
   // A step that overflowed is lost, no more, as long as a smaller scale may help.
   const bool may_recover = dure_training_scales_loss(&training->options) && scale_before > 1;
   out_result->loss = (double)step->loss_sum / (double)step->valid_labels;
-  out_result->gradient_norm = (double)step->state[DURE_STATE_NORM];
+  out_result->gradient_norm = training->options.has_limits ? step->norm : (double)step->state[DURE_STATE_NORM];
   out_result->is_finite = (step->state[DURE_STATE_FINITE] != 0 || may_recover) && isfinite(step->loss_sum);
   out_result->scaling = training->scaling;
   out_result->is_left_out = step->is_left_out;
@@ -485,12 +495,32 @@ dure_status dure_training_forward(dure_training *training, const uint32_t *token
   return NULL;
 }
 
+// Where ranks keep parts of gradients alone: all of them run all of a step, as its collectives are everybody's.
+static dure_status explain_among(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
+                                 char *out_text, size_t text_size) {
+  uint64_t valid = 0;
+  DURE_TRY(write_seed(training, labels, 0, &valid));
+  if (training->executables[DURE_TRAINING_CLEAR] != NULL)
+    DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], training->model->stream));
+  for (uint32_t i = 0; i < training->options.accumulate; i++) {
+    char text[512];
+    DURE_TRY(write_micro_step(training, i, tokens, labels));
+    DURE_TRY(dure_exchange_find_not_finite(training->exchange, training->executables[DURE_TRAINING_MICRO_STEP],
+                                           training->executables[DURE_TRAINING_ADD], training->model->stream,
+                                           i + 1 == training->options.accumulate, text, sizeof(text)));
+    if (out_text[0] == '\0') snprintf(out_text, text_size, "%s", text);
+  }
+  return dure_stream_wait(training->model->stream, 0);
+}
+
 dure_status dure_training_explain(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
                                   char *out_text, size_t text_size) {
   dure_stream *stream = training->model->stream;
   bool found = false;
   uint64_t valid = 0;
   out_text[0] = '\0';
+  if (training->exchange != NULL && dure_training_set_is_sharded(&training->options, DURE_TRAINING_GRADIENTS))
+    return explain_among(training, tokens, labels, out_text, text_size);
   DURE_TRY(write_seed(training, labels, 0, &valid));
   if (training->executables[DURE_TRAINING_CLEAR] != NULL)
     DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));

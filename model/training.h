@@ -57,6 +57,10 @@ DURE_MUST_CHECK dure_status dure_training_submit_part(dure_training *training, u
 // Updates of steps whose gradient norm is above it are left out; 0: none. Each submit then waits for the norm. Only
 // where the options say that there are limits.
 void dure_training_set_limit(dure_training *training, double limit);
+// Of several ranks: makes one norm of theirs before it is held against the limit, so that they decide alike whatever
+// the last bits of their devices' square roots are.
+typedef dure_status (*dure_norm_agreement)(void *context, double *norm);
+void dure_training_set_agreement(dure_training *training, dure_norm_agreement agree, void *context);
 uint32_t dure_training_in_flight(const dure_training *training);
 // The next update, before which nothing changes the parameters and moments, begins when the event has reached the
 // value. The event must stay until then; NULL: forget it.
@@ -81,7 +85,7 @@ dure_loss_scaling dure_training_get_scaling(const dure_training *training);
 DURE_MUST_CHECK dure_status dure_training_set_scaling(dure_training *training, const dure_loss_scaling *scaling);
 
 // Runs a step op by op to find the first output that is not finite. `out_text` says which op, in which part of the
-// model; "" when every value is finite this time.
+// model; "" when every value is finite this time, on this rank.
 DURE_MUST_CHECK dure_status dure_training_explain(dure_training *training, const uint32_t *tokens,
                                                   const uint32_t *labels, char *out_text, size_t text_size);
 

@@ -65,9 +65,14 @@ static dure_status scan_operand(dure_stream *stream, const dure_operand *operand
 
 dure_status dure_executable_find_not_finite(dure_executable *executable, dure_stream *stream, bool *out_found,
                                             char *out_text, size_t text_size) {
+  return dure_executable_find_not_finite_in(executable, stream, 0, UINT32_MAX, out_found, out_text, text_size);
+}
+
+dure_status dure_executable_find_not_finite_in(dure_executable *executable, dure_stream *stream, uint32_t first,
+                                               uint32_t end, bool *out_found, char *out_text, size_t text_size) {
   *out_found = false;
   if (text_size > 0) out_text[0] = '\0';
-  for (uint32_t c = 0; c < executable->call_count; c++) {
+  for (uint32_t c = first; c < executable->call_count && c < end; c++) {
     const dure_op_call *call = &executable->calls[c];
     const dure_op_row *row = dure_op_get(call->op);
     DURE_TRY(run_call(executable, stream, c));

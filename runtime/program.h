@@ -276,6 +276,10 @@ size_t dure_executable_recording_count(const dure_executable *executable);
 // out_text then names the op, its scope, and the first bad element of which operand.
 DURE_MUST_CHECK dure_status dure_executable_find_not_finite(dure_executable *executable, dure_stream *stream,
                                                             bool *out_found, char *out_text, size_t text_size);
+// The same of calls [first, end) alone; what is behind the bad one does not run.
+DURE_MUST_CHECK dure_status dure_executable_find_not_finite_in(dure_executable *executable, dure_stream *stream,
+                                                               uint32_t first, uint32_t end, bool *out_found,
+                                                               char *out_text, size_t text_size);
 // Runs op by op and compares each op's outputs with the reference device's for the same inputs (DURE_VULKAN_CHECK=1).
 // Fails with DURE_INTERNAL naming the first op that is off.
 DURE_MUST_CHECK dure_status dure_executable_check(dure_executable *executable, dure_stream *stream);

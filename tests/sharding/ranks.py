@@ -157,6 +157,17 @@ def check_skipping(device, folder):
                   "with two ranks other steps are left out")
 
 
+def check_naming_bad_values(device, folder):
+    """A step that breaks down is looked through on every rank, also where none has whole gradients."""
+    for sharding in SHARDINGS[2:] if IS_FULL else SHARDINGS[3:]:
+        line = arguments(os.path.join(folder, f"broken-{sharding}"), "--lr", 1000, "--warmup", 0, "--shard", sharding)
+        codes, said = start(device, 2, [line] * 2)
+        program.check(codes == [1, 1], f"ranks whose loss broke down ended with {codes}:\n" + "\n".join(said))
+        for rank in range(2):
+            program.check("the first bad value: rank 0 (" in said[rank] and ": op " in said[rank],
+                          f"--shard {sharding}: rank {rank} does not name the first bad value:\n{said[rank]}")
+
+
 def check_refusals(device, folder):
     out = os.path.join(folder, "refused")
     lines = [arguments(out, "--lr", 1e-3), arguments(out, "--lr", 2e-3)]
@@ -186,6 +197,7 @@ def main():
         check_converting(folder, one)
         check_damaged_index(device, folder)
         check_skipping(device, folder)
+        check_naming_bad_values(device, folder)
         check_refusals(device, folder)
 
 
