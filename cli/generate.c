@@ -5,6 +5,7 @@
 
 #include "cli/chat_session.h"
 #include "cli/command.h"
+#include "cli/constraint.h"
 #include "cli/open_model.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
@@ -15,6 +16,7 @@
 
 typedef struct generate_options {
   const char *device, *dtype, *weights, *cache_type, *prompt, *prompt_file, *prompts, *stop, *system;
+  const char *grammar, *json_schema;
   int64_t max_tokens, top_k, seed, batch, log_probabilities;
   double temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
   bool echo, as_json, stops_at_end, shifts, is_chat;
@@ -41,6 +43,7 @@ typedef struct generate_run {
   prompt_list prompts;
   generation *generations;  // [prompts.count]
   dure_engine *engine;
+  opened_constraint constraint;
   dure_chat *chat;  // the model's own ends of texts, and its template
 } generate_run;
 
@@ -56,6 +59,7 @@ static void run_clear(generate_run *run) {
   }
   free(run->generations);
   dure_engine_destroy(run->engine);
+  opened_constraint_close(&run->constraint);
   dure_chat_close(run->chat);
   if (run->opened.model != NULL) opened_model_close(&run->opened);
   prompt_list_clear(&run->prompts);
@@ -189,6 +193,7 @@ static dure_request request_of(const generate_run *run) {
       .repetition_penalty = (float)o->repetition_penalty,
       .presence_penalty = (float)o->presence_penalty,
       .frequency_penalty = (float)o->frequency_penalty,
+      .constraint = run->constraint.constraint,
       .ends = ends,
       .end_count = o->stops_at_end ? (uint32_t)end_count : 0,
       .overflow = o->shifts ? DURE_OVERFLOW_SHIFT : DURE_OVERFLOW_STOP,
@@ -302,6 +307,8 @@ static dure_status generate(const generate_options *options, const char *directo
   dure_status status =
       opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &run.opened);
   if (status == NULL) status = dure_chat_open(directory, run.opened.tokenizer, &run.chat);
+  if (status == NULL)
+    status = opened_constraint_create(options->grammar, options->json_schema, run.opened.tokenizer, &run.constraint);
   if (status == NULL && is_conversation(options)) {
     status = converse(&run);
     run_clear(&run);
@@ -337,6 +344,8 @@ static dure_status check_options(const generate_options *options) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--batch must be from 1 to %d", DURE_ENGINE_SEQUENCES_MOST);
   if (options->log_probabilities < 0 || options->log_probabilities > DURE_ENGINE_ALTERNATIVES_MOST)
     return dure_fail(DURE_INVALID_ARGUMENT, "--log-probabilities must be from 0 to %d", DURE_ENGINE_ALTERNATIVES_MOST);
+  if (options->grammar != NULL && options->json_schema != NULL)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--grammar and --json-schema both say what may come; give one of them");
   if (options->system != NULL && !options->is_chat) return dure_fail(DURE_INVALID_ARGUMENT, "--system is for --chat");
   if (options->is_chat && sources == 0 && (options->as_json || options->echo))
     return dure_fail(DURE_INVALID_ARGUMENT, "--json and --echo need a question: --prompt, --prompt-file or --prompts");
@@ -378,6 +387,9 @@ int command_generate(int argc, char **argv) {
        "subtracted from logits of tokens generated before (0)"},
       {"frequency-penalty", OPTION_NUMBER, &options.frequency_penalty, "A", "likewise, once for each time (0)"},
       {"seed", OPTION_INTEGER, &options.seed, "S", "the same seed gives the same text (0)"},
+      {"grammar", OPTION_TEXT, &options.grammar, "FILE",
+       "only what fits this grammar (rules name ::= ..., beginning with root; docs/model.md)"},
+      {"json-schema", OPTION_TEXT, &options.json_schema, "FILE", "only JSON that fits this schema"},
       {"stop", OPTION_TEXT, &options.stop, "TEXT", "end before this text"},
       {"stop-at-end", OPTION_FLAG, &options.stops_at_end, NULL,
        "stop at the end-of-text token (--no-stop-at-end: go on)"},

@@ -11,7 +11,7 @@
 struct dure_engine {
   dure_model *model;
   dure_engine_options options;
-  uint32_t queue, candidates;
+  uint32_t queue, candidates, mask_words;
   uint32_t window;  // positions that any layer sees; 0: all
   engine_programs programs;
   float *scratch;  // [vocabulary]
@@ -26,7 +26,8 @@ struct dure_engine {
 };
 
 const char *dure_finish_name(dure_finish finish) {
-  static const char *const names[] = {"not_yet", "end", "length", "context", "cancelled", "not_finite", "failed"};
+  static const char *const names[] = {"not_yet",   "end",        "length", "context",
+                                      "cancelled", "not_finite", "failed", "grammar"};
   return names[finish];
 }
 
@@ -100,6 +101,7 @@ dure_status dure_engine_create(dure_model *model, const dure_engine_options *opt
   engine->queue = options->queue > 0 ? options->queue : 1024;
   engine->candidates = sizes.candidate_count > 0 ? sizes.candidate_count : model->config.vocabulary_size;
   engine->window = widest_window(&model->config);
+  engine->mask_words = engine_mask_words(model);
   engine->scratch = malloc((size_t)model->config.vocabulary_size * sizeof(float));
   dure_status status = NULL;
   if (engine->scratch == NULL || pthread_mutex_init(&engine->mutex, NULL) != 0) {
@@ -456,6 +458,14 @@ static engine_sequence *oldest_waiting(const dure_engine *engine) {
   return oldest;
 }
 
+// What a sequence with a grammar may draw next; ends it where that is nothing.
+static void constrain(dure_engine *engine, engine_sequence *s) {
+  bool goes_on = true, is_whole = false;
+  dure_status status = engine_sequence_constrain(s, engine->mask_words, &goes_on, &is_whole);
+  if (status != NULL || !goes_on) finish(engine, s, status == NULL && is_whole ? DURE_FINISH_END : DURE_FINISH_GRAMMAR);
+  dure_status_free(status);  // of this request alone; the others go on
+}
+
 // In the order in which they came; the cache must have room for all that a request holds, and a block to go on.
 static void admit(dure_engine *engine) {
   const engine_sizes *sizes = &engine->programs.sizes;
@@ -471,6 +481,7 @@ static void admit(dure_engine *engine) {
     if (s->progress.started == 0) s->progress.started = dure_os_nanoseconds();
     engine->waiting_count--;
     engine->running[engine->running_count++] = s;
+    if (s->match == NULL) constrain(engine, s);
   }
 }
 
@@ -531,7 +542,7 @@ static bool plan_prompt(dure_engine *engine, plan *p) {
   *p = (plan){.rows = {chosen}, .count = 1, .taken = taken, .is_scored = scores};
   write_row(engine, chosen, 0, 0, taken, padded);
   *engine->programs.exchange.last = taken > 0 ? taken - 1 : 0;
-  engine_sequence_settings(chosen, &engine->programs.exchange, 0);
+  engine_sequence_settings(chosen, &engine->programs.exchange, 0, engine->mask_words);
   return true;
 }
 
@@ -551,7 +562,7 @@ static bool plan_tokens(dure_engine *engine, plan *p) {
   if (p->count == 0) return false;
   for (uint32_t row = 0; row < p->count; row++) {
     write_row(engine, p->rows[row], row, row, 1, 1);
-    engine_sequence_settings(p->rows[row], &engine->programs.exchange, row);
+    engine_sequence_settings(p->rows[row], &engine->programs.exchange, row, engine->mask_words);
   }
   for (uint32_t row = p->count; row < engine_width(p->count); row++) write_padding(engine, row);
   return true;
@@ -580,6 +591,12 @@ static dure_status take_token(dure_engine *engine, engine_sequence *s, uint32_t 
   engine->statistics.generated_tokens++;
   if (s->progress.first == 0) s->progress.first = now;
   s->progress.last = now;
+  if (s->match != NULL) {
+    dure_status status = dure_match_token(s->match, token);
+    if (status != NULL) finish(engine, s, DURE_FINISH_GRAMMAR);
+    dure_status_free(status);
+    constrain(engine, s);
+  }
   if (s->progress.generated_count >= s->request.most_tokens) {
     finish(engine, s, DURE_FINISH_LENGTH);
   } else if (s->count > engine->programs.sizes.context) {

@@ -17,6 +17,7 @@
 #ifndef DURE_MODEL_ENGINE_H_
 #define DURE_MODEL_ENGINE_H_
 
+#include "model/constraint.h"
 #include "model/inference.h"
 
 enum { DURE_ENGINE_SEQUENCES_MOST = 64, DURE_ENGINE_BIASES_MOST = 256, DURE_ENGINE_ALTERNATIVES_MOST = 20 };
@@ -60,7 +61,8 @@ typedef struct dure_request {  // all arrays are copied
   float repetition_penalty, presence_penalty, frequency_penalty;
   const dure_logit_bias *biases;  // added to logits; at most DURE_ENGINE_BIASES_MOST, of different tokens
   uint32_t bias_count;
-  const uint32_t *ends;  // tokens that end it, and are not part of what it generated
+  dure_constraint *constraint;  // what it may say (NULL: anything), over the model's own vocabulary; held while it runs
+  const uint32_t *ends;         // tokens that end it, and are not part of what it generated
   uint32_t end_count;
   dure_overflow overflow;
   bool with_log_probabilities;  // of the tokens generated
@@ -70,12 +72,13 @@ typedef struct dure_request {  // all arrays are copied
 
 typedef enum dure_finish {
   DURE_FINISH_NOT_YET,
-  DURE_FINISH_END,      // it drew one of its `ends`
+  DURE_FINISH_END,      // it drew one of its `ends`, or its grammar is at an end
   DURE_FINISH_LENGTH,   // most_tokens
   DURE_FINISH_CONTEXT,  // the end of the context
   DURE_FINISH_CANCELLED,
   DURE_FINISH_NOT_FINITE,  // its logits were not
   DURE_FINISH_FAILED,      // the device failed; step's status says how
+  DURE_FINISH_GRAMMAR,     // no token goes on as its grammar wants, or that exceeds its limits
 } dure_finish;
 const char *dure_finish_name(dure_finish finish);  // "end", "length", ...
 

@@ -52,7 +52,7 @@ static uint32_t chunk_index(uint32_t chunk) {
 
 // Places in the exchange's buffer, bytes.
 typedef struct exchange_places {
-  uint64_t tokens, positions, lengths, last, table, settings, random, ids, changes, drawn, end;
+  uint64_t tokens, positions, lengths, last, table, settings, random, ids, changes, mask, drawn, end;
 } exchange_places;
 
 static uint64_t reserve(uint64_t *end, uint64_t words) {
@@ -61,7 +61,9 @@ static uint64_t reserve(uint64_t *end, uint64_t words) {
   return place;
 }
 
-static exchange_places places_of(const engine_sizes *sizes) {
+uint32_t engine_mask_words(const dure_model *model) { return (model->config.vocabulary_size + 31) / 32; }
+
+static exchange_places places_of(const engine_sizes *sizes, uint32_t mask_words) {
   const uint64_t most = engine_width(sizes->sequences), chunk = chunks[ENGINE_CHUNKS - 1];
   const uint64_t tokens = most > chunk ? most : chunk;
   exchange_places p = {0};
@@ -74,13 +76,14 @@ static exchange_places places_of(const engine_sizes *sizes) {
   p.random = reserve(&p.end, most * 4);
   p.ids = reserve(&p.end, most * ENGINE_ADJUSTED);
   p.changes = reserve(&p.end, most * ENGINE_ADJUSTED * 2);
+  p.mask = reserve(&p.end, most * mask_words);
   p.drawn = reserve(&p.end, most);
   return p;
 }
 
 static void map_exchange(engine_programs *programs) {
   uint8_t *base = dure_buffer_map(programs->exchange_buffer);
-  const exchange_places p = places_of(&programs->sizes);
+  const exchange_places p = places_of(&programs->sizes, engine_mask_words(programs->model));
   programs->exchange = (engine_exchange){
       .tokens = (uint32_t *)(base + p.tokens),
       .positions = (uint32_t *)(base + p.positions),
@@ -91,9 +94,12 @@ static void map_exchange(engine_programs *programs) {
       .random = (uint32_t *)(base + p.random),
       .ids = (uint32_t *)(base + p.ids),
       .changes = (float *)(base + p.changes),
+      .mask = (uint32_t *)(base + p.mask),
+      .is_masked = programs->masked_rows,
       .drawn = (const uint32_t *)(base + p.drawn),
   };
   memset(base + p.ids, 0xff, (size_t)(p.changes - p.ids));
+  memset(base + p.mask, 0xff, (size_t)(p.drawn - p.mask));
 }
 
 // ---- recording ---------------------------------------------------------------------------------------------------
@@ -130,7 +136,7 @@ static void declare_caches(step_record *r) {
   }
 }
 
-// Penalties and biases, then a token a row.
+// Penalties and biases, what grammars forbid, then a token a row.
 static void record_sampling(step_record *r, const exchange_places *places, dure_tensor logits, uint64_t B) {
   const uint64_t ids_shape[2] = {B, ENGINE_ADJUSTED}, changes_shape[3] = {B, ENGINE_ADJUSTED, 2};
   const uint64_t settings_shape[2] = {B, DURE_SAMPLE_COUNT}, random_shape[2] = {B, 4};
@@ -139,6 +145,9 @@ static void record_sampling(step_record *r, const exchange_places *places, dure_
                                            input(r, "changes", DURE_DTYPE_F32, 3, changes_shape, places->changes),
                                            logits};
   dure_program_call(r->p, DURE_OP_adjust_logits, adjust, NULL, 0);
+  const uint64_t mask_shape[2] = {B, engine_mask_words(r->programs->model)};
+  dure_tensor mask[DURE_MAX_OPERANDS] = {input(r, "mask", DURE_DTYPE_U32, 2, mask_shape, places->mask), logits};
+  dure_program_call(r->p, DURE_OP_mask_logits, mask, NULL, 0);
   dure_tensor sample[DURE_MAX_OPERANDS] = {logits,
                                            input(r, "sampling", DURE_DTYPE_F32, 2, settings_shape, places->settings),
                                            input(r, "random", DURE_DTYPE_U32, 2, random_shape, places->random),
@@ -150,7 +159,7 @@ static void record_sampling(step_record *r, const exchange_places *places, dure_
 
 static void record_step(step_record *r, const dure_decoder *decoder, step_shape s) {
   engine_programs *programs = r->programs;
-  const exchange_places places = places_of(&programs->sizes);
+  const exchange_places places = places_of(&programs->sizes, engine_mask_words(programs->model));
   const uint64_t one = 1, width = programs->model->config.embedding_width;
   const uint64_t shape[2] = {s.B, s.T}, table_shape[2] = {s.B, programs->sizes.blocks_per_sequence};
   const dure_tensor tokens = input(r, "tokens", DURE_DTYPE_U32, 2, shape, places.tokens);
@@ -225,8 +234,8 @@ static dure_status allocate(engine_programs *programs) {
   if (programs->caches == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a KV cache");
   for (uint32_t i = 0; i < 2 * programs->layer_count; i++)
     DURE_TRY(dure_buffer_create(device, bytes, DURE_MEMORY_DEVICE, "KV cache", &programs->caches[i]));
-  DURE_TRY(dure_buffer_create(device, places_of(sizes).end, DURE_MEMORY_HOST, "values of a decoding step",
-                              &programs->exchange_buffer));
+  DURE_TRY(dure_buffer_create(device, places_of(sizes, engine_mask_words(programs->model)).end, DURE_MEMORY_HOST,
+                              "values of a decoding step", &programs->exchange_buffer));
   const uint64_t row_bytes = (uint64_t)config->vocabulary_size * sizeof(float);
   DURE_TRY(dure_buffer_create(device, engine_width(sizes->sequences) * row_bytes, DURE_MEMORY_DEVICE, "logits",
                               &programs->logits));

@@ -27,6 +27,8 @@ typedef struct engine_exchange {
   uint32_t *random;              // [B, 4]
   uint32_t *ids;                 // [B, ENGINE_ADJUSTED]; UINT32_MAX: none
   float *changes;                // [B, ENGINE_ADJUSTED, 2]
+  uint32_t *mask;                // [B, mask_words]: bits of the tokens that may be drawn
+  bool *is_masked;               // [B] rows some of whose bits are 0; of the host alone
   const uint32_t *drawn;         // [B] the tokens drawn, after the step
 } engine_exchange;
 
@@ -48,6 +50,7 @@ typedef struct engine_programs {
   dure_buffer *logits;         // f32 [most rows, vocabulary]
   dure_buffer *scored_logits;  // f32 [ENGINE_SCORED, vocabulary]; NULL until needed
   engine_exchange exchange;
+  bool masked_rows[1 << (ENGINE_WIDTHS - 1)];
   dure_executable *decode[ENGINE_WIDTHS], *prefill[ENGINE_CHUNKS], *score;
 } engine_programs;
 
@@ -59,6 +62,7 @@ void engine_programs_clear(engine_programs *programs);  // waits for the stream
 
 // Sequences of the program that decodes `count` of them, and tokens of the one that takes `left` of a prompt.
 uint32_t engine_width(uint32_t count);
+uint32_t engine_mask_words(const dure_model *model);  // of a row
 uint32_t engine_chunk(const engine_sizes *sizes, uint32_t left);
 // Makes what decoding up to `sequences` together, and prompts, will need.
 DURE_MUST_CHECK dure_status engine_programs_prepare(engine_programs *programs, uint32_t sequences);

@@ -18,6 +18,7 @@ dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_
   self->request = *request;
   self->tokens = copy_of(request->tokens, request->count * sizeof(*request->tokens));
   self->request.tokens = NULL;
+  if (request->constraint != NULL) dure_constraint_hold(request->constraint);
   self->request.biases = copy_of(request->biases, request->bias_count * sizeof(*request->biases));
   self->request.ends = copy_of(request->ends, request->end_count * sizeof(*request->ends));
   self->blocks = calloc((size_t)blocks_per_sequence + 1, sizeof(*self->blocks));
@@ -42,6 +43,9 @@ dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_
 void engine_sequence_destroy(engine_sequence *sequence) {
   if (sequence == NULL) return;
   free(sequence->tokens);
+  dure_match_destroy(sequence->match);
+  dure_constraint_release(sequence->request.constraint);
+  free(sequence->mask);
   free((void *)sequence->request.biases);
   free((void *)sequence->request.ends);
   free(sequence->blocks);
@@ -60,6 +64,8 @@ bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token) 
 }
 
 // ---- log-probabilities -------------------------------------------------------------------------------------------
+
+enum { FORBIDDEN = -9999 };  // the log-probability of what a grammar rules out, as OpenAI has it
 
 // log of the sum of exponentials of `count` logits
 static double log_sum_of(const float *logits, uint32_t count) {
@@ -89,7 +95,7 @@ static void likeliest(const float *logits, uint32_t candidates, uint32_t most, d
                       dure_scored_token *out_tokens) {
   largest_logits(logits, candidates, most, out_tokens);
   for (uint32_t i = 0; i < most && i < candidates; i++)
-    out_tokens[i].log_probability = (float)((double)out_tokens[i].log_probability - log_sum);
+    out_tokens[i].log_probability = (float)fmax((double)out_tokens[i].log_probability - log_sum, FORBIDDEN);
 }
 
 static dure_status reserve_generated(engine_sequence *self) {
@@ -180,7 +186,36 @@ static void add_penalties(const engine_sequence *self, adjustments *list) {
   }
 }
 
-void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row) {
+dure_status engine_sequence_constrain(engine_sequence *sequence, uint32_t mask_words, bool *out_goes_on,
+                                      bool *out_is_whole) {
+  *out_goes_on = true;
+  *out_is_whole = false;
+  if (sequence->request.constraint == NULL) return NULL;
+  if (sequence->match == NULL) DURE_TRY(dure_match_create(sequence->request.constraint, &sequence->match));
+  if (sequence->mask == NULL) sequence->mask = malloc(mask_words * sizeof(*sequence->mask));
+  if (sequence->mask == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a mask of tokens");
+  uint32_t count = 0;
+  DURE_TRY(dure_match_mask(sequence->match, sequence->mask, mask_words, &count, out_is_whole));
+  *out_goes_on = count > 0;
+  for (uint32_t i = 0; *out_is_whole && i < sequence->request.end_count; i++) {
+    const uint32_t end = sequence->request.ends[i];
+    if (end / 32 < mask_words) sequence->mask[end / 32] |= UINT32_C(1) << end % 32;
+  }
+  return NULL;
+}
+
+static void write_mask(const engine_sequence *self, const engine_exchange *exchange, uint32_t row, uint32_t words) {
+  uint32_t *mask = exchange->mask + (size_t)row * words;
+  if (self->mask != NULL) {
+    memcpy(mask, self->mask, words * sizeof(*mask));
+  } else if (exchange->is_masked[row]) {
+    memset(mask, 0xff, words * sizeof(*mask));
+  }
+  exchange->is_masked[row] = self->mask != NULL;
+}
+
+void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row,
+                              uint32_t mask_words) {
   const dure_request *request = &sequence->request;
   const dure_sampling *sampling = &request->sampling;
   float *settings = exchange->settings + row * DURE_SAMPLE_COUNT;
@@ -200,6 +235,7 @@ void engine_sequence_settings(const engine_sequence *sequence, const engine_exch
     list.changes[2 * place + 1] += request->biases[i].bias;
   }
   if (has_penalties(request)) add_penalties(sequence, &list);
+  write_mask(sequence, exchange, row, mask_words);
   // What another sequence left in this row.
   for (uint32_t i = list.count; i < ENGINE_ADJUSTED && list.ids[i] != UINT32_MAX; i++) list.ids[i] = UINT32_MAX;
 }
