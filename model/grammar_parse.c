@@ -413,7 +413,10 @@ static dure_status read_rule(reader *r) {
 }
 
 dure_status grammar_tree_read(const char *text, size_t length, grammar_tree *out_tree) {
-  *out_tree = (grammar_tree){.source = text, .source_length = length, .name_slots = 2 * DURE_GRAMMAR_RULES_MOST};
+  *out_tree =
+      (grammar_tree){.source = text,
+                     .source_length = length,
+                     .name_slots = length < 2 * DURE_GRAMMAR_RULES_MOST ? length + 16 : 2 * DURE_GRAMMAR_RULES_MOST};
   if (length > DURE_GRAMMAR_TEXT_MOST)
     return dure_fail(DURE_INVALID_ARGUMENT, "a grammar may have %d bytes at most, this one has %zu",
                      DURE_GRAMMAR_TEXT_MOST, length);

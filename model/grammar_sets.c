@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SET_SLOTS = 4 * GRAMMAR_SETS_MOST, MET_SLOTS = 4 * GRAMMAR_PLACES_MOST, PLACES_KEPT_MOST = 1 << 20 };
+enum { MET_SLOTS = 4 * GRAMMAR_PLACES_MOST, PLACES_KEPT_MOST = 1 << 20 };
 
 static dure_status out_of_memory(void) { return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a grammar"); }
 
@@ -102,6 +102,13 @@ static int compare_places(const void *left, const void *right) {
   return (a->stack > b->stack) - (a->stack < b->stack);
 }
 
+// A place in the table for a set with this hash that is not there yet.
+static uint32_t free_slot(const grammar_sets *s, uint32_t hash) {
+  uint32_t slot = hash & (s->set_slot_count - 1);
+  while (s->set_slots[slot] != GRAMMAR_NONE) slot = (slot + 1) & (s->set_slot_count - 1);
+  return slot;
+}
+
 static dure_status grow_sets(grammar_sets *s) {
   const uint32_t capacity = s->set_capacity * 2, classes = s->grammar->class_count;
   grammar_set *sets = realloc(s->sets, capacity * sizeof(*sets));
@@ -110,11 +117,17 @@ static dure_status grow_sets(grammar_sets *s) {
   uint32_t *next = realloc(s->next, (size_t)capacity * classes * sizeof(*next));
   if (next == NULL) return out_of_memory();
   s->next = next;
+  uint32_t *slots = realloc(s->set_slots, (size_t)capacity * 4 * sizeof(*slots));
+  if (slots == NULL) return out_of_memory();
+  s->set_slots = slots;
+  s->set_slot_count = capacity * 4;
   s->set_capacity = capacity;
+  memset(slots, 0xff, (size_t)s->set_slot_count * sizeof(*slots));
+  for (uint32_t i = 0; i < s->set_count; i++) slots[free_slot(s, s->sets[i].hash)] = i;
   return NULL;
 }
 
-static dure_status add_set(grammar_sets *s, uint32_t slot, uint32_t *out_set) {
+static dure_status add_set(grammar_sets *s, uint32_t hash, uint32_t *out_set) {
   if (s->set_count == GRAMMAR_SETS_MOST || s->place_count + s->kept_count > PLACES_KEPT_MOST)
     return too_large("it has too many different continuations");
   if (s->set_count == s->set_capacity) DURE_TRY(grow_sets(s));
@@ -125,7 +138,7 @@ static dure_status add_set(grammar_sets *s, uint32_t slot, uint32_t *out_set) {
     s->places = places;
     s->place_capacity = capacity;
   }
-  grammar_set set = {.first = s->place_count, .count = s->kept_count, .note = GRAMMAR_NONE};
+  grammar_set set = {.first = s->place_count, .count = s->kept_count, .note = GRAMMAR_NONE, .hash = hash};
   for (uint32_t i = 0; i < s->kept_count; i++) {
     const bool is_end = s->grammar->states[s->kept[i].state].kind == GRAMMAR_STATE_RETURN;
     if (is_end) set.may_end = true;
@@ -135,7 +148,7 @@ static dure_status add_set(grammar_sets *s, uint32_t slot, uint32_t *out_set) {
   const uint32_t classes = s->grammar->class_count;
   memset(s->next + (size_t)s->set_count * classes, set.goes_on ? 0xff : 0, classes * sizeof(*s->next));
   s->sets[s->set_count] = set;
-  *out_set = s->set_slots[slot] = s->set_count++;
+  *out_set = s->set_slots[free_slot(s, hash)] = s->set_count++;
   return NULL;
 }
 
@@ -146,15 +159,15 @@ static dure_status finish_set(grammar_sets *s, uint32_t *out_set) {
   if (s->kept_count > 0) qsort(s->kept, s->kept_count, sizeof(*s->kept), compare_places);
   uint32_t hash = s->kept_count;
   for (uint32_t i = 0; i < s->kept_count; i++) hash = mix(hash ^ s->kept[i].state, s->kept[i].stack);
-  uint32_t slot = hash & (SET_SLOTS - 1);
-  for (; s->set_slots[slot] != GRAMMAR_NONE; slot = (slot + 1) & (SET_SLOTS - 1)) {
+  uint32_t slot = hash & (s->set_slot_count - 1);
+  for (; s->set_slots[slot] != GRAMMAR_NONE; slot = (slot + 1) & (s->set_slot_count - 1)) {
     const grammar_set *set = &s->sets[s->set_slots[slot]];
     if (set->count != s->kept_count) continue;
     if (set->count > 0 && memcmp(s->places + set->first, s->kept, set->count * sizeof(*s->kept)) != 0) continue;
     *out_set = s->set_slots[slot];
     return NULL;
   }
-  return add_set(s, slot, out_set);
+  return add_set(s, hash, out_set);
 }
 
 dure_status grammar_sets_step(grammar_sets *sets, uint32_t set, uint32_t byte_class, uint32_t *out_set) {
@@ -182,7 +195,7 @@ static dure_status begin(grammar_sets *s) {
   uint32_t dead = 0;
   s->set_count = s->place_count = 0;
   s->frame_count = 1;
-  memset(s->set_slots, 0xff, SET_SLOTS * sizeof(*s->set_slots));
+  memset(s->set_slots, 0xff, s->set_slot_count * sizeof(*s->set_slots));
   memset(s->frame_slots, 0xff, s->frame_slot_count * sizeof(*s->frame_slots));
   begin_set(s);
   DURE_TRY(finish_set(s, &dead));
@@ -199,7 +212,8 @@ dure_status grammar_sets_create(const dure_grammar *grammar, grammar_sets *out_s
   s->next = malloc((size_t)s->set_capacity * grammar->class_count * sizeof(*s->next));
   s->places = malloc(s->place_capacity * sizeof(*s->places));
   s->frames = calloc(s->frame_capacity, sizeof(*s->frames));
-  s->set_slots = malloc(SET_SLOTS * sizeof(*s->set_slots));
+  s->set_slot_count = 4 * s->set_capacity;
+  s->set_slots = malloc(s->set_slot_count * sizeof(*s->set_slots));
   s->frame_slots = malloc(s->frame_slot_count * sizeof(*s->frame_slots));
   s->met_marks = calloc(MET_SLOTS, sizeof(*s->met_marks));
   s->met = malloc(MET_SLOTS * sizeof(*s->met));

@@ -30,6 +30,7 @@ typedef struct grammar_frame {
 typedef struct grammar_set {
   uint32_t first, count;  // of its places
   uint32_t note;          // of whoever uses the set; GRAMMAR_NONE at first
+  uint32_t hash;          // of its places
   bool may_end, goes_on;  // the text may end here; something may follow
 } grammar_set;
 
@@ -44,7 +45,7 @@ typedef struct grammar_sets {
   grammar_frame *frames;
   uint32_t frame_count, frame_capacity;
   uint32_t *set_slots, *frame_slots;  // hash tables
-  uint32_t frame_slot_count;
+  uint32_t set_slot_count, frame_slot_count;
   // While a set is made: what was met, marked by number, and what of it stays.
   uint32_t *met_marks, met_mark, met_count;
   grammar_place *met, *waiting, *kept;
