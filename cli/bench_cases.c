@@ -148,7 +148,7 @@ static void add_cache(dure_case_list *list, uint64_t H, uint64_t D, uint64_t len
   table->generator = DURE_GENERATE_PERMUTED;
   table->limit = blocks;
   dure_case_list_values(dure_case_tensor(c, 4, 1, &one), 1, (const double[]){(double)(length - 1)});
-  dure_case_tensor(c, 6, 4, DURE_SHAPE(1, 1, H, D));
+  dure_case_tensor(c, 8, 4, DURE_SHAPE(1, 1, H, D));
 }
 
 static void add_embeddings(dure_case_list *list, uint64_t V, uint64_t C, uint64_t R) {

@@ -77,7 +77,7 @@ static void add_energy(model_test *test, const energy_reading *before, energy_me
 static dure_status measure(dure_model *model, const bench_model_options *options, model_test *test) {
   const uint32_t longest = (test->prompt > 0 ? test->prompt : 1) + test->generate;
   dure_engine_options settings = {.sequences = test->width, .context = longest, .forgets_prefixes = true};
-  DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &settings.cache_type));
+  DURE_TRY(dure_model_parse_cache_type(options->cache_type, &settings.cache_type));
   uint32_t *tokens = calloc((size_t)longest + 1, sizeof(*tokens));
   if (tokens == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a prompt");
   for (uint32_t i = 0; i < longest; i++) tokens[i] = (i * 2654435761u >> 8) % model->config.vocabulary_size;
@@ -301,7 +301,7 @@ static dure_status check_options(bench_model_options *options) {
   if (options->train < 0 || options->train > INT32_MAX / 2 || options->train_batch < 1 || options->train_batch > 65536)
     return dure_fail(DURE_INVALID_ARGUMENT, "--train must be at least 0 (0: not measured), --train-batch at least 1");
   dure_dtype cache_type;
-  DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &cache_type));
+  DURE_TRY(dure_model_parse_cache_type(options->cache_type, &cache_type));
   return parse_widths(options);
 }
 
@@ -333,7 +333,7 @@ int bench_model(int argc, char **argv) {
       {"weights", OPTION_TEXT, &chosen.weights, "HOW",
        "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
       {"cache-type", OPTION_TEXT, &chosen.cache_type, "TYPE",
-       "of the KV cache alone: auto (as --dtype), f32, bf16 or f16"},
+       "of the KV cache alone: auto (as --dtype), f32, bf16, f16 or q8_0"},
       {"o", OPTION_TEXT, &chosen.format, "FORMAT", "md, csv, json or jsonl (md)"},
   };
   const command_usage usage = {

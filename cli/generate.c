@@ -171,7 +171,7 @@ static dure_status create_engine(generate_run *run) {
   const uint64_t wanted = longest + (uint64_t)run->options->max_tokens;
   const uint64_t together = (uint64_t)run->options->batch;
   dure_dtype cache_type;
-  DURE_TRY(dure_model_parse_type("--cache-type", run->options->cache_type, &cache_type));
+  DURE_TRY(dure_model_parse_cache_type(run->options->cache_type, &cache_type));
   const dure_engine_options options = {
       .sequences = (uint32_t)(run->prompts.count < together ? run->prompts.count : together),
       .context = wanted < context ? (uint32_t)wanted : context,
@@ -350,7 +350,7 @@ static dure_status check_options(const generate_options *options) {
   if (options->is_chat && sources == 0 && (options->as_json || options->echo))
     return dure_fail(DURE_INVALID_ARGUMENT, "--json and --echo need a question: --prompt, --prompt-file or --prompts");
   dure_dtype dtype;
-  DURE_TRY(dure_model_parse_type("--cache-type", options->cache_type, &dtype));
+  DURE_TRY(dure_model_parse_cache_type(options->cache_type, &dtype));
   return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
@@ -400,7 +400,8 @@ int command_generate(int argc, char **argv) {
       {"echo", OPTION_FLAG, &options.echo, NULL, "print the prompt before the continuation"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
-      {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE", "of the KV cache: auto (as --dtype), f32, bf16 or f16"},
+      {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE",
+       "of the KV cache: auto (as --dtype), f32, bf16, f16 or q8_0"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
        "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "one JSON object instead of streamed text"},

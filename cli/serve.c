@@ -66,7 +66,7 @@ static dure_status open_all(serve_run *run, const char *path) {
   DURE_TRY(opened_model_create_as(o->device, o->dtype, o->weights, path, true, &run->opened));
   DURE_TRY(dure_chat_open(path, run->opened.tokenizer, &run->chat));
   dure_dtype cache_type;
-  DURE_TRY(dure_model_parse_type("--cache-type", o->cache_type, &cache_type));
+  DURE_TRY(dure_model_parse_cache_type(o->cache_type, &cache_type));
   const dure_engine_options engine = {.sequences = (uint32_t)o->sequences,
                                       .context = (uint32_t)o->context,
                                       .cache_tokens = (uint64_t)o->cache_tokens,
@@ -134,7 +134,7 @@ static dure_status check_options(const serve_options *o) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--pooling must be mean or last; found '%.40s'", o->pooling);
   if (o->key != NULL && o->key[0] == '\0') return dure_fail(DURE_INVALID_ARGUMENT, "--api-key is empty");
   dure_dtype dtype;
-  DURE_TRY(dure_model_parse_type("--cache-type", o->cache_type, &dtype));
+  DURE_TRY(dure_model_parse_cache_type(o->cache_type, &dtype));
   return dure_model_parse_dtype(o->dtype, &dtype);
 }
 
@@ -175,7 +175,8 @@ int command_serve(int argc, char **argv) {
        "embeddings are the mean of all tokens' or the last one's (mean)"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
-      {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE", "of the KV cache: auto (as --dtype), f32, bf16 or f16"},
+      {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE",
+       "of the KV cache: auto (as --dtype), f32, bf16, f16 or q8_0"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
        "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
   };

@@ -16,17 +16,19 @@ static bool moves(const dure_operand *operand, uint64_t width) {
 }
 
 static dure_status record_cache_append(dure_device *device, dure_recording *recording, const dure_op_call *call) {
-  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE };
+  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE, KEY_SCALES, VALUE_SCALES };
   (void)device;
   const dure_operand *operands = call->operands, *k = &operands[K], *v = &operands[V];
   const dure_operand *cache = &operands[KEY_CACHE];
   const uint64_t size = dure_dtype_size(k->dtype), wide = 16 / size;
-  const bool is_wide = moves(k, wide) && moves(v, wide) && moves(cache, wide) && moves(&operands[VALUE_CACHE], wide);
+  const bool is_packed = cache->dtype == DURE_DTYPE_U8;
+  const bool is_wide =
+      !is_packed && moves(k, wide) && moves(v, wide) && moves(cache, wide) && moves(&operands[VALUE_CACHE], wide);
   const uint64_t width = is_wide ? wide : 1;
   cache_append_arguments a = {};
   a.T = (uint32_t)k->shape[1];
   a.G = (uint32_t)k->shape[2];
-  a.D = (uint32_t)(k->shape[3] / width);
+  a.D = (uint32_t)(k->shape[3] / (is_packed ? (uint64_t)QUANTIZE_BLOCK : width));
   a.count = k->shape[0] * a.T * a.G * a.D;
   a.k_t = k->stride[1] / width;
   a.k_h = k->stride[2] / width;
@@ -41,6 +43,13 @@ static dure_status record_cache_append(dure_device *device, dure_recording *reco
   a.positions = cuda_address<const uint32_t>(&operands[POSITIONS]);
   a.key_cache = cuda_address<void>(cache);
   a.value_cache = cuda_address<void>(&operands[VALUE_CACHE]);
+  if (is_packed) {
+    a.key_scales = cuda_address<float16>(&operands[KEY_SCALES]);
+    a.value_scales = cuda_address<float16>(&operands[VALUE_SCALES]);
+    CUDA_WITH_STORAGE(k->dtype, T,
+                      return cuda_record(recording, cache_append_blocks_kernel<T>,
+                                         cuda_grid(a.count, CACHE_APPEND_THREADS), CACHE_APPEND_THREADS, 0, a))
+  }
   void (*const kernel)(cache_append_arguments) = is_wide     ? cache_append_kernel<uint4>
                                                  : size == 4 ? cache_append_kernel<uint32_t>
                                                              : cache_append_kernel<uint16_t>;
@@ -49,7 +58,7 @@ static dure_status record_cache_append(dure_device *device, dure_recording *reco
 
 // ---- attention_cached --------------------------------------------------------------------------------------------
 
-enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, Y };
+enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, KEY_SCALES, VALUE_SCALES, Y };
 
 static const uint32_t LARGEST_HEAD = 256;
 
@@ -104,6 +113,8 @@ static attention_cached_arguments arguments_of(const dure_op_call *call, const c
   a.in_eights = moves(q, 8) && moves(cache, 8) && moves(&operands[VALUE_CACHE], 8);
   a.key_cache = cuda_address<const void>(cache);
   a.value_cache = cuda_address<const void>(&operands[VALUE_CACHE]);
+  a.key_scales = cuda_address<const float16>(&operands[KEY_SCALES]);
+  a.value_scales = cuda_address<const float16>(&operands[VALUE_SCALES]);
   a.block_table = cuda_address<const uint32_t>(&operands[BLOCK_TABLE]);
   a.positions = cuda_address<const uint32_t>(&operands[POSITIONS]);
   if (plan.splits > 1) a.partial = cuda_address<float>(&call->workspace);
@@ -112,11 +123,12 @@ static attention_cached_arguments arguments_of(const dure_op_call *call, const c
 
 typedef void (*cached_kernel)(attention_cached_arguments);
 
-template <typename T>
+// C: what the cache holds, T or codes.
+template <typename T, typename C>
 static cached_kernel choose_cached(uint32_t D, uint32_t queries) {
-  if (D <= 64) return queries > 1 ? attention_cached_kernel<T, 64, 4> : attention_cached_kernel<T, 64, 1>;
-  if (D <= 128) return queries > 1 ? attention_cached_kernel<T, 128, 4> : attention_cached_kernel<T, 128, 1>;
-  return queries > 1 ? attention_cached_kernel<T, 256, 4> : attention_cached_kernel<T, 256, 1>;
+  if (D <= 64) return queries > 1 ? attention_cached_kernel<T, C, 64, 4> : attention_cached_kernel<T, C, 64, 1>;
+  if (D <= 128) return queries > 1 ? attention_cached_kernel<T, C, 128, 4> : attention_cached_kernel<T, C, 128, 1>;
+  return queries > 1 ? attention_cached_kernel<T, C, 256, 4> : attention_cached_kernel<T, C, 256, 1>;
 }
 
 static dure_status record_attention_cached(dure_device *device, dure_recording *recording, const dure_op_call *call) {
@@ -128,9 +140,11 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   }
   const dure_dtype dtype = call->operands[Q].dtype;
   const dim3 grid(plan.query_blocks * plan.splits * a.common.B * a.common.G);
-  CUDA_WITH_STORAGE(
-      dtype, T,
-      DURE_TRY(cuda_record(recording, choose_cached<T>(a.common.D, plan.queries), grid, CACHED_THREADS, 0, a)))
+  const bool is_packed = call->operands[KEY_CACHE].dtype == DURE_DTYPE_U8;
+  CUDA_WITH_STORAGE(dtype, T,
+                    const cached_kernel kernel = is_packed ? choose_cached<T, int8_t>(a.common.D, plan.queries)
+                                                           : choose_cached<T, T>(a.common.D, plan.queries);
+                    DURE_TRY(cuda_record(recording, kernel, grid, CACHED_THREADS, 0, a)))
   if (plan.splits == 1) return NULL;
   const uint64_t count = dure_operand_count(&call->operands[Y]);
   CUDA_WITH_STORAGE(dtype, T,

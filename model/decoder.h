@@ -37,6 +37,8 @@ typedef struct dure_decoder_cache {
   dure_tensor lengths;      // [B] u32: tokens that the cache holds before this call
   const dure_tensor *keys;  // one a layer: [blocks, block_size, G, D]
   const dure_tensor *values;
+  const dure_tensor *key_scales;  // of keys and values in blocks of codes (u8), else NULL
+  const dure_tensor *value_scales;
 } dure_decoder_cache;
 
 // The residual stream after the last layer and the final norm. With a cache the new tokens are appended to it and

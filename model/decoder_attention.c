@@ -164,18 +164,25 @@ static dure_tensor as_type(dure_program *p, dure_tensor x, dure_dtype dtype) {
   return operands[1];
 }
 
-// Attention through the cache. A cache of another type than the activations is read in its own: queries are rounded to
-// it as keys and values are, and the result, which the kernels sum in f32, is rounded to it once more.
+// Attention through the cache. A cache of another float type than the activations is read in its own: queries are
+// rounded to it as keys and values are, and the result, which the kernels sum in f32, is rounded to it once more. One
+// in blocks of codes takes and gives activations as they are.
 static dure_tensor attend_cached(const dure_decoder *decoder, const heads *made, uint32_t layer, float scale,
                                  const dure_attention_options *options, const dure_decoder_cache *cache) {
   dure_program *p = decoder->program;
-  const dure_tensor keys = cache->keys[layer], values = cache->values[layer];
-  const dure_dtype dtype = dure_tensor_dtype(p, made->q), stored = dure_tensor_dtype(p, keys);
-  dure_cache_append(p, as_type(p, made->k, stored), as_type(p, made->v, stored), cache->block_table, cache->lengths,
-                    keys, values);
-  const dure_tensor y = dure_attention_cached_with(p, as_type(p, made->q, stored), keys, values, cache->block_table,
-                                                   cache->lengths, scale, options);
-  return as_type(p, y, dtype);
+  dure_paged_cache paged = {.keys = cache->keys[layer],
+                            .values = cache->values[layer],
+                            .block_table = cache->block_table,
+                            .positions = cache->lengths};
+  const dure_dtype dtype = dure_tensor_dtype(p, made->q);
+  dure_dtype stored = dure_tensor_dtype(p, paged.keys);
+  if (stored == DURE_DTYPE_U8) {
+    paged.key_scales = cache->key_scales[layer];
+    paged.value_scales = cache->value_scales[layer];
+    stored = dtype;
+  }
+  dure_cache_append(p, as_type(p, made->k, stored), as_type(p, made->v, stored), &paged);
+  return as_type(p, dure_attention_cached(p, as_type(p, made->q, stored), &paged, scale, options), dtype);
 }
 
 dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, dure_tensor residual,

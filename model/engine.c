@@ -81,6 +81,10 @@ static dure_status choose_sizes(const dure_model *model, const dure_engine_optio
   sizes->block_size = o->block_size > 0 ? o->block_size : 16;
   sizes->candidate_count = o->candidate_count;
   sizes->cache_type = o->cache_type != DURE_DTYPE_NONE ? o->cache_type : dure_model_dtype(model);
+  if (sizes->cache_type == DURE_DTYPE_U8 && config->head_width % DURE_QUANTIZED_BLOCK != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "a q8_0 cache has blocks of %d elements, and this model's heads have %u: take f16 or bf16",
+                     DURE_QUANTIZED_BLOCK, config->head_width);
   sizes->blocks_per_sequence = (sizes->context + sizes->block_size - 1) / sizes->block_size;
   uint64_t blocks = (o->cache_tokens + sizes->block_size - 1) / sizes->block_size;
   if (blocks == 0) DURE_TRY(choose_cache(model, sizes, &blocks));

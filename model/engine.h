@@ -34,8 +34,10 @@ typedef struct dure_engine_options {
   uint32_t candidate_count;  // ids that may be drawn: the tokenizer's vocabulary; 0: all rows of the embedding
   uint32_t queue;            // requests that may wait; 0: 1024
   bool forgets_prefixes;     // shares nothing between requests
-  // Of keys and values in the cache: f32, bf16 or f16; NONE: as the activations. In a narrower type than theirs a
-  // key, a value, a query and a result of attention lose half a unit of its last place each.
+  // Of keys and values in the cache: f32, bf16, f16 or U8, which is q8_0 (blocks of 32 elements of a head, 8 bits each
+  // and a scale in f16; heads must be whole blocks); NONE: as the activations. In a narrower float type than theirs a
+  // key, a value, a query and a result of attention lose half a unit of its last place each; in q8_0 keys and values
+  // are rounded, the rest is not.
   dure_dtype cache_type;
 } dure_engine_options;
 

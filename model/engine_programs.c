@@ -19,7 +19,9 @@ typedef struct step_shape {
 
 uint64_t engine_cache_token_bytes(const dure_model *model, dure_dtype cache_type) {
   const dure_model_config *config = &model->config;
-  return 2 * (uint64_t)config->layer_count * config->key_head_count * config->head_width * dure_dtype_size(cache_type);
+  const uint64_t elements = 2 * (uint64_t)config->layer_count * config->key_head_count * config->head_width;
+  const uint64_t scales = cache_type == DURE_DTYPE_U8 ? elements / DURE_QUANTIZED_BLOCK * 2 : 0;
+  return elements * dure_dtype_size(cache_type) + scales;
 }
 
 static uint32_t width_index(uint32_t count) {
@@ -110,7 +112,7 @@ typedef struct step_record {
   dure_program *p;
   dure_place *places;
   size_t place_count;
-  dure_tensor *caches;  // [2 * layer_count]
+  dure_tensor *caches;  // [2 * layer_count], then, of caches in blocks, as many with their scales
 } step_record;
 
 static dure_tensor external(step_record *r, const char *name, dure_dtype dtype, uint32_t rank, const uint64_t *shape,
@@ -125,15 +127,28 @@ static dure_tensor input(step_record *r, const char *name, dure_dtype dtype, uin
   return external(r, name, dtype, rank, shape, DURE_LIFETIME_INPUT, r->programs->exchange_buffer, offset);
 }
 
+// Elements of one layer's keys, or of its values.
+static uint64_t layer_elements(const engine_programs *programs) {
+  const dure_model_config *config = &programs->model->config;
+  return ((uint64_t)programs->sizes.block_count + 1) * programs->sizes.block_size * config->key_head_count *
+         config->head_width;
+}
+
+// Scales lie behind the codes, in the same buffer.
 static void declare_caches(step_record *r) {
   const engine_programs *programs = r->programs;
   const dure_model_config *config = &programs->model->config;
-  const uint64_t shape[4] = {(uint64_t)programs->sizes.block_count + 1, programs->sizes.block_size,
-                             config->key_head_count, config->head_width};
-  for (uint32_t i = 0; i < 2 * programs->layer_count; i++) {
-    r->caches[i] = external(r, i < programs->layer_count ? "key cache" : "value cache", programs->sizes.cache_type, 4,
-                            shape, DURE_LIFETIME_CACHE, programs->caches[i], 0);
-  }
+  uint64_t shape[4] = {(uint64_t)programs->sizes.block_count + 1, programs->sizes.block_size, config->key_head_count,
+                       config->head_width};
+  const uint32_t L = programs->layer_count;
+  for (uint32_t i = 0; i < 2 * L; i++)
+    r->caches[i] = external(r, i < L ? "key cache" : "value cache", programs->sizes.cache_type, 4, shape,
+                            DURE_LIFETIME_CACHE, programs->caches[i], 0);
+  if (programs->sizes.cache_type != DURE_DTYPE_U8) return;
+  shape[3] /= DURE_QUANTIZED_BLOCK;
+  for (uint32_t i = 0; i < 2 * L; i++)
+    r->caches[2 * L + i] = external(r, i < L ? "key scales" : "value scales", DURE_DTYPE_F16, 4, shape,
+                                    DURE_LIFETIME_CACHE, programs->caches[i], layer_elements(programs));
 }
 
 // Penalties and biases, what grammars forbid, then a token a row.
@@ -169,7 +184,9 @@ static void record_step(step_record *r, const dure_decoder *decoder, step_shape 
       .block_table = input(r, "block table", DURE_DTYPE_U32, 2, table_shape, places.table),
       .lengths = input(r, "lengths", DURE_DTYPE_U32, 1, &s.B, places.lengths),
       .keys = r->caches,
-      .values = r->caches + programs->layer_count};
+      .values = r->caches + programs->layer_count,
+      .key_scales = r->caches + 2 * (size_t)programs->layer_count,
+      .value_scales = r->caches + 3 * (size_t)programs->layer_count};
   dure_tensor hidden = dure_decoder_hidden(decoder, tokens, positions, &cache);  // [B, T, C]
   hidden = dure_tensor_reshape(r->p, hidden, 2, (const uint64_t[]){s.B * s.T, width});
   uint64_t rows = s.B * s.T;
@@ -190,8 +207,8 @@ static dure_status compile_step(engine_programs *programs, step_shape shape, dur
   dure_model *model = programs->model;
   dure_decoder decoder = {0};
   step_record r = {.programs = programs, .p = dure_program_create()};
-  r.caches = calloc(2 * (size_t)programs->layer_count + 1, sizeof(*r.caches));
-  r.places = calloc(2 * (size_t)programs->layer_count + model->layout.pool_count + 16, sizeof(*r.places));
+  r.caches = calloc(4 * (size_t)programs->layer_count + 1, sizeof(*r.caches));
+  r.places = calloc(4 * (size_t)programs->layer_count + model->layout.pool_count + 16, sizeof(*r.places));
   dure_status status = NULL;
   if (r.p == NULL || r.caches == NULL || r.places == NULL)
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");

@@ -54,7 +54,7 @@ typedef struct engine_programs {
   dure_executable *decode[ENGINE_WIDTHS], *prefill[ENGINE_CHUNKS], *score;
 } engine_programs;
 
-// Bytes of the caches for one token.
+// Bytes of the caches for one token, scales with them.
 uint64_t engine_cache_token_bytes(const dure_model *model, dure_dtype cache_type);
 DURE_MUST_CHECK dure_status engine_programs_create(dure_model *model, const engine_sizes *sizes,
                                                    engine_programs *out_programs);

@@ -243,6 +243,18 @@ dure_status dure_model_parse_type(const char *option, const char *word, dure_dty
   return dure_fail(DURE_INVALID_ARGUMENT, "%s must be one of auto, f32, bf16, f16; found '%.40s'", option, word);
 }
 
+dure_status dure_model_parse_cache_type(const char *word, dure_dtype *out_dtype) {
+  if (word != NULL && strcmp(word, "q8_0") == 0) {
+    *out_dtype = DURE_DTYPE_U8;
+    return NULL;
+  }
+  dure_status status = dure_model_parse_type("--cache-type", word, out_dtype);
+  if (status == NULL) return NULL;
+  dure_status_free(status);
+  return dure_fail(DURE_INVALID_ARGUMENT, "--cache-type must be one of auto, f32, bf16, f16, q8_0; found '%.40s'",
+                   word);
+}
+
 dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype) {
   return dure_model_parse_type("--dtype", word, out_dtype);
 }

@@ -58,6 +58,8 @@ dure_dtype dure_model_file_dtype(const char *directory);
 DURE_MUST_CHECK dure_status dure_model_parse_dtype(const char *word, dure_dtype *out_dtype);
 // The same for another option, which messages name ("--cache-type").
 DURE_MUST_CHECK dure_status dure_model_parse_type(const char *option, const char *word, dure_dtype *out_dtype);
+// The same for --cache-type, which also takes q8_0: U8, as the engine's options name it.
+DURE_MUST_CHECK dure_status dure_model_parse_cache_type(const char *word, dure_dtype *out_dtype);
 // What --dtype means for running a model: "f32", "bf16", "f16", or "auto" (or NULL): f32 on a processor's cores, else
 // the type of the file. DURE_INVALID_ARGUMENT for other words.
 DURE_MUST_CHECK dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,

@@ -56,7 +56,8 @@ static dure_status record_step(dure_session *session, step_program *step, dure_p
   dure_tensor logits = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 2, logits_shape, DURE_LIFETIME_OUTPUT);
   declare_caches(session, p, t);
 
-  const dure_decoder_cache cache = {table, step->lengths, t->caches, t->caches + config->layer_count};
+  const dure_decoder_cache cache = {
+      .block_table = table, .lengths = step->lengths, .keys = t->caches, .values = t->caches + config->layer_count};
   dure_tensor hidden = dure_decoder_hidden(decoder, step->tokens, step->positions, &cache);  // [1, count, C]
   // Only one row goes through the head: it is looked up like an embedding.
   hidden = dure_embedding(p, dure_tensor_reshape(p, hidden, 2, flat), step->last);  // [1, C]

@@ -45,8 +45,13 @@ dure_cost dure_cost_embedding(const dure_op_call *call) {
 
 // Of the caches only the new positions are written.
 dure_cost dure_cost_cache_append(const dure_op_call *call) {
-  double count = (double)dure_operand_count(&call->operands[0]);
-  return (dure_cost){8.0 * count, 4.0 * count * (double)dure_dtype_size(call->operands[0].dtype)};
+  enum { K, KEY_CACHE = 4 };
+  const double count = (double)dure_operand_count(&call->operands[K]);
+  const dure_dtype stored = call->operands[KEY_CACHE].dtype;
+  const double scales = stored == DURE_DTYPE_U8 ? 2.0 / DURE_QUANTIZED_BLOCK : 0;
+  return (dure_cost){
+      8.0 * count,
+      2 * count * ((double)dure_dtype_size(call->operands[K].dtype) + (double)dure_dtype_size(stored) + scales)};
 }
 
 dure_cost dure_cost_matmul(const dure_op_call *call) {

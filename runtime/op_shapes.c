@@ -486,6 +486,24 @@ dure_status dure_shape_copy_heads(dure_op_call *call) {
   return NULL;
 }
 
+// Caches in blocks of u8 have scales, others none. `cache` and `scales`: keys' and, next to them, values'.
+static dure_status check_cache_blocks(const dure_op_call *call, uint32_t cache, uint32_t scales, uint64_t head_size) {
+  for (uint32_t i = 0; i < 2; i++) {
+    const dure_operand *codes = &call->operands[cache + i], *of_blocks = &call->operands[scales + i];
+    const bool is_packed = codes->dtype == DURE_DTYPE_U8;
+    if (is_packed != dure_operand_is_present(of_blocks) || codes->dtype != call->operands[cache].dtype)
+      return dure_fail(DURE_INVALID_ARGUMENT, "caches are both u8 with scales, or both of the call's type without");
+    if (!is_packed) continue;
+    if (head_size % DURE_QUANTIZED_BLOCK != 0)
+      return dure_fail(DURE_INVALID_ARGUMENT, "heads of %llu elements are not whole blocks of %d, as a q8_0 cache has",
+                       (unsigned long long)head_size, DURE_QUANTIZED_BLOCK);
+    if (codes->offset % 16 != 0)
+      return dure_fail(DURE_INVALID_ARGUMENT, "a cache of codes does not begin at a multiple of 16 bytes");
+    DURE_TRY(expect_count(call, scales + i, dure_operand_count(codes) / DURE_QUANTIZED_BLOCK));
+  }
+  return NULL;
+}
+
 // The cache's side of a call: operands from `first`: key_cache, value_cache; block_table and positions by index.
 static dure_status check_cache(const dure_op_call *call, uint32_t key_cache, uint32_t block_table, uint32_t positions,
                                uint64_t batch, uint64_t head_size) {
@@ -500,7 +518,7 @@ static dure_status check_cache(const dure_op_call *call, uint32_t key_cache, uin
 }
 
 dure_status dure_shape_cache_append(dure_op_call *call) {
-  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE };
+  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE, KEY_SCALES };
   DURE_TRY(expect_rank(call, K, 4));
   DURE_TRY(expect_rank(call, V, 4));
   DURE_TRY(check_evenly_spaced(call, K));
@@ -508,15 +526,17 @@ dure_status dure_shape_cache_append(dure_op_call *call) {
   const dure_operand *k = &call->operands[K];
   for (uint32_t axis = 0; axis < 4; axis++) DURE_TRY(expect_dimension(call, V, axis, k->shape[axis]));
   DURE_TRY(check_cache(call, KEY_CACHE, BLOCK_TABLE, POSITIONS, k->shape[0], k->shape[3]));
+  DURE_TRY(check_cache_blocks(call, KEY_CACHE, KEY_SCALES, k->shape[3]));
   return expect_dimension(call, KEY_CACHE, 2, k->shape[2]);
 }
 
 dure_status dure_shape_attention_cached(dure_op_call *call) {
-  enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, Y };
+  enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, KEY_SCALES, VALUE_SCALES, Y };
   DURE_TRY(expect_rank(call, Q, 4));
   DURE_TRY(check_evenly_spaced(call, Q));
   const dure_operand *q = &call->operands[Q];
   DURE_TRY(check_cache(call, KEY_CACHE, BLOCK_TABLE, POSITIONS, q->shape[0], q->shape[3]));
+  DURE_TRY(check_cache_blocks(call, KEY_CACHE, KEY_SCALES, q->shape[3]));
   DURE_TRY(check_heads(q->shape[2], call->operands[KEY_CACHE].shape[2]));
   DURE_TRY(expect_count(call, SLOPES, q->shape[2]));
   output_like(call, Y, Q);

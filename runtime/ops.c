@@ -96,9 +96,11 @@ static void parse_operand(const char *word, size_t length, bool is_output, dure_
     size_t type_length = length - (size_t)(colon - word) - 1;
     if (type_is(colon + 1, type_length, "u32")) rule->dtype = DURE_DTYPE_U32;
     if (type_is(colon + 1, type_length, "u8")) rule->dtype = DURE_DTYPE_U8;
+    if (type_is(colon + 1, type_length, "f16")) rule->dtype = DURE_DTYPE_F16;
     rule->is_statistic = type_is(colon + 1, type_length, "f32");
-    rule->may_be_blocks = type_is(colon + 1, type_length, "any8");
-    rule->is_any_float = rule->may_be_blocks || type_is(colon + 1, type_length, "any");
+    const bool is_any8 = type_is(colon + 1, type_length, "any8");
+    rule->may_be_blocks = is_any8 || type_is(colon + 1, type_length, "or8");
+    rule->is_any_float = is_any8 || type_is(colon + 1, type_length, "any");
     length = (size_t)(colon - word);
   }
   if (length > 0 && word[length - 1] == '?') {

@@ -202,6 +202,10 @@ typedef struct dure_attention_attributes {
 //   positions [B]: tokens of the sequence that were in the cache before. Token t of sequence b goes to position
 //   p = positions[b] + t: block block_table[b, p / block_size], row p % block_size. Positions beyond the table are
 //   dropped.
+//   Caches in blocks: key_cache and value_cache are u8, DURE_QUANTIZED_BLOCK elements along D to a scale in key_scales
+//   and value_scales [blocks, block_size, G, D / 32]; D is whole blocks. Codes and scales are quantize_rows's, the
+//   scale rounded to f16 (GGUF's q8_0 in two planes); what is read is code * scale. Codes begin at multiples of 16
+//   bytes.
 // attention_cached: as attention, for T queries at positions[b] + t against the cache's positions up to their own.
 //   q [B, T, H, D] strided; y [B, T, H, D] contiguous; slopes [H]. Attributes as attention, without rows.
 
@@ -440,7 +444,7 @@ typedef struct dure_operand_rule {
   bool is_statistic;   // f32, or f64 in an f64 call
   bool is_any_float;   // a float type of its own
   bool may_be_blocks;  // ... or u8 with a scale for each block
-  dure_dtype dtype;    // U32, U8; NONE: a float, by the flags above, or else of the call's storage type
+  dure_dtype dtype;    // U32, U8, F16; NONE: a float, by the flags above, or else of the call's storage type
 } dure_operand_rule;
 
 typedef struct dure_cost {

@@ -428,26 +428,27 @@ dure_tensor dure_attention_with(dure_program *program, dure_tensor q, dure_tenso
   return operands[5];
 }
 
-void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table,
-                       dure_tensor positions, dure_tensor key_cache, dure_tensor value_cache) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {k, v, block_table, positions, key_cache, value_cache};
+void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, const dure_paged_cache *cache) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {
+      k, v, cache->block_table, cache->positions, cache->keys, cache->values, cache->key_scales, cache->value_scales};
   dure_program_call(program, DURE_OP_cache_append, operands, NULL, 0);
 }
 
-dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, dure_tensor key_cache, dure_tensor value_cache,
-                                  dure_tensor block_table, dure_tensor positions, float scale, uint32_t window) {
-  return dure_attention_cached_with(program, q, key_cache, value_cache, block_table, positions, scale,
-                                    &(dure_attention_options){.window = window});
-}
-
-dure_tensor dure_attention_cached_with(dure_program *program, dure_tensor q, dure_tensor key_cache,
-                                       dure_tensor value_cache, dure_tensor block_table, dure_tensor positions,
-                                       float scale, const dure_attention_options *options) {
-  dure_tensor operands[DURE_MAX_OPERANDS] = {q, key_cache, value_cache, block_table, positions, options->slopes};
+dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, const dure_paged_cache *cache, float scale,
+                                  const dure_attention_options *options) {
+  enum { Y = 8 };
+  dure_tensor operands[DURE_MAX_OPERANDS] = {q,
+                                             cache->keys,
+                                             cache->values,
+                                             cache->block_table,
+                                             cache->positions,
+                                             options->slopes,
+                                             cache->key_scales,
+                                             cache->value_scales};
   dure_op_attributes attributes = {
       .attention = {.scale = scale, .window = options->window, .soft_cap = options->soft_cap}};
   dure_program_call(program, DURE_OP_attention_cached, operands, &attributes, 0);
-  return operands[6];
+  return operands[Y];
 }
 
 dure_routing dure_route(dure_program *program, dure_tensor logits, dure_tensor bias,

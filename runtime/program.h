@@ -127,13 +127,13 @@ typedef struct dure_attention_options {
 } dure_attention_options;
 dure_tensor dure_attention_with(dure_program *program, dure_tensor q, dure_tensor k, dure_tensor v, float scale,
                                 const dure_attention_options *options);
-void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, dure_tensor block_table,
-                       dure_tensor positions, dure_tensor key_cache, dure_tensor value_cache);
-dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, dure_tensor key_cache, dure_tensor value_cache,
-                                  dure_tensor block_table, dure_tensor positions, float scale, uint32_t window);
-dure_tensor dure_attention_cached_with(dure_program *program, dure_tensor q, dure_tensor key_cache,
-                                       dure_tensor value_cache, dure_tensor block_table, dure_tensor positions,
-                                       float scale, const dure_attention_options *options);
+// A paged cache (cache_append in ops.h); the scales are absent unless keys and values are u8.
+typedef struct dure_paged_cache {
+  dure_tensor keys, values, key_scales, value_scales, block_table, positions;
+} dure_paged_cache;
+void dure_cache_append(dure_program *program, dure_tensor k, dure_tensor v, const dure_paged_cache *cache);
+dure_tensor dure_attention_cached(dure_program *program, dure_tensor q, const dure_paged_cache *cache, float scale,
+                                  const dure_attention_options *options);
 // Mixtures of experts (route and the rows after it in ops.h).
 typedef struct dure_routing {
   dure_tensor weights, experts;  // f32, u32 [R, K]

@@ -13,15 +13,14 @@
 #extension GL_KHR_shader_subgroup_quad : require
 #include "attention_cached.glsl"
 #include "attention_quad.glsl"
-#include "value.glsl"
 
 READ_TENSOR(0, q, TYPE)
-READ_TENSOR(1, k, TYPE)  // [blocks, block_size, G, D]
-READ_TENSOR(2, v, TYPE)
+READ_TENSOR(1, k, CACHE_TYPE)  // [blocks, block_size, G, D]
+READ_TENSOR(2, v, CACHE_TYPE)
 layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
 layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
 layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
-layout(set = 0, binding = 6) buffer Y { vec4 y[]; };
+layout(set = 0, binding = 8) buffer Y { vec4 y[]; };
 
 float sum_of_lanes(float part) {
   const float pair = part + subgroupQuadSwapHorizontal(part);
@@ -36,6 +35,20 @@ float maximum_of_lanes(float part) {
 vec4 columns(vec4 values, bool are_there) {
   return uintBitsToFloat(floatBitsToUint(values) & uvec4(are_there ? 0xffffffffu : 0));
 }
+
+// Four elements of the cache: in codes, four c of a row whose scales begin at `scale_at`.
+#define DEFINE_CACHED(NAME, TENSOR, SCALES)                                                             \
+  vec4 NAME(uint four, uint scale_at, uint c) {                                                         \
+    vec4 values;                                                                                        \
+    if (CACHE_TYPE == CODES) {                                                                          \
+      values = from_codes(TENSOR##_words[four], load_##SCALES##_element(scale_at + c / 8));             \
+    } else {                                                                                            \
+      values = load_##TENSOR##_four(four);                                                              \
+    }                                                                                                   \
+    return values;                                                                                      \
+  }
+DEFINE_CACHED(cached_key, k, key_scales)
+DEFINE_CACHED(cached_value, v, value_scales)
 
 void main() {
   const uint lane = gl_SubgroupInvocationID, g = gl_WorkGroupID.y, b = gl_WorkGroupID.z, heads = H / G, parts = D / 4;
@@ -65,10 +78,11 @@ void main() {
     const bool is_there = key < end && block < blocks;
     const uint place = ((is_there ? block * block_size + near % block_size : 0) * G + g) * D;
     const uint k_at = (key_cache_offset + place) / 4, v_at = (value_cache_offset + place) / 4;
+    const uint k_scale = key_scales_offset + place / 32, v_scale = value_scales_offset + place / 32;
     float score[OWN];
     UNROLL for (int n = 0; n < OWN; n++) score[n] = 0;
     UNROLL for (int c = 0; c < PARTS; c++) {
-      const vec4 values = columns(load_k_four(k_at + min(c, parts - 1)), c < parts);
+      const vec4 values = columns(cached_key(k_at + min(c, parts - 1), k_scale, min(c, parts - 1)), c < parts);
       UNROLL for (int n = 0; n < OWN; n++) ADD_DOT(score[n], query[n * PARTS + c], values)
     }
 
@@ -87,7 +101,8 @@ void main() {
     }
 
     UNROLL for (int c = 0; c < PARTS; c++) {
-      const vec4 values = load_v_four(v_at + min(c, parts - 1));  // columns beyond D are not stored
+      // Columns beyond D are not stored.
+      const vec4 values = cached_value(v_at + min(c, parts - 1), v_scale, min(c, parts - 1));
       // Products of pairs that do not see each other are left out, rather than given weight 0: NaN must not cross.
       UNROLL for (int n = 0; n < OWN; n++)
         result[n * PARTS + c] = result[n * PARTS + c] * rescale[n] +

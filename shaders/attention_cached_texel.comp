@@ -5,14 +5,13 @@
 //   at the end the lanes' parts are brought to the common maximum and added, in the order of the lanes
 //
 // Heads of D elements, a multiple of 4 up to HEAD: what lies beyond is fetched as zeros. Needs cache and q whose rows begin at
-// multiples of 4 elements; of 16-bit types a texel is two fours, whose bits pass as they are and are widened here.
-// 4 HEAD FLOP and 8 (16-bit types: 4) HEAD bytes a key: as fast as loads. Rates: docs/kernels-vulkan.md.
+// multiples of 4 elements; of 16-bit types a texel is two fours, of codes four, whose bits pass as they are and are widened here.
+// 4 HEAD FLOP and 8 (16-bit types: 4, codes: 2) HEAD bytes a key: as fast as loads. Rates: docs/kernels-vulkan.md.
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_KHR_shader_subgroup_shuffle : require
 #include "attention_cached.glsl"
-#include "value.glsl"
 
 #define LANES 8
 #define KEYS 2  // of a lane in one turn
@@ -23,7 +22,7 @@ layout(set = 0, binding = 2) uniform textureBuffer v;
 layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
 layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
 layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
-layout(set = 0, binding = 6) buffer Y { vec4 y[]; };
+layout(set = 0, binding = 8) buffer Y { vec4 y[]; };
 
 // Four elements, or zeros where four < 0.
 #define FETCH_FOUR(values, four) widened(texelFetch(values, is_f32(TYPE) ? (four) : (four) >> 1), four)
@@ -35,6 +34,11 @@ vec4 widened(vec4 texel, int four) {
   }
   return value;
 }
+
+// The same of a cache; four c of its row.
+#define FETCH_CACHED(values, four, scale, c)                                                            \
+  (CACHE_TYPE == CODES ? from_codes(floatBitsToUint(texelFetch(values, (four) >> 2))[(c) % 4], scale)   \
+                       : FETCH_FOUR(values, four))
 
 void main() {
   const uint lane = gl_SubgroupInvocationID, t = gl_WorkGroupID.x, h = gl_WorkGroupID.y, b = gl_WorkGroupID.z;
@@ -63,8 +67,12 @@ void main() {
       seen[i] = key < end && block < blocks;
       row[i] = ((block * block_size + key % block_size) * G + g) * D;
       score[i] = 0;
+      float scale = 0;
       UNROLL for (int c = 0; c < HEAD / 4; c++) {
-        const vec4 values = FETCH_FOUR(k, seen[i] && c < parts ? int((key_cache_offset + row[i]) / 4 + c) : -1);
+        const bool is_there = seen[i] && c < parts;
+        if (CACHE_TYPE == CODES && c % 8 == 0)
+          scale = is_there ? load_key_scales_element(key_scales_offset + row[i] / 32 + c / 8) : 0.0;
+        const vec4 values = FETCH_CACHED(k, is_there ? int((key_cache_offset + row[i]) / 4 + c) : -1, scale, c);
         UNROLL for (int e = 0; e < 4; e++) score[i] = fma(query[c][e], values[e], score[i]);
       }
       score[i] = attention_score(score[i], slope, float(position) - float(key));
@@ -76,11 +84,17 @@ void main() {
     float p[KEYS];
     sum *= rescale;
     UNROLL for (int i = 0; i < KEYS; i++) sum += p[i] = seen[i] ? e[i] : 0.0;
+    float scales[KEYS];
     UNROLL for (int c = 0; c < HEAD / 4; c++) {
       vec4 total = result[c] * rescale;
       // Keys outside fetch zeros: what lies there may not be finite.
-      UNROLL for (int i = 0; i < KEYS; i++)
-        total = fma(vec4(p[i]), FETCH_FOUR(v, seen[i] && c < parts ? int((value_cache_offset + row[i]) / 4 + c) : -1), total);
+      UNROLL for (int i = 0; i < KEYS; i++) {
+        const bool is_there = seen[i] && c < parts;
+        if (CACHE_TYPE == CODES && c % 8 == 0)
+          scales[i] = is_there ? load_value_scales_element(value_scales_offset + row[i] / 32 + c / 8) : 0.0;
+        total = fma(vec4(p[i]), FETCH_CACHED(v, is_there ? int((value_cache_offset + row[i]) / 4 + c) : -1, scales[i], c),
+                    total);
+      }
       result[c] = total;
     }
   }

@@ -13,18 +13,33 @@
 #include "math.glsl"
 #ifdef CACHED
 #include "attention_cached.glsl"
-#include "value.glsl"
 READ_TENSOR(0, q, TYPE)
-READ_TENSOR(1, k, TYPE)                                                           // [blocks, block_size, G, D]
-READ_TENSOR(2, v, TYPE)
+READ_TENSOR(1, k, CACHE_TYPE)                                                     // [blocks, block_size, G, D]
+READ_TENSOR(2, v, CACHE_TYPE)
 #define ELEMENT(NAME, i) load_##NAME(i)
+// Element `at` of the cache, whose binding begins with element -offset.
+#define DEFINE_CACHED(NAME, TENSOR, OFFSET, SCALES)                                                     \
+  float NAME(uint at) {                                                                                 \
+    float value;                                                                                        \
+    if (CACHE_TYPE == CODES) {                                                                          \
+      const float scale = load_##SCALES##_element(SCALES##_offset + at / 32);                           \
+      value = from_codes(TENSOR##_words[(OFFSET + at) / 4], scale)[(OFFSET + at) % 4];                  \
+    } else {                                                                                            \
+      value = load_##TENSOR(OFFSET + at);                                                               \
+    }                                                                                                   \
+    return value;                                                                                       \
+  }
+DEFINE_CACHED(key_element, k, key_cache_offset, key_scales)
+DEFINE_CACHED(value_element, v, value_cache_offset, value_scales)
 layout(set = 0, binding = 3) readonly buffer BlockTable { uint block_table[]; };  // [B, blocks_per_sequence]
 layout(set = 0, binding = 4) readonly buffer Positions { uint positions[]; };     // [B]
 layout(set = 0, binding = 5) readonly buffer Slopes { float slopes[]; };          // [H]
-layout(set = 0, binding = 6) buffer Y { float y[]; };
+layout(set = 0, binding = 8) buffer Y { float y[]; };
 #else
 #include "attention.glsl"
 #define ELEMENT(values, i) values[i]
+#define key_element(at) k[at]
+#define value_element(at) v[at]
 layout(set = 0, binding = 0) readonly buffer Q { float q[]; };
 layout(set = 0, binding = 1) readonly buffer K { float k[]; };
 layout(set = 0, binding = 2) readonly buffer V { float v[]; };
@@ -81,8 +96,8 @@ void main() {
       const uint block = block_table[block_table_offset + b * blocks_per_sequence + key / block_size];
       if (block < blocks) place = block * block_size + key % block_size;
     }
-    const uint k_at = key_cache_offset + (place * G + g) * D;
-    places[lane] = place == NOWHERE ? NOWHERE : value_cache_offset + (place * G + g) * D;
+    const uint k_at = (place * G + g) * D;
+    places[lane] = place == NOWHERE ? NOWHERE : k_at;
 #else
     const uint place = key < end ? key : NOWHERE;
     const uint k_at = k_offset + (b * T + key) * k_t + g * k_h;
@@ -92,7 +107,7 @@ void main() {
     UNROLL for (int i = 0; i < QUERIES; i++) score[i] = 0;
     if (place != NOWHERE) {
       for (uint d = 0; d < D; d++) {
-        const float value = ELEMENT(k, k_at + d);
+        const float value = key_element(k_at + d);
         UNROLL for (int i = 0; i < QUERIES; i++) score[i] = fma(queries[i][d], value, score[i]);
       }
     }
@@ -126,7 +141,7 @@ void main() {
       if (d < D) {
         for (int j = 0; j < WIDTH; j++) {
           if (places[j] == NOWHERE) continue;
-          const float value = ELEMENT(v, places[j] + d);
+          const float value = value_element(places[j] + d);
           UNROLL for (int i = 0; i < QUERIES; i++) {
             const float p = scores[i][j];
             // Not p * value with p = 0: a value that is not finite must not reach queries that do not see it.

@@ -8,7 +8,7 @@
 //   2. Where there are several parts, another kernel joins these in their order. One part: the first stage writes y.
 //
 // Each key and value is read once for QUERIES queries: 4 D FLOP a query and position for 2 D elements / QUERIES, memory
-// speed where few queries share a key.
+// speed where few queries share a key. Of caches of 8-bit codes in blocks of 32, a lane's 8 columns have one scale.
 #ifndef DURE_CUDA_KERNELS_ATTENTION_CACHED_CUH_
 #define DURE_CUDA_KERNELS_ATTENTION_CACHED_CUH_
 
@@ -21,6 +21,7 @@ struct attention_cached_arguments {
   uint32_t blocks, block_size, blocks_per_sequence;
   uint32_t query_blocks, splits, in_eights;
   const void *key_cache, *value_cache;
+  const float16 *key_scales, *value_scales;  // [blocks, block_size, G, D / 32], of codes
   const uint32_t *block_table, *positions;
   float *partial;  // [B * T * H, splits, D + 2]: weighted values, their sum of weights, their maximum; null: one split
 };
@@ -37,6 +38,24 @@ __device__ __forceinline__ void cached_fetch(const T *row, uint32_t d, uint32_t 
   for (int e = 0; e < 8; e++) x[e] = d + e < D ? to_float(row[d + e]) : 0;
 }
 
+// The same of a cache whose element `row` begins the head.
+template <typename C>
+__device__ __forceinline__ void cached_fetch_head(const void *cache, const float16 *scales, int64_t row, uint32_t d,
+                                                  uint32_t D, bool in_eights, float (&x)[8]) {
+  (void)scales;
+  cached_fetch(static_cast<const C *>(cache) + row, d, D, in_eights, x);
+}
+template <>
+__device__ __forceinline__ void cached_fetch_head<int8_t>(const void *cache, const float16 *scales, int64_t row,
+                                                          uint32_t d, uint32_t D, bool in_eights, float (&x)[8]) {
+  (void)in_eights;  // always: whole blocks, at multiples of 16 bytes
+  if (d >= D) return;
+  const uint2 words = *reinterpret_cast<const uint2 *>(static_cast<const int8_t *>(cache) + row + d);
+  const float scale = to_float(scales[(row + d) / 32]);
+#pragma unroll
+  for (int e = 0; e < 8; e++) x[e] = (float)(int8_t)((e < 4 ? words.x : words.y) >> (8 * (e % 4))) * scale;
+}
+
 // First element of head g of a cached position; -1 where the table names no block.
 __device__ __forceinline__ int64_t cached_row(const attention_cached_arguments &a, uint32_t b, uint32_t g,
                                               uint32_t position) {
@@ -51,7 +70,7 @@ __device__ __forceinline__ float cached_rescale(float maximum, float new_maximum
   return maximum == -INFINITY ? 0 : expf(maximum - new_maximum);
 }
 
-template <typename T, int HEAD, int QUERIES>
+template <typename T, typename C, int HEAD, int QUERIES>
 __global__ void __launch_bounds__(CACHED_THREADS) attention_cached_kernel(attention_cached_arguments a) {
   constexpr int lanes = HEAD / CACHED_COLUMNS, teams = CACHED_THREADS / lanes;
   __shared__ float joined[QUERIES][teams][HEAD], maxima[QUERIES][teams], sums[QUERIES][teams];
@@ -98,8 +117,8 @@ __global__ void __launch_bounds__(CACHED_THREADS) attention_cached_kernel(attent
 #pragma unroll
       for (int e = 0; e < 8; e++) k[n][e] = v[n][e] = 0;
       if (!is_there[n]) continue;
-      cached_fetch(static_cast<const T *>(a.key_cache) + row, d, c.D, a.in_eights != 0, k[n]);
-      cached_fetch(static_cast<const T *>(a.value_cache) + row, d, c.D, a.in_eights != 0, v[n]);
+      cached_fetch_head<C>(a.key_cache, a.key_scales, row, d, c.D, a.in_eights != 0, k[n]);
+      cached_fetch_head<C>(a.value_cache, a.value_scales, row, d, c.D, a.in_eights != 0, v[n]);
     }
 #pragma unroll
     for (int i = 0; i < QUERIES; i++) {

@@ -29,10 +29,24 @@ __device__ __forceinline__ uint32_t quantize_four(const float *x, float inverse)
   return word;
 }
 
+// Of a block whose largest magnitude has these bits.
+struct quantize_range {
+  float scale, inverse;
+  bool is_zero;
+};
+__device__ __forceinline__ quantize_range quantize_range_of(uint32_t largest) {
+  const uint32_t NOT_FINITE = 0x7f800000u, SMALL = 0x0d800000u;  // 2^-100
+  const bool is_zero = largest < SMALL || largest >= NOT_FINITE;
+  const float scale = __fmul_rn(__uint_as_float(largest), 0.007874015718698502f);  // 1 / 127
+  return {largest >= NOT_FINITE ? __uint_as_float(0x7fc00000u)
+          : is_zero             ? 0.0f
+                                : scale,
+          __fdiv_rn(127.0f, __uint_as_float(largest)), is_zero};
+}
+
 template <typename T>
 __global__ void __launch_bounds__(QUANTIZE_THREADS) quantize_rows_kernel(quantize_rows_arguments<T> o) {
   enum { RUN = 16 / sizeof(T), LANES = QUANTIZE_BLOCK / RUN, STRIDE = QUANTIZE_THREADS * RUN };
-  const uint32_t NOT_FINITE = 0x7f800000u, SMALL = 0x0d800000u;  // 2^-100
   const uint64_t first = (uint64_t)blockIdx.x * (QUANTIZE_STEPS * STRIDE) + threadIdx.x * RUN;
   float x[QUANTIZE_STEPS][RUN] = {};
 #pragma unroll
@@ -56,19 +70,16 @@ __global__ void __launch_bounds__(QUANTIZE_THREADS) quantize_rows_kernel(quantiz
       largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
     const uint64_t i = first + s * STRIDE;
     if (i >= o.count) continue;
-    const bool is_zero = largest < SMALL || largest >= NOT_FINITE;
-    const float inverse = __fdiv_rn(127.0f, __uint_as_float(largest));
+    const quantize_range range = quantize_range_of(largest);
     uint32_t words[RUN / 4];
 #pragma unroll
-    for (int w = 0; w < RUN / 4; w++) words[w] = is_zero ? 0 : quantize_four(x[s] + 4 * w, inverse);
+    for (int w = 0; w < RUN / 4; w++) words[w] = range.is_zero ? 0 : quantize_four(x[s] + 4 * w, range.inverse);
     if constexpr (RUN == 8) {
       store_whole(reinterpret_cast<uint2 *>(o.q + i / 4), make_uint2(words[0], words[1]));
     } else {
       o.q[i / 4] = words[0];
     }
-    if (threadIdx.x % LANES != 0) continue;
-    const float scale = __fmul_rn(__uint_as_float(largest), 0.007874015718698502f);  // 1 / 127
-    o.scales[i / QUANTIZE_BLOCK] = largest >= NOT_FINITE ? __uint_as_float(0x7fc00000u) : is_zero ? 0.0f : scale;
+    if (threadIdx.x % LANES == 0) o.scales[i / QUANTIZE_BLOCK] = range.scale;
   }
 }
 

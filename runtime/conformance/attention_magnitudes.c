@@ -11,6 +11,7 @@ enum { LARGEST_HEAD = 512 };  // elements of a head that fit the local rows
 typedef struct positions {
   const dure_op_call *call;
   const dure_operand *keys, *values, *slopes;
+  const dure_operand *key_scales, *value_scales;    // of caches in blocks
   const dure_operand *block_table, *cached_before;  // NULL: not cached
   const dure_operand *document_starts;              // may be absent
   uint64_t B, T, H, G, D, window;
@@ -26,6 +27,8 @@ static positions positions_of(const dure_op_call *call) {
                      .slopes = &call->operands[cached ? 5 : 4],
                      .block_table = cached ? &call->operands[3] : NULL,
                      .cached_before = cached ? &call->operands[4] : NULL,
+                     .key_scales = cached ? &call->operands[6] : NULL,
+                     .value_scales = cached ? &call->operands[7] : NULL,
                      .document_starts = cached ? &none : &call->operands[3],
                      .B = q->shape[0],
                      .T = q->shape[1],
@@ -80,7 +83,7 @@ static query query_of(const positions *p, uint64_t index) {
 
 static score score_of(const positions *p, const query *one, uint64_t s) {
   double k[LARGEST_HEAD], sum = 0, size = 0;
-  dure_reference_load(p->keys, key_index(p, one->b, s, one->g), p->D, k);
+  dure_reference_load_blocks(p->keys, p->key_scales, key_index(p, one->b, s, one->g), p->D, k);
   for (uint64_t d = 0; d < p->D; d++) {
     sum += one->q[d] * k[d];
     size += fabs(one->q[d] * k[d]);
@@ -125,7 +128,7 @@ static void add_forward(const dure_op_call *before, uint32_t output, error_kind 
     if (is_log_sum_exp) magnitudes[(b * p.H + h) * p.T + t] = fabs(total.value) + error;
     for (uint64_t s = range.first; s < range.end && !is_log_sum_exp; s++) {
       double probability = exp(score_of(&p, &one, s).value - total.value);
-      dure_reference_load(p.values, key_index(&p, b, s, one.g), p.D, v);
+      dure_reference_load_blocks(p.values, p.value_scales, key_index(&p, b, s, one.g), p.D, v);
       for (uint64_t d = 0; d < p.D; d++) magnitudes[i * p.D + d] += probability * fabs(v[d]) * error;
     }
   }

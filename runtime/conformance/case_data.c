@@ -242,8 +242,8 @@ dure_op_call dure_case_call(const dure_case *c, const dure_case_data *data, dure
     const dure_case_operand *source = &c->operands[i];
     if (!source->present) continue;
     dure_operand *operand = &call.operands[i];
-    operand->dtype = row->operands[i].dtype == DURE_DTYPE_NONE ? DURE_DTYPE_F32 : row->operands[i].dtype;
-    if (dure_case_dtype(c, i) == DURE_DTYPE_U8) operand->dtype = DURE_DTYPE_U8;
+    operand->dtype = dure_case_dtype(c, i);
+    if (dure_dtype_is_float(operand->dtype)) operand->dtype = DURE_DTYPE_F32;
     operand->rank = source->rank;
     memcpy(operand->shape, source->shape, sizeof(operand->shape));
     memcpy(operand->stride, source->stride, sizeof(operand->stride));

@@ -11,6 +11,25 @@ typedef struct shape {
   bool has_slopes;
 } shape;
 
+// Caches in blocks of codes with scales, of calls whose other operands are of `storage`.
+static void keep_in_blocks(dure_case *c, uint32_t cache, uint32_t scales, shape s, dure_dtype storage) {
+  for (uint32_t i = 0; i < 2; i++) {
+    c->operands[cache + i].dtype = DURE_DTYPE_U8;
+    dure_case_operand *of_blocks = dure_case_tensor(
+        c, scales + i, 4, DURE_SHAPE(c->operands[cache].shape[0], s.block_size, s.G, s.D / DURE_QUANTIZED_BLOCK));
+    dure_case_generate(of_blocks, DURE_GENERATE_UNIFORM, 0.02, 0.001);
+  }
+  c->storage = storage;
+  dure_case_rename(c, "q8_0,%s", dure_dtype_name(storage));
+}
+
+static const shape block_shapes[] = {
+    {1, 1, 1, 1, 32, 1, 1, 0, 0, false},   {1, 1, 2, 2, 64, 16, 4, 0, 0, false}, {3, 1, 4, 2, 32, 16, 3, 0, 0, false},
+    {1, 17, 2, 1, 96, 16, 2, 0, 0, false}, {2, 7, 3, 3, 64, 8, 5, 5, 0, false},  {1, 33, 4, 2, 128, 7, 9, 0, 2, true},
+    {1, 1, 9, 3, 64, 16, 9, 0, 0, false},  {2, 3, 2, 1, 160, 8, 5, 0, 0, false}, {1, 2, 2, 2, 256, 16, 3, 0, 0, true}};
+enum { block_shape_count = sizeof(block_shapes) / sizeof(block_shapes[0]), quick_block_shape_count = 7 };
+static const dure_dtype storages[] = {DURE_DTYPE_F32, DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F32, DURE_DTYPE_F16};
+
 static void name_case(dure_case *c, shape s) {
   dure_case_rename(c, "h=%llu,g=%llu,d=%llu,block=%llu,blocks=%llu", (unsigned long long)s.H, (unsigned long long)s.G,
                    (unsigned long long)s.D, (unsigned long long)s.block_size,
@@ -52,7 +71,32 @@ static const shape shapes[] = {
     {1, 1, 6, 6, 64, 16, 16, 0, 0, false}, {8, 1, 4, 4, 16, 16, 4, 0, 0, false}};
 enum { shape_count = sizeof(shapes) / sizeof(shapes[0]) };
 
+static void add_append_blocks(dure_case_list *list) {
+  enum { K, V, KEY_CACHE = 4, KEY_SCALES = 6 };
+  for (size_t i = 0; i < block_shape_count; i++) {
+    dure_case *c = add_append(list, block_shapes[i]);
+    keep_in_blocks(c, KEY_CACHE, KEY_SCALES, block_shapes[i], storages[i % 5]);
+    if (i % 3 != 2) continue;
+    dure_case_rename(c, "shifted");
+    for (uint32_t j = 0; j < 8; j++)
+      dure_case_shift(&c->operands[j], c->operands[j].dtype == DURE_DTYPE_U8 ? 16 : (i + j) % 3 + 1);
+  }
+  dure_case *c = add_append(list, block_shapes[1]);
+  keep_in_blocks(c, KEY_CACHE, KEY_SCALES, block_shapes[1], DURE_DTYPE_F32);
+  dure_case_rename(c, "special");
+  dure_case_sprinkle(&c->operands[K], (double)NAN, 1);
+  dure_case_sprinkle(&c->operands[V], -(double)INFINITY, 2);
+  const double magnitudes[] = {0, 1e-31, 3e-5, 1e-3, 1e9};  // scales of 0, below f16's steps, below 2^-14, infinite
+  for (size_t i = 0; i < sizeof(magnitudes) / sizeof(magnitudes[0]); i++) {
+    c = add_append(list, block_shapes[3]);
+    keep_in_blocks(c, KEY_CACHE, KEY_SCALES, block_shapes[3], DURE_DTYPE_F32);
+    dure_case_rename(c, "magnitude=%g", magnitudes[i]);
+    dure_case_generate(&c->operands[K], DURE_GENERATE_NORMAL, magnitudes[i], 0);
+  }
+}
+
 void dure_cases_cache_append(dure_case_list *list) {
+  add_append_blocks(list);
   for (size_t i = 0; i < shape_count; i++) {
     dure_case *c = add_append(list, shapes[i]);
     if (i % 3 != 2) continue;
@@ -78,7 +122,8 @@ void dure_cases_cache_append(dure_case_list *list) {
   dure_case_sprinkle(&c->operands[1], -(double)INFINITY, 4);
 }
 
-// q key_cache value_cache block_table positions -> y
+// q key_cache value_cache block_table positions slopes key_scales value_scales -> y
+enum { Y = 8 };
 static dure_case *add_cached(dure_case_list *list, shape s) {
   dure_case *c =
       dure_case_add(list, DURE_OP_attention_cached, "b=%llu,t=%llu", (unsigned long long)s.B, (unsigned long long)s.T);
@@ -92,7 +137,7 @@ static dure_case *add_cached(dure_case_list *list, shape s) {
     dure_case_generate(dure_case_tensor(c, 5, 1, &s.H), DURE_GENERATE_UNIFORM, 0.5, 0);
   }
   if (s.soft_cap > 0) dure_case_rename(c, "soft_cap=%g", (double)s.soft_cap);
-  dure_case_tensor(c, 6, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
+  dure_case_tensor(c, Y, 4, DURE_SHAPE(s.B, s.T, s.H, s.D));
   c->reduction = (double)(s.blocks_per_sequence * s.block_size + s.D);
   c->roundings = 16;
   return c;
@@ -106,13 +151,27 @@ static void add_cached_options(dure_case_list *list) {
   for (size_t i = 0; i < sizeof(base) / sizeof(base[0]); i++) add_cached(list, base[i]);
 }
 
+static void add_cached_blocks(dure_case_list *list) {
+  enum { KEY_CACHE = 1, KEY_SCALES = 6 };
+  const size_t count = list->full ? block_shape_count : quick_block_shape_count;  // large heads take long to compile
+  for (size_t i = 0; i < count; i++) {
+    dure_case *c = add_cached(list, block_shapes[i]);
+    keep_in_blocks(c, KEY_CACHE, KEY_SCALES, block_shapes[i], storages[i % 5]);
+    if (i % 3 != 2) continue;
+    dure_case_rename(c, "shifted");
+    for (uint32_t j = 0; j <= Y; j++)
+      dure_case_shift(&c->operands[j], c->operands[j].dtype == DURE_DTYPE_U8 ? 16 : (i + j) % 3 + 1);
+  }
+}
+
 void dure_cases_attention_cached(dure_case_list *list) {
+  add_cached_blocks(list);
   add_cached_options(list);
   for (size_t i = 0; i < shape_count; i++) {
     dure_case *c = add_cached(list, shapes[i]);
     if (i % 3 != 2) continue;
     dure_case_rename(c, "shifted");
-    for (uint32_t j = 0; j < 7; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
+    for (uint32_t j = 0; j <= Y; j++) dure_case_shift(&c->operands[j], (i + j) % 3 + 1);
   }
   shape s = {2, 5, 4, 2, 16, 8, 4, 0, 0, false};
   dure_case *c = add_cached(list, s);  // q in a projection [B, T, (H + 2 G) D]

@@ -197,8 +197,9 @@ dure_status dure_case_compare(const dure_case *c, const dure_case_data *initial,
     if (dure_case_is_written(c, i) && !dure_op_get(c->op)->operands[i].is_scratch) {
       if (c->op == DURE_OP_sample) {
         DURE_TRY(dure_sample_check(c, initial, actual, out_comparison));
-      } else if (c->op == DURE_OP_quantize_rows && dure_case_dtype(c, i) == DURE_DTYPE_U8) {
-        dure_quantized_check(c, initial, expected, actual, out_comparison);
+      } else if ((c->op == DURE_OP_quantize_rows || c->op == DURE_OP_cache_append) &&
+                 dure_case_dtype(c, i) == DURE_DTYPE_U8) {
+        DURE_TRY(dure_quantized_check(c, i, initial, expected, actual, out_comparison));
       } else if (dure_case_dtype(c, i) == DURE_DTYPE_U8) {
         compare_bytes(c, i, expected, actual, out_comparison);
       } else if (dure_case_dtype(c, i) == DURE_DTYPE_U32) {

@@ -12,7 +12,7 @@ static int8_t *integers(const dure_operand *operand) {
 }
 
 // In float, not double: the order of operations in ops.h is the definition.
-static float quantize_block(const double *x, int8_t *q) {
+float dure_reference_quantize_block(const double *x, int8_t *q) {
   float largest = 0;
   bool is_finite = true;
   for (uint64_t i = 0; i < BLOCK; i++) {
@@ -36,9 +36,19 @@ dure_status dure_reference_quantize_rows(const dure_op_call *call) {
   for (uint64_t i = 0; i < count; i++) {
     double values[BLOCK];
     dure_reference_load(x, i * BLOCK, BLOCK, values);
-    dure_reference_put(scales, i, (double)quantize_block(values, q + i * BLOCK), false);
+    dure_reference_put(scales, i, (double)dure_reference_quantize_block(values, q + i * BLOCK), false);
   }
   return NULL;
+}
+
+void dure_reference_load_blocks(const dure_operand *operand, const dure_operand *scales, uint64_t first, uint64_t count,
+                                double *out_values) {
+  if (operand->dtype != DURE_DTYPE_U8) {
+    dure_reference_load(operand, first, count, out_values);
+    return;
+  }
+  for (uint64_t i = 0; i < count; i++)
+    out_values[i] = integers(operand)[first + i] * dure_reference_get(scales, (first + i) / BLOCK);
 }
 
 dure_status dure_reference_matmul_q8(const dure_op_call *call) {

@@ -54,6 +54,21 @@ dure_packed_weight dure_reference_packed(const dure_op_call *call, uint32_t code
 // Element [row, k]; out_magnitude (may be NULL): the sum of the magnitudes of its two parts.
 double dure_reference_packed_value(const dure_packed_weight *weight, uint64_t row, uint64_t k, double *out_magnitude);
 
+// ---- blocks of 32 (quantised.c) ---------------------------------------------------------------------------------
+
+// quantize_rows of one block x [32]: its codes, and the scale that is returned.
+float dure_reference_quantize_block(const double *x, int8_t *out_codes);
+// Elements [first, first + count) of a float operand, or, where it is u8, of codes with a scale for each block.
+void dure_reference_load_blocks(const dure_operand *operand, const dure_operand *scales, uint64_t first, uint64_t count,
+                                double *out_values);
+
+// ---- a paged cache (cache.c) ------------------------------------------------------------------------------------
+
+// Row (block * block_size + row in the block) of a sequence's position in a cache [blocks, block_size, G, D]; false
+// when the table [B, blocks_per_sequence] does not reach so far or names no block.
+bool dure_reference_cache_row(const dure_operand *cache, const dure_operand *block_table, uint64_t sequence,
+                              uint64_t position, uint64_t *out_row);
+
 // ---- sample (sample.c) ------------------------------------------------------------------------------------------
 
 // The u that a row of sample draws with, from its operand `random`.

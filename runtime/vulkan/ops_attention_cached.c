@@ -1,13 +1,19 @@
 // cache_append and attention_cached: the paged cache of keys and values.
+#include <stddef.h>
+
 #include "runtime/vulkan/attention_common.h"
 #include "runtime/vulkan/ops.h"
 
+// The type of caches of codes (shaders/lib/attention_cached.glsl).
+enum { TYPE_CODES = 3 };
+
 static dure_status record_cache_append(dure_device *device, dure_recording *recording, const dure_op_call *call) {
-  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE };
+  enum { K, V, BLOCK_TABLE, POSITIONS, KEY_CACHE, VALUE_CACHE, KEY_SCALES, VALUE_SCALES };
   const dure_operand *k = &call->operands[K], *cache = &call->operands[KEY_CACHE];
-  struct {
+  struct append_arguments {
     uint32_t count, T, G, D, k_t, k_h, v_t, v_h, blocks, block_size, blocks_per_sequence;
     uint32_t k_offset, v_offset, block_table_offset, positions_offset, key_cache_offset, value_cache_offset;
+    uint32_t key_scales_offset, value_scales_offset;  // of caches in blocks
   } push = {
       .T = (uint32_t)k->shape[1],
       .G = (uint32_t)k->shape[2],
@@ -26,18 +32,26 @@ static dure_status record_cache_append(dure_device *device, dure_recording *reco
   push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
   push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ_WRITE);
   push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ_WRITE);
+  const bool is_packed = cache->dtype == DURE_DTYPE_U8;
+  if (is_packed) {
+    push.key_scales_offset = dure_vulkan_bind(&dispatch, &call->operands[KEY_SCALES], DURE_READ_WRITE);
+    push.value_scales_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_SCALES], DURE_READ_WRITE);
+  }
   uint32_t width = dure_vulkan_rows_width(k);
   const uint32_t others[] = {V, KEY_CACHE, VALUE_CACHE};
   for (size_t i = 0; i < 3; i++) width = dure_vulkan_rows_width(&call->operands[others[i]]) == 4 ? width : 1;
-  push.count = (uint32_t)(dure_operand_count(k) / width);
+  push.count = (uint32_t)(dure_operand_count(k) / (is_packed ? DURE_QUANTIZED_BLOCK : width));
   // On a software driver the workgroup is one subgroup. SwiftShader lost whole workgroups of 64 of this kernel (33
   // tokens of 64 elements to an unaligned cache, different ones each time); with workgroups of 4 it never did.
-  const uint32_t constants[2] = {dure_vulkan_group_size(device, 64), dure_vulkan_type(k)};
+  const uint32_t constants[3] = {dure_vulkan_group_size(device, 64), dure_vulkan_type(k), width == 4};
+  const uint64_t groups = dure_vulkan_ceil_divide(push.count, constants[0]);
+  if (is_packed)
+    return dure_vulkan_dispatch_run(&dispatch, "cache_append_blocks", constants, 3, &push, sizeof(push), groups);
   return dure_vulkan_dispatch_run(&dispatch, dure_vulkan_kernel_of_width("cache_append", width).text, constants, 2,
-                                  &push, sizeof(push), dure_vulkan_ceil_divide(push.count, constants[0]));
+                                  &push, offsetof(struct append_arguments, key_scales_offset), groups);
 }
 
-enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, Y };
+enum { Q, KEY_CACHE, VALUE_CACHE, BLOCK_TABLE, POSITIONS, SLOPES, KEY_SCALES, VALUE_SCALES, Y };
 
 // The kernels write y in f32; of another type it is copied from the workspace. q and the caches are read as they are.
 static dure_vulkan_packing packing_of(const dure_op_call *call) {
@@ -96,6 +110,7 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
     float scale, soft_cap;
     uint32_t q_t, q_h, blocks, block_size, blocks_per_sequence;
     uint32_t q_offset, key_cache_offset, value_cache_offset, block_table_offset, positions_offset, slopes_offset;
+    uint32_t key_scales_offset, value_scales_offset;
     uint32_t y_offset, y_width;
   } push = {
       .T = (uint32_t)q->shape[1],
@@ -114,24 +129,31 @@ static dure_status record_attention_cached(dure_device *device, dure_recording *
   dure_vulkan_dispatch dispatch;
   dure_vulkan_dispatch_begin(&dispatch, device, recording);
   push.q_offset = dure_vulkan_bind(&dispatch, q, DURE_READ);
-  push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ);
-  push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ);
+  const bool is_packed = cache->dtype == DURE_DTYPE_U8;  // whose places are given in words
+  push.key_cache_offset = dure_vulkan_bind(&dispatch, cache, DURE_READ) * (is_packed ? 4 : 1);
+  push.value_cache_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_CACHE], DURE_READ) * (is_packed ? 4 : 1);
   push.block_table_offset = dure_vulkan_bind(&dispatch, &call->operands[BLOCK_TABLE], DURE_READ);
   push.positions_offset = dure_vulkan_bind(&dispatch, &call->operands[POSITIONS], DURE_READ);
   push.slopes_offset = dure_vulkan_bind(&dispatch, &call->operands[SLOPES], DURE_READ);
+  push.key_scales_offset = dure_vulkan_bind(&dispatch, &call->operands[KEY_SCALES], DURE_READ);
+  push.value_scales_offset = dure_vulkan_bind(&dispatch, &call->operands[VALUE_SCALES], DURE_READ);
   push.y_offset = dure_vulkan_bind(&dispatch, &packed.operands[Y], DURE_WRITE);
   push.y_width = (uint32_t)packed.operands[Y].shape[packed.operands[Y].rank - 1];
   const cached_plan plan = plan_cached(device, call, &packed.operands[Y]);
   const uint64_t capacity = (uint64_t)push.block_size * push.blocks_per_sequence;
   const uint64_t reach =
       push.window > 0 && push.window + plan.rows_each < capacity ? push.window + plan.rows_each : capacity;
-  const dure_vulkan_attention_constants constants = {.has_slopes = dure_operand_is_present(&call->operands[SLOPES]),
-                                                     .has_soft_cap = push.soft_cap > 0,
-                                                     .type = dure_vulkan_type(q)};
+  const struct {
+    dure_vulkan_attention_constants common;
+    uint32_t cache_type;
+  } constants = {.common = {.has_slopes = dure_operand_is_present(&call->operands[SLOPES]),
+                            .has_soft_cap = push.soft_cap > 0,
+                            .type = dure_vulkan_type(q)},
+                 .cache_type = is_packed ? TYPE_CODES : dure_vulkan_type(q)};
   DURE_TRY(dure_vulkan_attention_check_loops(device, plan.tier, plan.pass, reach, push.D));
   DURE_TRY(dure_vulkan_attention_run(&dispatch, dure_vulkan_attention_kernel(plan.tier, plan.pass).text,
-                                     (const uint32_t *)&constants, DURE_VULKAN_ATTENTION_CONSTANTS, &push, sizeof(push),
-                                     plan.rows, plan.rows_each, plan.heads, q->shape[0]));
+                                     (const uint32_t *)&constants, DURE_VULKAN_ATTENTION_CONSTANTS + 1, &push,
+                                     sizeof(push), plan.rows, plan.rows_each, plan.heads, q->shape[0]));
   return dure_vulkan_unpack(device, recording, call, &packing, Y, (dure_vulkan_rows){0, push.T});
 }
 
