@@ -54,6 +54,7 @@ static dure_status measure(dure_model *model, const dure_ids *ids, const char *p
   const dure_training_options settings = {.batch_size = 1,
                                           .context = (uint32_t)ids->count,
                                           .accumulate = 1,
+                                          .balances_experts = model->config.experts.adds_balance,
                                           .adamw = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8}};
   dure_training *training = NULL;
   uint32_t *labels = malloc(ids->count * sizeof(*labels));

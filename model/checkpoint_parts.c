@@ -110,6 +110,7 @@ dure_status dure_checkpoint_parts_save(const dure_named_buffers *sets, size_t se
   dure_status status = s.bytes == NULL || path == NULL
                            ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", name)
                            : dure_safetensors_writer_create(path, &s.writer);
+  if (status == NULL) dure_safetensors_writer_bypass_cache(s.writer);
   if (status == NULL) status = write_sets(&s, sets, set_count, layout, shard, shards);
   dure_safetensors_writer_destroy(s.writer);
   free(path);

@@ -74,12 +74,23 @@ typedef enum dure_trait {
 
 enum { DURE_LAYERS_MOST = 4096 };
 
+// What the shares and means of the auxiliary loss of experts are over (balance.h).
+typedef enum dure_balance_scope {
+  DURE_BALANCE_ALL_LAYERS,  // all tokens in all sparse layers, one loss; not divided by the choices a token
+  DURE_BALANCE_LAYER,       // all tokens of a layer; losses are added up
+  DURE_BALANCE_SEQUENCE,    // a sequence in a layer; averaged over sequences, added up over layers
+} dure_balance_scope;
+
 // Mixtures of experts: the feed-forward halves of the layers that config.is_sparse names.
 typedef struct dure_expert_config {
   uint32_t count;         // E; 0: there are none
   uint32_t width;         // inner width of one
   uint32_t shared_width;  // of the one that every token has; 0: there is none
   dure_route_attributes route;
+  double balance_weight;  // of the auxiliary loss
+  dure_balance_scope balance_scope;
+  bool adds_balance;  // the model's loss has it whoever asks (output_router_logits)
+  double bias_rate;   // of ROUTER_BIAS: what it moves by in a step of training
 } dure_expert_config;
 
 // Multi-head latent attention (DeepSeek-AI 2024, section 2.1): keys and values are made from one narrow vector a token.

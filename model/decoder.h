@@ -10,6 +10,11 @@
 #include "model/parameters.h"
 #include "runtime/program.h"
 
+// What a sparse layer's router said of R rows: logits [R, E], the chosen experts [R, K] u32.
+typedef struct dure_router {
+  dure_tensor logits, experts;
+} dure_router;
+
 typedef struct dure_decoder {
   dure_program *program;  // borrowed, as the next two
   const dure_model_config *config;
@@ -19,6 +24,7 @@ typedef struct dure_decoder {
   dure_tensor local_table;     // rotary angles of layers with a window, where those have their own
   dure_dtype dtype;            // of activations
   bool fuses_loss;             // dure_decoder_loss makes the logits in chunks; set by the caller
+  dure_router *routers;        // [layer_count], filled in by sparse layers; may be set by the caller
   // May be set by the caller: told of every product of x [.., in] with a matrix of a layer as it is recorded.
   void (*watch)(void *context, dure_role weight, uint32_t layer, dure_tensor x);
   void *watch_context;

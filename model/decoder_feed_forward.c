@@ -65,6 +65,7 @@ static dure_tensor mixture(const dure_decoder *decoder, dure_tensor h, dure_tens
   const dure_tensor logits = decoder_project(decoder, h, DURE_ROLE_ROUTER_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, E]
   const dure_routing routing =
       dure_route(p, logits, decoder_parameter(decoder, DURE_ROLE_ROUTER_BIAS, layer), &config->experts.route);
+  if (decoder->routers != NULL) decoder->routers[layer] = (dure_router){logits, routing.experts};
   const dure_expert_rows order = dure_expert_order(p, routing.experts, config->experts.count);
   dure_tensor y = dure_embedding(p, h, order.rows);  // [R K, C], one expert's rows after another's
   y = dure_expert_matmul(p, y, order.offsets, expert_matrices(decoder, DURE_ROLE_EXPERTS_INPUT_WEIGHT, 2 * I, C, layer),

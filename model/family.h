@@ -240,6 +240,11 @@ DURE_MUST_CHECK dure_status dure_config_heads(const char *name, const json_t *js
 DURE_MUST_CHECK dure_status dure_config_experts(const char *name, const json_t *json, const char *key,
                                                 int64_t default_count, int64_t default_chosen,
                                                 dure_model_config *config);
+// The auxiliary loss of experts: its weight under `key`, what it is over, and whether "output_router_logits" asks for
+// it.
+DURE_MUST_CHECK dure_status dure_config_balance(const char *name, const json_t *json, const char *key,
+                                                double default_weight, dure_balance_scope scope,
+                                                dure_model_config *config);
 // "sliding_window" and which layers have it: those that "layer_types" calls "sliding_attention"; where it is missing,
 // those that `is_local` (may be NULL: all) says.
 DURE_MUST_CHECK dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,

@@ -193,6 +193,13 @@ dure_status dure_config_experts(const char *name, const json_t *json, const char
   return NULL;
 }
 
+dure_status dure_config_balance(const char *name, const json_t *json, const char *key, double default_weight,
+                                dure_balance_scope scope, dure_model_config *config) {
+  config->experts.balance_scope = scope;
+  DURE_TRY(dure_config_number(name, json, key, default_weight, 0, 1e6, &config->experts.balance_weight));
+  return dure_config_boolean(name, json, "output_router_logits", false, &config->experts.adds_balance);
+}
+
 dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,
                                 bool (*is_local)(uint32_t layer, int64_t argument), int64_t argument,
                                 dure_model_config *config) {

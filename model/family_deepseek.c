@@ -80,6 +80,15 @@ static dure_status read_experts(const char *name, const json_t *json, int64_t de
   return NULL;
 }
 
+// Sequence by sequence unless "seq_aux" says otherwise.
+static dure_status read_balance(const char *name, const json_t *json, double default_weight,
+                                dure_model_config *config) {
+  bool is_by_sequence;
+  DURE_TRY(dure_config_boolean(name, json, "seq_aux", true, &is_by_sequence));
+  return dure_config_balance(name, json, "aux_loss_alpha", default_weight,
+                             is_by_sequence ? DURE_BALANCE_SEQUENCE : DURE_BALANCE_LAYER, config);
+}
+
 static dure_status read_groups(const char *name, const json_t *json, int64_t default_count, int64_t default_limit,
                                uint32_t best, dure_model_config *config) {
   dure_route_attributes *route = &config->experts.route;
@@ -111,6 +120,7 @@ static dure_status parse_deepseek_v2(const char *name, const json_t *json, dure_
   const char *method = json_string_value(json_object_get(json, "topk_method"));
   DURE_TRY(parse_base(name, json, config));
   DURE_TRY(read_experts(name, json, 64, 1407, 2, 0, 1, config));
+  DURE_TRY(read_balance(name, json, 0.001, config));
   DURE_TRY(dure_config_require(name, json, "mlp_bias", false, false));
   if (method == NULL || strcmp(method, "greedy") == 0) return NULL;
   if (strcmp(method, "group_limited_greedy") == 0) return read_groups(name, json, 1, 1, 1, config);
@@ -126,6 +136,9 @@ static dure_status parse_deepseek_v3(const char *name, const json_t *json, dure_
   DURE_TRY(read_experts(name, json, 256, 2048, 1, 3, 2.5, config));
   DURE_TRY(dure_config_boolean(name, json, "norm_topk_prob", true, &config->experts.route.is_normalised));
   DURE_TRY(dure_config_boolean(name, json, "rope_interleave", true, &config->rotary.is_interleaved));
+  // DeepSeek-AI 2025, section 4.2: the bias does the work, the loss is there against extremes within a sequence.
+  DURE_TRY(read_balance(name, json, 0.0001, config));
+  DURE_TRY(dure_config_number(name, json, "router_bias_update_rate", 0.001, 0, 1, &config->experts.bias_rate));
   config->experts.route.is_sigmoid = true;
   config->traits |= DURE_TRAIT_ROUTER_BIAS;
   return read_groups(name, json, 8, 4, 2, config);

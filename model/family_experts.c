@@ -31,6 +31,7 @@ static dure_status parse_mixtral(const char *name, const json_t *json, dure_mode
   DURE_TRY(parse_base(name, json, 1e6, config));
   DURE_TRY(dure_config_number(name, json, "rms_norm_eps", 1e-5, 1e-12, 1, &config->norm_epsilon));
   DURE_TRY(dure_config_experts(name, json, "num_local_experts", 8, 2, config));
+  DURE_TRY(dure_config_balance(name, json, "router_aux_loss_coef", 0.001, DURE_BALANCE_ALL_LAYERS, config));
   config->experts.width = config->inner_width;
   config->experts.route.is_normalised = true;
   for (uint32_t layer = 0; layer < config->layer_count; layer++) config->is_sparse[layer] = true;
@@ -69,6 +70,7 @@ static dure_status parse_qwen2_moe(const char *name, const json_t *json, dure_mo
   DURE_TRY(dure_config_boolean(name, json, "qkv_bias", true, &has_bias));
   DURE_TRY(dure_config_boolean(name, json, "use_sliding_window", false, &uses_window));
   DURE_TRY(dure_config_integer(name, json, "max_window_layers", 28, 0, DURE_LAYERS_MOST, &windowed));
+  DURE_TRY(dure_config_balance(name, json, "router_aux_loss_coef", 0.001, DURE_BALANCE_ALL_LAYERS, config));
   config->experts.width = (uint32_t)width;
   config->experts.shared_width = (uint32_t)shared;
   config->traits |= DURE_TRAIT_SHARED_EXPERT | DURE_TRAIT_SHARED_GATE;

@@ -80,6 +80,9 @@ static void start_update(dure_offload *offload, const chunk *at, const float *st
                          const uint32_t *random, const void *gradient, void *parameter) {
   dure_adamw_attributes attributes = dure_optimizer_attributes(offload->layout, at->pool, &offload->options.adamw);
   attributes.first_element += part_first(offload, at->pool) + at->first;
+  float sign_values[DURE_STEP_COUNT];
+  dure_adamw_sign_values(&offload->options.adamw, sign_values);
+  if (offload->layout->pools[at->pool].steers) step = sign_values;
   offload->step =
       dure_adamw_host_step_of(&attributes, step, state, dure_training_needs_random(&offload->options) ? random : NULL);
   offload->arrays = (dure_adamw_host_arrays){

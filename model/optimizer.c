@@ -12,6 +12,11 @@ void dure_adamw_step_values(const dure_adamw_options *options, uint64_t t, doubl
   out_values[DURE_STEP_CLIP] = (float)options->clip;
 }
 
+void dure_adamw_sign_values(const dure_adamw_options *options, float out_values[DURE_STEP_COUNT]) {
+  dure_adamw_step_values(options, 1, options->bias_rate, out_values);
+  out_values[DURE_STEP_CORRECTION1] = out_values[DURE_STEP_CORRECTION2] = 1;
+}
+
 void dure_optimizer_record_norm(dure_program *program, const dure_parameter_layout *layout,
                                 const dure_optimizer_tensors *tensors) {
   dure_program_scope(program, "gradient norm");
@@ -35,6 +40,10 @@ dure_adamw_attributes dure_optimizer_attributes(const dure_parameter_layout *lay
       .epsilon = (float)options->epsilon,
       .weight_decay = layout->pools[pool].decays ? (float)options->weight_decay : 0.0f,
   };
+  if (layout->pools[pool].steers) {  // g / sqrt(g^2)
+    attributes.beta1 = attributes.beta2 = 0;
+    attributes.epsilon = 1e-30f;
+  }
   // Elements count on from pool to pool, so that no two share a random number.
   for (size_t i = 0; i < pool; i++) attributes.first_element += layout->pools[i].count - layout->pools[i].padding;
   return attributes;
@@ -47,10 +56,15 @@ static dure_tensor tensor_of(const dure_tensor *tensors, size_t pool) {
 void dure_optimizer_record_update(dure_program *program, const dure_parameter_layout *layout,
                                   const dure_optimizer_tensors *tensors, const dure_adamw_options *options) {
   dure_program_scope(program, "optimizer");
+  float sign_values[DURE_STEP_COUNT];
+  const uint64_t shape[1] = {DURE_STEP_COUNT};
+  dure_adamw_sign_values(options, sign_values);
   for (size_t i = 0; i < layout->pool_count; i++) {
     const dure_adamw_tensors operands = {
         .gradient = tensors->gradients[i],
-        .step = tensors->step,
+        .step = layout->pools[i].steers
+                    ? dure_tensor_constant(program, "bias rate", DURE_DTYPE_F32, 1, shape, sign_values)
+                    : tensors->step,
         .state = tensors->state,
         .random = tensors->random,
         .parameter = tensors->parameters[i],

@@ -10,11 +10,15 @@ typedef struct dure_adamw_options {
   double beta1, beta2, epsilon;
   double weight_decay;  // of pools that decay
   double clip;          // largest gradient norm; 0: no clipping
+  double bias_rate;     // of pools that steer: how far a step moves each element against its gradient's sign
 } dure_adamw_options;
 
 // The values of one step as the ops read them: t counts updates from 1; bias corrections are computed here in double.
 void dure_adamw_step_values(const dure_adamw_options *options, uint64_t t, double learning_rate,
                             float out_values[DURE_STEP_COUNT]);
+
+// What stands for those values in pools that steer: there AdamW without averages takes the gradient's sign.
+void dure_adamw_sign_values(const dure_adamw_options *options, float out_values[DURE_STEP_COUNT]);
 
 // Loss scaling of f16 (Micikevicius et al. 2018, section 3.2): where it starts, and after how many good steps it
 // doubles.

@@ -413,6 +413,7 @@ dure_status dure_parameters_save(const dure_named_buffers *sets, size_t set_coun
   saving s = {.stream = stream, .piece = malloc(piece_bytes)};
   if (s.piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
   dure_status status = dure_safetensors_writer_create(path, &s.writer);
+  if (status == NULL) dure_safetensors_writer_bypass_cache(s.writer);
   if (status == NULL) status = write_sets(&s, sets, set_count, layout);
   dure_safetensors_writer_destroy(s.writer);
   free(s.piece);

@@ -99,6 +99,7 @@ static void add_parameter(dure_parameter_layout *layout, const dure_model_config
   }
   add_parts(layout, parameter, config);
   parameter->decays = parameter->rank >= 2;
+  parameter->steers = row->role == DURE_ROLE_ROUTER_BIAS;
   layout->element_count += parameter->count;
 }
 
@@ -138,16 +139,28 @@ static void add_parameters(dure_parameter_layout *layout, const dure_model_confi
   }
 }
 
-static void place_parameters(dure_parameter_layout *layout, bool decays) {
+// What shares pools: parameters that decay, others, and those that steer.
+typedef struct pool_kind {
+  bool decays, steers;
+} pool_kind;
+static const pool_kind pool_kinds[] = {{true, false}, {false, false}, {false, true}};
+enum { pool_kind_count = sizeof(pool_kinds) / sizeof(pool_kinds[0]) };
+
+static bool is_of_kind(const dure_parameter *parameter, pool_kind kind) {
+  return parameter->decays == kind.decays && parameter->steers == kind.steers;
+}
+
+static void place_parameters(dure_parameter_layout *layout, pool_kind kind) {
   dure_parameter_pool *pool = NULL;
   for (size_t i = 0; i < layout->count; i++) {
     dure_parameter *parameter = &layout->parameters[i];
-    if (parameter->decays != decays || parameter->bits > 0) continue;
+    if (!is_of_kind(parameter, kind) || parameter->bits > 0) continue;
     uint64_t count =
         (parameter->count + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
     if (pool == NULL || pool->count + count > DURE_POOL_MAX_ELEMENTS) {
       pool = &layout->pools[layout->pool_count++];
-      pool->decays = decays;
+      pool->decays = kind.decays;
+      pool->steers = kind.steers;
     }
     parameter->pool = (uint32_t)(pool - layout->pools);
     parameter->offset = pool->count;
@@ -175,8 +188,7 @@ static uint64_t reserve_packed(dure_parameter_layout *layout, dure_dtype dtype, 
 void dure_parameter_layout_place(dure_parameter_layout *layout) {
   memset(layout->pools, 0, layout->pool_count * sizeof(*layout->pools));
   layout->pool_count = 0;
-  place_parameters(layout, true);
-  place_parameters(layout, false);
+  for (size_t i = 0; i < pool_kind_count; i++) place_parameters(layout, pool_kinds[i]);
   for (size_t i = 0; i < layout->count; i++) {
     dure_parameter *parameter = &layout->parameters[i];
     if (parameter->bits == 0) continue;
@@ -209,21 +221,21 @@ static uint32_t stage_of(const dure_parameter_layout *layout, size_t index) {
   return 0;
 }
 
-// Places the parameters that decay, or the others, in pools that end where a stage does.
-static void place_by_stages(dure_parameter_layout *layout, bool decays, uint64_t target) {
+// Places the parameters of a kind in pools that end where a stage does.
+static void place_by_stages(dure_parameter_layout *layout, pool_kind kind, uint64_t target) {
   dure_parameter_pool *pool = NULL;
   uint32_t before = 0;
   for (size_t i = 0; i < layout->count; i++) {
     dure_parameter *parameter = &layout->parameters[i];
-    if (parameter->decays != decays) continue;
+    if (!is_of_kind(parameter, kind)) continue;
     const uint32_t stage = stage_of(layout, i);
     const uint64_t count =
         (parameter->count + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
     const bool is_edge = stage != before, is_of_layers = stage != 0 && stage != UINT32_MAX && before != 0;
-    const bool ends = pool != NULL && is_edge && decays && (!is_of_layers || pool->count >= target);
+    const bool ends = pool != NULL && is_edge && kind.decays && (!is_of_layers || pool->count >= target);
     if (pool == NULL || ends || pool->count + count > DURE_POOL_MAX_ELEMENTS) {
       pool = &layout->pools[layout->pool_count++];
-      *pool = (dure_parameter_pool){.decays = decays};
+      *pool = (dure_parameter_pool){.decays = kind.decays, .steers = kind.steers};
     }
     parameter->pool = (uint32_t)(pool - layout->pools);
     parameter->offset = pool->count;
@@ -237,8 +249,8 @@ enum { divided_pools = 8 };
 void dure_parameter_layout_divide(dure_parameter_layout *layout, uint32_t shards) {
   if (shards < 2) return;
   layout->pool_count = 0;
-  place_by_stages(layout, true, layout->element_count / divided_pools);
-  place_by_stages(layout, false, 0);
+  for (size_t i = 0; i < pool_kind_count; i++)
+    place_by_stages(layout, pool_kinds[i], pool_kinds[i].decays ? layout->element_count / divided_pools : 0);
   const uint64_t multiple = (uint64_t)shards * DURE_SHARD_ALIGNMENT;
   for (size_t i = 0; i < layout->pool_count; i++) {
     dure_parameter_pool *pool = &layout->pools[i];

@@ -1,10 +1,10 @@
 // A model's parameters: their names, shapes and places in a few large buffers ("pools").
 //
 // All parameters lie one after another in pools, each at a multiple of 64 elements: those with weight decay (matrices)
-// first, then the others, never both in one pool. So the optimizer and the gradient norm are one op a pool instead of
-// one a parameter, and gradients and moments are buffers of the same layout. A pool holds at most 64 Mi elements
-// (256 MiB of f32), unless a single tensor is larger: then it has its own. The layout depends on the config alone,
-// never on a device, so that the order of every sum is the same everywhere.
+// first, then the others, then routers' biases, never two kinds in one pool. So the optimizer and the gradient norm are
+// one op a pool instead of one a parameter, and gradients and moments are buffers of the same layout. A pool holds at
+// most 64 Mi elements (256 MiB of f32), unless a single tensor is larger: then it has its own. The layout depends on
+// the config alone, never on a device, so that the order of every sum is the same everywhere.
 #ifndef DURE_MODEL_PARAMETERS_H_
 #define DURE_MODEL_PARAMETERS_H_
 
@@ -30,6 +30,7 @@ typedef struct dure_parameter {
   uint64_t shape[2];
   uint64_t count;  // elements
   bool decays;     // rank >= 2: weight decay applies
+  bool steers;     // a router's bias: in pools of their own, moved by its gradient's sign (balance.h)
   uint32_t pool;
   uint64_t offset;  // elements from the pool's start
   uint32_t part_count;
@@ -46,7 +47,7 @@ typedef struct dure_parameter {
 typedef struct dure_parameter_pool {
   uint64_t count;    // elements, alignment included
   uint64_t padding;  // of those, at the end, so that it can be divided
-  bool decays;
+  bool decays, steers;
   dure_dtype dtype;  // of pools for packed parameters, whatever the others are kept in; NONE: as the others
 } dure_parameter_pool;
 

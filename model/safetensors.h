@@ -64,6 +64,7 @@ DURE_MUST_CHECK dure_status dure_safetensors_wrap(const char *path, dure_safeten
 // header is held in memory. The header carries {"format": "pt"} and its length is a multiple of 8.
 typedef struct dure_safetensors_writer dure_safetensors_writer;
 DURE_MUST_CHECK dure_status dure_safetensors_writer_create(const char *path, dure_safetensors_writer **out_writer);
+void dure_safetensors_writer_bypass_cache(dure_safetensors_writer *writer);  // runtime/bulk_file.h
 DURE_MUST_CHECK dure_status dure_safetensors_writer_declare(dure_safetensors_writer *writer, const char *name,
                                                             dure_dtype dtype, uint32_t rank, const uint64_t *shape);
 // With the name, type, shape and size of a tensor that was read, whatever its type.

@@ -1,16 +1,14 @@
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/safetensors.h"
-#include "runtime/os.h"
+#include "runtime/bulk_file.h"
 
 struct dure_safetensors_writer {
   char *path;
-  FILE *file;
+  dure_bulk_file *file;
   json_t *header;
   uint64_t declared, written;  // bytes of data
   bool header_is_written;
@@ -25,8 +23,8 @@ dure_status dure_safetensors_writer_create(const char *path, dure_safetensors_wr
   dure_status status = NULL;
   if (writer->path == NULL || writer->header == NULL) {
     status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
-  } else if ((writer->file = fopen(path, "wb")) == NULL) {
-    status = dure_fail_errno("cannot create '%s'", path);
+  } else {
+    status = dure_bulk_file_create(path, &writer->file);
   }
   if (status != NULL) {
     dure_safetensors_writer_destroy(writer);
@@ -38,7 +36,7 @@ dure_status dure_safetensors_writer_create(const char *path, dure_safetensors_wr
 
 void dure_safetensors_writer_destroy(dure_safetensors_writer *writer) {
   if (writer == NULL) return;
-  if (writer->file != NULL) fclose(writer->file);
+  dure_bulk_file_destroy(writer->file);
   json_decref(writer->header);
   free(writer->path);
   free(writer);
@@ -88,11 +86,8 @@ dure_status dure_safetensors_writer_declare_alike(dure_safetensors_writer *write
   return declare(writer, tensor->name, tensor->type, tensor->rank, tensor->shape, tensor->size);
 }
 
-static dure_status write_bytes(dure_safetensors_writer *writer, const void *bytes, size_t size) {
-  errno = 0;
-  if (size > 0 && fwrite(bytes, 1, size, writer->file) != size)
-    return dure_fail_errno("cannot write '%s'", writer->path);
-  return NULL;
+void dure_safetensors_writer_bypass_cache(dure_safetensors_writer *writer) {
+  dure_bulk_file_bypass_cache(writer->file);
 }
 
 static dure_status write_header(dure_safetensors_writer *writer) {
@@ -104,9 +99,9 @@ static dure_status write_header(dure_safetensors_writer *writer) {
   uint64_t total = length + padding;
   uint8_t prefix[8];
   for (int i = 0; i < 8; i++) prefix[i] = (uint8_t)(total >> (8 * i));
-  dure_status status = write_bytes(writer, prefix, sizeof(prefix));
-  if (status == NULL) status = write_bytes(writer, text, length);
-  if (status == NULL) status = write_bytes(writer, "       ", padding);
+  dure_status status = dure_bulk_file_append(writer->file, prefix, sizeof(prefix));
+  if (status == NULL) status = dure_bulk_file_append(writer->file, text, length);
+  if (status == NULL) status = dure_bulk_file_append(writer->file, "       ", padding);
   free(text);
   return status;
 }
@@ -117,7 +112,7 @@ dure_status dure_safetensors_writer_append(dure_safetensors_writer *writer, cons
     return dure_fail(DURE_INVALID_ARGUMENT, "'%s': more data than was declared (%" PRIu64 " bytes)", writer->path,
                      writer->declared);
   }
-  DURE_TRY(write_bytes(writer, bytes, (size_t)size));
+  DURE_TRY(dure_bulk_file_append(writer->file, bytes, size));
   writer->written += size;
   return NULL;
 }
@@ -128,9 +123,5 @@ dure_status dure_safetensors_writer_finish(dure_safetensors_writer *writer) {
     return dure_fail(DURE_INVALID_ARGUMENT, "'%s': %" PRIu64 " bytes were declared, %" PRIu64 " came", writer->path,
                      writer->declared, writer->written);
   }
-  FILE *file = writer->file;
-  writer->file = NULL;
-  errno = 0;
-  if (fclose(file) != 0) return dure_fail_errno("cannot write '%s'", writer->path);
-  return dure_os_sync_file(writer->path);
+  return dure_bulk_file_finish(writer->file);
 }

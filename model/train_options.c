@@ -278,6 +278,7 @@ static dure_status check_words(const dure_train_options *o) {
   for (int i = 0; i < DURE_SCHEDULE_COUNT; i++) schedules[i] = dure_schedule_name((dure_schedule_kind)i);
   DURE_TRY(check_word("schedule", o->schedule, schedules, nothing));
   DURE_TRY(check_word("shuffle", o->shuffle, switches, nothing));
+  DURE_TRY(check_word("balance-experts", o->balance_experts, switches, nothing));
   DURE_TRY(check_word("dtype", o->dtype, dtypes, nothing));
   DURE_TRY(check_word("masters", o->masters, switches, nothing));
   DURE_TRY(check_word("optimizer-states", o->optimizer_states, states, nothing));

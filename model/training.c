@@ -312,7 +312,12 @@ static dure_status write_seed(dure_training *training, const uint32_t *labels, u
   for (uint64_t i = 0; all == 0 && i < count; i++) *out_valid += labels[i] != DURE_IGNORE_LABEL;
   if (*out_valid == 0) return dure_fail(DURE_INVALID_ARGUMENT, "a training step has no label to learn from");
   const float seed = (float)(1.0 / (double)*out_valid);
-  return write_values(training, DURE_TRAINING_SEED, &seed, 1);
+  DURE_TRY(write_values(training, DURE_TRAINING_SEED, &seed, 1));
+  if (!training->options.balances_experts) return NULL;
+  uint64_t own = 0;
+  for (uint64_t i = 0; i < count; i++) own += labels[i] != DURE_IGNORE_LABEL;
+  const float share = (float)((double)own / (double)*out_valid / (double)training->options.accumulate);
+  return write_values(training, DURE_TRAINING_SHARE, &share, 1);
 }
 
 static dure_status submit_micro_step(dure_training *training, bool is_last) {

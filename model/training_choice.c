@@ -49,6 +49,10 @@ dure_status dure_training_choice_request(const dure_train_options *options, cons
   out_request->options.moment_dtype = word_to_dtype(options->optimizer_states);
   out_request->options.has_master = out_request->options.has_master && strcmp(options->masters, "on") == 0;
   out_request->options.seed = (uint64_t)options->seed;
+  if (config->experts.count > 0 && strcmp(options->balance_experts, "on") == 0) {
+    out_request->options.balances_experts = true;
+    out_request->options.adamw.bias_rate = config->experts.bias_rate;
+  }
   uint64_t used = 0, peak = 0, available = 0;
   DURE_TRY(dure_device_memory(device, &used, &peak, &available));
   if (out_request->budget == 0 || available < out_request->budget) out_request->budget = available;

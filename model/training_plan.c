@@ -220,7 +220,7 @@ dure_status dure_plan_request_fill(const dure_train_options *options, const dure
       .options = {.batch_size = (uint32_t)options->batch_size,
                   .context = options->context > 0 ? (uint32_t)options->context : config->context_length,
                   .accumulate = (uint32_t)options->accumulate,
-                  .adamw = {options->beta1, options->beta2, options->epsilon, options->weight_decay, options->clip}},
+                  .adamw = {options->beta1, options->beta2, options->epsilon, options->weight_decay, options->clip, 0}},
   };
   DURE_TRY(read_words(out_request, options->recompute, options->offload));
   DURE_TRY(read_dtype(&out_request->options, options->dtype));

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/balance.h"
 #include "model/decoder.h"
 
 // ---- what lasts --------------------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ uint64_t dure_training_value_count(dure_training_value value) {
   static const uint8_t counts[DURE_TRAINING_VALUE_COUNT] = {
       [DURE_TRAINING_SEED] = 1,       [DURE_TRAINING_STEP] = DURE_STEP_COUNT, [DURE_TRAINING_STATE] = DURE_STATE_COUNT,
       [DURE_TRAINING_SQUARE_SUM] = 1, [DURE_TRAINING_LOSS_SUM] = 1,           [DURE_TRAINING_RANDOM] = 4,
+      [DURE_TRAINING_SHARE] = 1,
   };
   return counts[value];
 }
@@ -204,6 +206,7 @@ static dure_tensor declare_value(const recorder *r, dure_training_value value) {
       [DURE_TRAINING_SQUARE_SUM] = {"gradient square sum", DURE_LIFETIME_OUTPUT},
       [DURE_TRAINING_LOSS_SUM] = {"loss sum", DURE_LIFETIME_OUTPUT},
       [DURE_TRAINING_RANDOM] = {"random", DURE_LIFETIME_INPUT},
+      [DURE_TRAINING_SHARE] = {"share of the balance", DURE_LIFETIME_INPUT},
   };
   const dure_dtype dtype = value == DURE_TRAINING_RANDOM ? DURE_DTYPE_U32 : DURE_DTYPE_F32;
   const uint64_t count = dure_training_value_count(value);
@@ -219,18 +222,21 @@ static void record_clear(const recorder *r) {
   dure_fill(r->program, declare_value(r, DURE_TRAINING_LOSS_SUM), 0);
 }
 
-static dure_status record_backward(const recorder *r, dure_tensor loss, dure_tensor seed, bool accumulates) {
+// `balance` and its count: what the experts' auxiliary loss adds.
+static dure_status record_backward(const recorder *r, dure_tensor loss, dure_tensor seed, bool accumulates,
+                                   const dure_gradient_target *balance, size_t balance_count) {
   const size_t count = r->layout->pool_count;
   dure_gradient_target *targets = calloc(count + 1, sizeof(*targets));
   if (targets == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
   const dure_tensor *gradients = declare_whole(r, DURE_TRAINING_GRADIENTS, r->tensors->sets[DURE_TRAINING_GRADIENTS]);
   for (size_t i = 0; i < count; i++)
     targets[i] = (dure_gradient_target){r->tensors->sets[DURE_TRAINING_PARAMETERS][i], gradients[i]};
-  dure_status status =
-      dure_program_gradient(r->program, loss, seed, targets, count,
-                            &(dure_gradient_options){.accumulate = accumulates,
-                                                     .recompute = r->options->recompute,
-                                                     .recompute_blocks = r->options->recompute_blocks});
+  dure_status status = dure_program_gradient(r->program, loss, seed, targets, count,
+                                             &(dure_gradient_options){.accumulate = accumulates,
+                                                                      .recompute = r->options->recompute,
+                                                                      .recompute_blocks = r->options->recompute_blocks,
+                                                                      .further = balance,
+                                                                      .further_count = balance_count});
   free(targets);
   return status;
 }
@@ -244,6 +250,24 @@ static dure_tensor scale_seed(const recorder *r, dure_tensor seed) {
   dure_tensor product =
       dure_matmul(r->program, dure_tensor_reshape(r->program, seed, 2, one), scale, DURE_ABSENT, false, false);
   return dure_tensor_reshape(r->program, product, 1, &count);
+}
+
+// The backward pass, and where experts are to be kept busy alike, what that adds to it.
+static dure_status record_gradients(const recorder *r, dure_tensor loss, dure_tensor seed, bool accumulates,
+                                    const dure_router *routers) {
+  if (routers == NULL) return record_backward(r, loss, seed, accumulates, NULL, 0);
+  dure_tensor share = declare_value(r, DURE_TRAINING_SHARE);
+  if (dure_training_scales_loss(r->options)) share = scale_seed(r, share);
+  dure_gradient_target *pairs = calloc(r->config->layer_count, sizeof(*pairs));
+  if (pairs == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
+  const size_t count = dure_balance_record(r->program, r->config, routers, r->options->batch_size, share, pairs);
+  dure_status status = record_backward(r, loss, seed, accumulates, pairs, count);
+  free(pairs);
+  DURE_TRY(status);
+  if (!(r->options->adamw.bias_rate > 0)) return NULL;
+  dure_balance_record_biases(r->program, r->config, r->layout, routers, share,
+                             r->tensors->sets[DURE_TRAINING_GRADIENTS]);
+  return NULL;
 }
 
 static dure_status record_micro_step(const recorder *r) {
@@ -263,12 +287,17 @@ static dure_status record_micro_step(const recorder *r) {
                                r->options->context, &decoder));
   memcpy(t->sets[DURE_TRAINING_PARAMETERS], decoder.pools, t->pool_count * sizeof(*decoder.pools));
   decoder.fuses_loss = r->options->fuses_loss;
+  if (r->options->balances_experts && r->config->experts.count > 0)
+    decoder.routers = calloc(r->config->layer_count, sizeof(*decoder.routers));
+  dure_router *routers = decoder.routers;
   dure_tensor loss = dure_decoder_loss(&decoder, t->tokens, t->positions, t->labels);  // [B T]
   dure_decoder_clear(&decoder);
   dure_sum(p, loss, loss_sum, accumulates);
   if (dure_training_scales_loss(r->options)) seed = scale_seed(r, seed);
   t->forward_calls = dure_program_call_count(p);
-  return record_backward(r, loss, seed, accumulates && !is_sharded);
+  dure_status status = record_gradients(r, loss, seed, accumulates && !is_sharded, routers);
+  free(routers);
+  return status;
 }
 
 static void record_add(const recorder *r) {

@@ -37,9 +37,10 @@ typedef struct dure_training_options {
   uint32_t recompute_blocks;  // so many layers, from the first on
   bool fuses_loss;            // logits are made in chunks and never stored whole (linear_cross_entropy)
   bool offloads_optimizer;    // masters and moments lie in host memory, where AdamW runs on the host's cores
-  bool has_limits;            // updates may be left out (dure_training_set_limit)
-  uint64_t seed;              // of the stochastic rounding of 16-bit parameters without masters
-  dure_sharding sharding;     // over
+  bool balances_experts;   // gradients have those of the experts' auxiliary loss, biases of routers theirs (balance.h)
+  bool has_limits;         // updates may be left out (dure_training_set_limit)
+  uint64_t seed;           // of the stochastic rounding of 16-bit parameters without masters
+  dure_sharding sharding;  // over
   uint32_t shards, shard;  // so many ranks (0 or 1: one), of which this is that one; what a checkpoint is cut by, too
 } dure_training_options;
 
@@ -82,6 +83,7 @@ typedef enum dure_training_value {
   DURE_TRAINING_SQUARE_SUM,  // [1] of all gradients
   DURE_TRAINING_LOSS_SUM,    // [1] over the labels of a step
   DURE_TRAINING_RANDOM,      // u32 [4]: seed low, seed high, step, stream
+  DURE_TRAINING_SHARE,       // [1] of a micro-step in the step's auxiliary loss
   DURE_TRAINING_VALUE_COUNT,
 } dure_training_value;
 enum { DURE_TRAINING_RANDOM_STREAM = 2 };                        // beside those of initial weights and of sampling

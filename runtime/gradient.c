@@ -97,6 +97,8 @@ static void mark_dependencies(dure_gradient *gradient, dure_tensor loss, uint32_
     }
   }
   gradient_root_of(gradient, loss)->reaches_loss = true;
+  for (size_t i = 0; i < gradient->options.further_count; i++)
+    gradient_root_of(gradient, gradient->options.further[i].value)->reaches_loss = true;
   for (uint32_t c = call_count; c-- > 0;) {
     const dure_program_call_record *call = &program->calls[c];
     const dure_op_row *row = dure_op_get(call->op);
@@ -442,6 +444,19 @@ static dure_status check_request(const dure_program *program, dure_tensor loss, 
   return NULL;
 }
 
+static dure_status check_further(const dure_program *program, const dure_gradient_options *options) {
+  for (size_t i = 0; options != NULL && i < options->further_count; i++) {
+    const dure_tensor value = options->further[i].value, gradient = options->further[i].gradient;
+    const bool are_whole = value.index != 0 && gradient.index != 0 &&
+                           program->values[value.index].root == value.index &&
+                           program->values[gradient.index].root == gradient.index;
+    if (!are_whole || dure_tensor_element_count(program, value) != dure_tensor_element_count(program, gradient))
+      return dure_fail(DURE_INVALID_ARGUMENT, "further loss %zu and its gradient must be whole tensors of one shape",
+                       i);
+  }
+  return NULL;
+}
+
 // A matmul that ends in an activation must leave what the activation took, for its gradient.
 static void save_sums(dure_program *program) {
   enum { C = 5, SAVED = 6 };
@@ -478,6 +493,7 @@ dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_
                                   const dure_gradient_target *targets, size_t target_count,
                                   const dure_gradient_options *options) {
   DURE_TRY(check_request(program, loss, seed, targets, target_count));
+  DURE_TRY(check_further(program, options));
   save_sums(program);
   dure_gradient gradient = {.program = program, .root_count = program->value_count, .call_count = program->call_count};
   if (options != NULL) gradient.options = *options;
@@ -498,6 +514,8 @@ dure_status dure_program_gradient(dure_program *program, dure_tensor loss, dure_
   root_state *loss_root = gradient_root_of(&gradient, loss);
   if (loss_root->wanted && !loss_root->is_target) {
     loss_root->gradient = loss_gradient(program, loss, seed, comes_from_cross_entropy(program, loss));
+    for (size_t i = 0; i < gradient.options.further_count; i++)
+      gradient_root_of(&gradient, gradient.options.further[i].value)->gradient = gradient.options.further[i].gradient;
     run_rules(&gradient, gradient.call_count);
     if (!program_failed(program)) gradient_remove_unread(&gradient);
   } else {

@@ -38,6 +38,9 @@ const char *dure_os_library_error(void);  // why the last library could not be o
 void *dure_os_library_symbol(void *library, const char *name);
 void dure_os_library_close(void *library);
 
+// The calling thread works beside others that matter more: it gets the time that they leave, and a little besides.
+void dure_os_thread_step_back(void);
+
 // ---- files ----
 // Paths are UTF-8. `out_path` results are owned by the caller and released with free().
 bool dure_os_is_file(const char *path);

@@ -30,6 +30,9 @@ uint64_t dure_os_nanoseconds(void) {
 
 int64_t dure_os_unix_seconds(void) { return (int64_t)time(NULL); }
 
+// On Linux a priority is one thread's. A tenth of the weight of the others.
+void dure_os_thread_step_back(void) { (void)setpriority(PRIO_PROCESS, 0, 10); }
+
 uint32_t dure_os_core_count(void) {
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0) {

@@ -191,6 +191,10 @@ typedef struct dure_gradient_options {
   bool accumulate;  // add to the targets' gradients (further micro-steps) instead of overwriting them
   dure_recompute recompute;
   uint32_t recompute_blocks;  // of blocks 1 to this one; results are the same bits either way
+  // Further losses: tensors that no call reads, made from the targets, each with its gradient, of its shape and a
+  // temporary of its own, which the backward pass may write over.
+  const dure_gradient_target *further;
+  size_t further_count;
 } dure_gradient_options;
 
 // Appends the backward pass of `loss` [R] with respect to the targets; `seed` f32 [1] is the gradient of every element

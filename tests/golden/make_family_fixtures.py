@@ -76,6 +76,13 @@ CONFIGS = {
                         qk_rope_head_dim=6, v_head_dim=10, n_routed_experts=8, num_experts_per_tok=3, n_shared_experts=1,
                         moe_intermediate_size=12, first_k_dense_replace=1, n_group=4, topk_group=2, num_key_value_heads=4,
                         num_nextn_predict_layers=0),
+    "mixtral_balanced": dict(model_type="mixtral", **LLAMA, num_key_value_heads=2, num_local_experts=4,
+                             num_experts_per_tok=2, output_router_logits=True, router_aux_loss_coef=0.5),
+    "deepseek_v3_balanced": dict(model_type="deepseek_v3", **LLAMA, q_lora_rank=20, kv_lora_rank=24, qk_nope_head_dim=8,
+                                 qk_rope_head_dim=6, v_head_dim=10, n_routed_experts=6, num_experts_per_tok=2,
+                                 n_shared_experts=1, moe_intermediate_size=8, first_k_dense_replace=0, n_group=1,
+                                 topk_group=1, num_key_value_heads=4, num_nextn_predict_layers=0,
+                                 output_router_logits=True, aux_loss_alpha=0.3, seq_aux=True),
     "gemma2": dict(model_type="gemma2", **{**LLAMA, "num_attention_heads": 4}, num_key_value_heads=2, head_dim=16,
                    query_pre_attn_scalar=10, sliding_window=8, attn_logit_softcapping=2.0, final_logit_softcapping=3.0),
     "gemma3": dict(model_type="gemma3_text", **{**LLAMA, "num_hidden_layers": 3}, num_key_value_heads=1, head_dim=12,
@@ -83,6 +90,35 @@ CONFIGS = {
                    rope_parameters=dict(full_attention=dict(rope_type="linear", factor=4.0, rope_theta=50000.0),
                                         sliding_attention=dict(rope_type="default", rope_theta=1000.0))),
 }
+
+
+def watch_routers(model):
+    """A list that a forward pass fills with every router's (logits [R, E], chosen experts [R, K])."""
+    said = []
+    for module in model.modules():
+        if type(module).__name__.lower().endswith("topkrouter"):
+            module.register_forward_hook(lambda _, __, output: said.append((output[0], output[2])))
+    return said
+
+
+def auxiliary_loss(config, output, routers):
+    """What output_router_logits adds to the loss of one sequence: transformers' own, or where it has none (DeepSeek) that
+    of the papers (DeepSeek-AI 2024, equations 12 to 17; 2025, equations 17 to 20)."""
+    if not getattr(config, "output_router_logits", False):
+        return 0.0
+    if getattr(output, "aux_loss", None) is not None:
+        return config.router_aux_loss_coef * output.aux_loss
+    total = 0.0
+    for logits, chosen in routers:
+        scores = logits.float()
+        if config.model_type == "deepseek_v3":
+            scores = scores.sigmoid() / scores.sigmoid().sum(-1, keepdim=True)
+        else:
+            scores = scores.softmax(-1)
+        experts, choices = scores.shape[1], chosen.shape[1]
+        shares = torch.bincount(chosen.flatten(), minlength=experts) * experts / (choices * len(chosen))
+        total = total + (shares * scores.mean(0)).sum()
+    return config.aux_loss_alpha * total
 
 
 def make(name, options, folder):
@@ -108,9 +144,11 @@ def make(name, options, folder):
     tensors = load_file(os.path.join(folder, "model.safetensors"))
     save_file({k: t.bfloat16() for k, t in tensors.items()}, os.path.join(folder, "model.safetensors"), {"format": "pt"})
     tokens = torch.randint(3, V, (1, T))  # a padding token's embedding gets no gradient in PyTorch
-    logits = model(tokens).logits[0].float()
+    routers = watch_routers(model)
+    output = model(tokens)
+    logits = output.logits[0].float()
     loss = torch.nn.functional.cross_entropy(logits[:-1], tokens[0, 1:])
-    loss.backward()
+    (loss + auxiliary_loss(config, output, routers)).backward()
     expected = {"tokens": tokens[0].int(), "logits": logits.detach().contiguous(), "loss": loss.detach()}
     # The gradients, saved as if they were the weights: so they get the names and shapes that files have.
     with torch.no_grad():

@@ -12,7 +12,7 @@
 #include "tests/amount.h"
 
 enum { batch = 2, context = 24, steps = 20 };
-static const dure_adamw_options adamw = {0.9, 0.95, 1e-8, 0.1, 1.0};
+static const dure_adamw_options adamw = {0.9, 0.95, 1e-8, 0.1, 1.0, 0};
 
 static dure_device_info *infos;
 static size_t info_count;

@@ -1,0 +1,219 @@
+// What keeps the experts of a mixture equally busy: the auxiliary loss's gradient beside finite differences of the
+// loss, over whichever tokens it is; and the routers' biases, which move by their rate against the excess of tokens.
+#include "model/balance.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/training.h"
+#include "runtime/os.h"
+#include "runtime/random.h"
+
+enum { B = 2, T = 6, R = B * T, E = 5, K = 2, LAYERS = 2, TOTAL = LAYERS * R * E };
+static const double weight = 0.7;
+
+static dure_device *device;
+static dure_stream *stream;
+
+static void require(dure_status status) {
+  if (status == NULL) return;
+  ck_abort_msg("%s", dure_status_message(status));
+}
+
+static void open_device(void) {
+  const char *name = getenv("DURE_TEST_DEVICE");
+  require(dure_device_open(name != NULL ? name : "reference", &device));
+  require(dure_stream_create(device, &stream));
+}
+
+static void close_device(void) {
+  dure_stream_destroy(stream);
+  dure_device_close(device);
+}
+
+// ---- the loss ----------------------------------------------------------------------------------------------------
+
+static const struct {
+  dure_balance_scope scope;
+  bool is_sigmoid;
+} losses[] = {{DURE_BALANCE_ALL_LAYERS, false},
+              {DURE_BALANCE_LAYER, false},
+              {DURE_BALANCE_SEQUENCE, false},
+              {DURE_BALANCE_SEQUENCE, true}};
+
+// Of every entry, over its row: softmax, or sigmoids divided by their sum.
+static void score(const double *logits, bool is_sigmoid, double *out_scores) {
+  for (int r = 0; r < LAYERS * R; r++) {
+    double sum = 0;
+    for (int e = r * E; e < (r + 1) * E; e++)
+      sum += out_scores[e] = is_sigmoid ? 1 / (1 + exp(-logits[e])) : exp(logits[e]);
+    for (int e = r * E; e < (r + 1) * E; e++) out_scores[e] /= sum;
+  }
+}
+
+// By the header's formula, from the choices (for each entry, whether the row chose it): the loss of rows
+// [first, first + rows) of all layers together.
+static double loss_of(const double *scores, const bool *is_chosen, int first, int rows) {
+  double loss = 0;
+  for (int e = 0; e < E; e++) {
+    double share = 0, mean = 0;
+    for (int r = first; r < first + rows; r++) {
+      share += is_chosen[r * E + e] ? 1.0 / rows : 0;
+      mean += scores[r * E + e] / rows;
+    }
+    loss += E * share * mean;
+  }
+  return weight * loss;
+}
+
+static double total_loss(const double *logits, const bool *is_chosen, size_t kind) {
+  double scores[TOTAL], loss = 0;
+  score(logits, losses[kind].is_sigmoid, scores);
+  if (losses[kind].scope == DURE_BALANCE_ALL_LAYERS) return loss_of(scores, is_chosen, 0, LAYERS * R);
+  const int parts = losses[kind].scope == DURE_BALANCE_SEQUENCE ? B : 1;
+  for (int i = 0; i < LAYERS * parts; i++) loss += loss_of(scores, is_chosen, i * R / parts, R / parts) / parts / K;
+  return loss;
+}
+
+// The gradient of all logits as a program has it, and which experts were chosen.
+static void run_program(dure_model_config *config, const float *logits, float *out_gradient, bool *out_chosen) {
+  dure_program *p = dure_program_create();
+  const uint64_t all[2] = {LAYERS * R, E}, one = 1, layer_shape[2] = {R, E}, stride[2] = {E, 1};
+  const dure_tensor value = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 2, all, DURE_LIFETIME_PARAMETER);
+  const dure_tensor gradient = dure_tensor_external(p, "gradient", DURE_DTYPE_F32, 2, all, DURE_LIFETIME_GRADIENT);
+  const dure_tensor seed = dure_tensor_external(p, "seed", DURE_DTYPE_F32, 1, &one, DURE_LIFETIME_INPUT);
+  const dure_tensor share = dure_tensor_external(p, "share", DURE_DTYPE_F32, 1, &one, DURE_LIFETIME_INPUT);
+  dure_router routers[LAYERS];
+  dure_gradient_target pairs[LAYERS];
+  for (uint64_t layer = 0; layer < LAYERS; layer++) {
+    // A product as in a model: what is differentiated is no external tensor itself.
+    routers[layer].logits = dure_scale(p, dure_tensor_view(p, value, 2, layer_shape, stride, layer * R * E), 1);
+    routers[layer].experts = dure_route(p, routers[layer].logits, DURE_ABSENT, &config->experts.route).experts;
+  }
+  const dure_tensor loss = dure_scale(p, value, 1);
+  ck_assert_uint_eq(dure_balance_record(p, config, routers, B, share, pairs), LAYERS);
+  const dure_gradient_target target = {value, gradient};
+  const dure_gradient_options options = {.further = pairs, .further_count = LAYERS};
+  require(dure_program_gradient(p, loss, seed, &target, 1, &options));
+  dure_executable *executable = NULL;
+  require(dure_program_compile(p, device, NULL, 0, &(dure_compile_options){.label = "balance"}, &executable));
+  const float zero = 0, half = 0.5f;  // of the loss itself nothing, of the balance half
+  require(dure_executable_write(executable, stream, value, logits, TOTAL * sizeof(float)));
+  require(dure_executable_write(executable, stream, seed, &zero, sizeof(zero)));
+  require(dure_executable_write(executable, stream, share, &half, sizeof(half)));
+  require(dure_executable_submit(executable, stream));
+  require(dure_executable_read(executable, stream, gradient, out_gradient, TOTAL * sizeof(float)));
+  dure_executable_destroy(executable);
+  dure_program_destroy(p);
+  memset(out_chosen, 0, TOTAL * sizeof(*out_chosen));
+  for (int r = 0; r < LAYERS * R; r++) {
+    for (int k = 0; k < K; k++) {
+      int best = -1;
+      for (int e = r * E; e < (r + 1) * E; e++)
+        if (!out_chosen[e] && (best < 0 || logits[e] > logits[best])) best = e;
+      out_chosen[best] = true;
+    }
+  }
+}
+
+START_TEST(gradients_are_those_of_the_loss) {
+  static dure_model_config config;
+  float logits[TOTAL], gradient[TOTAL];
+  double exact[TOTAL], largest = 0, worst = 0;
+  bool is_chosen[TOTAL];
+  config = (dure_model_config){.layer_count = LAYERS};
+  config.experts = (dure_expert_config){.count = E, .balance_weight = weight, .balance_scope = losses[_i].scope};
+  config.experts.route = (dure_route_attributes){.count = K, .is_sigmoid = losses[_i].is_sigmoid, .factor = 1};
+  config.is_sparse[0] = config.is_sparse[1] = true;
+  for (uint64_t i = 0; i < TOTAL; i++) exact[i] = logits[i] = (float)dure_random_normal(11, 0, 0, i);
+  open_device();
+  run_program(&config, logits, gradient, is_chosen);
+  close_device();
+  for (int i = 0; i < TOTAL; i++) {
+    const double at = exact[i], step = 1e-4;
+    exact[i] = at + step;
+    double difference = total_loss(exact, is_chosen, (size_t)_i);
+    exact[i] = at - step;
+    difference = (difference - total_loss(exact, is_chosen, (size_t)_i)) / (2 * step) * 0.5;  // half of it: the share
+    exact[i] = at;
+    largest = fmax(largest, fabs(difference));
+    worst = fmax(worst, fabs(difference - (double)gradient[i]));
+  }
+  ck_assert_double_gt(largest, 1e-3);
+  ck_assert_double_le(worst, 1e-5 * largest);
+}
+END_TEST
+
+// ---- biases ------------------------------------------------------------------------------------------------------
+
+static void read_biases(dure_model *model, float *out_values) {
+  for (uint32_t layer = 0; layer < model->config.layer_count; layer++) {
+    const dure_parameter *bias = dure_parameter_find(&model->layout, DURE_ROLE_ROUTER_BIAS, layer);
+    require(dure_parameter_download(&model->weights, bias, stream, 0, bias->count, out_values + layer * bias->count));
+  }
+}
+
+// Steps whose other parameters stand still. With the optimizer on the device, and on the host.
+START_TEST(biases_move_against_the_excess) {
+  enum { CONTEXT = 16, STEPS = 3, MOST = 64 };
+  static const double rate = 0.125;  // no rounding
+  char folder[4096];
+  const char *source = getenv("DURE_SOURCE_DIR");
+  snprintf(folder, sizeof(folder), "%s/tests/golden/families/deepseek_v3_balanced", source != NULL ? source : ".");
+  dure_model *model = NULL;
+  dure_training *training = NULL;
+  open_device();
+  const dure_training_options options = {.batch_size = 2,
+                                         .context = CONTEXT,
+                                         .accumulate = 2,
+                                         .balances_experts = true,
+                                         .offloads_optimizer = _i == 1,
+                                         .adamw = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .bias_rate = rate}};
+  const dure_model_options kept = dure_training_model_options(&options, device);
+  require(dure_model_open_as(folder, &kept, device, stream, &model));
+  require(dure_training_create(model, &options, &training));
+  uint32_t tokens[4 * CONTEXT], labels[4 * CONTEXT];
+  const uint32_t experts = model->config.experts.count, count = experts * model->config.layer_count;
+  float before[MOST], after[MOST];
+  ck_assert_uint_le(count, MOST);
+  for (uint32_t step = 1; step <= STEPS; step++) {
+    for (uint32_t i = 0; i < 4 * CONTEXT; i++) {
+      tokens[i] = (step * 31 + i * 7) % model->config.vocabulary_size;
+      labels[i] = (tokens[i] + 1) % model->config.vocabulary_size;
+    }
+    dure_training_result result;
+    read_biases(model, before);
+    require(dure_training_submit(training, step, 0, tokens, labels));
+    require(dure_training_collect(training, &result));
+    read_biases(model, after);
+    uint32_t up = 0, down = 0;
+    for (uint32_t i = 0; i < count; i++) {
+      const double move = (double)after[i] - (double)before[i];
+      ck_assert_msg(move == 0 || fabs(fabs(move) - rate) < 1e-6, "a bias moved by %g", move);
+      up += move > 0;
+      down += move < 0;
+    }
+    ck_assert_uint_gt(up, 0);
+    ck_assert_uint_gt(down, 0);
+  }
+  dure_training_destroy(training);
+  dure_model_destroy(model);
+  close_device();
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("balance");
+  TCase *tcase = tcase_create("experts");
+  tcase_set_timeout(tcase, 120);
+  tcase_add_loop_test(tcase, gradients_are_those_of_the_loss, 0, sizeof(losses) / sizeof(losses[0]));
+  tcase_add_loop_test(tcase, biases_move_against_the_excess, 0, 2);
+  suite_add_tcase(suite, tcase);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_NORMAL);
+  const int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
