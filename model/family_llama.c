@@ -1,5 +1,6 @@
 // LLaMA (Touvron et al. 2023), and the families that differ from it in options only: Mistral (Jiang et al. 2023),
-// Qwen 2 (Yang et al. 2024). RMS norm before each block, rotary positions, grouped queries, SwiGLU.
+// Qwen 2 (Yang et al. 2024), Qwen 3 (Yang et al. 2025). RMS norm before each block, rotary positions, grouped queries,
+// SwiGLU.
 #include <stdio.h>
 #include <string.h>
 
@@ -19,8 +20,10 @@ static const dure_config_keys keys = {
     .default_activation = DURE_ACTIVATION_SILU,
 };
 
-static dure_status parse_base(const char *name, const json_t *json, dure_model_config *config) {
+// `default_head`: the width of a head where "head_dim" is missing; 0: what the heads divide the model's width into.
+static dure_status parse_base(const char *name, const json_t *json, uint32_t default_head, dure_model_config *config) {
   DURE_TRY(dure_config_common(name, json, &keys, config));
+  if (default_head > 0) config->head_width = default_head;
   DURE_TRY(dure_config_heads(name, json, config));
   config->norm = DURE_NORM_RMS;
   config->is_gated = true;
@@ -28,12 +31,18 @@ static dure_status parse_base(const char *name, const json_t *json, dure_model_c
   return dure_config_rotary(name, json, 10000, config);
 }
 
+static dure_status read_attention_bias(const char *name, const json_t *json, dure_model_config *config) {
+  bool has_bias;
+  DURE_TRY(dure_config_boolean(name, json, "attention_bias", false, &has_bias));
+  if (has_bias) config->traits |= DURE_TRAIT_QKV_BIAS | DURE_TRAIT_ATTENTION_OUTPUT_BIAS;
+  return NULL;
+}
+
 static dure_status parse_llama(const char *name, const json_t *json, dure_model_config *config) {
-  bool attention_bias, feed_forward_bias;
-  DURE_TRY(parse_base(name, json, config));
-  DURE_TRY(dure_config_boolean(name, json, "attention_bias", false, &attention_bias));
+  bool feed_forward_bias;
+  DURE_TRY(parse_base(name, json, 0, config));
+  DURE_TRY(read_attention_bias(name, json, config));
   DURE_TRY(dure_config_boolean(name, json, "mlp_bias", false, &feed_forward_bias));
-  if (attention_bias) config->traits |= DURE_TRAIT_QKV_BIAS | DURE_TRAIT_ATTENTION_OUTPUT_BIAS;
   if (feed_forward_bias) config->traits |= DURE_TRAIT_FEED_FORWARD_BIAS;
   return NULL;
 }
@@ -41,18 +50,30 @@ static dure_status parse_llama(const char *name, const json_t *json, dure_model_
 static bool is_from(uint32_t layer, int64_t first) { return (int64_t)layer >= first; }
 
 static dure_status parse_mistral(const char *name, const json_t *json, dure_model_config *config) {
-  DURE_TRY(parse_base(name, json, config));
+  DURE_TRY(parse_base(name, json, 0, config));
   return dure_config_windows(name, json, 4096, NULL, 0, config);
 }
 
-static dure_status parse_qwen2(const char *name, const json_t *json, dure_model_config *config) {
+// Layers from "max_window_layers" on.
+static dure_status read_late_windows(const char *name, const json_t *json, dure_model_config *config) {
   bool uses_window;
   int64_t first;
-  DURE_TRY(parse_base(name, json, config));
-  config->traits |= DURE_TRAIT_QKV_BIAS;
   DURE_TRY(dure_config_boolean(name, json, "use_sliding_window", false, &uses_window));
   DURE_TRY(dure_config_integer(name, json, "max_window_layers", config->layer_count, 0, DURE_LAYERS_MOST, &first));
   return uses_window ? dure_config_windows(name, json, 4096, is_from, first, config) : NULL;
+}
+
+static dure_status parse_qwen2(const char *name, const json_t *json, dure_model_config *config) {
+  DURE_TRY(parse_base(name, json, 0, config));
+  config->traits |= DURE_TRAIT_QKV_BIAS;
+  return read_late_windows(name, json, config);
+}
+
+static dure_status parse_qwen3(const char *name, const json_t *json, dure_model_config *config) {
+  DURE_TRY(parse_base(name, json, 128, config));
+  config->traits |= DURE_TRAIT_QUERY_KEY_NORM;
+  DURE_TRY(read_attention_bias(name, json, config));
+  return read_late_windows(name, json, config);
 }
 
 static dure_status write(const dure_model_config *config, json_t *json) {
@@ -73,6 +94,10 @@ static const dure_parameter_row rows[] = {
      .shape = {DURE_DIMENSION_QKV, DURE_DIMENSION_WIDTH}, .init = DURE_INIT_NORMAL},
     {.role = DURE_ROLE_QKV_BIAS, DURE_THREE_PROJECTIONS(LAYER "self_attn.", "q_proj", "k_proj", "v_proj", ".bias"),
      .needs = DURE_TRAIT_QKV_BIAS, .shape = {DURE_DIMENSION_QKV}, .init = DURE_INIT_ZERO},
+    DURE_LAYER_ROW(QUERY_NORM_WEIGHT, LAYER "self_attn.q_norm.weight", HEAD, NONE, ONE,
+                   .needs = DURE_TRAIT_QUERY_KEY_NORM),
+    DURE_LAYER_ROW(KEY_NORM_WEIGHT, LAYER "self_attn.k_norm.weight", HEAD, NONE, ONE,
+                   .needs = DURE_TRAIT_QUERY_KEY_NORM),
     DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "self_attn.o_proj.weight", WIDTH, HEADS, NORMAL),
     DURE_LAYER_ROW(ATTENTION_OUTPUT_BIAS, LAYER "self_attn.o_proj.bias", WIDTH, NONE, ZERO,
                    .needs = DURE_TRAIT_ATTENTION_OUTPUT_BIAS),
@@ -98,3 +123,4 @@ static bool is_ignored(const char *tensor_name) { return strstr(tensor_name, ".r
 DURE_DEFINE_FAMILY(llama, "llama", "LlamaForCausalLM", rows, write, is_ignored);
 DURE_DEFINE_FAMILY(mistral, "mistral", "MistralForCausalLM", rows, write, is_ignored);
 DURE_DEFINE_FAMILY(qwen2, "qwen2", "Qwen2ForCausalLM", rows, write, is_ignored);
+DURE_DEFINE_FAMILY(qwen3, "qwen3", "Qwen3ForCausalLM", rows, write, is_ignored);

@@ -84,6 +84,11 @@ static const dure_gguf_name qwen2_moe_names[] = {
     NAME("model.layers.%u.mlp.shared_expert_gate", "blk.%u.ffn_gate_inp_shexp", .order = DURE_GGUF_ONE_ROW),
 };
 static const dure_gguf_name qwen2_names[] = {LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME)};
+static const dure_gguf_name qwen3_names[] = {
+    LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME),
+    NAME("model.layers.%u.self_attn.q_norm", "blk.%u.attn_q_norm"),
+    NAME("model.layers.%u.self_attn.k_norm", "blk.%u.attn_k_norm"),
+};
 
 static dure_status finish_llama(const dure_gguf *file, json_t *json) {
   int64_t experts, chosen;
@@ -415,6 +420,7 @@ static const dure_gguf_family families[] = {
     FAMILY("llama", "mistral", llama_keys, llama_names, finish_llama),
     FAMILY("llama", "mixtral", mixtral_keys, mixtral_names, finish_llama),
     FAMILY("qwen2", "qwen2", qwen2_keys, qwen2_names, NULL),
+    FAMILY("qwen3", "qwen3", qwen2_keys, qwen3_names, NULL),
     FAMILY("qwen2moe", "qwen2_moe", qwen2_moe_keys, qwen2_moe_names, finish_qwen2_moe),
     FAMILY("deepseek2", "deepseek_v2", deepseek_keys, deepseek_names, finish_deepseek),
     FAMILY("deepseek2", "deepseek_v3", deepseek_keys, deepseek_names, finish_deepseek),

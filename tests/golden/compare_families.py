@@ -146,6 +146,10 @@ def make_qwen2(r):
                 max_window_layers=r.choice([0, 1, 2]))
 
 
+def make_qwen3(r):
+    return dict(make_qwen2(r), attention_bias=r.random() < 0.4)
+
+
 def balance(r, key, **others):
     """The auxiliary loss of experts, or not."""
     return r.choice([{}, {key: r.choice([0.01, 0.5]), "output_router_logits": True, **others}])

@@ -32,6 +32,7 @@ static const char *const folders[] = {
     "mistral",
     "qwen2",
     "qwen2_window",
+    "qwen3",
     "gemma2",
     "gemma3",
     "llama_dynamic",

@@ -22,7 +22,7 @@ static const struct {
     {"mpt", 0.02, PLAIN, RESIDUAL},    {"falcon", 0.02, PLAIN, PLAIN},       {"llama", 0.02, PLAIN, PLAIN},
     {"mistral", 0.02, PLAIN, PLAIN},   {"qwen2", 0.02, PLAIN, PLAIN},        {"mixtral", 0.02, PLAIN, PLAIN},
     {"qwen2_moe", 0.02, PLAIN, PLAIN}, {"deepseek_v2", 0.006, PLAIN, PLAIN}, {"deepseek_v3", 0.006, PLAIN, PLAIN},
-    {"gemma2", 0.02, PLAIN, PLAIN},    {"gemma3_text", 0.02, PLAIN, PLAIN},
+    {"gemma2", 0.02, PLAIN, PLAIN},    {"gemma3_text", 0.02, PLAIN, PLAIN},  {"qwen3", 0.02, PLAIN, PLAIN},
 };
 enum { family_count = sizeof(wanted) / sizeof(wanted[0]), layers = 3, width = 40 };
 
