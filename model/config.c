@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,13 +32,14 @@ enum { family_count = sizeof(families) / sizeof(families[0]), max_config_bytes =
 
 // ---- keys --------------------------------------------------------------------------------------------------------
 
-static const char *describe(const json_t *value) {
+// What stands there, for messages; `out_text` [48] where it is a number.
+static const char *describe(const json_t *value, char out_text[48]) {
   switch (value == NULL ? JSON_NULL : json_typeof(value)) {
+    case JSON_INTEGER: snprintf(out_text, 48, "%" JSON_INTEGER_FORMAT, json_integer_value(value)); return out_text;
+    case JSON_REAL: snprintf(out_text, 48, "%g", json_real_value(value)); return out_text;
     case JSON_OBJECT: return "an object";
     case JSON_ARRAY: return "a list";
     case JSON_STRING: return "a text";
-    case JSON_INTEGER: return "a whole number out of range";
-    case JSON_REAL: return "a number out of range";
     case JSON_TRUE: return "true";
     case JSON_FALSE: return "false";
     case JSON_NULL: break;
@@ -52,7 +54,7 @@ dure_status dure_config_integer(const char *name, const json_t *json, const char
   if ((value == NULL || json_is_null(value)) && fallback >= 0) return NULL;
   if (!json_is_integer(value) || json_integer_value(value) < minimum || json_integer_value(value) > maximum) {
     return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a whole number from %" PRId64 " to %" PRId64 "; found %s",
-                     name, key, minimum, maximum, describe(value));
+                     name, key, minimum, maximum, describe(value, (char[48]){0}));
   }
   *out_value = json_integer_value(value);
   return NULL;
@@ -66,7 +68,7 @@ dure_status dure_config_number(const char *name, const json_t *json, const char 
   double number = json_number_value(value);
   if (!json_is_number(value) || !(number >= minimum && number <= maximum)) {
     return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a number from %g to %g; found %s", name, key, minimum, maximum,
-                     describe(value));
+                     describe(value, (char[48]){0}));
   }
   *out_value = number;
   return NULL;
@@ -77,7 +79,8 @@ dure_status dure_config_boolean(const char *name, const json_t *json, const char
   const json_t *value = json_object_get(json, key);
   if (value == NULL || json_is_null(value)) return NULL;
   if (!json_is_boolean(value)) {
-    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be true or false; found %s", name, key, describe(value));
+    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be true or false; found %s", name, key,
+                     describe(value, (char[48]){0}));
   }
   *out_value = json_is_true(value);
   return NULL;
@@ -90,7 +93,7 @@ dure_status dure_config_token(const char *name, const json_t *json, const char *
   if (json_is_array(value)) value = json_array_get(value, 0);
   if (value == NULL || json_is_null(value)) return NULL;
   if (!json_is_integer(value))
-    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a token; found %s", name, key, describe(value));
+    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a token; found %s", name, key, describe(value, (char[48]){0}));
   if (json_integer_value(value) < 0 || json_integer_value(value) >= (json_int_t)vocabulary_size) {
     // Common: small configurations made from a family's defaults keep the defaults' tokens.
     dure_log(DURE_LOG_WARNING,
@@ -127,7 +130,8 @@ dure_status dure_config_activation(const char *name, const json_t *json, const c
   const json_t *value = json_object_get(json, key);
   if (value == NULL || json_is_null(value)) return NULL;
   const char *text = json_string_value(value);
-  if (text == NULL) return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a name; found %s", name, key, describe(value));
+  if (text == NULL)
+    return dure_fail(DURE_CORRUPT, "'%s': \"%s\" must be a name; found %s", name, key, describe(value, (char[48]){0}));
   const char *names[activation_count];
   for (size_t i = 0; i < activation_count; i++) {
     names[i] = activations[i].name;

@@ -147,10 +147,16 @@ dure_status dure_config_rotary_from(const char *name, const json_t *parameters, 
   dure_rotary_config *r = out_rotary;
   r->scaling = DURE_ROTARY_PLAIN;
   r->base = default_base;
-  if (!json_is_object(parameters)) return NULL;
+  if (parameters == NULL || json_is_null(parameters)) return NULL;
+  if (!json_is_object(parameters)) {
+    return dure_fail(DURE_CORRUPT, "'%s': \"rope_scaling\" must be null or an object with a \"rope_type\"", name);
+  }
   DURE_TRY(dure_config_number(name, parameters, "rope_theta", default_base, 1, 1e12, &r->base));
-  const char *type = json_string_value(json_object_get(parameters, "rope_type"));
-  if (type == NULL) type = json_string_value(json_object_get(parameters, "type"));
+  const json_t *kind = json_object_get(parameters, "rope_type");
+  if (kind == NULL) kind = json_object_get(parameters, "type");
+  const char *type = json_string_value(kind);
+  if (kind != NULL && !json_is_null(kind) && type == NULL)
+    return dure_fail(DURE_CORRUPT, "'%s': \"rope_type\" must be a name such as \"llama3\"", name);
   if (type == NULL || strcmp(type, "default") == 0) return NULL;
   return read_scaling(name, parameters, type, config, r);
 }
@@ -158,7 +164,7 @@ dure_status dure_config_rotary_from(const char *name, const json_t *parameters, 
 dure_status dure_config_rotary(const char *name, const json_t *json, double default_base, dure_model_config *config) {
   config->position = DURE_POSITION_ROTARY;
   const json_t *parameters = json_object_get(json, "rope_parameters");
-  if (!json_is_object(parameters)) parameters = json_object_get(json, "rope_scaling");
+  if (parameters == NULL || json_is_null(parameters)) parameters = json_object_get(json, "rope_scaling");
   double base;
   DURE_TRY(dure_config_number(name, json, "rope_theta", default_base, 1, 1e12, &base));
   return dure_config_rotary_from(name, parameters, base, config, &config->rotary);
@@ -200,6 +206,23 @@ dure_status dure_config_balance(const char *name, const json_t *json, const char
   return dure_config_boolean(name, json, "output_router_logits", false, &config->experts.adds_balance);
 }
 
+// "layer_types", where it is there: a known name for every layer.
+static dure_status check_layer_types(const char *name, const json_t *types, uint32_t layers) {
+  static const char *const known[] = {"full_attention", "sliding_attention"};
+  if (types == NULL || json_is_null(types)) return NULL;
+  if (!json_is_array(types) || json_array_size(types) != layers)
+    return dure_fail(DURE_CORRUPT, "'%s': \"layer_types\" must be a list with a name for each of the %u layers", name,
+                     layers);
+  for (uint32_t layer = 0; layer < layers; layer++) {
+    const char *type = json_string_value(json_array_get(types, layer));
+    if (type != NULL && (strcmp(type, known[0]) == 0 || strcmp(type, known[1]) == 0)) continue;
+    return dure_fail(DURE_UNSUPPORTED, "'%s': layer %u is of type \"%.40s\"; the nearest that is supported: \"%s\"",
+                     name, layer, type != NULL ? type : "",
+                     dure_nearest_name(type != NULL ? type : "", known, 2, NULL));
+  }
+  return NULL;
+}
+
 dure_status dure_config_windows(const char *name, const json_t *json, int64_t default_window,
                                 bool (*is_local)(uint32_t layer, int64_t argument), int64_t argument,
                                 dure_model_config *config) {
@@ -208,6 +231,7 @@ dure_status dure_config_windows(const char *name, const json_t *json, int64_t de
   if (json_is_null(json_object_get(json, "sliding_window"))) window = 0;  // null, unlike missing: no layer is local
   config->window = (uint32_t)window;
   const json_t *types = json_object_get(json, "layer_types");
+  DURE_TRY(check_layer_types(name, types, config->layer_count));
   for (uint32_t layer = 0; layer < config->layer_count && window > 0; layer++) {
     const char *type = json_string_value(json_array_get(types, layer));
     if (type != NULL) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/grouped.h"
+#include "runtime/nearest.h"
 #include "runtime/os.h"
 
 static const uint64_t max_header_bytes = UINT64_C(100) * 1000 * 1000;  // as the format's own library
@@ -39,6 +40,7 @@ static const struct {
     {"I32", 4, DURE_DTYPE_NONE},  {"I16", 2, DURE_DTYPE_NONE},     {"I8", 1, DURE_DTYPE_NONE},
     {"BOOL", 1, DURE_DTYPE_NONE}, {"F8_E4M3", 1, DURE_DTYPE_NONE}, {"F8_E5M2", 1, DURE_DTYPE_NONE},
 };
+enum { type_count = sizeof(types) / sizeof(types[0]) };
 
 static bool multiply(uint64_t a, uint64_t b, uint64_t *out_product) {
   if (b != 0 && a > UINT64_MAX / b) return false;
@@ -58,22 +60,36 @@ static bool read_count(const json_t *value, uint64_t *out_count) {
   return true;
 }
 
+// A value as the header has it, its beginning; "nothing" where it is missing. Release with free().
+static char *spell(const json_t *value) {
+  return value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT) : strdup("nothing");
+}
+
+// `expected` and what is there instead.
+static dure_status fail_on(const char *path, const char *name, const json_t *found, const char *expected) {
+  char *text = spell(found);
+  dure_status status = dure_fail(DURE_CORRUPT, "'%s': tensor '%.200s' %s; found %.80s. The file is damaged", path, name,
+                                 expected, text != NULL ? text : "something else");
+  free(text);
+  return status;
+}
+
 static dure_status parse_shape(const char *path, const json_t *shape, uint64_t element_size,
                                dure_safetensors_tensor *tensor) {
   if (!json_is_array(shape) || json_array_size(shape) > DURE_SAFETENSORS_MAX_RANK) {
-    return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' has no shape of at most %d dimensions", path, tensor->name,
-                     DURE_SAFETENSORS_MAX_RANK);
+    return fail_on(path, tensor->name, shape, "must have a shape, a list of at most 8 dimensions");
   }
   tensor->rank = (uint32_t)json_array_size(shape);
   tensor->count = 1;
   for (uint32_t i = 0; i < tensor->rank; i++) {
     if (!read_count(json_array_get(shape, i), &tensor->shape[i]) ||
         !multiply(tensor->count, tensor->shape[i], &tensor->count)) {
-      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' has an impossible shape", path, tensor->name);
+      return fail_on(path, tensor->name, shape,
+                     "has an impossible shape: expected whole numbers with a product below 2^64");
     }
   }
   if (!multiply(tensor->count, element_size, &tensor->size)) {
-    return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is larger than any file", path, tensor->name);
+    return fail_on(path, tensor->name, shape, "is larger than any file");
   }
   return NULL;
 }
@@ -83,17 +99,20 @@ static dure_status parse_tensor(const char *path, const char *name, const json_t
   memset(tensor, 0, sizeof(*tensor));
   tensor->name = name;
   const char *type = json_string_value(json_object_get(entry, "dtype"));
-  if (type == NULL) return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' has no dtype", path, name);
+  if (type == NULL) return fail_on(path, name, json_object_get(entry, "dtype"), "has no dtype, such as \"F32\"");
   uint64_t element_size = 0;
-  for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+  for (size_t i = 0; i < type_count; i++) {
     if (strcmp(type, types[i].name) != 0) continue;
     tensor->type = types[i].name;
     tensor->dtype = types[i].dtype;
     element_size = types[i].size;
   }
   if (element_size == 0) {
-    return dure_fail(DURE_UNSUPPORTED, "'%s': tensor '%s' has dtype '%.32s', which is not known here", path, name,
-                     type);
+    const char *names[type_count];
+    for (size_t i = 0; i < type_count; i++) names[i] = types[i].name;
+    return dure_fail(DURE_UNSUPPORTED,
+                     "'%s': tensor '%.200s' has dtype '%.32s', which is not known here; the nearest that is: %s", path,
+                     name, type, dure_nearest_name(type, names, type_count, NULL));
   }
   DURE_TRY(parse_shape(path, json_object_get(entry, "shape"), element_size, tensor));
 
@@ -101,7 +120,7 @@ static dure_status parse_tensor(const char *path, const char *name, const json_t
   uint64_t begin = 0, end = 0;
   if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !read_count(json_array_get(offsets, 0), &begin) ||
       !read_count(json_array_get(offsets, 1), &end) || begin > end) {
-    return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' has no valid data_offsets", path, name);
+    return fail_on(path, name, offsets, "has no valid data_offsets, [begin, end] in bytes");
   }
   if (end > data_size) {
     return dure_fail(DURE_CORRUPT,
@@ -134,32 +153,48 @@ static dure_status check_tiling(const char *path, dure_safetensors_tensor *tenso
   const uint8_t *expected = data;
   for (size_t i = 0; i < count; i++) {
     if (tensors[i].data != expected) {
-      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' %s the tensor before it", path, tensors[i].name,
-                       tensors[i].data < expected ? "overlaps" : "leaves a hole after");
+      return dure_fail(DURE_CORRUPT,
+                       "'%s': tensor '%.200s' begins at byte %" PRIu64
+                       " of the data and %s '%.200s', which ends at %" PRIu64 "; the file is damaged",
+                       path, tensors[i].name, (uint64_t)(tensors[i].data - data),
+                       tensors[i].data < expected ? "overlaps" : "leaves a hole after",
+                       i > 0 ? tensors[i - 1].name : "the header", (uint64_t)(expected - data));
     }
     expected += tensors[i].size;
   }
   if (expected != data + data_size) {
-    return dure_fail(DURE_CORRUPT, "'%s': %" PRIu64 " bytes at the end belong to no tensor", path,
-                     (uint64_t)(data + data_size - expected));
+    return dure_fail(DURE_CORRUPT,
+                     "'%s': %" PRIu64
+                     " bytes at the end belong to no tensor; the file is damaged, or not only safetensors",
+                     path, (uint64_t)(data + data_size - expected));
   }
   return NULL;
 }
 
 static dure_status parse_header(const char *path, mapped_file *file) {
   const uint8_t *bytes = file->bytes;
-  if (file->size < 8) return dure_fail(DURE_CORRUPT, "'%s' is too short to be a safetensors file", path);
+  if (file->size < 8) {
+    return dure_fail(DURE_CORRUPT,
+                     "'%s' is too short to be a safetensors file: %" PRIu64
+                     " bytes, of which the first 8 should be the header's length; download it again",
+                     path, file->size);
+  }
   uint64_t header_size = load_u64(bytes);
   if (header_size > max_header_bytes || header_size > file->size - 8) {
     return dure_fail(DURE_CORRUPT,
                      "'%s': the header claims %" PRIu64 " bytes, but the file has %" PRIu64
-                     " and a header at most %" PRIu64,
+                     " and a header at most %" PRIu64 "; it has been cut off, or is no safetensors file",
                      path, header_size, file->size, max_header_bytes);
   }
   json_error_t error;
   file->header = json_loadb((const char *)bytes + 8, (size_t)header_size, JSON_REJECT_DUPLICATES, &error);
-  if (file->header == NULL) return dure_fail(DURE_CORRUPT, "'%s': the header is not JSON: %s", path, error.text);
-  if (!json_is_object(file->header)) return dure_fail(DURE_CORRUPT, "'%s': the header is not an object", path);
+  if (file->header == NULL) {
+    return dure_fail(DURE_CORRUPT, "'%s': the header is not JSON: byte %d: %s; the file is damaged", path,
+                     8 + error.position, error.text);
+  }
+  if (!json_is_object(file->header)) {
+    return dure_fail(DURE_CORRUPT, "'%s': the header is not an object of tensors by name; the file is damaged", path);
+  }
   return NULL;
 }
 
@@ -212,7 +247,13 @@ static dure_status add_shards(const char *directory, const char *index_path, con
   json_object_foreach((json_t *)(uintptr_t)weight_map, tensor_name, value) {
     names[filled] = json_string_value(value);
     if (!is_plain_name(names[filled])) {
-      status = dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is mapped to no plain file name", index_path, tensor_name);
+      char *found = spell(value);
+      status =
+          dure_fail(DURE_CORRUPT,
+                    "'%s': tensor '%.200s' must be mapped to the plain file name of a shard beside the index; found "
+                    "%.80s",
+                    index_path, tensor_name, found != NULL ? found : "something else");
+      free(found);
       break;
     }
     filled++;
@@ -222,12 +263,20 @@ static dure_status add_shards(const char *directory, const char *index_path, con
     if (i > 0 && strcmp(names[i], names[i - 1]) == 0) continue;
     unique++;
     char *path = dure_os_path_join(directory, names[i]);
-    status =
-        path == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", index_path) : add_file(path, all);
+    if (path == NULL) {
+      status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", index_path);
+    } else if (!dure_os_is_file(path)) {
+      status = dure_fail(DURE_NOT_FOUND, "'%s' asks for the shard '%s', which is not there; download the missing shard",
+                         index_path, path);
+    } else {
+      status = add_file(path, all);
+    }
     free(path);
   }
   free(names);
-  if (status == NULL && unique == 0) status = dure_fail(DURE_CORRUPT, "'%s' lists no shards", index_path);
+  if (status == NULL && unique == 0)
+    status =
+        dure_fail(DURE_CORRUPT, "'%s' lists no shards; its weight_map should have one for every tensor", index_path);
   return status;
 }
 
@@ -236,8 +285,9 @@ static dure_status check_against_index(const char *index_path, const json_t *wei
   json_t *value;
   json_object_foreach((json_t *)(uintptr_t)weight_map, name, value) {
     if (dure_safetensors_find(all, name) == NULL) {
-      return dure_fail(DURE_CORRUPT, "'%s' lists tensor '%s', which '%s' does not hold", index_path, name,
-                       json_string_value(value));
+      return dure_fail(DURE_CORRUPT,
+                       "'%s' lists tensor '%.200s', which '%s' does not hold; index and shards do not belong together",
+                       index_path, name, json_string_value(value));
     }
   }
   return NULL;
@@ -248,7 +298,9 @@ static dure_status sort_names(const char *path, dure_safetensors *all) {
   qsort(all->tensors, all->tensor_count, sizeof(*all->tensors), compare_names);
   for (size_t i = 1; i < all->tensor_count; i++) {
     if (strcmp(all->tensors[i - 1].name, all->tensors[i].name) == 0) {
-      return dure_fail(DURE_CORRUPT, "'%s': tensor '%s' is there twice, or in two shards", path, all->tensors[i].name);
+      return dure_fail(DURE_CORRUPT,
+                       "'%s': tensor '%.200s' is there twice, or in two shards; which one is meant cannot be told",
+                       path, all->tensors[i].name);
     }
   }
   return NULL;
@@ -265,7 +317,11 @@ static dure_status open_index(const char *directory, const char *index_path, dur
     return dure_fail(DURE_CORRUPT, "'%s' is not JSON: line %d: %s", index_path, error.line, error.text);
   const json_t *weight_map = json_object_get(index, "weight_map");
   dure_status status = NULL;
-  if (!json_is_object(weight_map)) status = dure_fail(DURE_CORRUPT, "'%s' has no weight_map object", index_path);
+  if (!json_is_object(weight_map)) {
+    status = dure_fail(DURE_CORRUPT,
+                       "'%s' has no weight_map, an object of shards' file names by tensors' names; download it again",
+                       index_path);
+  }
   if (status == NULL) status = add_shards(directory, index_path, weight_map, all);
   if (status == NULL) status = sort_names(index_path, all);
   if (status == NULL) status = check_against_index(index_path, weight_map, all);

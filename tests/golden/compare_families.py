@@ -91,7 +91,9 @@ def make_gpt_neox(r):
     options = split(r, llama(r, False))
     for key in ("num_key_value_heads", "rms_norm_eps"):
         options.pop(key)
-    return dict(options, rotary_pct=r.choice([0.25, 0.5, 1.0]), use_parallel_residual=r.random() < 0.5,
+    head = options["hidden_size"] // options["num_attention_heads"]
+    shares = [share for share in (0.25, 0.5, 1.0) if int(head * share) % 2 == 0 and int(head * share) > 0]
+    return dict(options, rotary_pct=r.choice(shares), use_parallel_residual=r.random() < 0.5,
                 attention_bias=r.random() < 0.5, hidden_act=r.choice(["gelu", "gelu_new", "gelu_fast"]),
                 rotary_emb_base=r.choice([1000, 10000]))
 

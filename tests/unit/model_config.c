@@ -22,6 +22,8 @@ static void require_code(dure_status status, dure_code code, const char *part) {
   dure_status_free(status);
 }
 
+#define LLAMA_SIZES \
+  "\"vocab_size\":8,\"hidden_size\":8,\"num_hidden_layers\":2,\"num_attention_heads\":2,\"intermediate_size\":8"
 #define SIZES "\"vocab_size\":257,\"n_positions\":16,\"n_embd\":12,\"n_layer\":2,\"n_head\":3"
 static const char small[] = "{\"model_type\":\"gpt2\"," SIZES "}";
 
@@ -68,6 +70,33 @@ static const struct {
      "size\":8,"
      "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"intermediate_size\":8}",
      DURE_UNSUPPORTED, "nearest that is: \"yarn\""},
+    {"{\"model_type\":\"lama\"," LLAMA_SIZES "}", DURE_UNSUPPORTED, "nearest that is: \"llama\""},
+    {"{\"model_type\":7," LLAMA_SIZES "}", DURE_CORRUPT, "model_type"},
+    {"{\"model_type\":\"llama\",\"num_key_value_heads\":3," LLAMA_SIZES "}", DURE_CORRUPT, "from 1 to 2; found 3"},
+    {"{\"model_type\":\"llama\",\"head_dim\":7," LLAMA_SIZES "}", DURE_CORRUPT, "heads of 7"},
+    {"{\"model_type\":\"llama\",\"rms_norm_eps\":-1," LLAMA_SIZES "}", DURE_CORRUPT, "found -1"},
+    {"{\"model_type\":\"llama\",\"rms_norm_eps\":1e999," LLAMA_SIZES "}", DURE_CORRUPT, "not JSON"},
+    {"{\"model_type\":\"llama\",\"rms_norm_eps\":NaN," LLAMA_SIZES "}", DURE_CORRUPT, "not JSON"},
+    {"{\"model_type\":\"llama\",\"max_position_embeddings\":99999999999999999999," LLAMA_SIZES "}", DURE_CORRUPT,
+     "not JSON"},
+    {"{\"model_type\":\"llama\",\"max_position_embeddings\":9223372036854775807," LLAMA_SIZES "}", DURE_CORRUPT,
+     "found 9223372036854775807"},
+    {"{\"model_type\":\"llama\",\"rope_scaling\":\"linear\"," LLAMA_SIZES "}", DURE_CORRUPT, "null or an object"},
+    {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":3}," LLAMA_SIZES "}", DURE_CORRUPT, "rope_type"},
+    {"{\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"longrope\"}," LLAMA_SIZES "}", DURE_UNSUPPORTED,
+     "nearest that is"},
+    {"{\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":0}," LLAMA_SIZES "}",
+     DURE_CORRUPT, "\"factor\""},
+    {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"layer_types\":[\"full_attention\"]," LLAMA_SIZES "}",
+     DURE_CORRUPT, "each of the 2 layers"},
+    {"{\"model_type\":\"qwen2\",\"use_sliding_window\":true,\"layer_types\":[\"full_attention\",\"slidng_attention\"]"
+     "," LLAMA_SIZES "}",
+     DURE_UNSUPPORTED, "\"sliding_attention\""},
+    {"{\"model_type\":\"mixtral\",\"num_local_experts\":2,\"num_experts_per_tok\":3," LLAMA_SIZES "}", DURE_CORRUPT,
+     "num_experts_per_tok"},
+    {"{\"model_type\":\"mixtral\",\"router_aux_loss_coef\":-1," LLAMA_SIZES "}", DURE_CORRUPT, "router_aux_loss_coef"},
+    {"{\"model_type\":\"deepseek_v3\",\"router_bias_update_rate\":2," LLAMA_SIZES "}", DURE_CORRUPT,
+     "router_bias_update_rate"},
     {"{\"model_type\":\"gpt2\",\"add_cross_attention\":true," SIZES "}", DURE_UNSUPPORTED, "add_cross_attention"},
     {"{\"model_type\":\"gpt2\",\"model_type\":\"gpt2\"," SIZES "}", DURE_CORRUPT, "not JSON"},
 };
@@ -300,6 +329,38 @@ START_TEST(a_config_that_contradicts_its_weights_is_explained) {
 }
 END_TEST
 
+// The first element of the data becomes NaN; the first type named F32 becomes I32.
+START_TEST(weights_that_are_no_numbers_are_refused) {
+  static const struct {
+    const char *in_header, *instead;
+    dure_code code;
+    const char *part;
+  } cases[] = {{NULL, NULL, DURE_CORRUPT, "element 0 of tensor"},
+               {"\"F32\"", "\"I32\"", DURE_UNSUPPORTED, "has dtype I32"}};
+  char path[128];
+  snprintf(path, sizeof(path), "%s/model.safetensors", folder);
+  for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    save_new_model(small);
+    char *bytes = NULL;
+    size_t size = 0;
+    uint64_t header = 0;
+    require(dure_os_read_file(path, 1 << 24, &bytes, &size));
+    memcpy(&header, bytes, sizeof(header));
+    if (cases[i].in_header == NULL) {
+      const float nan = NAN;
+      memcpy(bytes + 8 + header, &nan, sizeof(nan));
+    } else {
+      memcpy(strstr(bytes + 8, cases[i].in_header), cases[i].instead, strlen(cases[i].instead));
+    }
+    require(dure_os_write_file(path, bytes, size));
+    free(bytes);
+    dure_model *model = NULL;
+    require_code(dure_model_open(folder, device, stream, &model), cases[i].code, cases[i].part);
+    ck_assert_ptr_null(model);
+  }
+}
+END_TEST
+
 START_TEST(names_without_the_prefix_and_old_masks_are_read) {
   write_config(small);
   dure_model *model = NULL;
@@ -343,6 +404,7 @@ int main(void) {
   tcase_add_checked_fixture(directories, make_folder, remove_folder);
   tcase_add_test(directories, a_saved_model_opens_with_the_same_bits);
   tcase_add_test(directories, a_config_that_contradicts_its_weights_is_explained);
+  tcase_add_test(directories, weights_that_are_no_numbers_are_refused);
   tcase_add_test(directories, names_without_the_prefix_and_old_masks_are_read);
   suite_add_tcase(suite, directories);
   SRunner *runner = srunner_create(suite);

@@ -142,6 +142,23 @@ static const struct {
     {"{\"a\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, DURE_CORRUPT, "no dtype"},
     {"{\"a\":{\"dtype\":\"X9\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, DURE_UNSUPPORTED, "X9"},
     {"{\"a\":7}", 0, DURE_CORRUPT, "no dtype"},
+    {"{\"a\":{\"dtype\":3,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, DURE_CORRUPT, "found 3"},
+    {"{\"a\":{\"dtype\":\"BF61\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, DURE_UNSUPPORTED, "nearest that is: BF16"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, DURE_CORRUPT, "found [-1]"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[18446744073709551616],\"data_offsets\":[0,4]}}", 4, DURE_CORRUPT,
+     "not JSON"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":{},\"data_offsets\":[0,4]}}", 4, DURE_CORRUPT, "found {}"},
+    {"{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, DURE_CORRUPT, "found nothing"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, DURE_CORRUPT, "found nothing"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, DURE_CORRUPT, "found [-4,0]"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9223372036854775804,9223372036854775807]}}", 4,
+     DURE_CORRUPT, "cut off"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]},\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_"
+     "offsets\":[8,12]}}",
+     12, DURE_CORRUPT, "begins at byte 8 of the data and leaves a hole after 'a', which ends at 4"},
+    {"{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_"
+     "offsets\":[4,12]}}",
+     12, DURE_CORRUPT, "overlaps 'a'"},
 };
 
 START_TEST(a_file_that_lies_is_refused) {
@@ -219,7 +236,8 @@ START_TEST(shards_are_one_set_of_tensors) {
   require_code(open_index("{\"weight_map\":{\"x\":3}}", &file), DURE_CORRUPT, "plain file name");
   require_code(open_index("{\"weight_map\":{}}", &file), DURE_CORRUPT, "no shards");
   require_code(open_index("{}", &file), DURE_CORRUPT, "weight_map");
-  require_code(open_index("{\"weight_map\":{\"x\":\"three.safetensors\"}}", &file), DURE_NOT_FOUND, "three");
+  require_code(open_index("{\"weight_map\":{\"x\":\"three.safetensors\"}}", &file), DURE_NOT_FOUND,
+               "download the missing");
   write_shard("two.safetensors", "x", 2);
   require_code(open_index("{\"weight_map\":{\"x\":\"one.safetensors\",\"y\":\"two.safetensors\"}}", &file),
                DURE_CORRUPT, "two shards");
