@@ -17,9 +17,12 @@ typedef struct quantize_options {
   bool as_json;
 } quantize_options;
 
+static bool is_mixed(const quantize_options *options) { return strcmp(options->type, "int4_mixed") == 0; }
+
 // 4 or 8: a directory with groups of that many bits is written; 0: a GGUF file.
 static uint32_t group_bits(const quantize_options *options) {
-  return strcmp(options->type, "int4") == 0 ? 4 : strcmp(options->type, "int8") == 0 ? 8 : 0;
+  if (strcmp(options->type, "int4") == 0 || is_mixed(options)) return 4;
+  return strcmp(options->type, "int8") == 0 ? 8 : 0;
 }
 
 static dure_group_type group_type(const quantize_options *options) {
@@ -90,12 +93,15 @@ static dure_status calibrate(const quantize_options *options, const char *in, du
 
 static dure_status convert(const quantize_options *options, const char *in, const char *out,
                            dure_convert_summary *out_summary) {
-  if (group_bits(options) == 0)
-    return dure_convert(in, out, &(dure_convert_options){.type = options->type}, out_summary);
   dure_calibration *calibration = NULL;
   if (options->calibrate != NULL) DURE_TRY(calibrate(options, in, &calibration));
-  const dure_convert_grouping grouping = {group_type(options), calibration};
-  dure_status status = dure_convert(in, out, &(dure_convert_options){.grouping = &grouping}, out_summary);
+  const dure_convert_grouping grouping = {group_type(options), calibration, is_mixed(options)};
+  const bool is_grouped = group_bits(options) > 0;
+  dure_status status = dure_convert(in, out,
+                                    &(dure_convert_options){.type = is_grouped ? NULL : options->type,
+                                                            .grouping = is_grouped ? &grouping : NULL,
+                                                            .calibration = is_grouped ? NULL : calibration},
+                                    out_summary);
   dure_calibration_destroy(calibration);
   return status;
 }
@@ -113,7 +119,8 @@ static dure_status check_options(const quantize_options *options, const char *ou
   const size_t length = strlen(out);
   const bool to_gguf = length > 5 && strcmp(out + length - 5, ".gguf") == 0, is_grouped = group_bits(options) > 0;
   if (!is_grouped && strcmp(options->type, "q8_0") != 0 && strcmp(options->type, "q4_0") != 0)
-    return dure_fail(DURE_INVALID_ARGUMENT, "--type must be int4, int8, q8_0 or q4_0; found '%.40s'", options->type);
+    return dure_fail(DURE_INVALID_ARGUMENT, "--type must be int4, int4_mixed, int8, q8_0 or q4_0; found '%.40s'",
+                     options->type);
   if (to_gguf == is_grouped)
     return dure_fail(DURE_INVALID_ARGUMENT,
                      is_grouped ? "%s is written to a directory, not to a GGUF file"
@@ -121,8 +128,8 @@ static dure_status check_options(const quantize_options *options, const char *ou
                      options->type);
   if (options->group != 32 && options->group != 64 && options->group != 128)
     return dure_fail(DURE_INVALID_ARGUMENT, "--group must be 32, 64 or 128");
-  if (!is_grouped && (options->calibrate != NULL || options->minima != NULL))
-    return dure_fail(DURE_INVALID_ARGUMENT, "--calibrate and --minima are for int4 and int8");
+  if (!is_grouped && options->minima != NULL)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--minima is for int4, int4_mixed and int8");
   if (options->minima != NULL && strcmp(options->minima, "on") != 0 && strcmp(options->minima, "off") != 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "--minima must be on or off; found '%.40s'", options->minima);
   if (options->windows < 1 || options->windows > 1 << 20)
@@ -137,12 +144,14 @@ int command_quantize(int argc, char **argv) {
   quantize_options options = {.type = "q8_0", .device = "auto", .dtype = "auto", .group = 32, .windows = 16};
   const option_row rows[] = {
       {"type", OPTION_TEXT, &options.type, "TYPE",
-       "of matrices: q8_0 or q4_0 in a GGUF file, int4 or int8 in a model directory (q8_0)"},
-      {"group", OPTION_INTEGER, &options.group, "N", "int4, int8: elements that share a scale: 32, 64 or 128 (32)"},
+       "of matrices: q8_0 or q4_0 in a GGUF file; int4, int8 or int4_mixed (int4, but the feed-forward parts' outputs "
+       "int8) in a model directory (q8_0)"},
+      {"group", OPTION_INTEGER, &options.group, "N",
+       "int4, int4_mixed, int8: elements that share a scale: 32, 64 or 128 (32)"},
       {"minima", OPTION_TEXT, &options.minima, "on|off",
-       "int4, int8: a minimum beside each scale, for ranges that are not centred (on for int4)"},
+       "int4, int4_mixed, int8: a minimum beside each scale, for ranges that are not centred (on for int4)"},
       {"calibrate", OPTION_TEXT, &options.calibrate, "FILE",
-       "int4, int8: round so that what the model makes of this text changes least"},
+       "round so that what the model makes of this text changes least"},
       {"windows", OPTION_INTEGER, &options.windows, "N", "windows of 512 tokens of that text at most (16)"},
       {"text", OPTION_TEXT, &options.text, "FILE", "measure the perplexity of this text before and after"},
       {"report", OPTION_TEXT, &options.text, "FILE", "the same as --text"},

@@ -12,6 +12,7 @@
 typedef struct dure_convert_grouping {
   dure_group_type type;
   const dure_calibration *calibration;
+  bool is_mixed;  // what feeds the residual stream from the feed-forward part (and tables) has 8 bits in any case
 } dure_convert_grouping;
 
 typedef struct dure_convert_options {
@@ -19,6 +20,7 @@ typedef struct dure_convert_options {
   // become f32.
   const char *type;
   const dure_convert_grouping *grouping;  // NULL: none; of directories alone, with a NULL `type`
+  const dure_calibration *calibration;    // what "q8_0" and "q4_0" are rounded by; NULL: to the nearest
   uint64_t shard_size;  // bytes of one safetensors file at most (one tensor may be larger); 0: one file
 } dure_convert_options;
 

@@ -49,11 +49,20 @@ dure_group_plan dure_group_plan_of(const dure_convert_grouping *grouping, const 
   if (is_too_narrow != NULL) *is_too_narrow = !fits;
   if (!fits) return plan;
   plan.type = grouping->type;
-  if (is_table(plan.role)) {
+  if (is_table(plan.role) || (grouping->is_mixed && plan.role == DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT)) {
     plan.type.bits = 8;
     plan.type.has_minima = false;
   }
   return plan;
+}
+
+const float *dure_group_products(const dure_calibration *calibration, const dure_model_config *config,
+                                 const dure_parameter_layout *layout, const dure_safetensors_tensor *tensor) {
+  const dure_parameter *parameter =
+      calibration != NULL && tensor->rank == 2 ? find_parameter(config, layout, tensor->name) : NULL;
+  if (parameter == NULL || is_table(parameter->row->role)) return NULL;
+  return dure_calibration_products(calibration, parameter->row->role, parameter->layer,
+                                   tensor->shape[parameter->row->is_output_first ? 1 : 0]);
 }
 
 uint64_t dure_group_plan_bytes(const dure_group_plan *plan) {

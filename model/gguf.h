@@ -103,6 +103,10 @@ void dure_gguf_writer_f32_element(dure_gguf_writer *writer, float value);
 DURE_MUST_CHECK dure_status dure_gguf_writer_declare(dure_gguf_writer *writer, const char *name,
                                                      const dure_gguf_type *type, uint32_t rank, const uint64_t *shape);
 DURE_MUST_CHECK dure_status dure_gguf_writer_append(dure_gguf_writer *writer, const float *values, uint64_t count);
+// The same for a tensor of Q8_0 or Q4_0 whose rounding was chosen elsewhere: codes as dure_group_pack leaves them, and
+// a scale in f16 for every 32 of the `count` elements.
+DURE_MUST_CHECK dure_status dure_gguf_writer_append_codes(dure_gguf_writer *writer, const uint8_t *codes,
+                                                          const uint16_t *scales, uint64_t count);
 // Checks that everything declared has come, flushes and syncs. The file is complete only after this.
 DURE_MUST_CHECK dure_status dure_gguf_writer_finish(dure_gguf_writer *writer);
 void dure_gguf_writer_destroy(dure_gguf_writer *writer);  // NULL is fine; leaves an unfinished file behind

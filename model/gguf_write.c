@@ -207,20 +207,56 @@ static dure_status append_blocks(dure_gguf_writer *writer, const dure_gguf_type 
   return NULL;
 }
 
-dure_status dure_gguf_writer_append(dure_gguf_writer *writer, const float *values, uint64_t count) {
+// Blocks of a scale in f16 and then the codes, as they come.
+static dure_status append_codes(dure_gguf_writer *writer, const dure_gguf_type *type, const uint8_t *codes,
+                                const uint16_t *scales, uint64_t count) {
+  const size_t code_bytes = type->bytes - 2;
+  for (uint64_t i = 0; i < count / type->elements; i++) {
+    const uint8_t scale[2] = {(uint8_t)scales[i], (uint8_t)(scales[i] >> 8)};
+    DURE_TRY(write_bytes(writer, scale, sizeof(scale)));
+    DURE_TRY(write_bytes(writer, codes + i * code_bytes, code_bytes));
+  }
+  return NULL;
+}
+
+// The tensor that the next `count` elements belong to.
+static dure_status begin_append(dure_gguf_writer *writer, uint64_t count, const declared **out_tensor) {
+  *out_tensor = NULL;
   if (!writer->header_is_written) DURE_TRY(write_header(writer));
   while (writer->current < writer->tensor_count && writer->declared[writer->current].count == 0) writer->current++;
   const declared *tensor = writer->current < writer->tensor_count ? &writer->declared[writer->current] : NULL;
+  *out_tensor = tensor;
   if (tensor == NULL || count > tensor->count - writer->done || count % tensor->type->elements != 0) {
     return dure_fail(DURE_INVALID_ARGUMENT, "'%s': %" PRIu64 " elements are not what was declared", writer->path,
                      count);
   }
-  DURE_TRY(append_blocks(writer, tensor->type, values, count));
+  return NULL;
+}
+
+static dure_status end_append(dure_gguf_writer *writer, const declared *tensor, uint64_t count) {
   writer->done += count;
   if (writer->done < tensor->count) return NULL;
   writer->done = 0;
   writer->current++;
   return pad(writer, tensor->size);
+}
+
+dure_status dure_gguf_writer_append(dure_gguf_writer *writer, const float *values, uint64_t count) {
+  const declared *tensor;
+  DURE_TRY(begin_append(writer, count, &tensor));
+  DURE_TRY(append_blocks(writer, tensor->type, values, count));
+  return end_append(writer, tensor, count);
+}
+
+dure_status dure_gguf_writer_append_codes(dure_gguf_writer *writer, const uint8_t *codes, const uint16_t *scales,
+                                          uint64_t count) {
+  const declared *tensor;
+  DURE_TRY(begin_append(writer, count, &tensor));
+  if (strcmp(tensor->type->name, "Q8_0") != 0 && strcmp(tensor->type->name, "Q4_0") != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "'%s': codes of 32 with a scale are no %s", writer->path,
+                     tensor->type->name);
+  DURE_TRY(append_codes(writer, tensor->type, codes, scales, count));
+  return end_append(writer, tensor, count);
 }
 
 dure_status dure_gguf_writer_finish(dure_gguf_writer *writer) {
