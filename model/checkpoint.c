@@ -341,7 +341,7 @@ static size_t list_parts(const dure_checkpoint_content *content, dure_named_buff
   const dure_training_set set = has_masters ? DURE_TRAINING_MASTERS : DURE_TRAINING_PARAMETERS;
   const dure_parameter_buffers *buffers =
       content->snapshot != NULL ? dure_snapshot_buffers(content->snapshot, set) : dure_training_buffers(training, set);
-  if (buffers != NULL && dure_training_buffers(training, set)->storage.shards > 1)
+  if (buffers != NULL && (dure_training_buffers(training, set)->storage.shards > 1 || content->tensor_parts > 1))
     out_sets[count++] = (dure_named_buffers){buffers, has_masters ? DURE_PARTS_MASTER : ""};
   return count;
 }
@@ -349,7 +349,7 @@ static size_t list_parts(const dure_checkpoint_content *content, dure_named_buff
 // Parameters of which this rank has all: masters, if it has all of those, else the weights.
 static dure_status save_whole(const dure_checkpoint_content *content, const char *directory) {
   static const dure_training_set order[] = {DURE_TRAINING_MASTERS, DURE_TRAINING_PARAMETERS};
-  for (size_t i = 0; i < 2; i++) {
+  for (size_t i = 0; i < 2 && content->tensor_parts < 2; i++) {
     const dure_parameter_buffers *kept = dure_training_buffers(content->training, order[i]);
     if (kept == NULL || kept->storage.shards > 1) continue;
     if (content->snapshot != NULL) kept = dure_snapshot_buffers(content->snapshot, order[i]);
@@ -358,13 +358,17 @@ static dure_status save_whole(const dure_checkpoint_content *content, const char
   return dure_model_save_description(content->model, directory);
 }
 
+static dure_checkpoint_place place_of(const dure_checkpoint_content *content) {
+  return (dure_checkpoint_place){content->shard, content->shards, content->tensor_part, content->tensor_parts};
+}
+
 static dure_status write_part(const dure_checkpoint_content *content, const char *directory) {
   const dure_model *model = content->model;
   dure_named_buffers sets[set_count + 1];
   const size_t count = list_parts(content, sets);
-  DURE_TRY(dure_checkpoint_parts_save(sets, count, &model->layout, content->shard, content->shards, model->stream,
-                                      directory));
-  if (content->shard > 0) return NULL;
+  const dure_checkpoint_place place = place_of(content);
+  DURE_TRY(dure_checkpoint_parts_save(sets, count, &model->layout, &place, model->stream, directory));
+  if (content->shard > 0 || content->tensor_part > 0) return NULL;
   DURE_TRY(save_whole(content, directory));
   return dure_model_save_tokenizer(model, content->tokenizer_path, content->end_of_text, directory);
 }
@@ -391,7 +395,8 @@ dure_status dure_checkpoint_commit(const char *run, const dure_checkpoint_conten
   DURE_TRY(find_paths(run, content->state->step, &paths));
   dure_named_buffers sets[set_count + 1];
   const size_t count = list_parts(content, sets);
-  dure_status status = dure_checkpoint_parts_index(sets, count, &content->model->layout, content->shards, paths.aside);
+  const dure_checkpoint_place place = place_of(content);
+  dure_status status = dure_checkpoint_parts_index(sets, count, &content->model->layout, &place, paths.aside);
   if (status == NULL) status = write_state(content->state, paths.aside);
   if (status == NULL) status = dure_os_sync_directory(paths.aside);
   if (status == NULL) status = move_into_place(run, paths.aside, paths.final, paths.name);

@@ -45,7 +45,8 @@ typedef struct dure_checkpoint_content {
   const char *tokenizer_path;
   const char *end_of_text;  // its text; NULL: none
   uint32_t shard, shards;   // of several ranks (shards > 1): what this one writes of it; see dure_checkpoint_write_part
-  bool is_replica;          // another rank has the same part, and writes it
+  uint32_t tensor_part, tensor_parts;  // likewise, where ranks have parts of the matrices (tensor_parts > 1)
+  bool is_replica;                     // another rank has the same part, and writes it
 } dure_checkpoint_content;
 
 // Saves under RUN/checkpoints as said above; keep 0: all stay. `out_directory` (free()) may be NULL.

@@ -6,18 +6,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/tensor_parallel.h"
 #include "runtime/os.h"
 
-enum { piece_bytes = 4 << 20, name_size = 192, parts_version = 1 };
+enum { piece_bytes = 4 << 20, name_size = 192 };
+enum { version_of_rows = 1, version_of_columns = 2 };  // of the index: 2 where columns are divided
 #define INDEX "optimizer.index.json"
 
-static void file_name(uint32_t shard, uint32_t shards, char out_name[64]) {
-  snprintf(out_name, 64, "optimizer-%05u-of-%05u.safetensors", shard + 1, shards);
+static void file_name(uint32_t file, uint32_t files, char out_name[64]) {
+  snprintf(out_name, 64, "optimizer-%05u-of-%05u.safetensors", file + 1, files);
+}
+
+static uint32_t file_count(const dure_checkpoint_place *place) {
+  return place->shards * (place->tensor_parts > 1 ? place->tensor_parts : 1);
+}
+
+static uint32_t file_of(const dure_checkpoint_place *place) {
+  return place->tensor_part * place->shards + place->shard;
 }
 
 // ---- the parts of a rank -----------------------------------------------------------------------------------------
 
-// Elements [first, first + count) of a tensor, which lie in the pool from element `place` on.
+// Elements [first, first + count) of a tensor, or of the columns of it that there are, which lie in the pool from
+// element `place` on.
 typedef struct piece {
   const dure_parameter *parameter;
   uint32_t part;
@@ -39,18 +50,20 @@ static dure_status visit_rows(const dure_named_buffers *set, const piece *rows, 
   return action(context, set, &found);
 }
 
-static dure_status for_each_piece(const dure_named_buffers *set, const dure_parameter_layout *layout, uint32_t shard,
-                                  uint32_t shards, piece_action action, void *context) {
+static dure_status for_each_piece(const dure_named_buffers *set, const dure_parameter_layout *layout,
+                                  const dure_checkpoint_place *place, piece_action action, void *context) {
   for (size_t i = 0; i < layout->count; i++) {
-    const dure_parameter *parameter = &layout->parameters[i];
-    const uint64_t size = layout->pools[parameter->pool].count / shards, kept = shard * size;
-    const uint64_t columns = parameter->rank == 2 ? parameter->shape[1] : 1;
-    for (uint32_t part = 0; part < parameter->part_count; part++) {
-      for (uint64_t row = 0; row < parameter->parts[part].rows;) {
+    dure_parameter parameter = layout->parameters[i];
+    parameter.cut.part = place->tensor_part;
+    if (place->tensor_part > 0 && !dure_parameter_is_cut(&parameter)) continue;
+    const uint64_t size = layout->pools[parameter.pool].count / place->shards, kept = place->shard * size;
+    const uint64_t columns = parameter.rank == 2 ? parameter.shape[1] : 1;
+    for (uint32_t part = 0; part < parameter.part_count; part++) {
+      for (uint64_t row = 0; row < parameter.parts[part].rows;) {
         uint64_t to;
-        const uint64_t rows = dure_parameter_run(parameter, part, row, &to);
-        const piece all = {parameter, part, row * columns, rows * columns, parameter->offset + to * columns};
-        DURE_TRY(visit_rows(set, &all, kept, kept + size, action, context));
+        const uint64_t rows = dure_parameter_run(&parameter, part, row, &to);
+        const piece all = {&parameter, part, row * columns, rows * columns, parameter.offset + to * columns};
+        if (to != DURE_ROW_ELSEWHERE) DURE_TRY(visit_rows(set, &all, kept, kept + size, action, context));
         row += rows;
       }
     }
@@ -94,24 +107,24 @@ static dure_status append(void *context, const dure_named_buffers *set, const pi
 }
 
 static dure_status write_sets(saving *s, const dure_named_buffers *sets, size_t set_count,
-                              const dure_parameter_layout *layout, uint32_t shard, uint32_t shards) {
-  for (size_t i = 0; i < set_count; i++) DURE_TRY(for_each_piece(&sets[i], layout, shard, shards, declare, s));
-  for (size_t i = 0; i < set_count; i++) DURE_TRY(for_each_piece(&sets[i], layout, shard, shards, append, s));
+                              const dure_parameter_layout *layout, const dure_checkpoint_place *place) {
+  for (size_t i = 0; i < set_count; i++) DURE_TRY(for_each_piece(&sets[i], layout, place, declare, s));
+  for (size_t i = 0; i < set_count; i++) DURE_TRY(for_each_piece(&sets[i], layout, place, append, s));
   return dure_safetensors_writer_finish(s->writer);
 }
 
 dure_status dure_checkpoint_parts_save(const dure_named_buffers *sets, size_t set_count,
-                                       const dure_parameter_layout *layout, uint32_t shard, uint32_t shards,
+                                       const dure_parameter_layout *layout, const dure_checkpoint_place *place,
                                        dure_stream *stream, const char *directory) {
   char name[64];
-  file_name(shard, shards, name);
+  file_name(file_of(place), file_count(place), name);
   saving s = {.stream = stream, .bytes = malloc(piece_bytes)};
   char *path = dure_os_path_join(directory, name);
   dure_status status = s.bytes == NULL || path == NULL
                            ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", name)
                            : dure_safetensors_writer_create(path, &s.writer);
   if (status == NULL) dure_safetensors_writer_bypass_cache(s.writer);
-  if (status == NULL) status = write_sets(&s, sets, set_count, layout, shard, shards);
+  if (status == NULL) status = write_sets(&s, sets, set_count, layout, place);
   dure_safetensors_writer_destroy(s.writer);
   free(path);
   free(s.bytes);
@@ -122,18 +135,19 @@ dure_status dure_checkpoint_parts_save(const dure_named_buffers *sets, size_t se
 
 typedef struct indexing {
   json_t *tensors;
-  uint32_t shard;
+  uint32_t file;
+  bool has_columns;
 } indexing;
 
 static json_t *shape_json(const piece *found) {
   json_t *shape = json_array();
   json_array_append_new(shape, json_integer((json_int_t)found->parameter->parts[found->part].rows));
-  if (found->parameter->rank == 2) json_array_append_new(shape, json_integer((json_int_t)found->parameter->shape[1]));
+  if (found->parameter->rank == 2) json_array_append_new(shape, json_integer((json_int_t)found->parameter->whole[1]));
   return shape;
 }
 
 static dure_status note_piece(void *context, const dure_named_buffers *set, const piece *found) {
-  const indexing *index = context;
+  indexing *index = context;
   char name[name_size];
   tensor_name(set, found, name);
   json_t *tensor = json_object_get(index->tensors, name);
@@ -143,16 +157,22 @@ static dure_status note_piece(void *context, const dure_named_buffers *set, cons
     tensor = json_pack("{ss so s[]}", "dtype", word, "shape", shape_json(found), "parts");
     json_object_set_new(index->tensors, name, tensor);
   }
-  json_t *part = json_pack("[I I I]", (json_int_t)index->shard, (json_int_t)found->first, (json_int_t)found->count);
+  json_t *part = json_pack("[I I I]", (json_int_t)index->file, (json_int_t)found->first, (json_int_t)found->count);
+  const bool has_columns = dure_parameter_has_cut_columns(found->parameter);
+  for (uint32_t i = 0; has_columns && i < found->parameter->cut.run_count; i++) {
+    json_array_append_new(part, json_integer((json_int_t)dure_parameter_cut_first(found->parameter, i)));
+    json_array_append_new(part, json_integer((json_int_t)found->parameter->cut.runs[i].count));
+  }
+  index->has_columns = index->has_columns || has_columns;
   return json_array_append_new(json_object_get(tensor, "parts"), part) == 0
              ? NULL
              : dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing an index");
 }
 
-static dure_status list_files(uint32_t shards, const char *directory, json_t *files) {
-  for (uint32_t i = 0; i < shards; i++) {
+static dure_status list_files(uint32_t count, const char *directory, json_t *files) {
+  for (uint32_t i = 0; i < count; i++) {
     char name[64];
-    file_name(i, shards, name);
+    file_name(i, count, name);
     char *path = dure_os_path_join(directory, name);
     const bool is_there = path != NULL && dure_os_is_file(path);
     free(path);
@@ -168,15 +188,19 @@ static dure_status list_files(uint32_t shards, const char *directory, json_t *fi
 }
 
 dure_status dure_checkpoint_parts_index(const dure_named_buffers *sets, size_t set_count,
-                                        const dure_parameter_layout *layout, uint32_t shards, const char *directory) {
+                                        const dure_parameter_layout *layout, const dure_checkpoint_place *place,
+                                        const char *directory) {
   json_t *files = json_array();
   indexing index = {.tensors = json_object()};
-  dure_status status = list_files(shards, directory, files);
-  for (index.shard = 0; status == NULL && index.shard < shards; index.shard++) {
+  dure_status status = list_files(file_count(place), directory, files);
+  for (index.file = 0; status == NULL && index.file < file_count(place); index.file++) {
+    const dure_checkpoint_place writer = {index.file % place->shards, place->shards, index.file / place->shards,
+                                          place->tensor_parts};
     for (size_t i = 0; status == NULL && i < set_count; i++)
-      status = for_each_piece(&sets[i], layout, index.shard, shards, note_piece, &index);
+      status = for_each_piece(&sets[i], layout, &writer, note_piece, &index);
   }
-  json_t *json = json_pack("{ss si so so}", "format", "dure-parts", "version", (int)parts_version, "files", files,
+  json_t *json = json_pack("{ss si so so}", "format", "dure-parts", "version",
+                           index.has_columns ? (int)version_of_columns : (int)version_of_rows, "files", files,
                            "tensors", index.tensors);
   char *text = json_dumps(json, JSON_INDENT(1)), *path = dure_os_path_join(directory, INDEX);
   if (status == NULL)
@@ -190,15 +214,23 @@ dure_status dure_checkpoint_parts_index(const dure_named_buffers *sets, size_t s
 
 // ---- reading -----------------------------------------------------------------------------------------------------
 
-typedef struct stored_part {
+typedef struct column_run {
   uint64_t first, count;
+} column_run;
+
+typedef struct stored_part {
+  uint64_t first, count;  // of the tensor, or of the columns alone
   const dure_safetensors_tensor *tensor;
+  column_run runs[DURE_PARTS_MOST];
+  uint32_t run_count;  // 0: whole rows
+  uint64_t width;      // of the runs together
 } stored_part;
 
 typedef struct stored_tensor {
   char name[name_size];
-  stored_part *parts;  // ascending, without holes
+  stored_part *parts;  // ascending, without holes; those of the same columns together
   size_t part_count;
+  uint64_t columns;  // of the tensor, where parts are of columns; else 0
 } stored_tensor;
 
 typedef struct parts_file {
@@ -217,9 +249,38 @@ static void release(void *owner) {
   free(all);
 }
 
+// What a row of a part's columns has of elements [first, first + count) of the whole tensor.
+static dure_status read_row(const stored_tensor *stored, const stored_part *part, uint64_t row, uint64_t first,
+                            uint64_t count, float *out_values) {
+  uint64_t place = row * part->width;  // among the elements of the columns alone
+  for (uint32_t i = 0; i < part->run_count; i++) {
+    uint64_t begin = row * stored->columns + part->runs[i].first, end = begin + part->runs[i].count, at = place;
+    place += part->runs[i].count;
+    if (at < part->first) begin += part->first - at, at = part->first;
+    if (begin < first) at += first - begin, begin = first;
+    if (end > first + count) end = first + count;
+    if (begin >= end || at >= part->first + part->count) continue;
+    const uint64_t left = part->first + part->count - at, now = end - begin < left ? end - begin : left;
+    DURE_TRY(dure_safetensors_read(part->tensor, at - part->first, now, out_values + (begin - first)));
+  }
+  return NULL;
+}
+
+static dure_status read_columns(const stored_tensor *stored, uint64_t first, uint64_t count, float *out_values) {
+  for (size_t i = 0; i < stored->part_count && count > 0; i++) {
+    const stored_part *part = &stored->parts[i];
+    uint64_t row = first / stored->columns, last = (first + count - 1) / stored->columns;
+    if (row < part->first / part->width) row = part->first / part->width;
+    if (last > (part->first + part->count - 1) / part->width) last = (part->first + part->count - 1) / part->width;
+    for (; row <= last; row++) DURE_TRY(read_row(stored, part, row, first, count, out_values));
+  }
+  return NULL;
+}
+
 static dure_status read_parts(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,
                               float *out_values) {
   const stored_tensor *stored = tensor->source;
+  if (stored->columns > 0) return read_columns(stored, first, count, out_values);
   for (size_t i = 0; i < stored->part_count && count > 0; i++) {
     const stored_part *part = &stored->parts[i];
     if (first >= part->first + part->count) continue;
@@ -232,9 +293,20 @@ static dure_status read_parts(const dure_safetensors_tensor *tensor, uint64_t fi
   return NULL;
 }
 
+static int compare(uint64_t left, uint64_t right) { return (left > right) - (left < right); }
+
 static int compare_parts(const void *a, const void *b) {
-  const uint64_t left = ((const stored_part *)a)->first, right = ((const stored_part *)b)->first;
-  return (left > right) - (left < right);
+  const stored_part *left = a, *right = b;
+  const int columns = compare(left->runs[0].first, right->runs[0].first);
+  return columns != 0 ? columns : compare(left->first, right->first);
+}
+
+static int compare_runs(const void *a, const void *b) {
+  return compare(((const column_run *)a)->first, ((const column_run *)b)->first);
+}
+
+static bool have_same_columns(const stored_part *a, const stored_part *b) {
+  return a->run_count == b->run_count && memcmp(a->runs, b->runs, a->run_count * sizeof(*a->runs)) == 0;
 }
 
 static dure_status fail_corrupt(const char *directory, const char *name) {
@@ -242,20 +314,96 @@ static dure_status fail_corrupt(const char *directory, const char *name) {
                    directory, name);
 }
 
+// A whole number from 0 on, of which many can be added.
+static bool read_count(const json_t *json, uint64_t *out_count) {
+  *out_count = json_is_integer(json) && json_integer_value(json) >= 0 ? (uint64_t)json_integer_value(json) : 0;
+  return json_is_integer(json) && json_integer_value(json) >= 0 && *out_count < UINT64_C(1) << 56;
+}
+
+static bool read_runs(const json_t *json, stored_part *part) {
+  const size_t size = json_array_size(json);
+  if (size % 2 != 1 || size > 3 + 2 * (size_t)DURE_PARTS_MOST) return false;
+  for (size_t i = 3; i < size; i += 2) {
+    column_run *run = &part->runs[part->run_count++];
+    if (!read_count(json_array_get(json, i), &run->first) || !read_count(json_array_get(json, i + 1), &run->count) ||
+        run->count == 0)
+      return false;
+    part->width += run->count;
+  }
+  return true;
+}
+
 static dure_status read_part(const parts_file *all, const char *directory, const char *full_name, const json_t *json,
                              stored_part *out_part) {
-  const json_t *file = json_array_get(json, 0), *first = json_array_get(json, 1), *count = json_array_get(json, 2);
-  if (!json_is_integer(file) || !json_is_integer(first) || !json_is_integer(count) || json_integer_value(file) < 0 ||
-      (uint64_t)json_integer_value(file) >= all->file_count || json_integer_value(first) < 0)
+  uint64_t file;
+  if (!read_count(json_array_get(json, 0), &file) || !read_count(json_array_get(json, 1), &out_part->first) ||
+      !read_count(json_array_get(json, 2), &out_part->count) || file >= all->file_count || !read_runs(json, out_part))
     return fail_corrupt(directory, full_name);
   char name[name_size + 24];
-  snprintf(name, sizeof(name), "%s@%" PRIu64, full_name, (uint64_t)json_integer_value(first));
-  out_part->first = (uint64_t)json_integer_value(first);
-  out_part->count = (uint64_t)json_integer_value(count);
-  out_part->tensor = dure_safetensors_find(all->files[json_integer_value(file)], name);
+  snprintf(name, sizeof(name), "%s@%" PRIu64, full_name, out_part->first);
+  out_part->tensor = dure_safetensors_find(all->files[file], name);
   if (out_part->tensor == NULL || out_part->tensor->count != out_part->count || out_part->count == 0)
     return fail_corrupt(directory, full_name);
   return NULL;
+}
+
+// Whether parts of the same columns, which are together, each cover [0, rows * width).
+static bool covers_rows(const stored_tensor *stored, uint64_t rows) {
+  uint64_t end = 0;
+  for (size_t i = 0; i < stored->part_count; i++) {
+    const stored_part *part = &stored->parts[i];
+    if (part->first != end) return false;
+    end += part->count;
+    const bool is_last = i + 1 == stored->part_count || !have_same_columns(part, part + 1);
+    if (is_last && (part->width == 0 || end / part->width != rows || end % part->width != 0)) return false;
+    if (is_last) end = 0;
+  }
+  return true;
+}
+
+// Whether the columns of all groups of parts are all columns, each once.
+static bool covers_columns(const stored_tensor *stored) {
+  column_run *runs = calloc(stored->part_count * DURE_PARTS_MOST + 1, sizeof(*runs));
+  size_t count = 0;
+  for (size_t i = 0; runs != NULL && i < stored->part_count; i++) {
+    const stored_part *part = &stored->parts[i];
+    if (i > 0 && have_same_columns(part, part - 1)) continue;
+    memcpy(runs + count, part->runs, part->run_count * sizeof(*runs));
+    count += part->run_count;
+  }
+  if (runs != NULL) qsort(runs, count, sizeof(*runs), compare_runs);
+  uint64_t end = 0;
+  bool is_covered = runs != NULL;
+  for (size_t i = 0; is_covered && i < count; i++) {
+    is_covered = runs[i].first == end && runs[i].count <= stored->columns - end;
+    end += runs[i].count;
+  }
+  free(runs);
+  return is_covered && end == stored->columns;
+}
+
+// Parts of rows are those of all columns.
+static bool covers(stored_tensor *stored, const uint64_t shape[2], uint32_t rank) {
+  const uint64_t columns = rank == 2 ? shape[1] : 1;
+  bool has_columns = false, has_rows = false;
+  for (size_t i = 0; i < stored->part_count; i++) {
+    has_columns = has_columns || stored->parts[i].run_count > 0;
+    has_rows = has_rows || stored->parts[i].run_count == 0;
+    if (stored->parts[i].run_count == 0) stored->parts[i].width = columns;
+  }
+  if (has_columns && (has_rows || rank != 2)) return false;
+  stored->columns = has_columns ? columns : 0;
+  return covers_rows(stored, shape[0]) && (!has_columns || covers_columns(stored));
+}
+
+static bool read_shape(const json_t *json, uint64_t out_shape[2], uint64_t *out_count) {
+  *out_count = 1;
+  for (size_t i = 0; i < json_array_size(json); i++) {
+    if (!read_count(json_array_get(json, i), &out_shape[i]) || out_shape[i] == 0) return false;
+    if (out_shape[i] > (UINT64_C(1) << 56) / *out_count) return false;
+    *out_count *= out_shape[i];
+  }
+  return true;
 }
 
 // Fills `stored` and the tensor that shows it.
@@ -263,36 +411,27 @@ static dure_status read_tensor(const parts_file *all, const char *directory, con
                                stored_tensor *stored, dure_safetensors_tensor *tensor) {
   const json_t *shape = json_object_get(json, "shape"), *parts = json_object_get(json, "parts");
   const size_t rank = json_array_size(shape), count = json_array_size(parts);
-  if (rank < 1 || rank > 2 || count == 0) return fail_corrupt(directory, full_name);
+  uint64_t sizes[2] = {0, 0}, elements;
+  if (rank < 1 || rank > 2 || count == 0 || !read_shape(shape, sizes, &elements))
+    return fail_corrupt(directory, full_name);
   stored->parts = calloc(count, sizeof(*stored->parts));
   if (stored->parts == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory);
   stored->part_count = count;
   for (size_t i = 0; i < count; i++)
     DURE_TRY(read_part(all, directory, full_name, json_array_get(parts, i), &stored->parts[i]));
   qsort(stored->parts, count, sizeof(*stored->parts), compare_parts);
-  uint64_t end = 0;
-  for (size_t i = 0; i < count; i++) {
-    if (stored->parts[i].first != end || stored->parts[i].count > UINT64_MAX - end)
-      return fail_corrupt(directory, full_name);
-    end += stored->parts[i].count;
-  }
+  if (!covers(stored, sizes, (uint32_t)rank)) return fail_corrupt(directory, full_name);
   const dure_safetensors_tensor *like = stored->parts[0].tensor;
   *tensor = (dure_safetensors_tensor){.name = stored->name,
                                       .type = like->type,
                                       .dtype = like->dtype,
                                       .rank = (uint32_t)rank,
-                                      .count = end,
-                                      .size = end * dure_dtype_size(like->dtype),
+                                      .shape = {sizes[0], sizes[1]},
+                                      .count = elements,
+                                      .size = elements * dure_dtype_size(like->dtype),
                                       .read = read_parts,
                                       .source = stored};
-  uint64_t expected = 1;
-  for (size_t i = 0; i < rank; i++) {
-    const json_int_t dimension = json_integer_value(json_array_get(shape, i));
-    if (dimension <= 0 || (uint64_t)dimension > end / expected) return fail_corrupt(directory, full_name);
-    tensor->shape[i] = (uint64_t)dimension;
-    expected *= (uint64_t)dimension;
-  }
-  return expected == end ? NULL : fail_corrupt(directory, full_name);
+  return NULL;
 }
 
 // Whether the name has the suffix; "" stands for none of those there are.
@@ -373,7 +512,9 @@ static dure_status load_index(const char *directory, json_t **out_json) {
   DURE_TRY(status);
   const char *format = json_string_value(json_object_get(*out_json, "format"));
   const json_int_t version = json_integer_value(json_object_get(*out_json, "version"));
-  if (format != NULL && strcmp(format, "dure-parts") == 0 && version == parts_version) return NULL;
+  if (format != NULL && strcmp(format, "dure-parts") == 0 &&
+      (version == version_of_rows || version == version_of_columns))
+    return NULL;
   json_decref(*out_json);
   *out_json = NULL;
   return dure_fail(DURE_CORRUPT, "'%s/" INDEX "' is not an index of parts that this build knows", directory);

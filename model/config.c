@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "model/family.h"
+#include "model/tensor_parallel.h"
 #include "model/gguf_family.h"
 #include "runtime/log.h"
 #include "runtime/nearest.h"
@@ -249,7 +250,8 @@ dure_status dure_model_config_write(const dure_model_config *config, dure_dtype 
   const char *quantised =
       json_string_value(json_object_get(json_object_get(json, "quantization_config"), "quant_method"));
   if (quantised != NULL && strcmp(quantised, "dure") == 0) json_object_del(json, "quantization_config");
-  dure_status status = fill_json(config, dtype, json);
+  const dure_model_config whole = dure_model_config_whole(config);
+  dure_status status = fill_json(&whole, dtype, json);
   char *text = status == NULL ? json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
   json_decref(json);
   if (status == NULL && text == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);

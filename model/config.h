@@ -137,13 +137,15 @@ typedef struct dure_model_config {
   bool tied_head;         // the output head is the token embedding
   bool scales_attention;  // by 1 / sqrt(D), or by 1 / sqrt(query_scalar) where that is above 0
   double query_scalar;
-  double attention_soft_cap;     // scores are soft_cap tanh(score / soft_cap); 0: as they are
-  double logits_soft_cap;        // logits likewise
-  bool scales_by_layer;          // and by 1 / (layer + 1)
-  double initializer_range;      // deviation of initial weights
-  double largest_dropout;        // of the config's dropout probabilities; Dure trains without
-  int64_t beginning_id, end_id;  // of text; -1: none
-  struct json_t *source;         // the config.json as read, so that writing keeps what Dure does not know; may be NULL
+  double attention_soft_cap;           // scores are soft_cap tanh(score / soft_cap); 0: as they are
+  double logits_soft_cap;              // logits likewise
+  bool scales_by_layer;                // and by 1 / (layer + 1)
+  uint32_t tensor_part, tensor_parts;  // this part of so many: the two counts of heads and inner_width are its own
+                                       // (tensor_parallel.h); 0 or 1: the whole model
+  double initializer_range;            // deviation of initial weights
+  double largest_dropout;              // of the config's dropout probabilities; Dure trains without
+  int64_t beginning_id, end_id;        // of text; -1: none
+  struct json_t *source;  // the config.json as read, so that writing keeps what Dure does not know; may be NULL
 } dure_model_config;
 
 // Reads config.json, the one in a directory, or what a GGUF file says. DURE_NOT_FOUND, DURE_CORRUPT (naming the key),

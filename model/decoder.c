@@ -4,21 +4,30 @@
 #include <string.h>
 
 #include "model/packed.h"
+#include "model/tensor_parallel.h"
 
-static dure_status declare_table(dure_decoder *decoder, const char *label, const dure_rotary_config *rotary,
-                                 uint32_t positions, dure_tensor *out_table) {
-  const bool is_rotary = rotary != NULL;
-  const uint64_t shape[2] = {is_rotary ? positions : decoder->config->head_count, is_rotary ? rotary->width : 1};
+static dure_status declare_rotary(dure_decoder *decoder, const char *label, const dure_rotary_config *rotary,
+                                  uint32_t positions, dure_tensor *out_table) {
+  const uint64_t shape[2] = {positions, rotary->width};
   float *table = calloc(shape[0] * shape[1], sizeof(*table));
   *out_table = DURE_ABSENT;
   if (table == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a table of positions");
-  if (is_rotary) {
-    dure_model_config_rotary_table(rotary, positions, table);
-  } else {
-    dure_model_config_alibi_slopes(decoder->config, table);
-  }
-  *out_table = dure_tensor_constant(decoder->program, label, DURE_DTYPE_F32, is_rotary ? 2 : 1, shape, table);
+  dure_model_config_rotary_table(rotary, positions, table);
+  *out_table = dure_tensor_constant(decoder->program, label, DURE_DTYPE_F32, 2, shape, table);
   free(table);
+  return NULL;
+}
+
+// Of `count` heads from `first` on, of those that the config has.
+static dure_status declare_slopes(dure_decoder *decoder, uint64_t first, uint64_t count) {
+  const dure_model_config whole = dure_model_config_whole(decoder->config);
+  const uint64_t before = (uint64_t)decoder->config->tensor_part * decoder->config->head_count;
+  float *slopes = calloc(whole.head_count, sizeof(*slopes));
+  if (slopes == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a table of positions");
+  dure_model_config_alibi_slopes(&whole, slopes);
+  decoder->position_table =
+      dure_tensor_constant(decoder->program, "ALiBi slopes", DURE_DTYPE_F32, 1, &count, slopes + before + first);
+  free(slopes);
   return NULL;
 }
 
@@ -26,11 +35,10 @@ static dure_status declare_table(dure_decoder *decoder, const char *label, const
 static dure_status declare_positions(dure_decoder *decoder, uint32_t positions) {
   const dure_model_config *config = decoder->config;
   if (config->position == DURE_POSITION_LEARNED) return NULL;
-  if (config->position == DURE_POSITION_ALIBI)
-    return declare_table(decoder, "ALiBi slopes", NULL, positions, &decoder->position_table);
-  DURE_TRY(declare_table(decoder, "rotary table", &config->rotary, positions, &decoder->position_table));
+  if (config->position == DURE_POSITION_ALIBI) return declare_slopes(decoder, 0, config->head_count);
+  DURE_TRY(declare_rotary(decoder, "rotary table", &config->rotary, positions, &decoder->position_table));
   if (!config->has_local_rotary) return NULL;
-  return declare_table(decoder, "local rotary table", &config->local_rotary, positions, &decoder->local_table);
+  return declare_rotary(decoder, "local rotary table", &config->local_rotary, positions, &decoder->local_table);
 }
 
 dure_status dure_decoder_create(dure_program *program, const dure_model_config *config,
@@ -45,6 +53,15 @@ dure_status dure_decoder_create(dure_program *program, const dure_model_config *
   dure_status status = declare_positions(out_decoder, positions);
   if (status != NULL) dure_decoder_clear(out_decoder);
   return status;
+}
+
+dure_status dure_decoder_divide(dure_decoder *decoder, uint32_t part, uint32_t parts) {
+  if (parts < 2) return NULL;
+  DURE_TRY(dure_model_config_check_heads(decoder->config, "--sequence-parallel", parts));
+  decoder->sequence_parts = parts;
+  if (decoder->config->position != DURE_POSITION_ALIBI) return NULL;
+  const uint32_t heads = decoder->config->head_count / parts;
+  return declare_slopes(decoder, (uint64_t)part * heads, heads);
 }
 
 void dure_decoder_clear(dure_decoder *decoder) {
@@ -75,13 +92,46 @@ dure_tensor decoder_project(const dure_decoder *decoder, dure_tensor x, dure_rol
   return decoder_project_with(decoder, x, weight, bias, layer, (dure_matmul_options){0});
 }
 
+dure_tensor decoder_enter(const dure_decoder *decoder, dure_tensor x) {
+  if (decoder->config->tensor_parts < 2) return x;
+  return dure_copy_with_ranks(decoder->program, x, DURE_AMONG_SUM_GRADIENT);
+}
+
+// y + b for every row: a product over one dimension.
+static dure_tensor add_vector(const dure_decoder *decoder, dure_tensor y, dure_tensor vector) {
+  dure_program *p = decoder->program;
+  const uint64_t width = dure_tensor_dimension(p, vector, 0);
+  uint64_t shape[3] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1), 1};
+  const dure_tensor ones = dure_tensor_temporary(p, "ones", dure_tensor_dtype(p, y), 3, shape);
+  dure_fill(p, ones, 1);
+  return dure_matmul_with(p, ones, dure_tensor_reshape(p, vector, 2, (const uint64_t[]){1, width}),
+                          &(dure_matmul_options){.residual = y});
+}
+
+dure_tensor decoder_project_out(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
+                                uint32_t layer, dure_tensor residual) {
+  if (decoder->config->tensor_parts < 2)
+    return decoder_project_with(decoder, x, weight, bias, layer, (dure_matmul_options){.residual = residual});
+  const dure_tensor part = decoder_project(decoder, x, weight, DURE_ROLE_COUNT, layer);
+  const dure_tensor vector = decoder_parameter(decoder, bias, layer);
+  dure_tensor y = dure_copy_with_ranks(decoder->program, part, DURE_AMONG_SUM);
+  if (vector.index != 0) y = add_vector(decoder, y, vector);
+  return residual.index != 0 ? dure_add(decoder->program, residual, y) : y;
+}
+
+// The norm's weight; one of heads is shared by the ranks' heads.
+static dure_tensor norm_weight(const dure_decoder *decoder, dure_role role, uint32_t layer) {
+  const dure_tensor weight = decoder_parameter(decoder, role, layer);
+  const bool is_of_heads = role == DURE_ROLE_QUERY_NORM_WEIGHT || role == DURE_ROLE_KEY_NORM_WEIGHT;
+  return is_of_heads ? decoder_enter(decoder, weight) : weight;
+}
+
 dure_tensor decoder_norm(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias, uint32_t layer) {
   const dure_model_config *config = decoder->config;
   const float epsilon = (float)config->norm_epsilon;
   if (config->norm == DURE_NORM_RMS)
-    return dure_rms_norm(decoder->program, x, decoder_parameter(decoder, weight, layer), epsilon,
-                         (float)config->norm_offset);
-  return dure_layer_norm(decoder->program, x, decoder_parameter(decoder, weight, layer),
+    return dure_rms_norm(decoder->program, x, norm_weight(decoder, weight, layer), epsilon, (float)config->norm_offset);
+  return dure_layer_norm(decoder->program, x, norm_weight(decoder, weight, layer),
                          decoder_parameter(decoder, bias, layer), epsilon);
 }
 
@@ -97,7 +147,7 @@ dure_tensor decoder_columns(const dure_decoder *decoder, dure_tensor fused, uint
                             uint64_t count) {
   dure_program *p = decoder->program;
   const uint64_t B = dure_tensor_dimension(p, fused, 0), T = dure_tensor_dimension(p, fused, 1);
-  const uint64_t row = dure_tensor_element_count(p, fused) / (B * T);
+  const uint64_t row = B * T > 0 ? dure_tensor_element_count(p, fused) / (B * T) : 0;  // 0: the program has failed
   return dure_tensor_view(p, fused, 4, (const uint64_t[]){B, T, head_count, count},
                           (const uint64_t[]){T * row, row, count, 1}, first);
 }

@@ -25,6 +25,9 @@ typedef struct dure_decoder {
   dure_dtype dtype;            // of activations
   bool fuses_loss;             // dure_decoder_loss makes the logits in chunks; set by the caller
   dure_router *routers;        // [layer_count], filled in by sparse layers; may be set by the caller
+  // Set by the caller: T is one of so many equal parts of the sequences, by rank; attention exchanges heads for tokens
+  // (0 or 1: T is all).
+  uint32_t sequence_parts;
   // May be set by the caller: told of every product of x [.., in] with a matrix of a layer as it is recorded.
   void (*watch)(void *context, dure_role weight, uint32_t layer, dure_tensor x);
   void *watch_context;
@@ -35,6 +38,8 @@ typedef struct dure_decoder {
 DURE_MUST_CHECK dure_status dure_decoder_create(dure_program *program, const dure_model_config *config,
                                                 const dure_parameter_layout *layout, dure_dtype dtype,
                                                 uint32_t positions, dure_decoder *out_decoder);
+// Of sequences that are divided among ranks, this one's part (see sequence_parts).
+DURE_MUST_CHECK dure_status dure_decoder_divide(dure_decoder *decoder, uint32_t part, uint32_t parts);
 void dure_decoder_clear(dure_decoder *decoder);
 
 // A paged cache of keys and values, in the program's terms (see cache_append in ops.h).

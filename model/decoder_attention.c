@@ -151,6 +151,68 @@ static heads project_heads(const dure_decoder *decoder, dure_tensor h, dure_tens
              : project_together(decoder, h, positions, layer);
 }
 
+// ---- sequences divided among ranks -------------------------------------------------------------------------------
+//
+// Each rank has T of the N T tokens of a sequence. Before attention ranks exchange heads for tokens, so that each has
+// all tokens of some heads, and back after it (Jacobs et al. 2023, "DeepSpeed Ulysses", section 3.1).
+
+enum { TOKENS = 1, HEADS = 2 };
+
+// Sequence `b` of piece `piece` of `count` pieces of x [B, T, H, D] along the axis, as a view [1, .., .., D].
+static dure_tensor piece_of(const dure_decoder *decoder, dure_tensor x, uint32_t axis, uint64_t piece, uint64_t count,
+                            uint64_t b) {
+  dure_program *p = decoder->program;
+  uint64_t shape[4], stride[4];
+  for (uint32_t i = 0; i < 4; i++) {
+    shape[i] = dure_tensor_dimension(p, x, i);
+    stride[i] = dure_tensor_stride(p, x, i);
+  }
+  shape[0] = 1;
+  shape[axis] /= count;
+  return dure_tensor_view(p, x, 4, shape, stride, piece * shape[axis] * stride[axis] + b * stride[0]);
+}
+
+// Copies every rank's piece of x [B, T, H, D] along the axis, one after the other, to `pieces`; or back.
+static void copy_pieces(const dure_decoder *decoder, dure_tensor x, uint32_t axis, dure_tensor pieces, bool is_back) {
+  dure_program *p = decoder->program;
+  const uint64_t N = decoder->sequence_parts, B = dure_tensor_dimension(p, x, 0);
+  for (uint64_t i = 0; i < N * B; i++) {
+    const dure_tensor whole = piece_of(decoder, x, axis, i / B, N, i % B);
+    const uint64_t shape[4] = {1, dure_tensor_dimension(p, whole, 1), dure_tensor_dimension(p, whole, 2),
+                               dure_tensor_dimension(p, whole, 3)};
+    const uint64_t stride[4] = {shape[1] * shape[2] * shape[3], shape[2] * shape[3], shape[3], 1};
+    const dure_tensor piece = dure_tensor_view(p, pieces, 4, shape, stride, i * stride[0]);
+    dure_copy_heads(p, is_back ? piece : whole, 0, is_back ? whole : piece);
+  }
+}
+
+// x [B, T, H, D], one of whose axes is cut among the ranks, becomes whole along it and is cut along the other: from
+// [B, T, H, D] to [B, N T, H / N, D] with from HEADS and to TOKENS, and back.
+static dure_tensor exchange(const dure_decoder *decoder, dure_tensor x, uint32_t from, uint32_t to) {
+  dure_program *p = decoder->program;
+  const uint64_t N = decoder->sequence_parts;
+  uint64_t shape[4];
+  for (uint32_t i = 0; i < 4; i++) shape[i] = dure_tensor_dimension(p, x, i);
+  const uint64_t flat[2] = {N, dure_tensor_element_count(p, x) / N};
+  shape[from] /= N;
+  shape[to] *= N;
+  const dure_tensor sent = dure_tensor_temporary(p, "sent", dure_tensor_dtype(p, x), 2, flat);
+  copy_pieces(decoder, x, from, sent, false);
+  const dure_tensor received = dure_copy_with_ranks(p, sent, DURE_AMONG_EXCHANGE);
+  const dure_tensor y = dure_tensor_temporary(p, "exchanged", dure_tensor_dtype(p, x), 4, shape);
+  copy_pieces(decoder, y, to, received, true);
+  return y;
+}
+
+static dure_tensor attend_with_ranks(const dure_decoder *decoder, const heads *made, float scale,
+                                     const dure_attention_options *options) {
+  dure_program *p = decoder->program;
+  if (decoder->sequence_parts < 2) return dure_attention_with(p, made->q, made->k, made->v, scale, options);
+  const dure_tensor q = exchange(decoder, made->q, HEADS, TOKENS), k = exchange(decoder, made->k, HEADS, TOKENS);
+  const dure_tensor v = exchange(decoder, made->v, HEADS, TOKENS);
+  return exchange(decoder, dure_attention_with(p, q, k, v, scale, options), TOKENS, HEADS);
+}
+
 // x as `dtype`: itself where it is of that type.
 static dure_tensor as_type(dure_program *p, dure_tensor x, dure_dtype dtype) {
   if (dure_tensor_dtype(p, x) == dtype) return x;
@@ -195,10 +257,10 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
       .soft_cap = (float)config->attention_soft_cap,
       .slopes = config->position == DURE_POSITION_ALIBI ? decoder->position_table : DURE_ABSENT,
   };
-  const heads made = project_heads(decoder, h, positions, layer);
+  const heads made = project_heads(decoder, decoder_enter(decoder, h), positions, layer);
   dure_tensor y;  // [B, T, H, D]
   if (cache == NULL) {
-    y = dure_attention_with(p, made.q, made.k, made.v, scale, &options);
+    y = attend_with_ranks(decoder, &made, scale, &options);
   } else {
     y = attend_cached(decoder, &made, layer, scale, &options, cache);
   }
@@ -209,6 +271,6 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
   }
   const uint64_t shape[3] = {dure_tensor_dimension(p, y, 0), dure_tensor_dimension(p, y, 1),
                              config->head_count * value_width};
-  return decoder_project_with(decoder, dure_tensor_reshape(p, y, 3, shape), DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
-                              DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer, (dure_matmul_options){.residual = residual});
+  return decoder_project_out(decoder, dure_tensor_reshape(p, y, 3, shape), DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
+                             DURE_ROLE_ATTENTION_OUTPUT_BIAS, layer, residual);
 }

@@ -17,6 +17,7 @@ static dure_tensor apply_gate(const dure_decoder *decoder, dure_tensor fused) {
 
 static dure_tensor dense(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
   const dure_model_config *config = decoder->config;
+  h = decoder_enter(decoder, h);
   if (config->is_gated) {
     h = decoder_project(decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer);
     h = apply_gate(decoder, h);  // [B, T, I]
@@ -24,8 +25,8 @@ static dure_tensor dense(const dure_decoder *decoder, dure_tensor h, dure_tensor
     h = decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_INPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, layer,
                              (dure_matmul_options){.has_activation = true, .activation = config->activation});
   }
-  return decoder_project_with(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS,
-                              layer, (dure_matmul_options){.residual = residual});
+  return decoder_project_out(decoder, h, DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT, DURE_ROLE_FEED_FORWARD_OUTPUT_BIAS,
+                             layer, residual);
 }
 
 // The matrices of all experts, stored as one, as [E, rows, columns].

@@ -12,6 +12,11 @@ dure_tensor decoder_project_with(const dure_decoder *decoder, dure_tensor x, dur
                                  uint32_t layer, dure_matmul_options options);
 dure_tensor decoder_project(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
                             uint32_t layer);
+// The product that ends a half block, y = x W + b + residual: W's rows may be divided among ranks, b is added once.
+dure_tensor decoder_project_out(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
+                                uint32_t layer, dure_tensor residual);
+// x, where a half block that ranks divide begins.
+dure_tensor decoder_enter(const dure_decoder *decoder, dure_tensor x);
 // The family's norm over the last dimension. DURE_ROLE_COUNT: no such parameter.
 dure_tensor decoder_norm(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias, uint32_t layer);
 // Columns [first, first + head_count * count) of a fused projection [B, T, ..], `count` of them a head:

@@ -200,9 +200,56 @@ static dure_status run_calls(const stepping *s, uint32_t first, uint32_t end) {
   return dure_executable_find_not_finite_in(s->micro_step, s->stream, first, end, &found, s->text, s->text_size);
 }
 
+static dure_status complete(dure_communicator *among, dure_stream *stream, const dure_collective *collective) {
+  uint64_t ticket;
+  DURE_TRY(dure_communicator_begin(among, stream, collective, &ticket));
+  return dure_communicator_join(among, stream, ticket);
+}
+
+// Sends each rank its piece of the source, and receives that rank's; of two, the lower one sends first. This rank's own
+// has been copied. In round i ranks whose sum is i, modulo their number, meet: no rank waits for one that meets
+// another.
+static dure_status swap_pieces(dure_communicator *among, dure_stream *stream, const dure_operand *source,
+                               const dure_operand *target) {
+  const uint32_t size = dure_communicator_size(among), rank = dure_communicator_rank(among);
+  const uint64_t count = dure_operand_count(source) / size, bytes = count * dure_dtype_size(source->dtype);
+  for (uint32_t round = 0; round < size; round++) {
+    const uint32_t peer = (round + size - rank % size) % size;
+    if (peer == rank) continue;
+    dure_collective steps[2] = {
+        {.kind = DURE_SEND, .source = source->buffer, .source_offset = source->offset + peer * bytes},
+        {.kind = DURE_RECEIVE, .target = target->buffer, .target_offset = target->offset + peer * bytes}};
+    for (uint32_t i = 0; i < 2; i++) {
+      dure_collective *step = &steps[rank < peer ? i : 1 - i];
+      step->dtype = source->dtype;
+      step->count = count;
+      step->peer = peer;
+      DURE_TRY(complete(among, stream, step));
+    }
+  }
+  return NULL;
+}
+
+static dure_status meet(const dure_exchange *e, const stepping *s, const dure_program_meeting *meeting) {
+  dure_operand source, target;
+  DURE_TRY(dure_executable_operand(s->micro_step, meeting->source, &source));
+  DURE_TRY(dure_executable_operand(s->micro_step, meeting->target, &target));
+  if (meeting->among == DURE_AMONG_EXCHANGE) return swap_pieces(e->ranks.sequence, s->stream, &source, &target);
+  const dure_collective sum = {.kind = DURE_ALL_REDUCE,
+                               .dtype = target.dtype,
+                               .reduction = DURE_REDUCTION_SUM,
+                               .count = dure_operand_count(&target),
+                               .source = target.buffer,
+                               .source_offset = target.offset,
+                               .target = target.buffer,
+                               .target_offset = target.offset};
+  return complete(e->ranks.tensor, s->stream, &sum);
+}
+
 static dure_status act(dure_exchange *e, const stepping *s, const dure_staging_action *action) {
   const size_t pool = action->pool;
   switch (action->kind) {
+    case DURE_STAGING_MEET: return meet(e, s, &e->staging.meetings[action->first]);
     case DURE_STAGING_RUN: return run_calls(s, action->first, action->end);
     case DURE_STAGING_GATHER:
       return begin_gathering(e, s->stream, pool, dure_exchange_slot(e, DURE_TRAINING_PARAMETERS, pool));
@@ -250,8 +297,11 @@ dure_status dure_exchange_forward(dure_exchange *e, dure_executable *micro_step,
 }
 
 dure_status dure_exchange_sum(dure_exchange *e, dure_stream *stream, dure_buffer *buffer, uint64_t offset,
-                              bool within_alone) {
-  dure_communicator *const among[2] = {e->ranks.within, within_alone ? NULL : e->ranks.across};
+                              bool of_parts) {
+  const bool has_parts = dure_training_set_is_sharded(&e->options, DURE_TRAINING_FIRST_MOMENTS);
+  dure_communicator *const all[2] = {e->ranks.within, e->ranks.across};
+  dure_communicator *const parts[2] = {has_parts ? e->ranks.within : NULL, e->ranks.tensor};
+  dure_communicator *const *among = of_parts ? parts : all;
   const dure_collective collective = {.kind = DURE_ALL_REDUCE,
                                       .dtype = DURE_DTYPE_F32,
                                       .reduction = DURE_REDUCTION_SUM,
@@ -261,10 +311,7 @@ dure_status dure_exchange_sum(dure_exchange *e, dure_stream *stream, dure_buffer
                                       .target = buffer,
                                       .target_offset = offset};
   for (size_t i = 0; i < 2; i++) {
-    uint64_t ticket;
-    if (among[i] == NULL) continue;
-    DURE_TRY(dure_communicator_begin(among[i], stream, &collective, &ticket));
-    DURE_TRY(dure_communicator_join(among[i], stream, ticket));
+    if (among[i] != NULL) DURE_TRY(complete(among[i], stream, &collective));
   }
   return NULL;
 }

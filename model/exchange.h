@@ -12,6 +12,9 @@
 typedef struct dure_exchange_ranks {
   dure_communicator *within;
   dure_communicator *across;  // NULL: there is one group
+  // Whose ranks have parts of the model's matrices, and of the sequences; NULL: they are whole. Those of `within` and
+  // `across` have the same part of the matrices.
+  dure_communicator *tensor, *sequence;
 } dure_exchange_ranks;
 
 typedef struct dure_exchange dure_exchange;
@@ -40,9 +43,10 @@ const dure_staging *dure_exchange_staging(const dure_exchange *exchange);
 // Its forward pass alone.
 DURE_MUST_CHECK dure_status dure_exchange_forward(dure_exchange *exchange, dure_executable *micro_step,
                                                   dure_stream *stream);
-// Sums an f32 value over all ranks, or over those of the group alone.
+// Sums an f32 value over the ranks that have the same part of the model; or one that parts have of their own: over the
+// ranks of the group that have parts of the optimizer's states, if there are any, and over the model's parts.
 DURE_MUST_CHECK dure_status dure_exchange_sum(dure_exchange *exchange, dure_stream *stream, dure_buffer *buffer,
-                                              uint64_t offset, bool within_alone);
+                                              uint64_t offset, bool of_parts);
 // Whole parameters from the parts that the ranks have updated; nothing where parameters are kept in parts.
 DURE_MUST_CHECK dure_status dure_exchange_parameters(dure_exchange *exchange, dure_stream *stream);
 

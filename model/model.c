@@ -6,6 +6,7 @@
 #include <xxhash.h>
 
 #include "model/packed.h"
+#include "model/tensor_parallel.h"
 #include "model/weights.h"
 #include "runtime/workers.h"
 #include "runtime/log.h"
@@ -42,6 +43,7 @@ static dure_status create(const char *config_path, dure_safetensors **out_file, 
   model->device = device;
   model->stream = stream;
   dure_status status = dure_model_config_read(config_path, &model->config);
+  if (status == NULL) status = dure_model_config_divide(&model->config, options->tensor_part, options->tensor_parts);
   if (status == NULL) status = dure_parameter_layout_create(&model->config, &model->layout);
   if (status == NULL) dure_parameter_layout_divide(&model->layout, options->shards);
   if (status == NULL && out_file != NULL) status = dure_weights_open(config_path, out_file);

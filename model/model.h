@@ -20,6 +20,7 @@ typedef struct dure_model_options {
   dure_parameter_home master_home;
   uint32_t shard, shards;  // pools are divided into so many parts (dure_parameter_layout_divide; 0 or 1: they are not),
   bool shards_weights, shards_masters;  // of which only this one is kept
+  uint32_t tensor_part, tensor_parts;   // the model's matrices are divided, of which this part is (tensor_parallel.h)
   bool keeps_packed;  // matrices that a GGUF file has quantised stay so (packed.h): for inference alone
 } dure_model_options;
 

@@ -17,9 +17,45 @@ void dure_adamw_sign_values(const dure_adamw_options *options, float out_values[
   out_values[DURE_STEP_CORRECTION1] = out_values[DURE_STEP_CORRECTION2] = 1;
 }
 
+// Of elements [first, end) of a pool, as far as this rank keeps them.
+static void record_squares(dure_program *program, const dure_parameter_layout *layout,
+                           const dure_optimizer_tensors *tensors, size_t pool, uint64_t first, uint64_t end) {
+  const uint64_t size = layout->pools[pool].count / tensors->shards, kept = tensors->shard * size, stride = 1;
+  if (first < kept) first = kept;
+  if (end > kept + size) end = kept + size;
+  if (first >= end) return;
+  const uint64_t count = end - first;
+  dure_square_sum(program, dure_tensor_view(program, tensors->gradients[pool], 1, &count, &stride, first - kept),
+                  tensors->square_sum, true);
+}
+
+// Of a model's part that is not the first: what all parts have alike is the first one's to count. Neighbours in a pool
+// are one sum.
+static void record_own_squares(dure_program *program, const dure_parameter_layout *layout,
+                               const dure_optimizer_tensors *tensors) {
+  dure_fill(program, tensors->square_sum, 0);
+  for (size_t pool = 0; pool < layout->pool_count; pool++) {
+    uint64_t first = 0, end = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+      const dure_parameter *parameter = &layout->parameters[i];
+      if (parameter->pool != pool || parameter->cut.run_count == 0) continue;
+      if (parameter->offset - end >= DURE_PARAMETER_ALIGNMENT) {
+        record_squares(program, layout, tensors, pool, first, end);
+        first = parameter->offset;
+      }
+      end = parameter->offset + parameter->count;
+    }
+    record_squares(program, layout, tensors, pool, first, end);
+  }
+}
+
 void dure_optimizer_record_norm(dure_program *program, const dure_parameter_layout *layout,
                                 const dure_optimizer_tensors *tensors) {
   dure_program_scope(program, "gradient norm");
+  if (layout->count > 0 && layout->parameters[0].cut.part > 0) {
+    record_own_squares(program, layout, tensors);
+    return;
+  }
   for (size_t i = 0; i < layout->pool_count; i++) {
     dure_square_sum(program, tensors->gradients[i], tensors->square_sum, i > 0);
   }

@@ -7,6 +7,7 @@
 
 #include "model/parameters.h"
 #include "model/safetensors.h"
+#include "model/tensor_parallel.h"
 #include "runtime/log.h"
 
 enum { piece_elements = 1 << 20 };  // 4 MiB on the host whatever the tensor's size
@@ -34,11 +35,11 @@ static void describe_shape(uint32_t rank, const uint64_t *shape, char *out_text,
 // What the file's tensor of a part must look like.
 static uint32_t part_shape(const dure_parameter *parameter, uint32_t part, uint64_t out_shape[2]) {
   out_shape[0] = parameter->parts[part].rows;
-  out_shape[1] = parameter->shape[1];
+  out_shape[1] = parameter->whole[1];
   return parameter->rank;
 }
 
-static uint64_t row_elements(const dure_parameter *parameter) { return parameter->rank == 2 ? parameter->shape[1] : 1; }
+static uint64_t row_elements(const dure_parameter *parameter) { return parameter->rank == 2 ? parameter->whole[1] : 1; }
 
 static dure_status check_shape(const dure_parameter *parameter, uint32_t part, const dure_safetensors_tensor *tensor,
                                const char *path) {
@@ -266,13 +267,35 @@ static dure_status load_elements(const loading *l, const dure_parameter *paramet
   return NULL;
 }
 
+// The part's columns of `rows` rows of the file, to the parameter's rows from `to` on.
+static dure_status load_columns(const loading *l, const dure_parameter *parameter,
+                                const dure_safetensors_tensor *tensor, uint64_t row, uint64_t rows, uint64_t to) {
+  const uint64_t columns = parameter->whole[1], kept = parameter->shape[1], most = piece_elements / columns;
+  if (most == 0) return dure_fail(DURE_UNSUPPORTED, "'%s' is too wide to be divided", parameter->name);
+  for (uint64_t done = 0; done < rows;) {
+    const uint64_t now = rows - done < most ? rows - done : most, first = (row + done) * columns;
+    dure_safetensors_expect(l->file, tensor, first + elements_ahead, now * columns);
+    DURE_TRY(dure_status_prefix(dure_safetensors_read(tensor, first, now * columns, l->piece), "'%s'", l->path));
+    DURE_TRY(check_finite(l->piece, now * columns, first, l->path, tensor->name));
+    dure_parameter_cut_columns(parameter, now, l->piece);
+    for (size_t k = 0; k < l->target_count; k++)
+      DURE_TRY(dure_parameter_upload(l->targets[k], parameter, l->stream, (to + done) * kept, now * kept, l->piece));
+    done += now;
+  }
+  return NULL;
+}
+
 static dure_status load_part(const loading *l, const dure_parameter *parameter, uint32_t part,
                              const dure_safetensors_tensor *tensor) {
   const uint64_t elements = row_elements(parameter);
   for (uint64_t row = 0; row < parameter->parts[part].rows;) {
     uint64_t to;
     const uint64_t rows = dure_parameter_run(parameter, part, row, &to);
-    DURE_TRY(load_elements(l, parameter, tensor, row * elements, rows * elements, to * elements));
+    if (dure_parameter_has_cut_columns(parameter)) {
+      DURE_TRY(load_columns(l, parameter, tensor, row, rows, to));
+    } else if (to != DURE_ROW_ELSEWHERE) {
+      DURE_TRY(load_elements(l, parameter, tensor, row * elements, rows * elements, to * elements));
+    }
     row += rows;
   }
   dure_safetensors_release(l->file, tensor);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/tensor_parallel.h"
 #include "runtime/random.h"
 
 // ---- layout ------------------------------------------------------------------------------------------------------
@@ -67,9 +68,9 @@ static bool is_in_layer(const dure_parameter_row *row, const dure_model_config *
   return row->layers == DURE_LAYERS_ALL || config->is_sparse[layer] == (row->layers == DURE_LAYERS_SPARSE);
 }
 
-static void add_parts(dure_parameter_layout *layout, dure_parameter *parameter, const dure_model_config *config) {
+static void add_parts(dure_parameter_layout *layout, dure_parameter *parameter, const dure_model_config *whole) {
   const dure_parameter_row *row = parameter->row;
-  const uint32_t names = name_count(row), experts = row->is_per_expert ? config->experts.count : 1;
+  const uint32_t names = name_count(row), experts = row->is_per_expert ? whole->experts.count : 1;
   parameter->part_count = names * experts;
   parameter->parts = &layout->parts[layout->part_count];
   layout->part_count += parameter->part_count;
@@ -77,13 +78,13 @@ static void add_parts(dure_parameter_layout *layout, dure_parameter *parameter, 
     dure_parameter_part *part = &parameter->parts[i];
     const dure_dimension stacked = row->stacked[i % names];
     write_name(row->names[i % names], parameter->layer, i / names, part->name, sizeof(part->name));
-    part->rows = stacked == DURE_DIMENSION_NONE ? parameter->shape[0] : dimension(config, stacked);
+    part->rows = stacked == DURE_DIMENSION_NONE ? parameter->whole[0] : dimension(whole, stacked);
   }
   memcpy(parameter->name, parameter->parts[0].name, sizeof(parameter->name));
   if (row->order != DURE_ORDER_BY_GROUP) return;
-  parameter->group_count = config->key_head_count;
-  parameter->group_heads = config->head_count / config->key_head_count;
-  parameter->head_width = config->head_width;
+  parameter->group_count = whole->key_head_count;
+  parameter->group_heads = whole->head_count / whole->key_head_count;
+  parameter->head_width = whole->head_width;
 }
 
 static void add_parameter(dure_parameter_layout *layout, const dure_model_config *config, const dure_parameter_row *row,
@@ -97,13 +98,16 @@ static void add_parameter(dure_parameter_layout *layout, const dure_model_config
     parameter->shape[parameter->rank++] = dimension(config, row->shape[i]);
     parameter->count *= parameter->shape[i];
   }
-  add_parts(layout, parameter, config);
+  dure_parameter_cut_make(config, parameter);
+  const dure_model_config whole = dure_model_config_whole(config);
+  add_parts(layout, parameter, &whole);
   parameter->decays = parameter->rank >= 2;
   parameter->steers = row->role == DURE_ROLE_ROUTER_BIAS;
   layout->element_count += parameter->count;
 }
 
-uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row) {
+// Rows of a part to those of the whole parameter.
+static uint64_t run_of_whole(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row) {
   *out_row = row;
   for (uint32_t i = 0; i < part; i++) *out_row += parameter->parts[i].rows;
   if (parameter->group_count == 0) return parameter->parts[part].rows - row;
@@ -118,6 +122,12 @@ uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint
   const uint64_t first = queries + (is_value ? D : 0);
   *out_row = all_queries + (is_value ? parameter->group_count * D : 0) + group * D + (within - first);
   return first + D - within;
+}
+
+uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row) {
+  uint64_t whole;
+  const uint64_t rows = run_of_whole(parameter, part, row, &whole);
+  return dure_parameter_cut_rows(parameter, whole, rows, out_row);
 }
 
 // The rows in order; each run of layered rows is repeated for every layer.
@@ -305,13 +315,15 @@ static double initial_deviation(dure_init init, const dure_model_config *config)
 
 void dure_parameter_initial(const dure_parameter_layout *layout, size_t index, const dure_model_config *config,
                             uint64_t seed, uint64_t first, uint64_t count, float *out_values) {
-  const dure_init init = layout->parameters[index].row->init;
+  const dure_parameter *parameter = &layout->parameters[index];
+  const dure_init init = parameter->row->init;
   const double deviation = initial_deviation(init, config);
   for (uint64_t i = 0; i < count; i++) {
     if (init == DURE_INIT_ZERO || init == DURE_INIT_ONE) {
       out_values[i] = init == DURE_INIT_ONE ? 1.0f : 0.0f;
     } else {
-      out_values[i] = (float)(deviation * dure_random_normal(seed, 0, (uint32_t)index, first + i));
+      out_values[i] = (float)(deviation * dure_random_normal(seed, 0, (uint32_t)index,
+                                                             dure_parameter_whole_element(parameter, first + i)));
     }
   }
 }

@@ -19,8 +19,19 @@ enum { DURE_PARAMETER_ALIGNMENT = 64, DURE_SHARD_ALIGNMENT = 256 };  // elements
 // One tensor of a file: all of a parameter or some of its rows.
 typedef struct dure_parameter_part {
   char name[112];  // public
-  uint64_t rows;   // its first dimension
+  uint64_t rows;   // its first dimension, of the whole model
 } dure_parameter_part;
+
+// What a part of a model has of a parameter's rows (axis 0) or columns (axis 1): runs of the whole axis, one after the
+// other; of part p each begins p times its length further on (tensor_parallel.h).
+typedef struct dure_parameter_cut_run {
+  uint64_t first, count;  // of part 0
+} dure_parameter_cut_run;
+typedef struct dure_parameter_cut {
+  uint32_t axis, run_count;  // no runs: the parameter is whole
+  uint32_t part, parts;
+  dure_parameter_cut_run runs[DURE_PARTS_MOST];
+} dure_parameter_cut;
 
 typedef struct dure_parameter {
   char name[112];  // public: "transformer.h.0.attn.c_attn.weight"; of the first part
@@ -28,9 +39,11 @@ typedef struct dure_parameter {
   uint32_t layer;
   uint32_t rank;
   uint64_t shape[2];
-  uint64_t count;  // elements
-  bool decays;     // rank >= 2: weight decay applies
-  bool steers;     // a router's bias: in pools of their own, moved by its gradient's sign (balance.h)
+  uint64_t count;     // elements
+  uint64_t whole[2];  // the shape that files have
+  dure_parameter_cut cut;
+  bool decays;  // rank >= 2: weight decay applies
+  bool steers;  // a router's bias: in pools of their own, moved by its gradient's sign (balance.h)
   uint32_t pool;
   uint64_t offset;  // elements from the pool's start
   uint32_t part_count;
@@ -71,7 +84,8 @@ void dure_parameter_layout_place(dure_parameter_layout *layout);
 // layout without packed parameters; shards of 0 or 1 change nothing.
 void dure_parameter_layout_divide(dure_parameter_layout *layout, uint32_t shards);
 // How many rows of a part, from `row` on, lie one after the other in the parameter too, and where: from its row
-// *out_row.
+// *out_row; or are not of this part of a model.
+#define DURE_ROW_ELSEWHERE UINT64_MAX
 uint64_t dure_parameter_run(const dure_parameter *parameter, uint32_t part, uint64_t row, uint64_t *out_row);
 // NULL when there is none.
 const dure_parameter *dure_parameter_find(const dure_parameter_layout *layout, dure_role role, uint32_t layer);

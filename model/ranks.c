@@ -27,6 +27,24 @@ static char *describe_run(const dure_train_options *options, uint64_t data_hash)
   return text;
 }
 
+// Which parts this rank has: of neighbours those of matrices differ first, then those of sequences.
+static dure_status find_parts(const dure_train_options *options, dure_ranks *ranks) {
+  const uint32_t size = ranks->place.size, rank = ranks->place.rank;
+  ranks->tensor_parts = (uint32_t)options->tensor_parallel;
+  ranks->sequence_parts = (uint32_t)options->sequence_parallel;
+  const uint32_t parts = ranks->tensor_parts * ranks->sequence_parts;
+  if (size % parts != 0) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "--tensor-parallel %u and --sequence-parallel %u need a multiple of %u ranks; there %s %u",
+                     ranks->tensor_parts, ranks->sequence_parts, parts, size == 1 ? "is" : "are", size);
+  }
+  ranks->tensor_part = rank % ranks->tensor_parts;
+  ranks->sequence_part = rank / ranks->tensor_parts % ranks->sequence_parts;
+  ranks->row_group = rank / parts;
+  ranks->row_groups = size / parts;
+  return NULL;
+}
+
 dure_status dure_ranks_join(const dure_train_options *options, uint64_t data_hash, dure_ranks *out_ranks) {
   memset(out_ranks, 0, sizeof(*out_ranks));
   out_ranks->place = (dure_world_place){.size = 1, .node_count = 1, .local_size = 1};
@@ -38,20 +56,26 @@ dure_status dure_ranks_join(const dure_train_options *options, uint64_t data_has
   free(fingerprint);
   DURE_TRY(status);
   out_ranks->place = dure_world_get_place(out_ranks->world);
-  if (out_ranks->place.size > 1) return NULL;
+  status = find_parts(options, out_ranks);
+  if (out_ranks->place.size > 1) return status;
   dure_world_leave(out_ranks->world, NULL);
   out_ranks->world = NULL;
-  return NULL;
+  return status;
 }
 
 void dure_ranks_leave(dure_ranks *ranks, dure_status failure) {
+  dure_communicator_destroy(ranks->exchange.sequence);
+  dure_communicator_destroy(ranks->exchange.tensor);
   dure_communicator_destroy(ranks->exchange.across);
   dure_communicator_destroy(ranks->exchange.within);
   ranks->exchange = (dure_exchange_ranks){0};
   dure_world_leave(ranks->replicas, failure);
   dure_world_leave(ranks->group, failure);
+  dure_world_leave(ranks->sequence, failure);
+  dure_world_leave(ranks->tensor, failure);
+  dure_world_leave(ranks->alike, failure);
   dure_world_leave(ranks->world, failure);
-  ranks->world = ranks->group = ranks->replicas = NULL;
+  ranks->world = ranks->alike = ranks->tensor = ranks->sequence = ranks->group = ranks->replicas = NULL;
 }
 
 dure_status dure_ranks_vote(const dure_ranks *ranks, double *values, size_t count) {
@@ -64,20 +88,29 @@ dure_status dure_ranks_sum(const dure_ranks *ranks, double *values, size_t count
 
 enum { text_size = 512 };
 
-dure_status dure_ranks_agree(const dure_ranks *ranks, const char *what, const char *text) {
-  if (ranks->world == NULL) return NULL;
-  char mine[text_size] = "", (*all)[text_size] = calloc(ranks->place.size, sizeof(*all));
+static dure_status agree(dure_world *world, const char *what, const char *text) {
+  const uint32_t size = dure_world_get_place(world).size;
+  char mine[text_size] = "", (*all)[text_size] = calloc(size, sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory asking the other ranks");
   snprintf(mine, sizeof(mine), "%s", text);
-  dure_status status = dure_world_gather(ranks->world, mine, sizeof(mine), all);
-  for (uint32_t i = 1; status == NULL && i < ranks->place.size; i++) {
+  dure_status status = dure_world_gather(world, mine, sizeof(mine), all);
+  for (uint32_t i = 1; status == NULL && i < size; i++) {
     if (strcmp(all[i], all[0]) == 0) continue;
-    status = dure_fail(DURE_INVALID_ARGUMENT, "%s must be the same on all ranks: %s has '%s', but rank 0 '%s'%s", what,
-                       dure_world_rank_name(ranks->world, i), all[i], all[0],
-                       what[0] == '-' ? "; say it on the command line" : "");
+    status =
+        dure_fail(DURE_INVALID_ARGUMENT, "%s must be the same on all ranks: %s has '%s', but rank 0 '%s'%s", what,
+                  dure_world_rank_name(world, i), all[i], all[0], what[0] == '-' ? "; say it on the command line" : "");
   }
   free(all);
   return status;
+}
+
+dure_status dure_ranks_agree(const dure_ranks *ranks, const char *what, const char *text) {
+  return ranks->world != NULL ? agree(ranks->world, what, text) : NULL;
+}
+
+dure_status dure_ranks_agree_alike(const dure_ranks *ranks, const char *what, const char *text) {
+  dure_world *alike = ranks->alike != NULL ? ranks->alike : ranks->world;
+  return alike != NULL ? agree(alike, what, text) : NULL;
 }
 
 // ---- devices -----------------------------------------------------------------------------------------------------
@@ -159,15 +192,17 @@ dure_status dure_ranks_measure(const dure_ranks *ranks, const dure_train_options
 
 static dure_status read_weights(const dure_ranks *ranks, const char *text, double *weights) {
   const char *at = text;
-  for (uint32_t i = 0; i < ranks->place.size; i++) {
+  for (uint32_t i = 0; i < ranks->row_groups; i++) {
     char *end = NULL;
     weights[i] = strtod(at, &end);
-    const bool is_last = i + 1 == ranks->place.size;
+    const bool is_last = i + 1 == ranks->row_groups;
     if (end == at || !(weights[i] > 0) || !isfinite(weights[i]) || *end != (is_last ? '\0' : ':')) {
-      return dure_fail(DURE_INVALID_ARGUMENT,
-                       "--rank-share is auto, equal, or a positive number for each of the %u ranks, as in 2:1:1; found "
-                       "'%.60s'",
-                       ranks->place.size, text);
+      return dure_fail(
+          DURE_INVALID_ARGUMENT,
+          "--rank-share is auto, equal, or a positive number for each of the %u ranks (or groups of them that have the "
+          "same rows), as in 2:1:1; found "
+          "'%.60s'",
+          ranks->row_groups, text);
     }
     at = end + 1;
   }
@@ -198,11 +233,11 @@ static void divide_rows(const double *weights, uint32_t count, uint64_t rows, ui
 
 // Weights of all ranks; `speed` is this one's.
 static dure_status weigh(const dure_ranks *ranks, const char *share, double speed, double *weights) {
-  const uint32_t count = ranks->place.size;
+  const uint32_t count = ranks->row_groups;
   for (uint32_t i = 0; i < count; i++) weights[i] = 1;
   if (strcmp(share, "equal") == 0) return NULL;
   if (strcmp(share, "auto") != 0) return read_weights(ranks, share, weights);
-  for (uint32_t i = 0; i < count; i++) weights[i] = i == ranks->place.rank ? speed : 0;
+  for (uint32_t i = 0; i < count; i++) weights[i] = i == ranks->row_group ? speed : 0;
   return dure_ranks_sum(ranks, weights, count);
 }
 
@@ -213,15 +248,16 @@ void dure_ranks_cut_rows(uint64_t rows, uint64_t largest, uint32_t *out_batch_si
 
 dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *options, double speed) {
   const uint64_t B = (uint64_t)options->batch_size, rows = B * (uint64_t)options->accumulate;
-  const uint32_t count = ranks->place.size;
+  const uint32_t count = ranks->row_groups;
   ranks->row_count = rows;
   ranks->batch_size = (uint32_t)B;
   ranks->accumulate = (uint32_t)options->accumulate;
   if (ranks->world == NULL) return NULL;
   if (rows < count) {
     return dure_fail(DURE_INVALID_ARGUMENT,
-                     "a step has %" PRIu64 " rows (--batch-size times --accumulate), too few for %u ranks", rows,
-                     count);
+                     "a step has %" PRIu64
+                     " rows (--batch-size times --accumulate), too few for %u ranks or groups of them",
+                     rows, count);
   }
   double *weights = calloc(count, sizeof(*weights));
   uint64_t *counts = calloc(count, sizeof(*counts));
@@ -233,8 +269,8 @@ dure_status dure_ranks_share(dure_ranks *ranks, const dure_train_options *option
     uint64_t most = 1;
     ranks->first_row = 0;
     for (uint32_t i = 0; i < count; i++) most = counts[i] > most ? counts[i] : most;
-    for (uint32_t i = 0; i < ranks->place.rank; i++) ranks->first_row += counts[i];
-    ranks->row_count = counts[ranks->place.rank];
+    for (uint32_t i = 0; i < ranks->row_group; i++) ranks->first_row += counts[i];
+    ranks->row_count = counts[ranks->row_group];
     // Where parts of gradients are kept every micro-step has its collectives: all ranks make as many.
     dure_ranks_cut_rows(most, B, &ranks->batch_size, &ranks->accumulate);
     ranks->batch_size = (uint32_t)((ranks->row_count + ranks->accumulate - 1) / ranks->accumulate);
@@ -271,8 +307,8 @@ static dure_status choose_sharding(dure_ranks *ranks, const char *word, dure_dev
   return status;
 }
 
-static dure_status split_by_machines(dure_ranks *ranks) {
-  const dure_world_place place = ranks->place;
+static dure_status split_by_machines(dure_ranks *ranks, dure_world *alike) {
+  const dure_world_place place = dure_world_get_place(alike);
   double sizes[2] = {place.local_size, -(double)place.local_size};
   DURE_TRY(dure_ranks_vote(ranks, sizes, 2));
   if (sizes[0] != -sizes[1]) {
@@ -283,8 +319,22 @@ static dure_status split_by_machines(dure_ranks *ranks) {
   ranks->shard = place.local_rank;
   ranks->shards = place.local_size;
   ranks->replica = place.node;
-  DURE_TRY(dure_world_split(ranks->world, place.node, place.rank, &ranks->group));
-  return dure_world_split(ranks->world, place.local_rank, place.rank, &ranks->replicas);
+  DURE_TRY(dure_world_split(alike, place.node, place.rank, &ranks->group));
+  return dure_world_split(alike, place.local_rank, place.rank, &ranks->replicas);
+}
+
+// The groups of ranks that have parts of the same matrices and of the same tokens, and their communicators.
+static dure_status connect_parts(dure_ranks *ranks, const char *kind, dure_device *device) {
+  const uint32_t rank = ranks->place.rank;
+  if (ranks->tensor_parts > 1) {
+    DURE_TRY(dure_world_split(ranks->world, ranks->tensor_part, rank, &ranks->alike));
+    DURE_TRY(dure_world_split(ranks->world, rank / ranks->tensor_parts, rank, &ranks->tensor));
+    DURE_TRY(dure_communicator_create(ranks->tensor, device, kind, &ranks->exchange.tensor));
+  }
+  if (ranks->sequence_parts < 2) return NULL;
+  const uint32_t group = ranks->row_group * ranks->tensor_parts + ranks->tensor_part;
+  DURE_TRY(dure_world_split(ranks->world, group, rank, &ranks->sequence));
+  return dure_communicator_create(ranks->sequence, device, kind, &ranks->exchange.sequence);
 }
 
 dure_status dure_ranks_connect(dure_ranks *ranks, const dure_train_options *options, dure_device *device) {
@@ -295,10 +345,13 @@ dure_status dure_ranks_connect(dure_ranks *ranks, const dure_train_options *opti
   const bool is_by_node = strcmp(options->shard_within, "node") == 0;
   if (!is_by_node && strcmp(options->shard_within, "all") != 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "--shard-within is all or node; found '%.40s'", options->shard_within);
-  ranks->shard = ranks->place.rank;
-  ranks->shards = ranks->place.size;
-  if (is_by_node && ranks->place.node_count > 1 && ranks->place.local_size > 1) DURE_TRY(split_by_machines(ranks));
-  dure_world *group = ranks->group != NULL ? ranks->group : ranks->world;
+  DURE_TRY(connect_parts(ranks, options->communicator, device));
+  dure_world *alike = ranks->alike != NULL ? ranks->alike : ranks->world;
+  const dure_world_place place = dure_world_get_place(alike);
+  ranks->shard = place.rank;
+  ranks->shards = place.size;
+  if (is_by_node && place.node_count > 1 && place.local_size > 1) DURE_TRY(split_by_machines(ranks, alike));
+  dure_world *group = ranks->group != NULL ? ranks->group : alike;
   DURE_TRY(dure_communicator_create(group, device, options->communicator, &ranks->exchange.within));
   if (ranks->replicas == NULL) return NULL;
   return dure_communicator_create(ranks->replicas, device, options->communicator, &ranks->exchange.across);

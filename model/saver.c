@@ -59,7 +59,7 @@ dure_checkpoint_content dure_saver_content(const dure_saver *saver) {
 static void *write_checkpoint(void *argument) {
   dure_saver *saver = argument;
   const dure_checkpoint_content content = dure_saver_content(saver);
-  const bool is_part = content.shards > 1;
+  const bool is_part = content.shards > 1 || content.tensor_parts > 1;
   dure_os_thread_step_back();
   saver->status = saver->options.files != NULL ? dure_run_files_sync(saver->options.files) : NULL;
   if (saver->status == NULL && is_part) saver->status = dure_checkpoint_write_part(saver->options.run, &content);

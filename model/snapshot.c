@@ -14,6 +14,11 @@ struct dure_snapshot {
   size_t recording_count;
 };
 
+// Whether the first of several ranks writes the set, if it has all of it; parts of a model's matrices all ranks write.
+static bool is_of_first(const dure_training_options *options, dure_training_set set) {
+  return options->tensor_parts < 2 && (set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_MASTERS);
+}
+
 // What a checkpoint has no need of: gradients, and weights that are rounded from masters.
 static const dure_parameter_buffers *saved_set(const dure_training *training, dure_training_set set) {
   if (set == DURE_TRAINING_GRADIENTS) return NULL;
@@ -24,7 +29,7 @@ static const dure_parameter_buffers *saved_set(const dure_training *training, du
     return NULL;
   const dure_training_options *options = dure_training_get_options(training);
   const dure_parameter_buffers *buffers = dure_training_buffers(training, set);
-  const bool is_model = set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_MASTERS;
+  const bool is_model = is_of_first(options, set);
   // What every rank has all of the first one writes.
   const bool is_anothers = buffers != NULL && is_model && buffers->storage.shards < 2 && options->shard > 0;
   return is_anothers ? NULL : buffers;
@@ -35,8 +40,7 @@ static const dure_parameter_buffers *saved_set(const dure_training *training, du
 static dure_parameter_storage copied_storage(const dure_training *training, dure_training_set set) {
   const dure_training_options *options = dure_training_get_options(training);
   dure_parameter_storage storage = saved_set(training, set)->storage;
-  const bool is_model = set == DURE_TRAINING_PARAMETERS || set == DURE_TRAINING_MASTERS;
-  if (options->shards > 1 && !is_model) {
+  if (options->shards > 1 && !is_of_first(options, set)) {
     storage.shard = options->shard;
     storage.shards = options->shards;
   }

@@ -19,7 +19,9 @@ typedef struct maker {
   const dure_parameter_layout *layout;
   uint32_t forward_calls, call_count;
   bool shards_parameters, shards_gradients;
-  window *uses;  // [3, pool_count]: of parameters forward and backward, of gradients
+  bool has_forward;     // whether the end of the forward pass is an action
+  size_t next_meeting;  // that has no action yet
+  window *uses;         // [3, pool_count]: of parameters forward and backward, of gradients
   window_list parameters, gradients;
   uint32_t *boundaries;  // where something begins or ends; ascending, from 0 to call_count
   size_t boundary_count;
@@ -141,7 +143,8 @@ static void find_boundaries(maker *m) {
   size_t count = 0;
   m->boundaries[count++] = 0;
   m->boundaries[count++] = m->call_count;
-  if (m->shards_parameters) m->boundaries[count++] = m->forward_calls;
+  if (m->has_forward) m->boundaries[count++] = m->forward_calls;
+  for (size_t i = 0; i < m->staging->meeting_count; i++) m->boundaries[count++] = m->staging->meetings[i].call + 1;
   for (size_t i = 0; m->shards_parameters && i < m->parameters.count; i++) {
     m->boundaries[count++] = m->parameters.items[i].first;
     m->boundaries[count++] = m->parameters.items[i].end;
@@ -173,9 +176,16 @@ static void gather_ahead(const maker *m, uint32_t call) {
   }
 }
 
+// Behind the call that comes before `call`, if there is such a meeting.
+static void meet(maker *m, uint32_t call) {
+  const dure_staging *staging = m->staging;
+  if (m->next_meeting == staging->meeting_count || staging->meetings[m->next_meeting].call + 1 != call) return;
+  add(m, DURE_STAGING_MEET, 0, (uint32_t)m->next_meeting++, 0);
+}
+
 static void act_on_parameters(const maker *m, uint32_t call) {
+  if (m->has_forward && call == m->forward_calls) add(m, DURE_STAGING_FORWARD, 0, 0, 0);
   if (!m->shards_parameters) return;
-  if (call == m->forward_calls) add(m, DURE_STAGING_FORWARD, 0, 0, 0);
   gather_ahead(m, call);
   for (size_t i = 0; i < m->parameters.count; i++) {
     if (m->parameters.items[i].first == call) add(m, DURE_STAGING_NEED, m->parameters.items[i].pool, 0, 0);
@@ -211,6 +221,7 @@ static void list_actions(maker *m) {
   find_boundaries(m);
   for (size_t i = 0; i < m->boundary_count; i++) {
     const uint32_t call = m->boundaries[i];
+    meet(m, call);
     act_on_gradients(m, call);
     act_on_parameters(m, call);
     if (call == m->call_count) break;
@@ -220,8 +231,17 @@ static void list_actions(maker *m) {
   finish_all(m);
 }
 
+static void note_meeting(void *context, const dure_program_meeting *meeting) {
+  maker *m = context;
+  m->staging->meetings[m->staging->meeting_count++] = *meeting;
+}
+
 static dure_status make(maker *m, const dure_program *program, dure_staging *staging) {
-  const size_t count = m->layout->pool_count, most = 7 * count + 4;
+  const size_t count = m->layout->pool_count;
+  staging->meetings = calloc((size_t)m->call_count + 1, sizeof(*staging->meetings));
+  if (staging->meetings == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning a training step");
+  dure_program_visit_meetings(program, note_meeting, m);
+  const size_t most = 7 * count + 4 + staging->meeting_count;
   m->uses = calloc(PHASES * count + 1, sizeof(*m->uses));
   m->parameters.items = calloc(2 * count + 1, sizeof(*m->parameters.items));
   m->gradients.items = calloc(count + 1, sizeof(*m->gradients.items));
@@ -255,6 +275,7 @@ dure_status dure_staging_make(const dure_program *program, const dure_training_t
       .call_count = dure_program_call_count(program),
       .shards_parameters = dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS),
       .shards_gradients = dure_training_set_is_sharded(options, DURE_TRAINING_GRADIENTS),
+      .has_forward = dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS) || dure_training_meets(options),
       .staging = out_staging,
   };
   dure_status status = make(&m, program, out_staging);
@@ -270,6 +291,7 @@ dure_status dure_staging_make(const dure_program *program, const dure_training_t
 void dure_staging_clear(dure_staging *staging) {
   free(staging->actions);
   free(staging->cuts);
+  free(staging->meetings);
   free(staging->parameters.of_pool);
   free(staging->parameters.counts);
   free(staging->gradients.of_pool);

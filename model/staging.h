@@ -14,6 +14,7 @@
 
 typedef enum dure_staging_kind {
   DURE_STAGING_RUN,      // calls [first, end)
+  DURE_STAGING_MEET,     // what the last call has copied is summed over ranks, or exchanged: meetings[first]
   DURE_STAGING_GATHER,   // begin to gather a pool's parameters into its slot
   DURE_STAGING_NEED,     // they must be there
   DURE_STAGING_FORWARD,  // the forward pass is done
@@ -41,6 +42,8 @@ typedef struct dure_staging {
   uint32_t *cuts;  // of the program, for compile()
   size_t cut_count;
   dure_staging_slots parameters, gradients;
+  dure_program_meeting *meetings;
+  size_t meeting_count;
 } dure_staging;
 
 // Of a recorded micro-step and its tensors. Release with dure_staging_clear.

@@ -50,6 +50,16 @@ static dure_status open_data(trainer *t) {
   return find_end_of_text(t);
 }
 
+static const char *collectives_kind(const trainer *t) {
+  const dure_exchange_ranks *e = &t->ranks.exchange;
+  const dure_communicator *all[] = {e->within, e->tensor, e->sequence};
+  const char *kind = "single";
+  for (size_t i = 0; i < 3; i++) {
+    if (all[i] != NULL && dure_communicator_size(all[i]) > 1) kind = dure_communicator_kind(all[i]);
+  }
+  return kind;
+}
+
 static dure_status open_device(trainer *t) {
   char name[64];
   DURE_TRY(dure_ranks_device(&t->ranks, t->options->device, name));
@@ -74,8 +84,10 @@ static dure_status open_device(trainer *t) {
     say(t, "this rank has %" PRIu64 " of a step's rows, by the speed measured", t->ranks.row_count);
   if (are_several(t))
     say(t, "%u ranks on %u machine%s, %s, collectives by %s", t->ranks.place.size, t->ranks.place.node_count,
-        t->ranks.place.node_count > 1 ? "s" : "", dure_sharding_describe(t->ranks.sharding),
-        dure_communicator_kind(t->ranks.exchange.within));
+        t->ranks.place.node_count > 1 ? "s" : "", dure_sharding_describe(t->ranks.sharding), collectives_kind(t));
+  if (t->ranks.row_groups < t->ranks.place.size)
+    say(t, "in groups of the same rows, each layer's matrices among %u ranks, each sequence's tokens among %u",
+        t->ranks.tensor_parts, t->ranks.sequence_parts);
   return NULL;
 }
 
@@ -102,9 +114,9 @@ static void compare_tokenizers(const trainer *t, const char *model_directory) {
   free(path);
 }
 
-// Of the parameters: they are scored by the training's own forward pass then.
+// No rank has all parameters, or room for all tokens of a sequence: they are scored by the training's own forward pass.
 static bool has_parts_alone(const trainer *t) {
-  return dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS);
+  return dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS) || dure_training_meets(&t->shape);
 }
 
 // What to compute in, and what to recompute or offload so that it fits. A run goes on in the type that it began in,
@@ -116,7 +128,17 @@ static dure_status choose_training(trainer *t, const char *checkpoint) {
   for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
     dtype = strcmp(t->before.dtype, dure_dtype_name(types[i])) == 0 ? types[i] : dtype;
   const dure_ranks *r = &t->ranks;
-  const dure_training_part part = {r->sharding, r->shard, r->shards, r->batch_size, r->accumulate};
+  const dure_training_part part = {
+      .sharding = r->sharding,
+      .shard = r->shard,
+      .shards = r->shards,
+      .batch_size = r->batch_size,
+      .accumulate = r->accumulate,
+      .tensor_part = r->tensor_part,
+      .tensor_parts = r->tensor_parts,
+      .sequence_part = r->sequence_part,
+      .sequence_parts = r->sequence_parts,
+  };
   dure_status status =
       dure_training_choose(t->options, path, dtype, are_several(t) ? &part : NULL, t->device, &t->choice);
   DURE_TRY(dure_checkpoint_advise(status, checkpoint));
@@ -127,7 +149,7 @@ static dure_status choose_training(trainer *t, const char *checkpoint) {
            dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_PARAMETERS)),
            dure_dtype_name(dure_training_set_dtype(&t->shape, DURE_TRAINING_GRADIENTS)));
   DURE_TRY(dure_ranks_agree(r, "--dtype", chosen));
-  // When parts of parameters are gathered follows from where the backward pass reads them.
+  // When parts of parameters are gathered, and when ranks meet, follows from what the backward pass does.
   snprintf(chosen, sizeof(chosen), "%d, %u layers%s", (int)t->shape.recompute, t->shape.recompute_blocks,
            t->shape.fuses_loss ? ", fused loss" : "");
   if (has_parts_alone(t)) DURE_TRY(dure_ranks_agree(r, "--recompute", chosen));
@@ -159,8 +181,9 @@ static dure_status open_model(trainer *t, const char *checkpoint) {
   if (!goes_on || config->end_id < 0) config->beginning_id = config->end_id = end_of_text;
   if (checkpoint == NULL) {
     say(t, "%s: %.1f M parameters, %u layers, %u wide, %u heads, vocabulary %u, %s", config->family->model_type,
-        (double)t->model->layout.element_count / 1e6, config->layer_count, config->width, config->head_count,
-        config->vocabulary_size, goes_on ? "going on from its weights" : "from scratch");
+        (double)t->model->layout.element_count / 1e6, config->layer_count, config->width,
+        config->head_count * t->ranks.tensor_parts, config->vocabulary_size,
+        goes_on ? "going on from its weights" : "from scratch");
     if (config->largest_dropout > 0)
       say(t, "the config asks for dropout %g; training is without", config->largest_dropout);
   }
@@ -192,7 +215,7 @@ static dure_status prepare_shape(trainer *t) {
   double fewest = -(double)t->shape.batch_size;
   DURE_TRY(dure_ranks_vote(&t->ranks, &fewest, 1));
   t->evaluation_rows = (uint32_t)-fewest;
-  uint64_t count = rows_here(t) * t->shape.context;
+  uint64_t count = rows_here(t) * t->shape.context;  // of whole sequences, at first, whatever part this rank has
   t->tokens = malloc(count * sizeof(*t->tokens));
   t->labels = malloc(count * sizeof(*t->labels));
   return t->tokens != NULL && t->labels != NULL
@@ -245,6 +268,8 @@ static dure_checkpoint_content checkpoint_content(const trainer *t) {
       .end_of_text = t->end_of_text,
       .shard = t->ranks.shard,
       .shards = t->ranks.shards,
+      .tensor_part = t->ranks.tensor_part,
+      .tensor_parts = t->ranks.tensor_parts,
       .is_replica = t->ranks.replica > 0,
   };
 }
@@ -455,6 +480,7 @@ static dure_status read_windows(const trainer *t, uint64_t first) {
     t->tokens[i] = 0;
     t->labels[i] = DURE_IGNORE_LABEL;
   }
+  trainer_keep_own_tokens(t, rows_here(t));
   return NULL;
 }
 
@@ -613,14 +639,14 @@ static void report_progress(trainer *t, const dure_metrics_row *row) {
   t->observer->progress(t->observer->context, &progress);
 }
 
-// Compares what every rank should have the same of, to the bit: the parameters, where each has all of them.
+// Compares what ranks should have the same of, to the bit: the parameters, where each has all of them or of a part.
 static dure_status verify(trainer *t) {
-  if (!are_several(t) || has_parts_alone(t)) return NULL;
+  if (!are_several(t) || dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS)) return NULL;
   uint64_t hash = 0;
   DURE_TRY(dure_model_hash(t->model, &hash));
   char text[32];
   snprintf(text, sizeof(text), "%016" PRIx64, hash);
-  dure_status status = dure_ranks_agree(&t->ranks, "the parameters' checksum", text);
+  dure_status status = dure_ranks_agree_alike(&t->ranks, "the parameters' checksum", text);
   return dure_status_prefix(status, "after step %" PRIu64, t->state.step);
 }
 

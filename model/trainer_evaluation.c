@@ -1,6 +1,7 @@
 // The held-out loss of a run, shared by its ranks.
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/trainer_internal.h"
 #include "runtime/os.h"
@@ -14,7 +15,17 @@ static dure_status read_held_out(const trainer *t, uint64_t batch, uint64_t chos
     uint64_t window = i < chosen && row < B ? (uint64_t)((double)i * (double)count / (double)chosen) : count;
     DURE_TRY(dure_loader_read(t->held_out_loader, window, 1, t->tokens + (size_t)row * T, t->labels + (size_t)row * T));
   }
+  trainer_keep_own_tokens(t, t->shape.batch_size);
   return NULL;
+}
+
+void trainer_keep_own_tokens(const trainer *t, uint64_t rows) {
+  const uint64_t T = t->shape.context, own = dure_training_tokens(&t->shape);
+  const uint64_t first = own < T ? t->shape.sequence_part * own : 0;
+  for (uint64_t i = 0; own < T && i < rows; i++) {
+    memmove(t->tokens + i * own, t->tokens + i * T + first, own * sizeof(*t->tokens));
+    memmove(t->labels + i * own, t->labels + i * T + first, own * sizeof(*t->labels));
+  }
 }
 
 // Whoever interrupts does not wait for an evaluation, except for the last one: the run is over after it.
@@ -35,7 +46,7 @@ static dure_status evaluate_batch(trainer *t, evaluation *e, uint64_t batch, boo
                                   uint64_t count) {
   const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)t->shape.context;
   if (is_there) {
-    DURE_TRY(read_held_out(t, batch * t->ranks.place.size + t->ranks.place.rank, chosen, count));
+    DURE_TRY(read_held_out(t, batch * t->ranks.row_groups + t->ranks.row_group, chosen, count));
     for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
     DURE_TRY(dure_scorer_submit(t->scorer, t->tokens, t->labels, e->losses + batch % 2 * batch_tokens,
                                 &e->point[batch % 2]));
@@ -50,8 +61,8 @@ static dure_status evaluate_batch(trainer *t, evaluation *e, uint64_t batch, boo
 // The same by the training's own forward pass, in which all ranks take part.
 static dure_status evaluate_together(trainer *t, evaluation *e, uint64_t batch, uint64_t chosen, uint64_t count) {
   double sum;
-  DURE_TRY(read_held_out(t, batch * t->ranks.place.size + t->ranks.place.rank, chosen, count));
-  const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)t->shape.context;
+  DURE_TRY(read_held_out(t, batch * t->ranks.row_groups + t->ranks.row_group, chosen, count));
+  const uint64_t batch_tokens = t->evaluation_rows * (uint64_t)dure_training_tokens(&t->shape);
   for (uint64_t i = 0; i < batch_tokens; i++) e->labels += t->labels[i] != DURE_IGNORE_LABEL;
   DURE_TRY(dure_training_forward(t->training, t->tokens, t->labels, &sum));
   e->sum += sum;
@@ -63,7 +74,7 @@ static dure_status evaluate_batches(trainer *t, evaluation *e, uint64_t step, ui
   dure_status status = NULL;
   bool goes_on = true;
   for (uint64_t batch = 0; goes_on && status == NULL; batch++) {
-    goes_on = batch * t->ranks.place.size * t->evaluation_rows < chosen && !trainer_gives_up_evaluating(t, step);
+    goes_on = batch * t->ranks.row_groups * t->evaluation_rows < chosen && !trainer_gives_up_evaluating(t, step);
     if (t->scorer != NULL) {
       status = evaluate_batch(t, e, batch, goes_on, chosen, count);
     } else if (goes_on) {

@@ -54,6 +54,8 @@ typedef struct trainer {
 static inline bool are_several(const trainer *t) { return dure_ranks_are_several(&t->ranks); }
 static inline bool is_first(const trainer *t) { return dure_ranks_is_first(&t->ranks); }
 
+// Leaves of `rows` whole sequences in t->tokens and t->labels what this rank has: its part of each.
+void trainer_keep_own_tokens(const trainer *t, uint64_t rows);
 // The held-out loss, of everything at the last step and of --eval-tokens before that.
 DURE_MUST_CHECK dure_status trainer_evaluate(trainer *t, uint64_t step, double *out_loss, double *out_bits_per_byte);
 // Whoever interrupts does not wait for an evaluation, except for the last one: the run is over after it.

@@ -96,8 +96,8 @@ static dure_status compile_recorded(dure_training *training, dure_training_progr
     options.cut_count = dure_exchange_staging(training->exchange)->cut_count;
   }
   if (which == DURE_TRAINING_UPDATE && training->options.has_limits) {
-    const bool has_parts = dure_training_set_is_sharded(&training->options, DURE_TRAINING_FIRST_MOMENTS);
-    training->clip_calls = has_parts ? 1 : (uint32_t)tensors->pool_count + 1;
+    const bool has_norm = dure_training_program_is_needed(&training->options, DURE_TRAINING_NORM);
+    training->clip_calls = has_norm ? 1 : (uint32_t)tensors->pool_count + 1;
     options.cuts = &training->clip_calls;
     options.cut_count = 1;
   }
@@ -171,6 +171,8 @@ dure_model_options dure_training_model_options(const dure_training_options *opti
       .master_home = options->offloads_optimizer ? DURE_HOME_HOST : DURE_HOME_DEVICE,
       .shard = options->shard,
       .shards = options->shards,
+      .tensor_part = options->tensor_part,
+      .tensor_parts = options->tensor_parts,
       .shards_weights = dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS),
       .shards_masters = dure_training_set_is_sharded(options, DURE_TRAINING_MASTERS),
   };
@@ -219,10 +221,11 @@ static dure_status check_model(const dure_model *model, const dure_training_opti
 
 // Positions are the same for every micro-step: uploaded once.
 static dure_status upload_positions(dure_training *training) {
-  const uint64_t B = training->options.batch_size, T = training->options.context;
+  const uint64_t B = training->options.batch_size, T = dure_training_tokens(&training->options);
+  const uint64_t first = training->options.sequence_parts > 1 ? training->options.sequence_part * T : 0;
   uint32_t *positions = malloc(B * T * sizeof(*positions));
   if (positions == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to train");
-  for (uint64_t i = 0; i < B * T; i++) positions[i] = (uint32_t)(i % T);
+  for (uint64_t i = 0; i < B * T; i++) positions[i] = (uint32_t)(first + i % T);
   dure_status status = dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], training->model->stream,
                                              training->positions, positions, B * T * sizeof(*positions));
   free(positions);
@@ -291,7 +294,7 @@ void dure_training_destroy(dure_training *training) {
 // ---- steps -------------------------------------------------------------------------------------------------------
 
 static uint64_t micro_step_size(const dure_training *training) {
-  return (uint64_t)training->options.batch_size * training->options.context;
+  return (uint64_t)training->options.batch_size * dure_training_tokens(&training->options);
 }
 
 // Uploads micro-step `index` of a step.
@@ -327,10 +330,10 @@ static dure_status submit_micro_step(dure_training *training, bool is_last) {
                                   training->model->stream, is_last);
 }
 
-static dure_status sum_over_ranks(dure_training *training, dure_training_value value, bool within_alone) {
+static dure_status sum_over_ranks(dure_training *training, dure_training_value value, bool of_parts) {
   if (training->exchange == NULL) return NULL;
   return dure_exchange_sum(training->exchange, training->model->stream, training->values,
-                           dure_training_value_offset(value), within_alone);
+                           dure_training_value_offset(value), of_parts);
 }
 
 static dure_status submit_micro_steps(dure_training *training, const uint32_t *tokens, const uint32_t *labels,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/tensor_parallel.h"
 #include "model/training_plan.h"
 
 static bool is_enabled(const dure_device_info *info, const char *name) {
@@ -66,8 +67,15 @@ dure_status dure_training_choice_set_part(dure_plan_request *request, const dure
   options->shards = part->shards;
   options->batch_size = part->batch_size;
   options->accumulate = part->accumulate;
+  options->tensor_part = part->tensor_part;
+  options->tensor_parts = part->tensor_parts;
+  options->sequence_part = part->sequence_part;
+  options->sequence_parts = part->sequence_parts;
+  DURE_TRY(dure_training_options_check(request->config, options));
+  if (part->sequence_parts > 1)
+    DURE_TRY(dure_model_config_check_heads(request->config, "--sequence-parallel", part->sequence_parts));
   if (part->accumulate > 1) request->may_shrink_gradients = false;
-  if (part->shards < 2) return NULL;
+  if (part->shards < 2 && part->tensor_parts < 2) return NULL;
   request->may_shrink_moments = false;
   if (options->moment_dtype != DURE_DTYPE_U8) return NULL;
   return dure_fail(DURE_UNSUPPORTED,
@@ -113,7 +121,8 @@ dure_status dure_training_choose(const dure_train_options *options, const char *
   dure_model_config config;
   dure_parameter_layout layout = {0};
   DURE_TRY(dure_model_config_read(config_path, &config));
-  dure_status status = dure_parameter_layout_create(&config, &layout);
+  dure_status status = part != NULL ? dure_model_config_divide(&config, part->tensor_part, part->tensor_parts) : NULL;
+  if (status == NULL) status = dure_parameter_layout_create(&config, &layout);
   if (status == NULL && part != NULL) dure_parameter_layout_divide(&layout, part->shards);
   if (status == NULL) status = choose(options, &config, &layout, dtype, part, device, out_choice);
   dure_parameter_layout_clear(&layout);

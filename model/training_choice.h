@@ -21,9 +21,11 @@ typedef struct dure_training_part {
   dure_sharding sharding;
   uint32_t shard, shards;
   uint32_t batch_size, accumulate;
+  uint32_t tensor_part, tensor_parts, sequence_part, sequence_parts;  // 0 or 1 parts: whole
 } dure_training_part;
 
-// Makes a request one for that part; the layout must have been divided likewise. DURE_UNSUPPORTED for 8-bit states.
+// Makes a request one for that part; config and layout must have been divided likewise. DURE_UNSUPPORTED for 8-bit
+// states.
 DURE_MUST_CHECK dure_status dure_training_choice_set_part(dure_plan_request *request, const dure_training_part *part);
 
 typedef struct dure_training_choice {

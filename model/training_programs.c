@@ -113,6 +113,14 @@ uint64_t dure_training_values_bytes(void) { return (uint64_t)DURE_TRAINING_VALUE
 
 bool dure_training_scales_loss(const dure_training_options *options) { return options->dtype == DURE_DTYPE_F16; }
 
+uint32_t dure_training_tokens(const dure_training_options *options) {
+  return options->sequence_parts > 1 ? options->context / options->sequence_parts : options->context;
+}
+
+bool dure_training_meets(const dure_training_options *options) {
+  return options->tensor_parts > 1 || options->sequence_parts > 1;
+}
+
 // ---- checking ----------------------------------------------------------------------------------------------------
 
 static bool is_16_bit(dure_dtype dtype) { return dtype == DURE_DTYPE_BF16 || dtype == DURE_DTYPE_F16; }
@@ -147,6 +155,16 @@ dure_status dure_training_options_check(const dure_model_config *config, const d
     return dure_fail(DURE_INVALID_ARGUMENT,
                      "a context of %u tokens is more than the model's %u positions; use --context %u", options->context,
                      config->context_length, config->context_length);
+  }
+  if (options->sequence_parts > 1 && options->context % options->sequence_parts != 0) {
+    return dure_fail(DURE_INVALID_ARGUMENT, "--sequence-parallel %u does not divide a context of %u tokens",
+                     options->sequence_parts, options->context);
+  }
+  if (options->sequence_parts > 1 && options->balances_experts && config->experts.count > 0) {
+    return dure_fail(DURE_UNSUPPORTED,
+                     "--sequence-parallel %u: the experts of this %s are balanced over whole sequences, which no rank "
+                     "has; use --balance-experts off, or --shard alone",
+                     options->sequence_parts, config->family->model_type);
   }
   return check_dtypes(options);
 }
@@ -273,7 +291,7 @@ static dure_status record_gradients(const recorder *r, dure_tensor loss, dure_te
 static dure_status record_micro_step(const recorder *r) {
   dure_program *p = r->program;
   dure_training_tensors *t = r->tensors;
-  const uint64_t shape[2] = {r->options->batch_size, r->options->context};
+  const uint64_t shape[2] = {r->options->batch_size, dure_training_tokens(r->options)};
   const bool is_sharded = dure_training_set_is_sharded(r->options, DURE_TRAINING_GRADIENTS);
   const bool accumulates = r->options->accumulate > 1;
   t->tokens = dure_tensor_external(p, "tokens", DURE_DTYPE_U32, 2, shape, DURE_LIFETIME_INPUT);
@@ -287,6 +305,11 @@ static dure_status record_micro_step(const recorder *r) {
                                r->options->context, &decoder));
   memcpy(t->sets[DURE_TRAINING_PARAMETERS], decoder.pools, t->pool_count * sizeof(*decoder.pools));
   decoder.fuses_loss = r->options->fuses_loss;
+  dure_status status = dure_decoder_divide(&decoder, r->options->sequence_part, r->options->sequence_parts);
+  if (status != NULL) {
+    dure_decoder_clear(&decoder);
+    return status;
+  }
   if (r->options->balances_experts && r->config->experts.count > 0)
     decoder.routers = calloc(r->config->layer_count, sizeof(*decoder.routers));
   dure_router *routers = decoder.routers;
@@ -295,7 +318,7 @@ static dure_status record_micro_step(const recorder *r) {
   dure_sum(p, loss, loss_sum, accumulates);
   if (dure_training_scales_loss(r->options)) seed = scale_seed(r, seed);
   t->forward_calls = dure_program_call_count(p);
-  dure_status status = record_gradients(r, loss, seed, accumulates && !is_sharded, routers);
+  status = record_gradients(r, loss, seed, accumulates && !is_sharded, routers);
   free(routers);
   return status;
 }
@@ -321,7 +344,13 @@ static void declare_parts(const recorder *r, dure_training_set set, dure_tensor 
 
 static void record_norm(const recorder *r, dure_tensor *parts) {
   declare_parts(r, DURE_TRAINING_GRADIENTS, parts);
-  const dure_optimizer_tensors tensors = {.gradients = parts, .square_sum = declare_value(r, DURE_TRAINING_SQUARE_SUM)};
+  const bool has_parts = dure_training_set_is_sharded(r->options, DURE_TRAINING_FIRST_MOMENTS);
+  const dure_optimizer_tensors tensors = {
+      .gradients = parts,
+      .square_sum = declare_value(r, DURE_TRAINING_SQUARE_SUM),
+      .shard = has_parts ? r->options->shard : 0,
+      .shards = has_parts ? r->options->shards : 1,
+  };
   dure_optimizer_record_norm(r->program, r->layout, &tensors);
 }
 
@@ -337,7 +366,8 @@ static void record_update(const recorder *r, dure_tensor *parts) {
       .shard = has_parts ? r->options->shard : 0,
       .shards = has_parts ? r->options->shards : 1,
   };
-  if (!has_parts) dure_optimizer_record_norm(r->program, r->layout, &tensors);
+  if (!dure_training_program_is_needed(r->options, DURE_TRAINING_NORM))
+    dure_optimizer_record_norm(r->program, r->layout, &tensors);
   dure_optimizer_record_clip(r->program, &tensors, dure_training_scales_loss(r->options));
   if (r->options->offloads_optimizer) return;
   declare_parts(r, DURE_TRAINING_PARAMETERS, parts + r->layout->pool_count);
@@ -365,7 +395,8 @@ bool dure_training_program_is_needed(const dure_training_options *options, dure_
   switch (which) {
     case DURE_TRAINING_CLEAR: return accumulates;
     case DURE_TRAINING_ADD: return accumulates && dure_training_set_is_sharded(options, DURE_TRAINING_GRADIENTS);
-    case DURE_TRAINING_NORM: return dure_training_set_is_sharded(options, DURE_TRAINING_FIRST_MOMENTS);
+    case DURE_TRAINING_NORM:
+      return options->tensor_parts > 1 || dure_training_set_is_sharded(options, DURE_TRAINING_FIRST_MOMENTS);
     case DURE_TRAINING_MICRO_STEP:
     case DURE_TRAINING_UPDATE:
     case DURE_TRAINING_PROGRAM_COUNT: break;

@@ -42,6 +42,9 @@ typedef struct dure_training_options {
   uint64_t seed;           // of the stochastic rounding of 16-bit parameters without masters
   dure_sharding sharding;  // over
   uint32_t shards, shard;  // so many ranks (0 or 1: one), of which this is that one; what a checkpoint is cut by, too
+  uint32_t tensor_parts, tensor_part;  // of the model's matrices, as the config has them (tensor_parallel.h)
+  uint32_t sequence_parts,
+      sequence_part;  // of every sequence this rank has this part of so many: context / parts tokens
 } dure_training_options;
 
 // ---- what lasts --------------------------------------------------------------------------------------------------
@@ -97,7 +100,8 @@ typedef enum dure_training_program {
   DURE_TRAINING_CLEAR,       // gradients and loss sum to zero; only before several micro-steps
   DURE_TRAINING_MICRO_STEP,  // forward and backward
   DURE_TRAINING_ADD,         // adds the gradients of a micro-step to the parts that are kept; only of parts
-  DURE_TRAINING_NORM,        // sum of the squares of the part's gradients; only where optimizers have parts
+  DURE_TRAINING_NORM,        // sum of the squares of the part's gradients; only where ranks have parts of them or of
+                             // the optimizer's states
   DURE_TRAINING_UPDATE,      // gradient norm and clip scale, then AdamW unless that is the host's work
   DURE_TRAINING_PROGRAM_COUNT,
 } dure_training_program;
@@ -126,6 +130,11 @@ DURE_MUST_CHECK dure_status dure_training_program_record(dure_training_program w
                                                          const dure_training_options *options, dure_program *program,
                                                          dure_training_tensors *out_tensors);
 void dure_training_tensors_clear(dure_training_tensors *tensors);
+
+// Tokens of a sequence that this rank has.
+uint32_t dure_training_tokens(const dure_training_options *options);
+// Ranks do not only sum gradients: a micro-step's program has calls after which they meet.
+bool dure_training_meets(const dure_training_options *options);
 
 // Fails with DURE_INVALID_ARGUMENT for sizes and types that do not go together.
 DURE_MUST_CHECK dure_status dure_training_options_check(const dure_model_config *config,

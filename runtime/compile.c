@@ -488,6 +488,16 @@ void dure_program_visit_uses(const dure_program *program, dure_program_use_visit
 
 uint32_t dure_program_call_count(const dure_program *program) { return program->call_count; }
 
+void dure_program_visit_meetings(const dure_program *program, dure_program_meeting_visitor visitor, void *context) {
+  for (uint32_t c = 0; c < program->call_count; c++) {
+    const dure_program_call_record *call = &program->calls[c];
+    const dure_copy_among among = call->op == DURE_OP_copy ? call->attributes.copy.among : DURE_AMONG_NOBODY;
+    if (among != DURE_AMONG_SUM && among != DURE_AMONG_EXCHANGE) continue;
+    const dure_program_meeting meeting = {c, among, call->operands[0], call->operands[1]};
+    visitor(context, &meeting);
+  }
+}
+
 // ---- constants -------------------------------------------------------------------------------------------------
 
 static dure_status upload_constants(dure_executable *executable, const dure_program *program) {

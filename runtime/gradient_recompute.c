@@ -32,6 +32,7 @@ static bool is_cheap_to_repeat(const dure_gradient *gradient, const dure_program
     case DURE_OP_rotary:
     case DURE_OP_activation:
     case DURE_OP_gated_activation: return true;
+    case DURE_OP_copy: return call->attributes.copy.among == DURE_AMONG_SUM_GRADIENT;  // nothing is sent forward
     case DURE_OP_matmul: return ends_in_kept_activation(gradient, call);
     default: return false;
   }

@@ -4,7 +4,18 @@
 // ---- elementwise -----------------------------------------------------------------------------------------------
 
 dure_status dure_gradient_copy(dure_gradient *gradient, const dure_program_call_record *call) {
-  dure_gradient_pass(gradient, call->operands[1], call->operands[0]);
+  enum { X, Y };
+  const dure_copy_among among = call->attributes.copy.among;
+  if (among == DURE_AMONG_NOBODY || among == DURE_AMONG_SUM) {
+    dure_gradient_pass(gradient, call->operands[Y], call->operands[X]);
+    return NULL;
+  }
+  // What is sent or summed must not be mixed with what was there: never added to.
+  const dure_gradient_slot slot = dure_gradient_open(gradient, call->operands[X], false);
+  const dure_op_attributes attributes = {.copy = {among == DURE_AMONG_EXCHANGE ? among : DURE_AMONG_SUM}};
+  dure_tensor operands[DURE_MAX_OPERANDS] = {dure_gradient_of(gradient, call->operands[Y]), slot.tensor};
+  dure_program_call(dure_gradient_program(gradient), DURE_OP_copy, operands, &attributes, 0);
+  dure_gradient_close(gradient, &slot);
   return NULL;
 }
 

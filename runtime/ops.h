@@ -35,6 +35,22 @@ typedef struct dure_fill_attributes {
 
 // copy: y = x, from one float type to another if need be.   add: y = a + b.   multiply: y = a * b.   Any shape; y of
 // add and multiply may be the same memory as a or b.
+//
+// A copy may stand for something that ranks do together. Kernels copy all the same, and whoever submits the program
+// carries out the rest behind the call (model/staging.h); a program that is run alone is that of a group of one:
+//   SUM           y = the sum of all ranks' x; the gradient of each x is that of y, which is the same on all ranks
+//   SUM_GRADIENT  y = x, the same on all ranks; its gradient is the sum of all ranks' gradients of y: SUM's mirror
+//                 (Shoeybi et al. 2019, section 3: g and f)
+//   EXCHANGE      x and y are N equal pieces by rank; piece s of rank r's y is piece r of rank s's x. Its own gradient
+typedef enum dure_copy_among {
+  DURE_AMONG_NOBODY,
+  DURE_AMONG_SUM,
+  DURE_AMONG_SUM_GRADIENT,
+  DURE_AMONG_EXCHANGE,
+} dure_copy_among;
+typedef struct dure_copy_attributes {
+  dure_copy_among among;
+} dure_copy_attributes;
 
 // scale: y = factor * x, or y += factor * x. Any shape; y may be x's memory.
 typedef struct dure_scale_attributes {
@@ -371,6 +387,7 @@ typedef struct dure_sample_attributes {
 
 typedef union dure_op_attributes {
   dure_none_attributes none;
+  dure_copy_attributes copy;
   dure_fill_attributes fill;
   dure_scale_attributes scale;
   dure_embedding_attributes embedding;

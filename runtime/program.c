@@ -222,6 +222,10 @@ uint64_t dure_tensor_dimension(const dure_program *program, dure_tensor tensor, 
   return axis < dure_tensor_rank(program, tensor) ? program->values[tensor.index].shape[axis] : 0;
 }
 
+uint64_t dure_tensor_stride(const dure_program *program, dure_tensor tensor, uint32_t axis) {
+  return axis < dure_tensor_rank(program, tensor) ? program->values[tensor.index].stride[axis] : 0;
+}
+
 uint64_t dure_tensor_element_count(const dure_program *program, dure_tensor tensor) {
   if (tensor.index == 0 || tensor.index >= program->value_count) return 0;
   return value_count_of(&program->values[tensor.index]);
@@ -299,6 +303,12 @@ dure_tensor dure_add(dure_program *program, dure_tensor a, dure_tensor b) {
   dure_tensor operands[DURE_MAX_OPERANDS] = {a, b};
   dure_program_call(program, DURE_OP_add, operands, NULL, 0);
   return operands[2];
+}
+
+dure_tensor dure_copy_with_ranks(dure_program *program, dure_tensor x, dure_copy_among among) {
+  dure_tensor operands[DURE_MAX_OPERANDS] = {x};
+  dure_program_call(program, DURE_OP_copy, operands, &(dure_op_attributes){.copy = {among}}, 0);
+  return operands[1];
 }
 
 dure_tensor dure_embedding(dure_program *program, dure_tensor table, dure_tensor indices) {

@@ -71,6 +71,7 @@ dure_tensor dure_tensor_reshape(dure_program *program, dure_tensor base, uint32_
 // Shape questions about a recorded tensor (0 for absent ones).
 uint32_t dure_tensor_rank(const dure_program *program, dure_tensor tensor);
 uint64_t dure_tensor_dimension(const dure_program *program, dure_tensor tensor, uint32_t axis);
+uint64_t dure_tensor_stride(const dure_program *program, dure_tensor tensor, uint32_t axis);  // elements
 uint64_t dure_tensor_element_count(const dure_program *program, dure_tensor tensor);
 dure_dtype dure_tensor_dtype(const dure_program *program, dure_tensor tensor);
 
@@ -106,6 +107,8 @@ dure_tensor dure_layer_norm(dure_program *program, dure_tensor x, dure_tensor we
 dure_tensor dure_rms_norm(dure_program *program, dure_tensor x, dure_tensor weight, float epsilon, float weight_offset);
 dure_tensor dure_activation_apply(dure_program *program, dure_tensor x, dure_activation kind);
 dure_tensor dure_scale(dure_program *program, dure_tensor x, float factor);
+// A copy that ranks turn into a sum or an exchange (ops.h); alone it is one.
+dure_tensor dure_copy_with_ranks(dure_program *program, dure_tensor x, dure_copy_among among);
 dure_tensor dure_multiply(dure_program *program, dure_tensor a, dure_tensor b);
 dure_tensor dure_gated_activation(dure_program *program, dure_tensor gate, dure_tensor up, dure_activation kind);
 // `table`: the op's cosines_sines.
@@ -268,6 +271,15 @@ void dure_program_visit(const dure_program *program, dure_program_visitor visito
 typedef void (*dure_program_use_visitor)(void *context, uint32_t call, dure_tensor external, dure_access access);
 void dure_program_visit_uses(const dure_program *program, dure_program_use_visitor visitor, void *context);
 uint32_t dure_program_call_count(const dure_program *program);
+// The calls after which ranks send each other something, in the order of execution: copies among ranks, of tensors that
+// are contiguous.
+typedef struct dure_program_meeting {
+  uint32_t call;
+  dure_copy_among among;  // SUM or EXCHANGE
+  dure_tensor source, target;
+} dure_program_meeting;
+typedef void (*dure_program_meeting_visitor)(void *context, const dure_program_meeting *meeting);
+void dure_program_visit_meetings(const dure_program *program, dure_program_meeting_visitor visitor, void *context);
 
 typedef struct dure_executable_memory {
   uint64_t activation_bytes, owned_external_bytes, workspace_bytes;

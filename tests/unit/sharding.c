@@ -80,6 +80,7 @@ typedef struct paper {
   size_t parameter_in[most_pools], gradient_in[most_pools];  // by slot: whose values lie there; SIZE_MAX: on their way
   uint32_t sums[most_pools], finished[most_pools];           // by pool
   bool was_forward_done;
+  size_t meetings;
 } paper;
 
 static void check_use(void *context, uint32_t call, dure_tensor external, dure_access access) {
@@ -107,6 +108,10 @@ static void act(paper *p, const dure_program *program, const dure_staging_action
       p->first = action->first;
       p->end = action->end;
       dure_program_visit_uses(program, check_use, p);
+      break;
+    case DURE_STAGING_MEET:
+      ck_assert_uint_eq(p->end, p->staging->meetings[action->first].call + 1);
+      p->meetings++;
       break;
     case DURE_STAGING_GATHER: p->parameter_in[p->staging->parameters.of_pool[pool]] = SIZE_MAX; break;
     case DURE_STAGING_NEED:
@@ -145,7 +150,9 @@ static void check_staging(const dure_training_options *options) {
   for (size_t i = 0; i < most_pools; i++) p.parameter_in[i] = p.gradient_in[i] = SIZE_MAX;
   for (size_t i = 0; i < staging.action_count; i++) act(&p, program, &staging.actions[i]);
   ck_assert_uint_eq(p.end, dure_program_call_count(program));
-  ck_assert_int_eq(p.was_forward_done, p.shards_parameters);
+  ck_assert_int_eq(p.was_forward_done, p.shards_parameters || dure_training_meets(options));
+  ck_assert_uint_eq(p.meetings, staging.meeting_count);
+  ck_assert_int_eq(staging.meeting_count > 0, dure_training_meets(options));
   for (size_t i = 0; i < layout.pool_count; i++) {
     ck_assert_uint_eq(p.sums[i], 1);
     ck_assert_uint_eq(p.finished[i], 1);
@@ -162,6 +169,7 @@ static void check_staging(const dure_training_options *options) {
 
 START_TEST(no_call_touches_a_pool_that_is_not_there) {
   const char *const models[] = {tied, untied};
+  const uint32_t parts[] = {2, 1};  // the second has one key head
   for (size_t m = 0; m < 2; m++) {
     use(models[m]);
     dure_parameter_layout_divide(&layout, 3);
@@ -172,6 +180,7 @@ START_TEST(no_call_touches_a_pool_that_is_not_there) {
                                              .recompute = k & 2 ? DURE_RECOMPUTE_BLOCK : DURE_RECOMPUTE_NONE,
                                              .recompute_blocks = 5,
                                              .fuses_loss = (k & 4) != 0,
+                                             .sequence_parts = k & 1 ? 1 : parts[m],
                                              .sharding = (dure_sharding)_i,
                                              .shards = 3,
                                              .shard = 1});
