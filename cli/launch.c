@@ -11,7 +11,14 @@
 #include "runtime/socket.h"
 #include "runtime/world.h"
 
-enum { hosts_max = 1024, ranks_max = 4096, extra_max = 64, suspects_before_dropped = 2, join_seconds = 25 };
+enum {
+  hosts_max = 1024,
+  ranks_max = 4096,
+  extra_max = 64,
+  suspects_before_dropped = 2,
+  join_seconds = 25,
+  late_seconds = 10
+};
 static const double terminate_seconds = 10;   // between asking ranks to end and ending them
 static const double interrupt_seconds = 120;  // for a run that was interrupted to save
 static const double probe_seconds = 10;
@@ -325,7 +332,7 @@ static bool is_late(const launch *l, uint64_t *first_end) {
   if (count_running(l) == l->process_count || !l->is_prefixed || l->other_program != NULL) return false;
   const uint64_t now = dure_os_nanoseconds();
   if (*first_end == 0) *first_end = now;
-  return now - *first_end > (uint64_t)(l->grace * 1e9);
+  return now - *first_end > late_seconds * UINT64_C(1000000000);
 }
 
 // Who runs still is the one that the others have named as lost: it will not end by itself.

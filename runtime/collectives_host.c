@@ -103,21 +103,27 @@ static dure_status reserve_scratch(dure_host_collectives *c) {
   return NULL;
 }
 
+// Elements of each part that are meant: [begin, end).
+typedef struct range {
+  uint64_t begin, end;
+} range;
+
 // out [this rank's part] = the reduction of everybody's values of that part of `source` [total].
-static dure_status reduce_parts(dure_host_collectives *c, const dure_collective *what, parts p, const uint8_t *source,
-                                uint8_t *out) {
+static dure_status reduce_parts(dure_host_collectives *c, const dure_collective *what, parts p, range meant,
+                                const uint8_t *source, uint8_t *out) {
   const size_t element = dure_dtype_size(what->dtype);
   const uint64_t most = chunk_bytes / element;
   DURE_TRY(reserve_scratch(c));
-  for (uint64_t first = 0; first < p.each; first += most) {
-    const uint64_t own = part_count(p, c->rank, first, most);
+  for (uint64_t first = meant.begin; first < meant.end; first += most) {
+    const uint64_t count = meant.end - first < most ? meant.end - first : most;
+    const uint64_t own = part_count(p, c->rank, first, count);
     for (uint32_t step = 1; step < c->size; step++) {
       const uint32_t to = (c->rank + step) % c->size, from = (c->rank + c->size - step) % c->size;
       DURE_TRY(dure_channel_exchange(c->world, c->channel,
                                      (dure_exchange){.to = to,
                                                      .from = from,
                                                      .send = source + (part_begin(p, to) + first) * element,
-                                                     .send_size = part_count(p, to, first, most) * element,
+                                                     .send_size = part_count(p, to, first, count) * element,
                                                      .receive = c->scratch + (size_t)from * chunk_bytes,
                                                      .receive_size = own * element}));
     }
@@ -127,16 +133,17 @@ static dure_status reduce_parts(dure_host_collectives *c, const dure_collective 
 }
 
 // Everybody's part to everybody; this rank's is in its place.
-static dure_status gather_parts(dure_host_collectives *c, size_t element, parts p, uint8_t *target) {
+static dure_status gather_parts(dure_host_collectives *c, size_t element, parts p, range meant, uint8_t *target) {
+  const uint64_t count = meant.end - meant.begin;
   for (uint32_t step = 1; step < c->size; step++) {
     const uint32_t to = (c->rank + step) % c->size, from = (c->rank + c->size - step) % c->size;
     DURE_TRY(dure_channel_exchange(c->world, c->channel,
                                    (dure_exchange){.to = to,
                                                    .from = from,
-                                                   .send = target + part_begin(p, c->rank) * element,
-                                                   .send_size = part_count(p, c->rank, 0, p.each) * element,
-                                                   .receive = target + part_begin(p, from) * element,
-                                                   .receive_size = part_count(p, from, 0, p.each) * element}));
+                                                   .send = target + (part_begin(p, c->rank) + meant.begin) * element,
+                                                   .send_size = part_count(p, c->rank, meant.begin, count) * element,
+                                                   .receive = target + (part_begin(p, from) + meant.begin) * element,
+                                                   .receive_size = part_count(p, from, meant.begin, count) * element}));
   }
   return NULL;
 }
@@ -171,39 +178,43 @@ static void copy(void *target, const void *source, uint64_t size) {
   if (target != source && size > 0) memmove(target, source, size);
 }
 
-static dure_status all_reduce(dure_host_collectives *c, const dure_collective *what, const uint8_t *source,
-                              uint8_t *target) {
+static dure_status all_reduce(dure_host_collectives *c, const dure_collective *what, uint64_t count,
+                              const uint8_t *source, uint8_t *target) {
   enum { least = 64 };  // elements of a part, so that no two ranks write one line of a cache
   const size_t element = dure_dtype_size(what->dtype);
-  const uint64_t each = (what->count + c->size - 1) / c->size;
-  const parts p = {what->count, (each + least - 1) / least * least};
-  DURE_TRY(reduce_parts(c, what, p, source, target + part_begin(p, c->rank) * element));
-  return gather_parts(c, element, p, target);
+  const uint64_t each = (count + c->size - 1) / c->size;
+  const parts p = {count, (each + least - 1) / least * least};
+  const range all = {0, p.each};
+  DURE_TRY(reduce_parts(c, what, p, all, source, target + part_begin(p, c->rank) * element));
+  return gather_parts(c, element, p, all, target);
 }
 
-dure_status dure_host_collective_run(dure_host_collectives *c, const dure_collective *what, const void *source,
-                                     void *target) {
+dure_status dure_host_collective_run(dure_host_collectives *c, const dure_collective *what, uint64_t first,
+                                     uint64_t count, const void *source, void *target) {
   const size_t element = dure_dtype_size(what->dtype);
-  const uint64_t bytes = what->count * element;
+  const uint64_t own = c->rank * what->count;  // element of this rank's part
+  const uint8_t *from = source != NULL ? (const uint8_t *)source + first * element : NULL;
+  uint8_t *to = target != NULL ? (uint8_t *)target + first * element : NULL;
   const parts whole = {what->count * c->size, what->count};
-  if (what->count == 0) return NULL;
+  const range meant = {first, first + count};
+  if (count == 0) return NULL;
   switch (what->kind) {
-    case DURE_ALL_REDUCE: return all_reduce(c, what, source, target);
-    case DURE_REDUCE_SCATTER: return reduce_parts(c, what, whole, source, target);
+    case DURE_ALL_REDUCE: return all_reduce(c, what, count, from, to);
+    case DURE_REDUCE_SCATTER: return reduce_parts(c, what, whole, meant, source, target);
     case DURE_ALL_GATHER:
-      copy((uint8_t *)target + c->rank * bytes, source, bytes);
-      return gather_parts(c, element, whole, target);
+      copy(to + own * element, from, count * element);
+      return gather_parts(c, element, whole, meant, target);
     case DURE_BROADCAST:
-      if (c->rank == what->peer) copy(target, source, bytes);
-      return broadcast(c, what->peer, target, bytes);
+      if (c->rank == what->peer) copy(to, from, count * element);
+      return broadcast(c, what->peer, to, count * element);
     case DURE_SEND:
       return dure_channel_exchange(
           c->world, c->channel,
-          (dure_exchange){.to = what->peer, .from = DURE_NOBODY, .send = source, .send_size = bytes});
+          (dure_exchange){.to = what->peer, .from = DURE_NOBODY, .send = from, .send_size = count * element});
     case DURE_RECEIVE:
       return dure_channel_exchange(
           c->world, c->channel,
-          (dure_exchange){.to = DURE_NOBODY, .from = what->peer, .receive = target, .receive_size = bytes});
+          (dure_exchange){.to = DURE_NOBODY, .from = what->peer, .receive = to, .receive_size = count * element});
     case DURE_COLLECTIVE_COUNT: break;
   }
   return dure_fail(DURE_INVALID_ARGUMENT, "there is no collective number %d", (int)what->kind);

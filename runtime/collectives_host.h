@@ -19,9 +19,11 @@ typedef struct dure_host_collectives {
   size_t scratch_size;  // 0 before the first that needs it
 } dure_host_collectives;
 
-// `source` and `target` may alias as dure_collective says; nobody else touches them meanwhile.
+// Elements [first, first + count) of `what->count` alone, a chunk: chunks in any sizes make the bits of the whole.
+// `source` and `target` are the whole ranges, and may alias as dure_collective says; of other chunks nothing is
+// touched.
 DURE_MUST_CHECK dure_status dure_host_collective_run(dure_host_collectives *c, const dure_collective *what,
-                                                     const void *source, void *target);
+                                                     uint64_t first, uint64_t count, const void *source, void *target);
 void dure_host_collectives_release(dure_host_collectives *c);
 
 // Bytes of a collective's two ranges on this rank.

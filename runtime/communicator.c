@@ -32,14 +32,22 @@ struct dure_communicator {
 
 // ---- choosing ----------------------------------------------------------------------------------------------------
 
-typedef enum wish { WISH_AUTO, WISH_NCCL, WISH_HOST } wish;
+typedef enum wish { WISH_AUTO, WISH_NCCL, WISH_HOST, WISH_STAGED } wish;
 
 typedef struct ability {
   uint8_t wish, is_able;
+  uint64_t chunk_bytes;
 } ability;
 
+static uint64_t read_chunk_bytes(void) {
+  static const uint64_t default_bytes = 4 << 20, least = 4 << 10;
+  const char *text = getenv("DURE_COLLECTIVE_CHUNK");
+  const uint64_t bytes = text != NULL ? strtoull(text, NULL, 10) : 0;
+  return bytes == 0 ? default_bytes : bytes < least ? least : bytes;
+}
+
 static dure_status read_wish(const char *kind, wish *out_wish) {
-  static const char *const names[] = {"auto", "nccl", "host"};
+  static const char *const names[] = {"auto", "nccl", "host", "staged"};
   *out_wish = WISH_AUTO;
   if (kind == NULL) return NULL;
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -47,14 +55,20 @@ static dure_status read_wish(const char *kind, wish *out_wish) {
     *out_wish = (wish)i;
     return NULL;
   }
-  return dure_fail(DURE_INVALID_ARGUMENT, "there is no communicator '%s': expected auto, nccl or host", kind);
+  return dure_fail(DURE_INVALID_ARGUMENT, "there is no communicator '%s': expected auto, nccl, host or staged", kind);
 }
 
 // All ranks must come to the same: by the device only where each of them can.
-static dure_status choose(dure_world *world, wish asked, dure_status inability, bool *out_is_on_device) {
+static dure_status choose(dure_world *world, wish asked, dure_status inability, bool *out_is_on_device,
+                          uint64_t *out_chunk_bytes) {
   const dure_world_place place = dure_world_get_place(world);
-  const ability own = {(uint8_t)asked, inability == NULL};
+  ability own;
+  memset(&own, 0, sizeof(own));  // sent as it lies here
+  own.wish = (uint8_t)asked;
+  own.is_able = inability == NULL;
+  own.chunk_bytes = read_chunk_bytes();
   *out_is_on_device = false;
+  *out_chunk_bytes = own.chunk_bytes;
   ability *all = calloc(place.size, sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory for a communicator");
   dure_status status = dure_world_gather(world, &own, sizeof(own), all);
@@ -64,11 +78,12 @@ static dure_status choose(dure_world *world, wish asked, dure_status inability, 
       status = dure_fail(DURE_INVALID_ARGUMENT, "%s asks for another kind of communicator than %s",
                          dure_world_rank_name(world, i), dure_world_rank_name(world, place.rank));
     is_able = is_able && all[i].is_able;
+    if (all[i].chunk_bytes < *out_chunk_bytes) *out_chunk_bytes = all[i].chunk_bytes;
     if (status == NULL && asked == WISH_NCCL && all[i].is_able == 0)
       status = i == place.rank ? dure_fail(DURE_UNSUPPORTED, "%s", dure_status_message(inability))
                                : dure_fail(DURE_UNSUPPORTED, "%s cannot use NCCL", dure_world_rank_name(world, i));
   }
-  *out_is_on_device = status == NULL && asked != WISH_HOST && is_able;
+  *out_is_on_device = status == NULL && asked < WISH_HOST && is_able;
   free(all);
   return status;
 }
@@ -133,7 +148,8 @@ dure_status dure_communicator_create(dure_world *world, dure_device *device, con
   DURE_TRY(read_wish(kind, &asked));
   dure_status inability = ability_of(device);
   bool is_on_device = false;
-  dure_status status = choose(world, asked, inability, &is_on_device);
+  dure_host_communicator_options by_host = {.stages = asked == WISH_STAGED};
+  dure_status status = choose(world, asked, inability, &is_on_device, &by_host.chunk_bytes);
   if (inability != NULL) dure_log(DURE_LOG_DEBUG, "%s", dure_status_message(inability));
   dure_status_free(inability);
   DURE_TRY(status);
@@ -148,7 +164,7 @@ dure_status dure_communicator_create(dure_world *world, dure_device *device, con
     c->vtable = device->vtable->communicator;
     status = create_on_device(c);
   } else {
-    status = dure_host_communicator_create(world, device, &c->host);
+    status = dure_host_communicator_create(world, device, &by_host, &c->host);
   }
   if (status != NULL) {
     dure_communicator_destroy(c);

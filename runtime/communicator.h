@@ -60,7 +60,9 @@ typedef struct dure_communicator_statistics {
 } dure_communicator_statistics;
 
 // The best kind for the device: NCCL where it is CUDA and the library is there, else by host. `kind`: "auto" (or NULL),
-// "nccl", "host". A world of one gets one that copies. The world and the device must outlive it.
+// "nccl", "host", or "staged": by host, through pinned buffers on any device. Collectives by host travel in chunks of
+// the environment's DURE_COLLECTIVE_CHUNK bytes (4 MiB; the smallest of the ranks' counts for all). A world of one gets
+// one that copies. The world and the device must outlive it.
 DURE_MUST_CHECK dure_status dure_communicator_create(dure_world *world, dure_device *device, const char *kind,
                                                      dure_communicator **out_communicator);
 void dure_communicator_destroy(

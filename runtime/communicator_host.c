@@ -1,24 +1,30 @@
 #include "runtime/communicator_host.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/collectives_host.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
+#include "runtime/trace.h"
 
 static const uint64_t glance = 50000000;  // nanoseconds between looks at the world while waiting
 static const uint64_t staging_granule = 64 << 10;
 static const uint64_t staging_limit = UINT64_C(256) << 20;  // of pinned memory, where waiting can keep within it
 
-// A collective between its begin and the time when nothing of it is used any more.
+// A collective between its begin and the time when nothing of it is used any more. One that goes by a staging buffer
+// is cut into chunks: while one travels, the device brings the next, and takes back the one before.
 typedef struct flight {
   uint64_t ticket;
+  uint64_t mark;  // that events have when the last chunk is done; chunk i's is mark - chunk_count + 1 + i
   dure_collective what;
   dure_buffer *staging;                   // NULL: the ranges are the host's to reach
   uint64_t source_offset, target_offset;  // in what the thread works on: the staging buffer, or the ranges themselves
-  dure_recording *copies[2];              // to the staging buffer, and back
+  uint64_t chunk;                         // elements
+  uint32_t chunk_count;                   // 1 without a staging buffer
+  dure_recording **copies;                // [2, chunk_count]: to the staging buffer, and back; NULL: none
   bool is_joined;
 } flight;
 
@@ -34,16 +40,18 @@ struct dure_host_communicator {
   bool runs_at_once;    // a device that does work as it is submitted, and cannot wait for what is to come
   bool has_thread;
   pthread_t thread;
+  dure_host_communicator_options options;
 
   // The caller's alone.
   uint64_t begun, joined;  // tickets
+  uint64_t marks;          // given to chunks so far
   staging_buffer *buffers;
   size_t buffer_count;
   uint64_t buffer_bytes;
-  dure_event *arrived;   // the device has come to the collective: its ticket
+  dure_event *arrived;   // the device has brought a chunk: its mark
   dure_event *finished;  // the host is done with it
-  dure_event *awaited;   // the device has come to the join
-  dure_event *returned;  // the device has copied it back
+  dure_event *awaited;   // the device has come to the join: a ticket
+  dure_event *returned;  // the device has taken it back: a mark
 
   pthread_mutex_t mutex;  // over what follows
   pthread_cond_t changed;
@@ -81,9 +89,9 @@ static void tick(void *context) {
   dure_status_free(status);
 }
 
-static dure_status wait_arrival(dure_host_communicator *c, uint64_t ticket) {
+static dure_status wait_arrival(dure_host_communicator *c, uint64_t mark) {
   for (bool has_arrived = false; !has_arrived;) {
-    DURE_TRY(dure_event_wait(c->arrived, ticket, glance, &has_arrived));
+    DURE_TRY(dure_event_wait(c->arrived, mark, glance, &has_arrived));
     if (has_arrived) break;
     DURE_TRY(dure_world_check(c->collectives.world));
     lock(c);
@@ -103,12 +111,8 @@ static void enter(dure_host_communicator *c, const dure_collective *what) {
                      dure_dtype_name(what->dtype));
 }
 
-static dure_status fly(dure_host_communicator *c, const flight *f) {
-  DURE_TRY(wait_arrival(c, f->ticket));
-  const uint64_t begin = dure_os_nanoseconds();
-  c->current = f->ticket;
-  c->awaited_since = 0;
-  tick(c);
+// Moves the chunks, each as soon as the device has brought it.
+static dure_status move(dure_host_communicator *c, const flight *f) {
   uint8_t *source = NULL, *target = NULL;
   if (f->staging != NULL)
     source = target = dure_buffer_map(f->staging);
@@ -116,12 +120,38 @@ static dure_status fly(dure_host_communicator *c, const flight *f) {
     source = f->what.source != NULL ? dure_buffer_map(f->what.source) : NULL;
     target = f->what.target != NULL ? dure_buffer_map(f->what.target) : NULL;
   }
+  if (source != NULL) source += f->source_offset;
+  if (target != NULL) target += f->target_offset;
+  for (uint32_t i = 0; i < f->chunk_count; i++) {
+    const uint64_t first = i * f->chunk, left = f->what.count - first;
+    const uint64_t mark = f->mark - f->chunk_count + 1 + i;
+    if (i > 0) DURE_TRY(wait_arrival(c, mark));
+    DURE_TRY(
+        dure_host_collective_run(&c->collectives, &f->what, first, left < f->chunk ? left : f->chunk, source, target));
+    if (mark < f->mark) DURE_TRY(dure_event_signal(c->finished, mark));
+  }
+  return NULL;
+}
+
+static void trace(const dure_collective *what, uint64_t begin, uint64_t end) {
+  char label[64];
+  if (!dure_trace_enabled()) return;
+  snprintf(label, sizeof(label), "%s of %llu %s", dure_collective_name(what->kind), (unsigned long long)what->count,
+           dure_dtype_name(what->dtype));
+  dure_trace_span("collectives", label, begin, end);
+}
+
+static dure_status fly(dure_host_communicator *c, const flight *f) {
+  DURE_TRY(wait_arrival(c, f->mark - f->chunk_count + 1));
+  const uint64_t begin = dure_os_nanoseconds();
+  c->current = f->ticket;
+  c->awaited_since = 0;
+  tick(c);
   enter(c, &f->what);
-  dure_status status =
-      dure_host_collective_run(&c->collectives, &f->what, source != NULL ? source + f->source_offset : NULL,
-                               target != NULL ? target + f->target_offset : NULL);
+  dure_status status = move(c, f);
   dure_channel_leave(c->collectives.channel);
   const uint64_t end = dure_os_nanoseconds();
+  trace(&f->what, begin, end);
   lock(c);
   c->statistics.collectives++;
   c->statistics.bytes_sent = c->collectives.channel->bytes_sent;
@@ -133,15 +163,15 @@ static dure_status fly(dure_host_communicator *c, const flight *f) {
 }
 
 // The device must go on whatever became of the collective.
-static void complete(dure_host_communicator *c, uint64_t ticket, dure_status status) {
-  dure_status signalled = dure_event_signal(c->finished, ticket);
+static void complete(dure_host_communicator *c, const flight *f, dure_status status) {
+  dure_status signalled = dure_event_signal(c->finished, f->mark);
   status = dure_status_join(status, signalled);
   lock(c);
   if (status != NULL && c->failure_code == DURE_OK) {
     c->failure_code = dure_status_code(status);
     c->failure = strdup(dure_status_message(status));
   }
-  c->completed = ticket;
+  c->completed = f->ticket;
   pthread_cond_broadcast(&c->changed);
   unlock(c);
   dure_status_free(status);
@@ -158,7 +188,7 @@ static void *run(void *argument) {
       const flight f = c->flights[i];
       const bool has_failed = c->failure_code != DURE_OK;
       unlock(c);
-      complete(c, f.ticket, has_failed ? NULL : fly(c, &f));
+      complete(c, &f, has_failed ? NULL : fly(c, &f));
       lock(c);
       continue;
     }
@@ -172,8 +202,9 @@ static void *run(void *argument) {
 // ---- flights -----------------------------------------------------------------------------------------------------
 
 static void land(dure_host_communicator *c, flight *f) {
-  dure_recording_destroy(f->copies[0]);
-  dure_recording_destroy(f->copies[1]);
+  for (uint32_t i = 0; f->copies != NULL && i < 2 * f->chunk_count; i++) dure_recording_destroy(f->copies[i]);
+  free(f->copies);
+  f->copies = NULL;
   for (size_t i = 0; i < c->buffer_count; i++) {
     if (c->buffers[i].buffer == f->staging) c->buffers[i].is_taken = false;
   }
@@ -187,8 +218,8 @@ static dure_status land_finished(dure_host_communicator *c) {
   size_t done = 0;
   for (; done < c->flight_count; done++) {
     flight *f = &c->flights[done];
-    const bool is_used = f->staging != NULL || f->copies[0] != NULL;
-    if (f->ticket > c->completed || !f->is_joined || (is_used && returned < f->ticket)) break;
+    const bool is_used = f->staging != NULL || f->copies != NULL;
+    if (f->ticket > c->completed || !f->is_joined || (is_used && returned < f->mark)) break;
     land(c, f);
   }
   if (done > 0) memmove(c->flights, c->flights + done, (c->flight_count - done) * sizeof(*c->flights));
@@ -244,7 +275,7 @@ static dure_status take_staging(dure_host_communicator *c, uint64_t size, dure_b
     drop_free_staging(c);
     if (c->flight_count == 0 || !c->flights[0].is_joined || c->buffer_bytes + size <= staging_limit) break;
     bool is_back = false;  // the oldest's buffer: already on its way
-    DURE_TRY(dure_event_wait(c->returned, c->flights[0].ticket, glance, &is_back));
+    DURE_TRY(dure_event_wait(c->returned, c->flights[0].mark, glance, &is_back));
     DURE_TRY(land_finished(c));
     DURE_TRY(find_staging(c, size, out_buffer));
   }
@@ -253,20 +284,46 @@ static dure_status take_staging(dure_host_communicator *c, uint64_t size, dure_b
 
 // ---- begin -------------------------------------------------------------------------------------------------------
 
-static dure_status record_copy(dure_host_communicator *c, const char *label, dure_buffer *source,
-                               uint64_t source_offset, dure_buffer *target, uint64_t target_offset, uint64_t size,
-                               dure_recording **out_recording) {
-  dure_recording *recording = NULL;
-  *out_recording = NULL;
-  DURE_TRY(dure_recording_create(c->device, label, 0, &recording));
-  dure_recording_label(recording, label);
-  dure_status status = dure_recording_copy(recording, source, source_offset, target, target_offset, size);
-  if (status == NULL) status = dure_recording_finish(recording);
-  if (status != NULL)
-    dure_recording_destroy(recording);
-  else
-    *out_recording = recording;
-  return status;
+static dure_status start_recording(dure_host_communicator *c, const char *label, dure_recording **out_recording) {
+  DURE_TRY(dure_recording_create(c->device, label, 0, out_recording));
+  dure_recording_label(*out_recording, label);
+  return NULL;
+}
+
+// Elements [first, first + count) of a collective's range, between the device and the staging buffer. A range that has
+// a part for each rank (`parts` of them) has the elements in each.
+static dure_status record_chunk(dure_recording *recording, const flight *f, bool is_back, uint32_t parts,
+                                uint64_t first, uint64_t count) {
+  const uint64_t element = dure_dtype_size(f->what.dtype);
+  dure_buffer *range = is_back ? f->what.target : f->what.source;
+  const uint64_t there = is_back ? f->what.target_offset : f->what.source_offset;
+  const uint64_t here = is_back ? f->target_offset : f->source_offset;
+  if (count == f->what.count) {  // all of it: the parts lie one behind the other
+    count *= parts;
+    parts = 1;
+  }
+  for (uint32_t i = 0; i < parts; i++) {
+    const uint64_t place = (i * f->what.count + first) * element;
+    if (is_back)
+      DURE_TRY(dure_recording_copy(recording, f->staging, here + place, range, there + place, count * element));
+    else
+      DURE_TRY(dure_recording_copy(recording, range, there + place, f->staging, here + place, count * element));
+  }
+  return NULL;
+}
+
+static dure_status record_chunks(dure_host_communicator *c, flight *f, bool is_back) {
+  const dure_collective_kind in_parts = is_back ? DURE_ALL_GATHER : DURE_REDUCE_SCATTER;
+  const char *label = is_back ? "collective: from the host" : "collective: to the host";
+  for (uint32_t i = 0; i < f->chunk_count; i++) {
+    dure_recording **recording = &f->copies[is_back * f->chunk_count + i];
+    const uint64_t first = i * f->chunk, left = f->what.count - first;
+    DURE_TRY(start_recording(c, label, recording));
+    DURE_TRY(record_chunk(*recording, f, is_back, f->what.kind == in_parts ? c->collectives.size : 1, first,
+                          left < f->chunk ? left : f->chunk));
+    DURE_TRY(dure_recording_finish(*recording));
+  }
+  return NULL;
 }
 
 // Where source and target lie in a staging buffer: the same places as where one of them is part of the other.
@@ -278,16 +335,33 @@ static void place_in_staging(const dure_host_communicator *c, flight *f) {
 
 static bool is_reached(dure_buffer *buffer) { return buffer == NULL || dure_buffer_map(buffer) != NULL; }
 
+static dure_status allocate_copies(flight *f) {
+  f->copies = calloc(2 * (size_t)f->chunk_count, sizeof(*f->copies));
+  return f->copies != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "no host memory for a collective");
+}
+
+// Chunks of about chunk_bytes, in elements that keep copies aligned: the same on every rank, whether the host reaches
+// its ranges or not, as the bytes go out in this order.
+static void cut(const dure_host_communicator *c, flight *f) {
+  enum { granule = 1024 };
+  const bool has_parts = f->what.kind == DURE_ALL_GATHER || f->what.kind == DURE_REDUCE_SCATTER;
+  const bool is_even = f->what.count * dure_dtype_size(f->what.dtype) % 4 == 0;
+  if (f->what.count == 0 || (has_parts && !is_even)) return;
+  const uint64_t element = dure_dtype_size(f->what.dtype) * (has_parts ? c->collectives.size : 1);
+  const uint64_t chunk = (c->options.chunk_bytes / element + granule - 1) / granule * granule;
+  f->chunk = chunk < granule ? granule : chunk < f->what.count ? chunk : f->what.count;
+  f->chunk_count = (uint32_t)((f->what.count + f->chunk - 1) / f->chunk);
+}
+
 static dure_status prepare_staged(dure_host_communicator *c, flight *f) {
   const uint32_t size = c->collectives.size;
   const uint64_t source = dure_collective_source_bytes(&f->what, size);
   const uint64_t target = dure_collective_target_bytes(&f->what, size);
   const bool is_root = f->what.kind != DURE_BROADCAST || f->what.peer == c->collectives.rank;
+  DURE_TRY(allocate_copies(f));
   DURE_TRY(take_staging(c, source > target ? source : target, &f->staging));
   place_in_staging(c, f);
-  if (source == 0 || !is_root) return NULL;
-  return record_copy(c, "collective: to the host", f->what.source, f->what.source_offset, f->staging, f->source_offset,
-                     source, &f->copies[0]);
+  return source == 0 || !is_root ? NULL : record_chunks(c, f, false);
 }
 
 // In a world of one a collective is a copy, or nothing.
@@ -295,16 +369,18 @@ static dure_status prepare_alone(dure_host_communicator *c, flight *f) {
   const dure_collective *what = &f->what;
   const uint64_t bytes = dure_collective_target_bytes(what, 1);
   if (bytes == 0 || (what->source == what->target && what->source_offset == what->target_offset)) return NULL;
-  return record_copy(c, "collective of one", what->source, what->source_offset, what->target, what->target_offset,
-                     bytes, &f->copies[0]);
+  DURE_TRY(allocate_copies(f));
+  DURE_TRY(start_recording(c, "collective of one", &f->copies[0]));
+  DURE_TRY(
+      dure_recording_copy(f->copies[0], what->source, what->source_offset, what->target, what->target_offset, bytes));
+  return dure_recording_finish(f->copies[0]);
 }
 
 static dure_status prepare(dure_host_communicator *c, flight *f) {
   if (c->collectives.size == 1) return prepare_alone(c, f);
-  const uint32_t size = c->collectives.size;
-  const bool has_bytes =
-      dure_collective_source_bytes(&f->what, size) + dure_collective_target_bytes(&f->what, size) > 0;
-  if (has_bytes && (!is_reached(f->what.source) || !is_reached(f->what.target))) return prepare_staged(c, f);
+  cut(c, f);
+  const bool is_far = c->options.stages || !is_reached(f->what.source) || !is_reached(f->what.target);
+  if (f->what.count > 0 && is_far) return prepare_staged(c, f);
   f->source_offset = f->what.source_offset;
   f->target_offset = f->what.target_offset;
   return NULL;
@@ -328,6 +404,17 @@ static dure_status add_flight(dure_host_communicator *c, const flight *f) {
   return NULL;
 }
 
+// The device brings the chunks one by one, or comes to the collective.
+static dure_status submit_begin(dure_stream *stream, const flight *f, dure_event *signal) {
+  for (uint32_t i = 0; i < f->chunk_count; i++) {
+    const bool has_copy = f->copies != NULL && f->copies[i] != NULL;
+    if (!has_copy && i + 1 < f->chunk_count) continue;  // nothing to bring: all may go
+    DURE_TRY(dure_stream_submit(stream, &f->copies[has_copy ? i : 0], has_copy ? 1 : 0, NULL, 0, signal,
+                                f->mark - f->chunk_count + 1 + i, NULL));
+  }
+  return NULL;
+}
+
 dure_status dure_host_communicator_begin(dure_host_communicator *c, dure_stream *stream, const dure_collective *what,
                                          uint64_t *out_ticket) {
   *out_ticket = 0;
@@ -337,20 +424,20 @@ dure_status dure_host_communicator_begin(dure_host_communicator *c, dure_stream 
     return dure_fail(DURE_INVALID_ARGUMENT, "a communicator's collectives are begun on one stream; this is another");
   c->stream = stream;
   DURE_TRY(land_finished(c));
-  flight f = {.ticket = c->begun + 1, .what = *what};
+  flight f = {.ticket = c->begun + 1, .what = *what, .chunk = what->count, .chunk_count = 1};
   const bool is_alone = c->collectives.size == 1;
   dure_status status = prepare(c, &f);
-  if (status == NULL) {
-    f.is_joined = is_alone;  // what comes later on the stream sees it
-    status = dure_stream_submit(stream, &f.copies[0], f.copies[0] != NULL ? 1 : 0, NULL, 0,
-                                is_alone ? c->returned : c->arrived, f.ticket, NULL);
-  }
+  f.mark = c->marks + f.chunk_count;
+  f.is_joined = is_alone;  // what comes later on the stream sees it
+  if (status == NULL) status = submit_begin(stream, &f, is_alone ? c->returned : c->arrived);
   if (status == NULL) status = add_flight(c, &f);
   if (status != NULL) {
+    if (f.chunk_count > 1) dure_status_free(dure_stream_wait(stream, 0));  // some chunks may be on their way
     land(c, &f);
     return status;
   }
   *out_ticket = c->begun = f.ticket;
+  c->marks = f.mark;
   if (is_alone) {
     lock(c);
     c->completed = c->joined = f.ticket;
@@ -377,43 +464,33 @@ static bool brings_back(const dure_host_communicator *c, const flight *f) {
   return what->kind != DURE_BROADCAST || what->peer != c->collectives.rank || !is_in_place;
 }
 
-// Records what brings the results of all unjoined collectives up to `ticket` back to the device.
-static dure_status record_returns(dure_host_communicator *c, uint64_t ticket, dure_recording **recordings,
-                                  size_t *out_count) {
-  *out_count = 0;
-  for (size_t i = 0; i < c->flight_count; i++) {  // only the caller adds and removes flights
-    flight *f = &c->flights[i];
-    if (f->is_joined || f->ticket > ticket) continue;
-    if (brings_back(c, f) && f->copies[1] == NULL) {
-      dure_recording *back = NULL;
-      DURE_TRY(record_copy(c, "collective: from the host", f->staging, f->target_offset, f->what.target,
-                           f->what.target_offset, dure_collective_target_bytes(&f->what, c->collectives.size), &back));
-      lock(c);
-      f->copies[1] = back;
-      unlock(c);
-    }
-    if (f->copies[1] != NULL) recordings[(*out_count)++] = f->copies[1];
-  }
+// What brings an unjoined collective's result back to the device, chunk by chunk as they come.
+static dure_status submit_return(dure_host_communicator *c, flight *f) {
+  if (!brings_back(c, f)) return NULL;
+  DURE_TRY(record_chunks(c, f, true));
+  for (uint32_t i = 0; i < f->chunk_count; i++)
+    DURE_TRY(dure_stream_submit(c->stream, &f->copies[f->chunk_count + i], 1, c->finished,
+                                f->mark - f->chunk_count + 1 + i, NULL, 0, NULL));
   return NULL;
 }
 
 static dure_status submit_join(dure_host_communicator *c, uint64_t ticket) {
-  dure_recording **recordings = calloc(c->flight_count + 1, sizeof(dure_recording *));
-  if (recordings == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "no host memory to join a collective");
-  size_t count = 0;
-  dure_status status = record_returns(c, ticket, recordings, &count);
-  if (status == NULL) status = dure_stream_submit(c->stream, NULL, 0, NULL, 0, c->awaited, ticket, NULL);
-  if (status == NULL && c->runs_at_once) {
+  uint64_t mark = 0;
+  DURE_TRY(dure_stream_submit(c->stream, NULL, 0, NULL, 0, c->awaited, ticket, NULL));
+  if (c->runs_at_once) {
     const uint64_t begin = dure_os_nanoseconds();
-    status = wait_completed(c, ticket);
+    DURE_TRY(wait_completed(c, ticket));
     lock(c);
     c->statistics.wait_seconds += (double)(dure_os_nanoseconds() - begin) / 1e9;
     unlock(c);
   }
-  if (status == NULL)
-    status = dure_stream_submit(c->stream, recordings, count, c->finished, ticket, c->returned, ticket, NULL);
-  free(recordings);
-  return status;
+  for (size_t i = 0; i < c->flight_count; i++) {  // only the caller adds and removes flights
+    flight *f = &c->flights[i];
+    if (f->ticket > ticket) break;
+    mark = f->mark;
+    if (!f->is_joined) DURE_TRY(submit_return(c, f));
+  }
+  return dure_stream_submit(c->stream, NULL, 0, c->finished, mark, c->returned, mark, NULL);
 }
 
 dure_status dure_host_communicator_join(dure_host_communicator *c, uint64_t ticket) {
@@ -430,9 +507,12 @@ dure_status dure_host_communicator_join(dure_host_communicator *c, uint64_t tick
 }
 
 dure_status dure_host_communicator_wait(dure_host_communicator *c, uint64_t ticket) {
+  uint64_t mark = 0;  // 0: nothing of it is used any more
   DURE_TRY(dure_host_communicator_join(c, ticket));
   DURE_TRY(wait_completed(c, ticket));
-  for (bool is_back = false; !is_back;) DURE_TRY(dure_event_wait(c->returned, ticket, glance, &is_back));
+  for (size_t i = 0; i < c->flight_count; i++)
+    if (c->flights[i].ticket == ticket) mark = c->flights[i].mark;
+  for (bool is_back = mark == 0; !is_back;) DURE_TRY(dure_event_wait(c->returned, mark, glance, &is_back));
   return NULL;
 }
 
@@ -458,6 +538,7 @@ static dure_status open_thread(dure_host_communicator *c) {
 }
 
 dure_status dure_host_communicator_create(dure_world *world, dure_device *device,
+                                          const dure_host_communicator_options *options,
                                           dure_host_communicator **out_communicator) {
   *out_communicator = NULL;
   dure_host_communicator *c = calloc(1, sizeof(*c));
@@ -465,6 +546,7 @@ dure_status dure_host_communicator_create(dure_world *world, dure_device *device
   const dure_world_place place = dure_world_get_place(world);
   c->collectives = (dure_host_collectives){.world = world, .rank = place.rank, .size = place.size};
   c->device = device;
+  c->options = *options;
   c->runs_at_once = dure_device_get_info(device)->kind == DURE_DEVICE_REFERENCE;
   pthread_mutex_init(&c->mutex, NULL);
   pthread_cond_init(&c->changed, NULL);

@@ -2,7 +2,8 @@
 // time.
 //
 // Tracing waits after each submission, so that a run with it is slower than without; the ops' own times are the
-// device's. Devices without timestamps give one event a submission.
+// device's. Devices without timestamps give one event a submission. Of several ranks each has a file of its own, with
+// the rank's number behind: FILE.0, FILE.1. Times are of the machine's clock, so that ranks of one machine compare.
 #ifndef DURE_RUNTIME_TRACE_H_
 #define DURE_RUNTIME_TRACE_H_
 
@@ -14,5 +15,8 @@ bool dure_trace_enabled(void);
 // Appends the commands of recordings that have just completed, between two host times (dure_os_nanoseconds).
 void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin,
                            uint64_t end);
+
+// Something of the host's between two times, in a row of its own: "collectives". Any thread.
+void dure_trace_span(const char *row, const char *label, uint64_t begin, uint64_t end);
 
 #endif  // DURE_RUNTIME_TRACE_H_
