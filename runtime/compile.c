@@ -529,7 +529,7 @@ dure_status dure_program_compile(const dure_program *program, dure_device *devic
   executable->device = device;
   snprintf(executable->label, sizeof(executable->label), "%s",
            options != NULL && options->label != NULL ? options->label : "program");
-  executable->with_timestamps = (options != NULL && options->with_timestamps) || dure_trace_enabled();
+  executable->with_timestamps = (options != NULL && options->with_timestamps) || dure_trace_waits();
 
   layout l = layout_of(program, device);
   if (options != NULL && options->guard_bytes > 0) {

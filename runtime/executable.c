@@ -25,13 +25,13 @@ static dure_status submit_traced(dure_executable *executable, dure_stream *strea
 dure_status dure_executable_submit(dure_executable *executable, dure_stream *stream) {
   if (executable->recording_count == 0) return NULL;
   if (checks_every_op()) return dure_executable_check(executable, stream);
-  if (dure_trace_enabled()) return submit_traced(executable, stream, 0, executable->recording_count);
+  if (dure_trace_waits()) return submit_traced(executable, stream, 0, executable->recording_count);
   return dure_stream_submit(stream, executable->recordings, executable->recording_count, NULL, 0, NULL, 0, NULL);
 }
 
 dure_status dure_executable_submit_after(dure_executable *executable, dure_stream *stream, dure_event *event,
                                          uint64_t value) {
-  if (!checks_every_op() && !dure_trace_enabled() && executable->recording_count > 0) {
+  if (!checks_every_op() && !dure_trace_waits() && executable->recording_count > 0) {
     return dure_stream_submit(stream, executable->recordings, executable->recording_count, event, value, NULL, 0, NULL);
   }
   bool reached = false;
@@ -45,7 +45,7 @@ dure_status dure_executable_submit_calls(dure_executable *executable, dure_strea
   while (begin < executable->recording_count && executable->first_calls[begin] < first) begin++;
   for (stop = begin; stop < executable->recording_count && executable->first_calls[stop] < end;) stop++;
   if (begin == stop) return NULL;
-  if (dure_trace_enabled()) return submit_traced(executable, stream, begin, stop - begin);
+  if (dure_trace_waits()) return submit_traced(executable, stream, begin, stop - begin);
   return dure_stream_submit(stream, executable->recordings + begin, stop - begin, NULL, 0, NULL, 0, NULL);
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <threads.h>
 
 #include "runtime/log.h"
@@ -41,6 +42,11 @@ static void open_file(void) {
 bool dure_trace_enabled(void) {
   call_once(&opened, open_file);
   return file != NULL;
+}
+
+bool dure_trace_waits(void) {
+  const char *spans = getenv("DURE_TRACE_SPANS");
+  return dure_trace_enabled() && (spans == NULL || strcmp(spans, "1") != 0);
 }
 
 // Labels are op names, shapes and scopes of our own; only quotes and backslashes would need an escape.

@@ -11,7 +11,9 @@
 
 #include "runtime/hal.h"
 
+// With DURE_TRACE_SPANS=1 nothing waits, and only spans are written: what overlaps is seen to.
 bool dure_trace_enabled(void);
+bool dure_trace_waits(void);  // enabled, and not for spans alone
 // Appends the commands of recordings that have just completed, between two host times (dure_os_nanoseconds).
 void dure_trace_submission(const char *label, dure_recording *const *recordings, size_t count, uint64_t begin,
                            uint64_t end);
