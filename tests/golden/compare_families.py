@@ -152,6 +152,16 @@ def make_qwen3(r):
     return dict(make_qwen2(r), attention_bias=r.random() < 0.4)
 
 
+def make_stablelm(r):
+    options = split(r, llama(r))
+    options.pop("rms_norm_eps")
+    head = options["hidden_size"] // options["num_attention_heads"]
+    options["rope_parameters"]["partial_rotary_factor"] = r.choice([p for p in (0.25, 0.5, 1.0)
+                                                                    if int(head * p) % 2 == 0 and int(head * p) > 0])
+    return dict(options, use_qkv_bias=r.random() < 0.5, use_parallel_residual=r.random() < 0.5,
+                layer_norm_eps=r.choice([1e-5, 1e-3]))
+
+
 def balance(r, key, **others):
     """The auxiliary loss of experts, or not."""
     return r.choice([{}, {key: r.choice([0.01, 0.5]), "output_router_logits": True, **others}])

@@ -57,6 +57,7 @@ CONFIGS = {
     "qwen2_window": dict(model_type="qwen2", **LLAMA, num_key_value_heads=2, use_sliding_window=True, sliding_window=8,
                          max_window_layers=1),
     "qwen3": dict(model_type="qwen3", **LLAMA, num_key_value_heads=2, head_dim=12, rope_theta=2000.0),
+    "stablelm": dict(model_type="stablelm", **LLAMA, num_key_value_heads=2, use_qkv_bias=True, partial_rotary_factor=0.5),
     "mixtral": dict(model_type="mixtral", **LLAMA, num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2),
     "qwen2_moe": dict(model_type="qwen2_moe", **{**LLAMA, "num_hidden_layers": 3}, num_key_value_heads=2, num_experts=6,
                       num_experts_per_tok=3, moe_intermediate_size=12, shared_expert_intermediate_size=20,

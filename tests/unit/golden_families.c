@@ -33,6 +33,7 @@ static const char *const folders[] = {
     "qwen2",
     "qwen2_window",
     "qwen3",
+    "stablelm",
     "gemma2",
     "gemma3",
     "llama_dynamic",

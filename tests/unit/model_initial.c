@@ -23,6 +23,7 @@ static const struct {
     {"mistral", 0.02, PLAIN, PLAIN},   {"qwen2", 0.02, PLAIN, PLAIN},        {"mixtral", 0.02, PLAIN, PLAIN},
     {"qwen2_moe", 0.02, PLAIN, PLAIN}, {"deepseek_v2", 0.006, PLAIN, PLAIN}, {"deepseek_v3", 0.006, PLAIN, PLAIN},
     {"gemma2", 0.02, PLAIN, PLAIN},    {"gemma3_text", 0.02, PLAIN, PLAIN},  {"qwen3", 0.02, PLAIN, PLAIN},
+    {"stablelm", 0.02, PLAIN, PLAIN},
 };
 enum { family_count = sizeof(wanted) / sizeof(wanted[0]), layers = 3, width = 40 };
 
@@ -33,6 +34,7 @@ static const char sizes[] =
     "\"num_attention_heads\": 4, \"num_heads\": 4, \"intermediate_size\": 96, \"ffn_dim\": 96, \"seq_length\": 32, "
     "\"d_model\": 40, \"n_heads\": 4, \"n_layers\": 3, \"max_seq_len\": 32, \"expansion_ratio\": 4, "
     "\"num_key_value_heads\": 2, \"attention_types\": [[[\"global\"], 3]], \"rotary_dim\": 4, \"rotary_pct\": 0.4, "
+    "\"partial_rotary_factor\": 0.4, "
     "\"num_local_experts\": 4, \"num_experts\": 4, \"num_experts_per_tok\": 2, \"moe_intermediate_size\": 16, "
     "\"shared_expert_intermediate_size\": 24, \"n_routed_experts\": 4, \"n_shared_experts\": 1, \"n_group\": 2, "
     "\"topk_group\": 1, \"first_k_dense_replace\": 1, \"kv_lora_rank\": 16, \"q_lora_rank\": 24, "
