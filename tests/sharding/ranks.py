@@ -4,6 +4,7 @@
 The processes are started as torchrun starts them: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT in the environment.
 """
 
+import array
 import json
 import os
 import shutil
@@ -168,6 +169,87 @@ def check_naming_bad_values(device, folder):
                           f"--shard {sharding}: rank {rank} does not name the first bad value:\n{said[rank]}")
 
 
+def four_heads(folder):
+    """The model with four heads, which two and four ranks can share."""
+    with open(os.path.join(program.GPT2, "even", "config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    config["n_head"] = 4
+    path = os.path.join(folder, "four-heads.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    return path
+
+
+def put_together(directory):
+    """The tensors of all ranks' parts (model/checkpoint_parts.h), as floats."""
+    with open(os.path.join(directory, "optimizer.index.json"), encoding="utf-8") as file:
+        index = json.load(file)
+    files = [program.read_safetensors(os.path.join(directory, name)) for name in index["files"]]
+    whole = {}
+    for name, tensor in index["tensors"].items():
+        columns = tensor["shape"][-1] if len(tensor["shape"]) == 2 else 1
+        values = [None] * (columns * tensor["shape"][0])
+        for file, first, count, *runs in tensor["parts"]:
+            runs = runs or [0, columns]
+            own = [c for i in range(0, len(runs), 2) for c in range(runs[i], runs[i] + runs[i + 1])]
+            found = array.array("f", files[file][f"{name}@{first}"][2])
+            for i in range(count):
+                at = (first + i) // len(own) * columns + own[(first + i) % len(own)]
+                program.check(values[at] is None, f"{name}: element {at} is in two parts")
+                values[at] = found[i]
+        whole[name] = values
+    return whole
+
+
+def check_gradients(found, one, what):
+    """First moments are sums of gradients: those of every parameter agree with one rank's."""
+    stored = program.read_safetensors(os.path.join(run_directory.latest(one), "optimizer.safetensors"))
+    parts = put_together(run_directory.latest(found))
+    for name, (_, _, content) in stored.items():
+        if not name.endswith(".first_moment"):
+            continue
+        expected = array.array("f", content)
+        error = max(abs(a - b) for a, b in zip(parts[name], expected))
+        scale = max(abs(b) for b in expected)
+        program.check(len(parts[name]) == len(expected) and error <= 1e-4 * scale,
+                      f"{what}: {name} is off by {error:.2g} of {scale:.2g}")
+
+
+def check_parts_of_matrices_and_sequences(device, folder):
+    """Ranks that share matrices or sequences; what they save goes on with others that share otherwise."""
+    model = ("--model", four_heads(folder))
+    one = os.path.join(folder, "four-heads")
+    train(device, 1, one, *model)
+    expected = run_directory.losses(one)
+    matrices, sequences = ("--tensor-parallel", 2), ("--tensor-parallel", 1, "--sequence-parallel", 2)
+    out = os.path.join(folder, "matrices-then-sequences")
+    train(device, 2, out, *model, *matrices, "--stop-after", HALF)
+    train(device, 2, out, *model, *sequences, "--resume")
+    check_losses(run_directory.losses(out), expected, "matrices, then sequences among two ranks")
+    check_gradients(out, one, "matrices, then sequences among two ranks")
+    if not IS_FULL:
+        return
+    cases = [(2, matrices), (2, sequences), (4, ("--tensor-parallel", 4)), (4, ("--sequence-parallel", 4)),
+             (4, (*matrices, "--sequence-parallel", 2)), (4, (*matrices, "--recompute", "block"))]
+    cases += [(4, (*more, "--shard", sharding)) for more in (matrices, sequences) for sharding in SHARDINGS]
+    for number, (ranks, more) in enumerate(cases):
+        out = os.path.join(folder, f"shared-{number}")
+        train(device, ranks, out, *model, *more, "--verify-every", HALF)
+        check_losses(run_directory.losses(out), expected, f"{ranks} ranks, {more}")
+        check_gradients(out, one, f"{ranks} ranks, {more}")
+    again = os.path.join(folder, "shared-again")
+    train(device, 4, again, *model, *cases[4][1], "--verify-every", HALF)
+    program.check(digests(again) == digests(os.path.join(folder, "shared-4")), "the same run twice ends with other bits")
+
+
+def check_refused_parts(device, folder):
+    out = os.path.join(folder, "refused-parts")
+    for more, reason in ((("--tensor-parallel", 2), "3 heads"), (("--sequence-parallel", 2), "3 heads"),
+                         (("--tensor-parallel", 3), "a multiple of 3 ranks")):
+        codes, said = start(device, 2, [arguments(out, *more)] * 2)
+        program.check(0 not in codes and reason in "".join(said), f"{more} was taken by two ranks:\n" + "\n".join(said))
+
+
 def check_refusals(device, folder):
     out = os.path.join(folder, "refused")
     lines = [arguments(out, "--lr", 1e-3), arguments(out, "--lr", 2e-3)]
@@ -189,7 +271,10 @@ def main():
             out = os.path.join(folder, "parameters-2")
             train(device, 2, out, "--shard", "parameters")
             check_losses(run_directory.losses(out), expected, "2 ranks, --shard parameters")
+            check_parts_of_matrices_and_sequences(device, folder)
             return
+        if IS_FULL:
+            check_parts_of_matrices_and_sequences(device, folder)
         check_every_sharding(device, folder, expected)
         check_same_bits_twice(device, folder)
         check_uneven_rows(device, folder, expected)
@@ -199,6 +284,7 @@ def main():
         check_skipping(device, folder)
         check_naming_bad_values(device, folder)
         check_refusals(device, folder)
+        check_refused_parts(device, folder)
 
 
 main()
