@@ -28,6 +28,7 @@ static void write_same_length(dure_bytes *out, const char *low, const char *high
   char nines[DIGITS_MOST + 8], zeros[DIGITS_MOST + 8];
   memset(nines, '9', sizeof(nines));
   memset(zeros, '0', sizeof(zeros));
+  nines[rest] = zeros[rest] = '\0';
   dure_bytes_append_text(out, " (");
   bool is_first = true;
   if (from <= to) {
@@ -57,7 +58,8 @@ static void write_range(dure_bytes *out, json_int_t low, json_int_t high) {
     snprintf(to, sizeof(to), "%" JSON_INTEGER_FORMAT, high);
     const size_t digits = strlen(from);
     const bool is_last = digits == strlen(to);
-    memset(nines, '9', sizeof(nines));
+    memset(nines, '9', digits);
+    nines[digits] = '\0';
     dure_bytes_append_text(out, is_first ? "" : " | ");
     write_same_length(out, from, is_last ? to : nines, digits);
     if (is_last) break;
