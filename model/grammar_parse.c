@@ -219,7 +219,7 @@ static int compare_ranges(const void *left, const void *right) {
 // Ranges from `first` on, sorted and joined; with `is_negated` all other characters.
 static dure_status finish_class(grammar_tree *tree, size_t first, bool is_negated, uint32_t *out_node) {
   size_t count = tree->range_count - first, kept = 0;
-  grammar_range *ranges = tree->ranges + first;
+  grammar_range *ranges = count > 0 ? tree->ranges + first : NULL;
   if (count > 0) qsort(ranges, count, sizeof(*ranges), compare_ranges);
   for (size_t i = 0; i < count; i++) {
     if (kept > 0 && ranges[i].low <= ranges[kept - 1].high + 1) {

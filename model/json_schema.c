@@ -407,15 +407,15 @@ static void writer_clear(schema_writer *w) {
   json_decref(w->made);
 }
 
-dure_status dure_json_schema_text(const json_t *schema, char **out_text) {
+dure_status dure_json_schema_text(const json_t *schema, const char *before, const char *after, char **out_text) {
   schema_writer w = {.root = schema, .made = json_array(), .place = "#"};
   uint32_t rule = 0;
   *out_text = NULL;
   dure_status status = w.made != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a schema");
   if (status == NULL && schema != NULL) status = schema_write(&w, schema, NULL, &rule);
   if (status == NULL) {
-    if (schema == NULL) dure_bytes_append_text(&w.rules, "root ::= object\n");
-    if (schema != NULL) schema_print(&w.rules, "root ::= s%u\n", rule);
+    if (schema == NULL) schema_print(&w.rules, "root ::= %s object %s\n", before, after);
+    if (schema != NULL) schema_print(&w.rules, "root ::= %s s%u %s\n", before, rule, after);
     dure_bytes_append(&w.rules, shared_rules, sizeof(shared_rules));  // its NUL too
     status = dure_bytes_status(&w.rules);
   }
@@ -430,7 +430,7 @@ dure_status dure_json_schema_text(const json_t *schema, char **out_text) {
 dure_status dure_json_schema_compile(const json_t *schema, dure_grammar **out_grammar) {
   char *text = NULL;
   *out_grammar = NULL;
-  DURE_TRY(dure_json_schema_text(schema, &text));
+  DURE_TRY(dure_json_schema_text(schema, "", "", &text));
   dure_status status = dure_status_prefix(dure_grammar_parse(text, strlen(text), out_grammar), "schema");
   free(text);
   return status;

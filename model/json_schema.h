@@ -17,9 +17,11 @@
 
 struct json_t;
 
-// The grammar's text, NUL-terminated; free(). NULL for `schema`: any JSON object. DURE_INVALID_ARGUMENT for what is no
+// The grammar's text, NUL-terminated, with expressions for what comes before and after the value ("": nothing); free().
+// NULL for `schema`: any JSON object. DURE_INVALID_ARGUMENT for what is no
 // schema or has no instance, DURE_UNSUPPORTED for what is not taken, both with its place ("#/properties/age").
-DURE_MUST_CHECK dure_status dure_json_schema_text(const struct json_t *schema, char **out_text);
+DURE_MUST_CHECK dure_status dure_json_schema_text(const struct json_t *schema, const char *before, const char *after,
+                                                  char **out_text);
 // The same, compiled.
 DURE_MUST_CHECK dure_status dure_json_schema_compile(const struct json_t *schema, dure_grammar **out_grammar);
 // The same for the text of a schema.

@@ -39,12 +39,22 @@ static bool is_loopback_name(const char *host) {
   return false;
 }
 
+static bool is_loopback_server(const dure_server_options *options) {
+  return strncmp(options->host, "127.", 4) == 0 || strcmp(options->host, "::1") == 0;
+}
+
+bool access_has_host(const dure_server_options *options, const char *host) {
+  if (host == NULL || options->key_count > 0 || options->allowed_origin != NULL || !is_loopback_server(options))
+    return true;
+  const size_t length = name_length(host);
+  return is_loopback_name(host) || (length == strlen(options->host) && strncmp(host, options->host, length) == 0);
+}
+
 bool access_has_origin(const dure_server_options *options, const char *origin, const char *host) {
   if (origin == NULL) return true;
   const char *allowed = options->allowed_origin;
   if (allowed != NULL && (strcmp(allowed, "*") == 0 || strcasecmp(allowed, origin) == 0)) return true;
   const char *name = strstr(origin, "://");
   if (name == NULL || host == NULL || strcasecmp(name + 3, host) != 0) return false;
-  const bool is_loopback = strncmp(options->host, "127.", 4) == 0 || strcmp(options->host, "::1") == 0;
-  return !is_loopback || is_loopback_name(host);
+  return !is_loopback_server(options) || is_loopback_name(host);
 }

@@ -12,4 +12,8 @@ bool access_has_key(const dure_server_options *options, const char *authorizatio
 // internet reaches it by a name that it points there.
 bool access_has_origin(const dure_server_options *options, const char *origin, const char *host);
 
+// Whether this server is meant by that name: one that only this machine reaches, and that asks for no key, must be
+// asked as such, else a web page could reach it under a name of its own that leads here (DNS rebinding).
+bool access_has_host(const dure_server_options *options, const char *host);
+
 #endif  // DURE_SERVE_ACCESS_H_

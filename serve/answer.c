@@ -135,7 +135,19 @@ static json_t *scores_of(choice *c, uint32_t end) {
 }
 
 static json_t *reason_of(const choice *c) {
+  if (c->is_finished && c->has_calls) return json_string("tool_calls");
   return c->is_finished && c->finish_reason != NULL ? json_string(c->finish_reason) : json_null();
+}
+
+// The calls of a choice that has ended, and the bytes of its text before them; NULL: none.
+static json_t *calls_of(choice *c, size_t *out_plain) {
+  char id[64];
+  snprintf(id, sizeof(id), "%s_%u", c->owner->id, c->index);
+  json_t *calls =
+      tools_find_calls(&c->owner->request.tools, c->text.size > 0 ? c->text.data : "", c->text.size, id, out_plain);
+  c->has_calls = calls != NULL;
+  while (calls != NULL && *out_plain > 0 && strchr(" \n\t\r", c->text.data[*out_plain - 1]) != NULL) --*out_plain;
+  return calls;
 }
 
 static void add_event(choice *c, const char *key, json_t *value, json_t *scores, json_t *reason, dure_bytes *out) {
@@ -150,17 +162,25 @@ static void add_event(choice *c, const char *key, json_t *value, json_t *scores,
 
 void answer_event(choice *c, dure_bytes *out) {
   const bool is_chat = c->owner->request.is_chat;
-  const uint32_t pieces = pieces_until(c, c->text.size, c->is_finished);
-  const bool has_news = c->text.size > c->told || (c->owner->request.with_scores && pieces > c->pieces_told);
+  const tool_request *tools = &c->owner->request.tools;
+  size_t end = c->text.size;
+  json_t *calls = is_chat && c->is_finished && tools->choice != TOOLS_NONE ? calls_of(c, &end) : NULL;
+  if (is_chat && !c->is_finished && end > 0) end = tools_plain_length(tools, c->text.data, end);
+  if (end < c->told) end = c->told;
+  const uint32_t pieces = pieces_until(c, end, c->is_finished);
+  const bool has_news = end > c->told || (c->owner->request.with_scores && pieces > c->pieces_told);
   if (is_chat && !c->is_begun && (has_news || c->is_finished))
     add_event(c, "delta", json_pack("{s:s, s:s}", "role", "assistant", "content", ""), json_null(), json_null(), out);
   if (has_news || (c->is_finished && !is_chat)) {
-    json_t *text = dure_json_text(c->text.size > c->told ? c->text.data + c->told : "", c->text.size - c->told);
-    c->told = c->text.size;
+    json_t *text = dure_json_text(end > c->told ? c->text.data + c->told : "", end - c->told);
+    c->told = end;
     json_t *scores = scores_of(c, pieces);
     add_event(c, is_chat ? "delta" : "text", is_chat ? json_pack("{s:o}", "content", text) : text, scores,
               is_chat ? json_null() : reason_of(c), out);
   }
+  for (size_t i = 0; i < json_array_size(calls); i++)
+    json_object_set_new(json_array_get(calls, i), "index", json_integer((json_int_t)i));
+  if (calls != NULL) add_event(c, "delta", json_pack("{s:o}", "tool_calls", calls), json_null(), json_null(), out);
   if (is_chat && c->is_finished) add_event(c, "delta", json_object(), json_null(), reason_of(c), out);
   c->is_begun = c->is_begun || has_news || c->is_finished;
 }
@@ -181,10 +201,13 @@ json_t *answer_whole(job *self) {
   json_t *object = object_of(self, false), *choices = json_array();
   for (uint32_t i = 0; i < self->choice_count; i++) {
     choice *c = &self->choices[i];
-    json_t *text = dure_json_text(c->text.size > 0 ? c->text.data : "", c->text.size);
+    size_t end = c->text.size;
+    json_t *calls = self->request.is_chat ? calls_of(c, &end) : NULL;
+    json_t *text = calls != NULL && end == 0 ? json_null() : dure_json_text(c->text.size > 0 ? c->text.data : "", end);
     json_t *scores = scores_of(c, c->piece_count);
     const char *key = self->request.is_chat ? "message" : "text";
     if (self->request.is_chat) text = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", text, "refusal");
+    if (calls != NULL) json_object_set_new(text, "tool_calls", calls);
     json_array_append_new(choices, json_pack("{s:I, s:o, s:o, s:o}", "index", (json_int_t)c->index, key, text,
                                              "logprobs", scores, "finish_reason", reason_of(c)));
   }

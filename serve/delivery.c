@@ -61,6 +61,8 @@ static dure_status take_end(choice *c, dure_finish how) {
   switch (how) {
     case DURE_FINISH_NOT_FINITE: return dure_fail(DURE_INTERNAL, "the model's logits are not finite");
     case DURE_FINISH_FAILED: return dure_fail(DURE_CANCELLED, "the device failed");
+    case DURE_FINISH_GRAMMAR:
+      return dure_fail(DURE_UNSUPPORTED, "no token goes on as the grammar wants, or it is too ambiguous");
     default: break;
   }
   c->is_finished = true;

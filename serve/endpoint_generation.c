@@ -22,6 +22,32 @@ static dure_status render(const dure_server *server, generation_request *request
   return NULL;
 }
 
+// Whether the model's template tells it of the tools: whether its prompt is another with them.
+static dure_status check_tools(const dure_server *server, generation_request *request) {
+  if (request->tools.choice == TOOLS_NONE) return NULL;
+  json_t *variables = messages_variables(request->body);
+  char *without = NULL;
+  size_t length = 0;
+  json_object_del(variables, "tools");
+  dure_status status = dure_chat_render(server->served.chat, variables, &without, &length);
+  const bool is_same = status == NULL && strcmp(without, request->rendered) == 0;
+  json_decref(variables);
+  free(without);
+  dure_status_free(status);  // without tools it may be refused
+  if (is_same) return dure_fail(DURE_UNSUPPORTED, "this model's chat template does not know 'tools'");
+  tools_look_at_prompt(&request->tools, request->rendered);
+  return NULL;
+}
+
+// What the answer may be; false, and the reply, where that cannot be.
+static bool constrain(dure_server *server, generation_request *request, http_reply *reply) {
+  const char *field = "tools";
+  dure_status status = check_tools(server, request);
+  if (status == NULL) status = constraint_cache_apply(&server->constraints, request, &field);
+  if (status != NULL) http_reply_failure(reply, field, status);
+  return status == NULL;
+}
+
 static dure_status encode_all(const dure_server *server, job *self) {
   generation_request *request = &self->request;
   for (size_t i = 0; i < request->prompts.count; i++) {
@@ -108,6 +134,7 @@ static bool prepare(dure_server *server, job *self, http_reply *reply) {
     dure_status_free(status);
     return false;
   }
+  if (!constrain(server, request, reply)) return false;
   status = encode_all(server, self);
   if (status == NULL) {
     status = check_lengths(server, self);

@@ -9,15 +9,15 @@
 #include "serve/messages.h"
 
 // Of both endpoints.
-#define SHARED_ROWS                                                                                              \
-  {"model", FIELD_TAKEN, NULL}, {"max_tokens", FIELD_TAKEN, NULL}, {"temperature", FIELD_TAKEN, NULL},           \
-      {"top_p", FIELD_TAKEN, NULL}, {"top_k", FIELD_TAKEN, NULL}, {"min_p", FIELD_TAKEN, NULL},                  \
-      {"typical_p", FIELD_TAKEN, NULL}, {"n", FIELD_TAKEN, NULL}, {"stream", FIELD_TAKEN, NULL},                 \
-      {"stream_options", FIELD_TAKEN, NULL}, {"logprobs", FIELD_TAKEN, NULL}, {"stop", FIELD_TAKEN, NULL},       \
-      {"presence_penalty", FIELD_TAKEN, NULL}, {"frequency_penalty", FIELD_TAKEN, NULL},                         \
-      {"repetition_penalty", FIELD_TAKEN, NULL}, {"logit_bias", FIELD_TAKEN, NULL}, {"seed", FIELD_TAKEN, NULL}, \
-      {"ignore_eos", FIELD_TAKEN, NULL}, {                                                                       \
-    "user", FIELD_IGNORED, NULL                                                                                  \
+#define SHARED_ROWS                                                                                                 \
+  {"model", FIELD_TAKEN, NULL}, {"max_tokens", FIELD_TAKEN, NULL}, {"temperature", FIELD_TAKEN, NULL},              \
+      {"top_p", FIELD_TAKEN, NULL}, {"top_k", FIELD_TAKEN, NULL}, {"min_p", FIELD_TAKEN, NULL},                     \
+      {"typical_p", FIELD_TAKEN, NULL}, {"n", FIELD_TAKEN, NULL}, {"stream", FIELD_TAKEN, NULL},                    \
+      {"stream_options", FIELD_TAKEN, NULL}, {"logprobs", FIELD_TAKEN, NULL}, {"stop", FIELD_TAKEN, NULL},          \
+      {"presence_penalty", FIELD_TAKEN, NULL}, {"frequency_penalty", FIELD_TAKEN, NULL},                            \
+      {"repetition_penalty", FIELD_TAKEN, NULL}, {"logit_bias", FIELD_TAKEN, NULL}, {"grammar", FIELD_TAKEN, NULL}, \
+      {"response_format", FIELD_TAKEN, NULL}, {"seed", FIELD_TAKEN, NULL}, {"ignore_eos", FIELD_TAKEN, NULL}, {     \
+    "user", FIELD_IGNORED, NULL                                                                                     \
   }
 
 static const field_row completion_rows[] = {
@@ -42,11 +42,10 @@ static const field_row chat_rows[] = {
     {"prompt_cache_key", FIELD_IGNORED, NULL},
     {"prompt_cache_retention", FIELD_IGNORED, NULL},
     {"parallel_tool_calls", FIELD_IGNORED, NULL},
-    {"tools", FIELD_REFUSED, "[]"},
-    {"tool_choice", FIELD_REFUSED, "\"none\""},
+    {"tools", FIELD_TAKEN, NULL},
+    {"tool_choice", FIELD_TAKEN, NULL},
     {"functions", FIELD_REFUSED, "[]"},
     {"function_call", FIELD_REFUSED, "\"none\""},
-    {"response_format", FIELD_REFUSED, "{\"type\":\"text\"}"},
     {"modalities", FIELD_REFUSED, "[\"text\"]"},
     {"audio", FIELD_REFUSED, NULL},
     {"prediction", FIELD_REFUSED, NULL},
@@ -157,6 +156,38 @@ static void read_sampling(field_reader *reader, generation_request *request) {
     field_refuse(reader, "repetition_penalty", dure_fail(DURE_INVALID_ARGUMENT, "'repetition_penalty' is too large"));
 }
 
+static dure_status read_schema(const json_t *format, generation_request *request) {
+  const char *type = json_string_value(json_object_get(format, "type"));
+  const json_t *named = json_object_get(format, "json_schema");
+  if (type == NULL) return dure_fail(DURE_INVALID_ARGUMENT, "'response_format' must be an object with a \"type\"");
+  if (strcmp(type, "text") == 0) return NULL;
+  request->response = RESPONSE_JSON;
+  if (strcmp(type, "json_object") == 0) return NULL;
+  if (strcmp(type, "json_schema") != 0)
+    return dure_fail(DURE_UNSUPPORTED,
+                     "'response_format' of type '%.40s' is not supported: text, json_object and json_schema are", type);
+  request->schema = json_object_get(named, "schema");
+  if (request->schema == NULL)
+    return dure_fail(DURE_INVALID_ARGUMENT, "'response_format' needs {\"json_schema\": {\"schema\": ...}}");
+  return NULL;
+}
+
+// response_format, grammar, tools: one of them may say what comes.
+static void read_form(field_reader *reader, generation_request *request) {
+  const json_t *format = field_value(reader, "response_format"), *grammar = field_value(reader, "grammar");
+  if (format != NULL) field_refuse(reader, "response_format", read_schema(format, request));
+  request->grammar = json_string_value(grammar);
+  if (grammar != NULL && (request->grammar == NULL || strlen(request->grammar) != json_string_length(grammar)))
+    field_refuse(reader, "grammar", dure_fail(DURE_INVALID_ARGUMENT, "'grammar' must be a text without NUL"));
+  if (request->is_chat) tools_read(reader, &request->tools);
+  const bool has_form = request->response != RESPONSE_ANYTHING;
+  if (has_form + (request->grammar != NULL) + (request->tools.choice > TOOLS_AUTO) > 1)
+    field_refuse(
+        reader, request->grammar != NULL ? "grammar" : "response_format",
+        dure_fail(DURE_INVALID_ARGUMENT,
+                  "of 'response_format', 'grammar' and a 'tool_choice' that asks for a call only one can be met"));
+}
+
 static void read_model(field_reader *reader, generation_request *request) {
   const json_t *value = field_value(reader, "model");
   request->model = json_string_value(value);
@@ -174,6 +205,7 @@ static void read_fields(field_reader *reader, generation_request *request) {
   read_sampling(reader, request);
   read_stops(reader, request);
   read_biases(reader, request);
+  read_form(reader, request);
   if (request->is_chat) {
     request->most_tokens = field_integer(reader, "max_completion_tokens", 0, INT32_MAX, request->most_tokens);
     if (request->most_tokens == 0)
@@ -205,6 +237,7 @@ dure_status generation_request_read(json_t *body, bool is_chat, generation_reque
 void generation_request_clear(generation_request *request) {
   prompt_set_clear(&request->prompts);
   free(request->rendered);
+  dure_constraint_release(request->constraint);
   json_decref(request->body);
   memset(request, 0, sizeof(*request));
 }

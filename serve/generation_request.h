@@ -5,8 +5,11 @@
 #include "model/completion.h"
 #include "model/engine.h"
 #include "serve/prompts.h"
+#include "serve/tools.h"
 
 enum { CHOICES_MOST = 2048 };
+
+typedef enum response_kind { RESPONSE_ANYTHING, RESPONSE_JSON } response_kind;
 
 typedef struct generation_request {
   json_t *body;  // owned; texts below point into it
@@ -23,6 +26,11 @@ typedef struct generation_request {
   uint32_t bias_count;
   const char *stops[DURE_STOPS_MOST];
   size_t stop_count;
+  const char *grammar;     // what may be said; NULL: not by a grammar of the client's
+  response_kind response;  // JSON: by `schema`, NULL being any object
+  const json_t *schema;
+  tool_request tools;
+  dure_constraint *constraint;  // what all of that comes to (serve/constraints.h); held
 } generation_request;
 
 // Takes `body` (also on failure). On failure *out_field names what is wrong, "" for nothing in particular; at most

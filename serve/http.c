@@ -206,6 +206,10 @@ static void check_headers(exchange *self, struct MHD_Connection *from, const cha
     http_reply_error(reply, 400, "ambiguous_request", NULL,
                      "the headers contradict each other about the body's length or the host");
     self->is_last = true;
+  } else if (!access_has_host(options, header_of(from, "Host"))) {
+    http_reply_error(
+        reply, 403, "host_not_allowed", NULL,
+        "this server answers to localhost and its address alone; ask it so, or give it a key or an origin");
   } else if (!access_has_origin(options, header_of(from, "Origin"), header_of(from, "Host"))) {
     http_reply_error(reply, 403, "origin_not_allowed", NULL, "pages of this origin may not ask this server");
   } else if (!access_has_key(options, header_of(from, "Authorization"), &self->key) &&

@@ -32,7 +32,7 @@ struct choice {
   scored_piece *pieces;
   dure_scored_token *alternatives;
   uint32_t piece_count, piece_capacity, pieces_told;
-  bool has_prompt_pieces, is_begun;
+  bool has_prompt_pieces, is_begun, has_calls;
   uint64_t last_token;                 // when; 0: none yet
   size_t offset_bytes, offset_points;  // bytes of the text that were counted, and their characters
 };

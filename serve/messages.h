@@ -8,8 +8,8 @@
 // The mistake is the reader's.
 void messages_normalise(field_reader *reader);
 
-// What a template is given for such a body: "messages", and "chat_template_kwargs" beside them. NULL when out of
-// memory.
+// What a template is given for such a body: "messages", "tools" unless "tool_choice" is "none", and
+// "chat_template_kwargs" beside them. NULL when out of memory.
 json_t *messages_variables(const json_t *body);
 
 #endif  // DURE_SERVE_MESSAGES_H_

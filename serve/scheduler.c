@@ -109,7 +109,8 @@ static dure_status give(dure_server *server, choice *c) {
   size_t end_count = 0;
   const uint32_t *ends = dure_chat_ends(server->served.chat, &end_count);
   // With log-probabilities an end has one too, so the delivery looks for it.
-  const bool engine_ends = !r->ignores_ends && !r->with_scores;
+  // A grammar, though, must know where it may end.
+  const bool engine_ends = !r->ignores_ends && (!r->with_scores || r->constraint != NULL);
   dure_request request = {.tokens = one->tokens.ids,
                           .count = (uint32_t)one->tokens.count,
                           .most_tokens = most_tokens_of(server, r, (uint32_t)one->tokens.count),
@@ -119,6 +120,7 @@ static dure_status give(dure_server *server, choice *c) {
                           .frequency_penalty = r->frequency_penalty,
                           .biases = r->biases,
                           .bias_count = r->bias_count,
+                          .constraint = r->constraint,
                           .ends = ends,
                           .end_count = engine_ends ? (uint32_t)end_count : 0,
                           .overflow = DURE_OVERFLOW_STOP,

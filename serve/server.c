@@ -60,6 +60,7 @@ static dure_status create(dure_server *server, const dure_server_options *option
   DURE_TRY(dure_embedder_create(server->served.model,
                                 &(dure_embedder_options){.pooling = options->pooling, .context = context},
                                 &server->embedder));
+  DURE_TRY(constraint_cache_create(server->served.tokenizer, &server->constraints));
   DURE_TRY(delivery_start(server));
   return http_start(server, &server->transport);
 }
@@ -99,6 +100,7 @@ void dure_server_stop(dure_server *server) {
   delivery_stop(server);
   http_stop(server->transport);
   dure_embedder_destroy(server->embedder);
+  constraint_cache_clear(&server->constraints);
   connections_clear(&server->connections);
   serve_metrics_clear(&server->metrics);
   pthread_cond_destroy(&server->work);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "serve/connections.h"
+#include "serve/constraints.h"
 #include "serve/metrics.h"
 #include "serve/server.h"
 
@@ -24,6 +25,7 @@ struct dure_server {
   http_transport *transport;
   connection_list connections;
   serve_metrics metrics;
+  constraint_cache constraints;
   dure_embedder *embedder;  // of the device's thread
   pthread_t delivery;
   bool has_delivery;

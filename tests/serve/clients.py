@@ -23,6 +23,8 @@ from program import check  # noqa: E402
 KEY = "key-one"
 TEMPLATE = ("{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
             "{{ m.role[0] }}:{{ m.content }}\n{% endfor %}a:")
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {
+    "type": "object", "properties": {"v": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["v"]}}}
 GREEDY = {"temperature": 0, "max_tokens": 12}
 
 
@@ -116,6 +118,31 @@ def check_chat(s):
           "tokens of messages")
 
 
+def check_forms(s):
+    schema = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["a"]}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    chat = {"messages": [{"role": "user", "content": "x"}], "seed": 1, "response_format": form, "n": 2}
+    for choice in s.post("/v1/chat/completions", chat)["choices"]:
+        check(0 <= json.loads(choice["message"]["content"])["a"] <= 9 and choice["finish_reason"] == "stop", choice)
+    check(text_of(s.post("/v1/completions", {"prompt": "x", "grammar": 'root ::= "y" "z"', "logprobs": 1})) == "yz", "grammar")
+
+
+def check_tools(device, folder):
+    model = os.path.join(folder, "tiny")
+    with open(os.path.join(model, "chat_template.jinja"), "w", encoding="utf-8") as file:
+        file.write("{% for t in tools or [] %}{{ t.function.name }} {% endfor %}" + TEMPLATE)
+    with Server(device, model, "--name", "tiny") as s:
+        request = {"messages": [{"role": "user", "content": "x"}], "seed": 1, "tools": [TOOL], "tool_choice": "required"}
+        choice = s.post("/v1/chat/completions", request)["choices"][0]
+        call = choice["message"]["tool_calls"][0]["function"]
+        check(choice["finish_reason"] == "tool_calls" and choice["message"]["content"] is None, choice)
+        check(call["name"] == "f" and 0 <= json.loads(call["arguments"])["v"] <= 9, call)
+        deltas = [e["choices"][0]["delta"] for e in s.events("/v1/chat/completions", request)]
+        check([d["tool_calls"][0]["function"] for d in deltas if "tool_calls" in d] == [call], deltas)
+        check(s.request("GET", "/health", headers={"Host": "elsewhere.example"})[0] == 403, "another name for this server")
+        check(s.request("GET", "/health", headers={"Host": f"localhost:{s.port}"})[0] == 200, "localhost")
+
+
 def check_embeddings(s):
     plain = s.post("/v1/embeddings", {"input": ["hello", "hello", "x"]})
     vectors = [d["embedding"] for d in plain["data"]]
@@ -173,7 +200,11 @@ BAD = [  # path, body, status, param, part of the message
     ("/v1/chat/completions", {"messages": [{"content": "x"}]}, 400, "messages", "message 0"),
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "messages", "image_url"),
     ("/v1/chat/completions", {"messages": [{"role": "tool", "content": "x"}]}, 422, "messages", "no tools here"),
-    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "tools": [{}]}, 400, "tools", "not supported"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "tools": [{}]}, 400, "tools", "tool 0 must be"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "tools": [TOOL]}, 400, "tools", "does not know"),
+    ("/v1/completions", {"prompt": "x", "grammar": "root ::= root"}, 400, "grammar", "left recursion"),
+    ("/v1/completions", {"prompt": "x", "response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}},
+     400, "response_format", "'not' is not supported"),
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}, 400, "top_logprobs", "logprobs"),
     ("/v1/embeddings", {"input": "a" * 65}, 400, None, "context of 64"),
     ("/v1/embeddings", {"input": "a", "dimensions": 3}, 400, "dimensions", "left out"),
@@ -336,12 +367,14 @@ def main():
             check_stream(s)
             check_together(s)
             if is_whole:
-                for part in (check_chat, check_embeddings, check_scores, check_stops, check_others, check_refusals, check_framing,
+                for part in (check_chat, check_forms, check_embeddings, check_scores, check_stops, check_others, check_refusals, check_framing,
                              check_slow, check_leaving, check_turns, check_unread):
                     part(s)
                 check_shutdown(s)
             else:
                 check(s.stop() == 0, "exit status")
+        if is_whole:
+            check_tools(device, folder)
     print("everything as promised")
 
 

@@ -1,0 +1,81 @@
+#include "serve/constraints.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/json_schema.h"
+
+dure_status constraint_cache_create(const dure_tokenizer *tokenizer, constraint_cache *out_cache) {
+  memset(out_cache, 0, sizeof(*out_cache));
+  pthread_mutex_init(&out_cache->lock, NULL);  // on Linux it does not fail
+  return dure_token_trie_create(tokenizer, &out_cache->trie);
+}
+
+void constraint_cache_clear(constraint_cache *cache) {
+  for (size_t i = 0; i < CONSTRAINTS_KEPT; i++) {
+    free(cache->kept[i].text);
+    dure_constraint_release(cache->kept[i].constraint);
+  }
+  dure_token_trie_destroy(cache->trie);
+  cache->trie = NULL;
+}
+
+// The kept one for this grammar, held once more; NULL: there is none.
+static dure_constraint *find(constraint_cache *cache, const char *text) {
+  dure_constraint *found = NULL;
+  pthread_mutex_lock(&cache->lock);
+  for (size_t i = 0; i < CONSTRAINTS_KEPT && found == NULL; i++) {
+    if (cache->kept[i].text != NULL && strcmp(cache->kept[i].text, text) == 0)
+      found = dure_constraint_hold(cache->kept[i].constraint);
+  }
+  pthread_mutex_unlock(&cache->lock);
+  return found;
+}
+
+static void keep(constraint_cache *cache, const char *text, dure_constraint *constraint) {
+  char *copy = strdup(text);
+  if (copy == NULL) return;  // then it is not kept
+  pthread_mutex_lock(&cache->lock);
+  const size_t place = cache->next++ % CONSTRAINTS_KEPT;
+  free(cache->kept[place].text);
+  dure_constraint_release(cache->kept[place].constraint);
+  cache->kept[place].text = copy;
+  cache->kept[place].constraint = dure_constraint_hold(constraint);
+  pthread_mutex_unlock(&cache->lock);
+}
+
+// The text of the grammar; NULL: anything may be said.
+static dure_status write_grammar(const generation_request *request, char **out_text, const char **out_field) {
+  const tool_request *tools = &request->tools;
+  *out_text = NULL;
+  *out_field = "tools";
+  if (tools->choice == TOOLS_REQUIRED || tools->choice == TOOLS_NAMED) return tools_write_grammar(tools, out_text);
+  *out_field = "grammar";
+  if (request->grammar != NULL) {
+    *out_text = strdup(request->grammar);
+    return *out_text != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a grammar");
+  }
+  *out_field = "response_format";
+  if (request->response == RESPONSE_ANYTHING) return NULL;
+  return dure_json_schema_text(request->schema, "", "", out_text);
+}
+
+static dure_status compile(const constraint_cache *cache, const char *text, dure_constraint **out_constraint) {
+  dure_grammar *grammar = NULL;
+  DURE_TRY(dure_grammar_parse(text, strlen(text), &grammar));
+  return dure_constraint_create(grammar, cache->trie, out_constraint);
+}
+
+dure_status constraint_cache_apply(constraint_cache *cache, generation_request *request, const char **out_field) {
+  char *text = NULL;
+  DURE_TRY(write_grammar(request, &text, out_field));
+  if (text == NULL) return NULL;
+  dure_status status = NULL;
+  request->constraint = find(cache, text);
+  if (request->constraint == NULL) {
+    status = compile(cache, text, &request->constraint);
+    if (status == NULL) keep(cache, text, request->constraint);
+  }
+  free(text);
+  return status;
+}
