@@ -69,6 +69,8 @@ dure_status dure_json_finish(dure_bytes *out, char **out_json, size_t *out_lengt
 #define BEFORE "[^\\r\\n\\p{L}\\p{N}]?"
 #define LLAMA3 CONTRACTIONS "|" LETTERS "|\\p{N}{1,3}" REST ENDS
 #define QWEN CONTRACTIONS "|" LETTERS "|\\p{N}" REST ENDS
+// Qwen 3.5 and 3.6: marks belong to letters.
+#define QWEN35 CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" ENDS
 // White space at the very end is one piece, line breaks or not.
 #define CL100K CONTRACTIONS "|" LETTERS "|\\p{N}{1,3}" REST "|\\s++\\z" ENDS
 #define O200K                                                                          \
@@ -152,6 +154,41 @@ static const dure_special_run qwen_specials[] = {{"<|endoftext|>", 151643, 0, 0}
 static const dure_special_run qwen2_specials[] = {
     {"<|endoftext|>", 151643, 0, 0}, {"<|im_start|>", 151644, 0, 0}, {"<|im_end|>", 151645, 0, 0}, {NULL, 0, 0, 0}};
 
+static const dure_special_run qwen35_specials[] = {{"<|endoftext|>", 248044, 0, 0},
+                                                   {"<|im_start|>", 248045, 0, 0},
+                                                   {"<|im_end|>", 248046, 0, 0},
+                                                   {"<|object_ref_start|>", 248047, 0, 0},
+                                                   {"<|object_ref_end|>", 248048, 0, 0},
+                                                   {"<|box_start|>", 248049, 0, 0},
+                                                   {"<|box_end|>", 248050, 0, 0},
+                                                   {"<|quad_start|>", 248051, 0, 0},
+                                                   {"<|quad_end|>", 248052, 0, 0},
+                                                   {"<|vision_start|>", 248053, 0, 0},
+                                                   {"<|vision_end|>", 248054, 0, 0},
+                                                   {"<|vision_pad|>", 248055, 0, 0},
+                                                   {"<|image_pad|>", 248056, 0, 0},
+                                                   {"<|video_pad|>", 248057, 0, 0},
+                                                   {"<tool_call>", 248058, 0, 0},
+                                                   {"</tool_call>", 248059, 0, 0},
+                                                   {"<|fim_prefix|>", 248060, 0, 0},
+                                                   {"<|fim_middle|>", 248061, 0, 0},
+                                                   {"<|fim_suffix|>", 248062, 0, 0},
+                                                   {"<|fim_pad|>", 248063, 0, 0},
+                                                   {"<|repo_name|>", 248064, 0, 0},
+                                                   {"<|file_sep|>", 248065, 0, 0},
+                                                   {"<tool_response>", 248066, 0, 0},
+                                                   {"</tool_response>", 248067, 0, 0},
+                                                   {"<think>", 248068, 0, 0},
+                                                   {"</think>", 248069, 0, 0},
+                                                   {"<|audio_start|>", 248070, 0, 0},
+                                                   {"<|audio_end|>", 248071, 0, 0},
+                                                   {"<tts_pad>", 248072, 0, 0},
+                                                   {"<tts_text_bos>", 248073, 0, 0},
+                                                   {"<tts_text_eod>", 248074, 0, 0},
+                                                   {"<tts_text_bos_single>", 248075, 0, 0},
+                                                   {"<|audio_pad|>", 248076, 0, 0},
+                                                   {NULL, 0, 0, 0}};
+
 static const dure_named_pattern patterns[] = {
     {"gpt2", DURE_GPT2_PATTERN, false, NULL, gpt2_specials},
     {"r50k_base", DURE_GPT2_PATTERN, false, NULL, gpt2_specials},
@@ -164,6 +201,7 @@ static const dure_named_pattern patterns[] = {
     {"llama4", O200K, false, "<|begin_of_text|>", llama4_specials},
     {"qwen", QWEN, true, NULL, qwen_specials},
     {"qwen2", QWEN, true, NULL, qwen2_specials},
+    {"qwen3_5", QWEN35, true, NULL, qwen35_specials},
 };
 enum { pattern_count = sizeof(patterns) / sizeof(patterns[0]) };
 
