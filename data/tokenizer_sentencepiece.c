@@ -4,7 +4,6 @@
 // Text Processing" (2018), section 3.2. The longest string of the character map at a place is replaced; user-defined
 // symbols are passed over; spaces at the ends and beyond the first of a run may go; a space is put before the text; a
 // space is written as U+2581.
-#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,9 +99,6 @@ static dure_status read_types(dure_tokenizer *tokenizer, const char *types, size
     if (types[id] == '4' && token->length > 0) {
       token->flags |= DURE_TOKEN_USER;
       symbols[symbol_count++] = (dure_added_token){token->bytes, token->length, id, false, false, false, false};
-      // The longer one wins, and any of them against other tokens. `sentencepiece` takes the largest score for f32's
-      // least number above 0, since it begins its search for it there.
-      if (tokenizer->is_unigram) tokenizer->scores[id] = (double)(float)(token->length * (double)FLT_MIN - 0.1);
     } else if (types[id] != '1' && types[id] != '4') {
       token->flags &= ~(uint32_t)DURE_TOKEN_MODEL;
     }
