@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "runtime/os.h"
 #include "runtime/program.h"
@@ -15,14 +16,51 @@
 // What may differ from rank to rank.
 static const char *const own_options[] = {"device", "device-memory"};
 
-// The options as text, without a rank's own, and the data.
+enum { sampled_bytes = 1 << 20 };
+
+// Of a file's size, beginning and end; a file that is not there adds nothing.
+static void hash_file(XXH64_state_t *hash, const char *path) {
+  FILE *file = fopen(path, "rb");
+  char *bytes = malloc(sampled_bytes);
+  if (file != NULL && bytes != NULL) {
+    const size_t first = fread(bytes, 1, sampled_bytes, file);
+    (void)XXH64_update(hash, bytes, first);
+    if (first == sampled_bytes && fseek(file, -(long)sampled_bytes, SEEK_END) == 0) {
+      const long size = ftell(file);
+      (void)XXH64_update(hash, &size, sizeof(size));
+      (void)XXH64_update(hash, bytes, fread(bytes, 1, sampled_bytes, file));
+    }
+  }
+  free(bytes);
+  if (file != NULL) fclose(file);
+}
+
+// Ranks that read other files under the same name would train another model each.
+static uint64_t hash_model(const char *model) {
+  static const char *const names[] = {"", "/config.json", "/model.safetensors", "/model.safetensors.index.json"};
+  XXH64_state_t *hash = XXH64_createState();
+  if (hash == NULL) return 0;
+  (void)XXH64_reset(hash, 0);
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]) && model != NULL; i++) {
+    char path[4096];
+    snprintf(path, sizeof(path), "%.4000s%s", model, names[i]);
+    if (dure_os_is_file(path)) hash_file(hash, path);
+  }
+  const uint64_t value = XXH64_digest(hash);
+  XXH64_freeState(hash);
+  return value;
+}
+
+// The options as text, without a rank's own, and the data and the model: a line each.
 static char *describe_run(const dure_train_options *options, uint64_t data_hash) {
   json_t *json = dure_train_options_to_json(options);
   for (size_t i = 0; i < sizeof(own_options) / sizeof(own_options[0]); i++) (void)json_object_del(json, own_options[i]);
   char hash[32];
   snprintf(hash, sizeof(hash), "%016" PRIx64, data_hash);
   json_object_set_new(json, "the data's hash", json_string(hash));
-  char *text = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+  snprintf(hash, sizeof(hash), "%016" PRIx64, hash_model(options->model));
+  json_object_set_new(json, "the model's hash", json_string(hash));
+  char *text = json_dumps(json, JSON_INDENT(1) | JSON_SORT_KEYS);
   json_decref(json);
   return text;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "runtime/log.h"
 #include "runtime/os.h"
@@ -28,12 +29,29 @@ static double silence_seconds(const dure_control_options *options) {
   return options->world->silence_seconds > 0 ? options->world->silence_seconds : control_default_silence;
 }
 
+// Of the program's file: two builds of one version may still differ. DURE_ANY_BUILD=1 on every rank: not compared, for
+// machines whose programs were built by themselves from one source.
+static uint64_t hash_program(void) {
+  const char *any = getenv("DURE_ANY_BUILD");
+  if (any != NULL && strcmp(any, "1") == 0) return 0;
+  uint64_t hash = 0;
+  FILE *file = fopen("/proc/self/exe", "rb");
+  char *bytes = malloc(1 << 20);
+  for (size_t got = 1; file != NULL && bytes != NULL && got > 0;) {
+    got = fread(bytes, 1, 1 << 20, file);
+    hash = XXH64(bytes, got, hash);
+  }
+  free(bytes);
+  if (file != NULL) fclose(file);
+  return hash;
+}
+
 static void introduce(const rendezvous *r, introduction *out) {
   memset(out, 0, sizeof(*out));
   out->size = r->options->size;
   out->port = r->port;
   out->process = dure_os_process_id();
-  snprintf(out->build, sizeof(out->build), "dure %s", DURE_VERSION);
+  snprintf(out->build, sizeof(out->build), "dure %s, build %016llx", DURE_VERSION, (unsigned long long)hash_program());
   dure_socket_machine(out->node, sizeof(out->node), out->machine, sizeof(out->machine));
   const char *secret = r->options->secret != NULL ? r->options->secret : getenv("DURE_WORLD_SECRET");
   snprintf(out->secret, sizeof(out->secret), "%s", secret != NULL ? secret : "");

@@ -37,14 +37,18 @@ def arguments(out, *more):
             "--save-every", HALF, *more]
 
 
-def start(device, ranks, lines):
-    """Runs a line a rank; returns the exit statuses and what they said."""
+def start(device, ranks, lines, programs=None, folders=None):
+    """Runs a line a rank; returns the exit statuses and what they said. `programs`: other files than the program's;
+    `folders`: to run in."""
     port, processes = free_port(), []
     for rank in range(ranks):
         environment = program.device_environment(device)
         environment.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(ranks),
                            MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        processes.append(subprocess.Popen(program.command(device, *lines[rank]), env=environment,
+        words = program.command(device, *lines[rank])
+        if programs is not None:
+            words[0] = programs[rank]
+        processes.append(subprocess.Popen(words, env=environment, cwd=folders[rank] if folders else None,
                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                           text=True, errors="replace"))
     said = [process.communicate(timeout=900)[0] for process in processes]
@@ -250,14 +254,74 @@ def check_refused_parts(device, folder):
         program.check(0 not in codes and reason in "".join(said), f"{more} was taken by two ranks:\n" + "\n".join(said))
 
 
+def start_under_mpi(device, lines, folders):
+    """The same under mpirun: its exit status, and what all said."""
+    words = ["mpirun", "--oversubscribe", "--bind-to", "none"]
+    for i, line in enumerate(lines):
+        words += [":"] if i > 0 else []
+        words += ["-n", "1", "-wdir", folders[i], *map(str, program.command(device, *line))]
+    environment = program.device_environment(device)
+    environment.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="replace", timeout=300)
+    return done.returncode, done.stdout + done.stderr
+
+
+def other_files(folder):
+    """Data and a model under the same names as everybody's, but with other contents: (data, model) to be moved in."""
+    for name, source in (("data", os.path.join(program.GPT2, "train", "data")),
+                         ("model", os.path.join(program.GPT2, "even"))):
+        for whose in ("ours", "theirs"):
+            shutil.copytree(source, os.path.join(folder, "files", whose, name))
+    data = os.path.join(folder, "files", "theirs", "data", "dataset.json")
+    with open(data, encoding="utf-8") as file:
+        text = file.read()
+    with open(data, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    with open(os.path.join(folder, "files", "theirs", "model", "model.safetensors"), "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    return os.path.join(folder, "files")
+
+
 def check_refusals(device, folder):
+    """Ranks that differ are refused before any work, by name and difference: started one by one, and under mpirun."""
     out = os.path.join(folder, "refused")
-    lines = [arguments(out, "--lr", 1e-3), arguments(out, "--lr", 2e-3)]
-    codes, said = start(device, 2, lines)
-    program.check(0 not in codes, "ranks with different options trained together")
-    program.check("rank 1" in "".join(said), "the rank that differs is not named:\n" + "\n".join(said))
+    files = other_files(folder)
+    ours, theirs = (os.path.join(files, whose) for whose in ("ours", "theirs"))
+    mixed = os.path.join(files, "mixed")  # their model, our data
+    shutil.copytree(theirs, mixed)
+    shutil.copytree(os.path.join(ours, "data"), os.path.join(mixed, "data"), dirs_exist_ok=True)
+    same = arguments(out, "--lr", 1e-3, "--data", "data", "--model", "model")
+    cases = [("lr", [same, [*same, "--lr", 2e-3]], [ours, ours], '"lr"'),
+             ("the data", [same] * 2, [ours, theirs], "the data's hash"),
+             ("the model", [same] * 2, [ours, mixed], "the model's hash")]
+    has_mpi = shutil.which("mpirun") and os.path.exists(os.path.join(os.path.dirname(program.PROGRAM), "libdure_mpi.so"))
+    for what, lines, folders, expected in cases:
+        codes, said = start(device, 2, lines, None, folders)
+        program.check(0 not in codes, f"ranks that differ in {what} trained together")
+        for text in said:
+            program.check("the ranks disagree: rank 1 (" in text and expected in text,
+                          f"{what}: the difference is not named:\n" + text)
+        if has_mpi and (IS_FULL or what == "lr"):
+            code, text = start_under_mpi(device, lines, folders)
+            program.check(code != 0 and "the ranks disagree: rank 1 (" in text and expected in text,
+                          f"{what}, under mpirun: the difference is not named:\n" + text)
     codes, said = start(device, 2, [arguments(out, "--shard", "everything")] * 2)
     program.check(0 not in codes and "--shard" in "".join(said), "an unknown --shard was taken")
+    program.check(not os.path.exists(os.path.join(out, "checkpoints")), "work was begun by ranks that differ")
+
+
+def check_other_build(device, folder):
+    """A program of the same version from other sources: here the same with a byte behind it."""
+    other = os.path.join(folder, "other")
+    shutil.copy(program.PROGRAM, other)
+    with open(other, "ab") as file:
+        file.write(b"x")
+    out = os.path.join(folder, "builds")
+    codes, said = start(device, 2, [arguments(out)] * 2, [program.PROGRAM, other])
+    program.check(0 not in codes and all("rank 1 (" in text and "runs 'dure " in text for text in said),
+                  "ranks of two builds were not refused by name:\n" + "\n".join(said))
 
 
 def main():
@@ -284,6 +348,7 @@ def main():
         check_skipping(device, folder)
         check_naming_bad_values(device, folder)
         check_refusals(device, folder)
+        check_other_build(device, folder)
         check_refused_parts(device, folder)
 
 
