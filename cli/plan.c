@@ -9,6 +9,7 @@
 #include "cli/output.h"
 #include "model/exchange_plan.h"
 #include "model/ranks.h"
+#include "model/tensor_parallel.h"
 #include "model/training_choice.h"
 #include "runtime/os.h"
 
@@ -214,9 +215,11 @@ static dure_status choose_budget(const arguments *a, planned *p) {
 static dure_status take_part(const arguments *a, planned *p) {
   p->rows = (uint64_t)a->options.batch_size * (uint64_t)a->options.accumulate;
   if (p->ranks < 2) return NULL;
-  dure_training_part part = {.shards = p->ranks};
+  const uint32_t t = (uint32_t)a->options.tensor_parallel, s = (uint32_t)a->options.sequence_parallel;
+  const uint32_t groups = p->ranks / t / s;
+  dure_training_part part = {.shards = p->ranks / t, .tensor_parts = t, .sequence_parts = s};
   DURE_TRY(dure_sharding_parse(strcmp(a->options.shard, "auto") == 0 ? "none" : a->options.shard, &part.sharding));
-  dure_ranks_cut_rows((p->rows + p->ranks - 1) / p->ranks, (uint64_t)a->options.batch_size, &part.batch_size,
+  dure_ranks_cut_rows((p->rows + groups - 1) / groups, (uint64_t)a->options.batch_size, &part.batch_size,
                       &part.accumulate);
   return dure_training_choice_set_part(&p->request, &part);
 }
@@ -227,9 +230,15 @@ static dure_status prepare(const arguments *a, planned *p) {
   if (a->ranks < 0 || a->ranks > 65536)
     return dure_fail(DURE_INVALID_ARGUMENT, "--ranks must be 1 to 65536; found %" PRId64, a->ranks);
   p->ranks = a->ranks > 1 ? (uint32_t)a->ranks : 1;
+  const uint32_t t = (uint32_t)a->options.tensor_parallel, s = (uint32_t)a->options.sequence_parallel;
+  if (p->ranks % (t * s) != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "--tensor-parallel %u and --sequence-parallel %u need a multiple of %u ranks; found --ranks %u", t,
+                     s, t * s, p->ranks);
   DURE_TRY(dure_model_config_read(a->options.model, &p->config));
+  DURE_TRY(dure_model_config_divide(&p->config, 0, t));
   DURE_TRY(dure_parameter_layout_create(&p->config, &p->layout));
-  dure_parameter_layout_divide(&p->layout, p->ranks);
+  dure_parameter_layout_divide(&p->layout, p->ranks / t);
   DURE_TRY(dure_device_open(a->options.device, &p->device));
   dure_device_restrict(p->device, NULL, a->options.device_memory);
   DURE_TRY(dure_training_choice_request(&a->options, &p->config, &p->layout, p->device, DURE_DTYPE_NONE, &p->request));
@@ -274,9 +283,10 @@ static const char example[] =
     "--device-memory 8GiB --rates rtx4060";
 
 static bool is_planned_for(const char *name) {
-  static const char *const names[] = {"model",      "device",     "device-memory", "batch-size",       "context",
-                                      "accumulate", "dtype",      "masters",       "optimizer-states", "recompute",
-                                      "offload",    "eval-every", "shard"};
+  static const char *const names[] = {
+      "model",      "device",     "device-memory", "batch-size",       "context",
+      "accumulate", "dtype",      "masters",       "optimizer-states", "recompute",
+      "offload",    "eval-every", "shard",         "tensor-parallel",  "sequence-parallel"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     if (strcmp(name, names[i]) == 0) return true;
   }

@@ -65,6 +65,22 @@ static double hideable(const dure_training_footprint *footprint) {
   return options->sharding == DURE_SHARDING_GRADIENTS ? backward : backward / options->accumulate;
 }
 
+// What the ranks that share matrices or sequences send each other in the middle of micro-steps, for which computing
+// waits: an all-reduce of [B, T, C] four times a layer, twice more where blocks are computed again; queries, keys,
+// values and results forward and backward.
+static double meeting_bytes(const dure_plan_request *request, const dure_training_options *options) {
+  const dure_model_config *config = request->config;
+  const double t = options->tensor_parts > 1 ? options->tensor_parts : 1;
+  const double s = options->sequence_parts > 1 ? options->sequence_parts : 1;
+  const double tokens = (double)options->batch_size * dure_training_tokens(options) * options->accumulate;
+  const double size = (double)dure_dtype_size(dure_training_set_dtype(options, DURE_TRAINING_PARAMETERS));
+  const double again = options->recompute == DURE_RECOMPUTE_BLOCK ? 2.0 * options->recompute_blocks : 0;
+  const double heads = 2.0 * ((double)config->head_count + config->key_head_count) * config->head_width;
+  return tokens * size *
+         ((4.0 * config->layer_count + again) * config->width * 2 * (t - 1) / t +
+          2.0 * config->layer_count * heads * (s - 1) / s);
+}
+
 dure_exchange_plan dure_exchange_plan_make(const dure_plan_request *request, const dure_training_footprint *footprint,
                                            double rate) {
   const dure_training_options *options = &footprint->options;
@@ -77,6 +93,10 @@ dure_exchange_plan dure_exchange_plan_make(const dure_plan_request *request, con
   plan.seconds = plan.sent_bytes / rate;
   plan.hideable_seconds = hideable(footprint);
   plan.exposed_seconds = fmax(0, plan.seconds - after / rate - plan.hideable_seconds) + after / rate;
+  const double meetings = meeting_bytes(request, options);
+  plan.sent_bytes += meetings;
+  plan.seconds += meetings / rate;
+  plan.exposed_seconds += meetings / rate;
   plan.step_seconds = footprint->seconds + plan.exposed_seconds;
   const bool is_narrow = dure_training_set_dtype(options, DURE_TRAINING_PARAMETERS) != DURE_DTYPE_F32;
   const double peak = is_narrow ? request->rates.matmul16_flops : request->rates.matmul_flops;
