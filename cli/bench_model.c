@@ -331,7 +331,8 @@ int bench_model(int argc, char **argv) {
       {"device", OPTION_TEXT, &chosen.device, "D", "auto, all, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &chosen.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
       {"weights", OPTION_TEXT, &chosen.weights, "HOW",
-       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
+       "of quantised files: quantised, as the file has them; int8: and activations are rounded to 8 bits before "
+       "products with 8-bit matrices; or expanded to --dtype (quantised)"},
       {"cache-type", OPTION_TEXT, &chosen.cache_type, "TYPE",
        "of the KV cache alone: auto (as --dtype), f32, bf16, f16 or q8_0"},
       {"o", OPTION_TEXT, &chosen.format, "FORMAT", "md, csv, json or jsonl (md)"},

@@ -403,7 +403,8 @@ int command_generate(int argc, char **argv) {
       {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE",
        "of the KV cache: auto (as --dtype), f32, bf16, f16 or q8_0"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
-       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
+       "of quantised files: quantised, as the file has them; int8: and activations are rounded to 8 bits before "
+       "products with 8-bit matrices; or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "one JSON object instead of streamed text"},
   };
   const command_usage usage = {

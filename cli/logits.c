@@ -101,7 +101,8 @@ int command_logits(int argc, char **argv) {
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and KV cache: auto, f32, bf16 or f16 (auto)"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
-       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
+       "of quantised files: quantised, as the file has them; int8: and activations are rounded to 8 bits before "
+       "products with 8-bit matrices; or expanded to --dtype (quantised)"},
       {"json", OPTION_FLAG, &options.as_json, NULL, "print the likeliest next tokens as JSON"},
   };
   const command_usage usage = {

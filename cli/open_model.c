@@ -11,8 +11,9 @@
 static dure_status open_all(const char *device, const char *dtype, const char *weights, const char *directory,
                             bool with_tokenizer, opened_model *opened) {
   const bool is_expanded = weights != NULL && strcmp(weights, "expanded") == 0;
-  if (weights != NULL && !is_expanded && strcmp(weights, "quantised") != 0)
-    return dure_fail(DURE_INVALID_ARGUMENT, "--weights must be quantised or expanded; found '%.40s'", weights);
+  const bool rounds_activations = weights != NULL && strcmp(weights, "int8") == 0;
+  if (weights != NULL && !is_expanded && !rounds_activations && strcmp(weights, "quantised") != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--weights must be quantised, int8 or expanded; found '%.40s'", weights);
   // Files first: a mistyped path should not wait for a driver.
   if (!dure_os_is_directory(directory) && !dure_gguf_is_file(directory)) {
     return dure_fail(DURE_NOT_FOUND,
@@ -22,7 +23,8 @@ static dure_status open_all(const char *device, const char *dtype, const char *w
   if (with_tokenizer) DURE_TRY(dure_weights_tokenizer(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));
-  dure_model_options kept = {.dtype = DURE_DTYPE_F32, .keeps_packed = !is_expanded};
+  dure_model_options kept = {
+      .dtype = DURE_DTYPE_F32, .keeps_packed = !is_expanded, .rounds_activations = rounds_activations};
   DURE_TRY(dure_model_choose_dtype(dtype, opened->device, directory, &kept.dtype));
   DURE_TRY(dure_model_open_as(directory, &kept, opened->device, opened->stream, &opened->model));
   uint32_t rows = opened->model->config.vocabulary_size;

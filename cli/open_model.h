@@ -17,7 +17,8 @@ typedef struct opened_model {
 DURE_MUST_CHECK dure_status opened_model_create(const char *device, const char *dtype, const char *directory,
                                                 bool with_tokenizer, opened_model *out_opened);
 // The same, with what --weights says: "quantised" (or NULL): matrices that a GGUF file has quantised stay so;
-// "expanded": all become --dtype. DURE_INVALID_ARGUMENT for other words.
+// "int8": and what those of 8 bits are multiplied with is rounded to 8 bits too; "expanded": all become --dtype.
+// DURE_INVALID_ARGUMENT for other words.
 DURE_MUST_CHECK dure_status opened_model_create_as(const char *device, const char *dtype, const char *weights,
                                                    const char *directory, bool with_tokenizer,
                                                    opened_model *out_opened);

@@ -178,7 +178,8 @@ int command_serve(int argc, char **argv) {
       {"cache-type", OPTION_TEXT, &options.cache_type, "TYPE",
        "of the KV cache: auto (as --dtype), f32, bf16, f16 or q8_0"},
       {"weights", OPTION_TEXT, &options.weights, "HOW",
-       "of a GGUF file: quantised, as the file has them, or expanded to --dtype (quantised)"},
+       "of quantised files: quantised, as the file has them; int8: and activations are rounded to 8 bits before "
+       "products with 8-bit matrices; or expanded to --dtype (quantised)"},
   };
   const command_usage usage = {
       "dure serve MODEL [--port N] [options]",

@@ -48,7 +48,7 @@ static dure_status create(const char *config_path, dure_safetensors **out_file, 
   if (status == NULL) dure_parameter_layout_divide(&model->layout, options->shards);
   if (status == NULL && out_file != NULL) status = dure_weights_open(config_path, out_file);
   if (status == NULL && out_file != NULL && options->keeps_packed)
-    dure_packed_choose(&model->layout, &model->config, *out_file);
+    dure_packed_choose(&model->layout, &model->config, *out_file, options->rounds_activations);
   if (status == NULL) status = create_buffers(model, options);
   if (status != NULL) {
     dure_model_destroy(model);

@@ -21,7 +21,8 @@ typedef struct dure_model_options {
   uint32_t shard, shards;  // pools are divided into so many parts (dure_parameter_layout_divide; 0 or 1: they are not),
   bool shards_weights, shards_masters;  // of which only this one is kept
   uint32_t tensor_part, tensor_parts;   // the model's matrices are divided, of which this part is (tensor_parallel.h)
-  bool keeps_packed;  // matrices that a GGUF file has quantised stay so (packed.h): for inference alone
+  bool keeps_packed;        // matrices that a GGUF file has quantised stay so (packed.h): for inference alone
+  bool rounds_activations;  // with it: inputs of products with 8-bit matrices become 8-bit integers (dynamic INT8)
 } dure_model_options;
 
 typedef struct dure_model {

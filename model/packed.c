@@ -72,7 +72,8 @@ static dure_weights_codes codes_of(const dure_parameter *parameter, const dure_m
   return all;
 }
 
-void dure_packed_choose(dure_parameter_layout *layout, const dure_model_config *config, const dure_safetensors *file) {
+void dure_packed_choose(dure_parameter_layout *layout, const dure_model_config *config, const dure_safetensors *file,
+                        bool rounds_activations) {
   for (size_t i = 0; i < layout->count; i++) {
     const dure_weights_codes codes = codes_of(&layout->parameters[i], config, file);
     dure_parameter *parameter = &layout->parameters[i];
@@ -80,6 +81,10 @@ void dure_packed_choose(dure_parameter_layout *layout, const dure_model_config *
     parameter->scale_group = codes.group;
     parameter->has_minima = codes.has_minima;
     parameter->scales_dtype = codes.scales;
+    parameter->rounds_inputs = rounds_activations && codes.bits == 8 && !codes.has_minima && codes.group >= BLOCK;
+    if (!parameter->rounds_inputs) continue;
+    parameter->scale_group = BLOCK;  // as matmul_q8 wants it
+    parameter->scales_dtype = DURE_DTYPE_F32;
   }
   dure_parameter_layout_place(layout);
 }
@@ -276,11 +281,30 @@ dure_tensor dure_packed_unpack(dure_program *program, const dure_tensor *pools, 
   return unpack_rows(program, pools, parameter, 0, dure_packed_rows(parameter), indices, dtype);
 }
 
+// What matmul's epilogue does where the product has none.
+static dure_tensor finish_product(dure_program *program, dure_tensor product, const dure_matmul_options *options) {
+  const dure_tensor y =
+      options->has_activation ? dure_activation_apply(program, product, options->activation) : product;
+  return options->residual.index != 0 ? dure_add(program, y, options->residual) : y;
+}
+
+static dure_tensor integer_matmul(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,
+                                  uint64_t first, uint64_t rows, dure_tensor x, const dure_matmul_options *options) {
+  enum { CODES, SCALES };
+  dure_tensor operands[3];
+  view_planes(program, pools, parameter, first, rows, operands);
+  const dure_quantized weight = {.q = operands[CODES], .scales = operands[SCALES]};
+  const dure_tensor product = dure_quantized_matmul(program, dure_quantize_rows(program, x), weight, options->bias,
+                                                    dure_tensor_dtype(program, x));
+  return finish_product(program, product, options);
+}
+
 dure_tensor dure_packed_matmul(dure_program *program, const dure_tensor *pools, const dure_parameter *parameter,
                                uint64_t first, uint64_t rows, dure_tensor x, const dure_matmul_options *options) {
   enum { A, CODES, BIAS = 4, RESIDUAL, C };
   const uint32_t rank = dure_tensor_rank(program, x);
   if (rank == 0) return DURE_ABSENT;
+  if (parameter->rounds_inputs) return integer_matmul(program, pools, parameter, first, rows, x, options);
   const uint64_t width = dure_tensor_dimension(program, x, rank - 1);
   if (dure_tensor_element_count(program, x) > DIRECT_ROWS * width) {
     dure_matmul_options transposed = *options;
@@ -295,7 +319,5 @@ dure_tensor dure_packed_matmul(dure_program *program, const dure_tensor *pools, 
   if (!options->has_activation) operands[RESIDUAL] = options->residual;
   const dure_op_attributes attributes = {.blocks = {.bits = parameter->bits, .group = parameter->scale_group}};
   dure_program_call(program, DURE_OP_matmul_blocks, operands, &attributes, 0);
-  if (!options->has_activation) return operands[C];
-  const dure_tensor y = dure_activation_apply(program, operands[C], options->activation);
-  return options->residual.index != 0 ? dure_add(program, y, options->residual) : y;
+  return options->has_activation ? finish_product(program, operands[C], options) : operands[C];
 }

@@ -17,7 +17,10 @@
 #include "model/safetensors.h"
 
 // Marks what stays packed and places all parameters again. Before buffers are made.
-void dure_packed_choose(dure_parameter_layout *layout, const dure_model_config *config, const dure_safetensors *file);
+// rounds_activations: matrices of 8 bits without minima (Q8_0, Q5_0, INT8) are multiplied as integers, with inputs that
+// are rounded to 8 bits in blocks of 32 as they come (quantize_rows, matmul_q8); the others take floats as ever.
+void dure_packed_choose(dure_parameter_layout *layout, const dure_model_config *config, const dure_safetensors *file,
+                        bool rounds_activations);
 // Fills the buffers of packed parameters; the others are dure_parameters_load's.
 DURE_MUST_CHECK dure_status dure_packed_load(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
                                              const dure_model_config *config, const dure_safetensors *file,

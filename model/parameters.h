@@ -54,6 +54,7 @@ typedef struct dure_parameter {
   uint32_t bits, scale_group, scales_pool;
   dure_dtype scales_dtype;
   bool has_minima;
+  bool rounds_inputs;  // products take 8-bit integers in blocks of 32 of what they multiply the matrix with
   uint64_t scales_offset, minima_offset;
 } dure_parameter;
 

@@ -41,9 +41,12 @@ static void make_folder(void) {
 
 static void remove_folder(void) { require(dure_os_remove_tree(folder)); }
 
+static bool rounds_activations;
+
 static dure_model *open_model(const char *path, bool keeps_packed) {
   dure_model *model = NULL;
-  const dure_model_options options = {.dtype = DURE_DTYPE_F32, .keeps_packed = keeps_packed};
+  const dure_model_options options = {
+      .dtype = DURE_DTYPE_F32, .keeps_packed = keeps_packed, .rounds_activations = rounds_activations};
   require(dure_model_open_as(path, &options, device, stream, &model));
   return model;
 }
@@ -201,6 +204,32 @@ START_TEST(a_calibrated_gguf_file_loses_less) {
   ck_assert_msg(losses[1] < 0.7 * losses[0], "%s: %g calibrated, %g to the nearest", source, losses[1], losses[0]);
   free(wanted);
   dure_calibration_destroy(calibration);
+  dure_model_destroy(model);
+  dure_stream_destroy(stream);
+  dure_device_close(device);
+}
+END_TEST
+
+// Inputs of products in 8 bits cost something, but little beside what 4 bits of weights do.
+START_TEST(rounded_activations_cost_little) {
+  const char *source = _i == 0 ? "families/gpt2" : "families/qwen2";
+  char path[128];
+  write_quantised(source, "q8_0", NULL, path, sizeof(path));
+  require(dure_device_open("reference", &device));
+  require(dure_stream_create(device, &stream));
+  dure_model *model = open_model(path, true);
+  uint32_t tokens[TOKENS];
+  make_tokens(model, tokens);
+  const size_t count = (size_t)TOKENS * model->config.vocabulary_size;
+  float *wanted = malloc(count * sizeof(*wanted));
+  require(dure_model_logits(model, tokens, TOKENS, wanted));
+  double square = 0;
+  for (size_t i = 0; i < count; i++) square += (double)wanted[i] * (double)wanted[i] / (double)count;
+  rounds_activations = true;
+  const double loss = loss_of_file(path, tokens, wanted);
+  rounds_activations = false;
+  ck_assert_msg(loss > 0 && loss < 1e-3 * square, "%s: %g of %g", source, loss, square);
+  free(wanted);
   dure_model_destroy(model);
   dure_stream_destroy(stream);
   dure_device_close(device);
@@ -424,6 +453,7 @@ int main(void) {
   tcase_add_test(models, a_calibration_is_the_same_in_one_pass_and_in_many);
   tcase_add_loop_test(models, groups_lose_at_most_half_a_step, 0, 4);
   tcase_add_test(models, scales_that_do_not_fit_are_refused);
+  tcase_add_loop_test(models, rounded_activations_cost_little, 0, 2);
   tcase_add_loop_test(models, a_calibrated_gguf_file_loses_less, 0, 2);
   tcase_add_loop_test(models, packed_models_give_what_expanded_ones_do, 0, 2 * device_count);
   suite_add_tcase(suite, codes);
