@@ -94,7 +94,8 @@ size_t dure_balance_record(dure_program *p, const dure_model_config *config, con
 }
 
 void dure_balance_record_biases(dure_program *p, const dure_model_config *config, const dure_parameter_layout *layout,
-                                const dure_router *routers, dure_tensor share, const dure_tensor *gradients) {
+                                const dure_router *routers, dure_tensor share, bool adds,
+                                const dure_tensor *gradients) {
   if (!dure_model_config_has(config, DURE_TRAIT_ROUTER_BIAS)) return;
   dure_program_scope(p, "expert balance");
   for (uint32_t layer = 0; layer < config->layer_count; layer++) {
@@ -108,6 +109,6 @@ void dure_balance_record_biases(dure_program *p, const dure_model_config *config
     const uint64_t shape[1] = {E};
     dure_tensor operands[DURE_MAX_OPERANDS] = {dure_tensor_reshape(p, part, 1, shape),
                                                dure_parameter_view(p, gradients, bias)};
-    dure_program_call(p, DURE_OP_copy, operands, NULL, 1u << 1);
+    dure_program_call(p, DURE_OP_copy, operands, NULL, adds ? 1u << 1 : 0);
   }
 }

@@ -21,9 +21,9 @@ size_t dure_balance_record(dure_program *program, const dure_model_config *confi
 
 // Records, after the backward pass, the experts' excess of tokens times `share` into the gradients of the routers'
 // biases, of which the optimizer takes the sign (dure_optimizer_attributes). Small enough to leave the gradients' norm
-// as it is.
+// as it is. `adds`: to those of earlier micro-steps; nothing else writes them.
 void dure_balance_record_biases(dure_program *program, const dure_model_config *config,
                                 const dure_parameter_layout *layout, const dure_router *routers, dure_tensor share,
-                                const dure_tensor *gradients);
+                                bool adds, const dure_tensor *gradients);
 
 #endif  // DURE_MODEL_BALANCE_H_

@@ -283,7 +283,7 @@ static dure_status record_gradients(const recorder *r, dure_tensor loss, dure_te
   free(pairs);
   DURE_TRY(status);
   if (!(r->options->adamw.bias_rate > 0)) return NULL;
-  dure_balance_record_biases(r->program, r->config, r->layout, routers, share,
+  dure_balance_record_biases(r->program, r->config, r->layout, routers, share, accumulates,
                              r->tensors->sets[DURE_TRAINING_GRADIENTS]);
   return NULL;
 }
