@@ -86,8 +86,7 @@ static void release(struct cuda_blas *blas) {
   free(blas);
 }
 
-struct cuda_blas *cuda_blas_get(cuda_device *device) {
-  if (device->blas != NULL || !device->caps.uses_cublaslt) return device->blas;
+static struct cuda_blas *open_for(cuda_device *device) {
   void *library = open_library();
   struct cuda_blas *blas = calloc(1, sizeof(*blas));
   const char *problem = NULL;
@@ -110,8 +109,18 @@ struct cuda_blas *cuda_blas_get(cuda_device *device) {
   }
   blas->device = device;
   pthread_mutex_init(&blas->mutex, NULL);
-  device->blas = blas;
-  device->blas_release = release;
+  return blas;
+}
+
+struct cuda_blas *cuda_blas_get(cuda_device *device) {
+  static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;  // two threads may record the device's first products
+  pthread_mutex_lock(&opening);
+  if (device->blas == NULL && device->caps.uses_cublaslt) {
+    device->blas = open_for(device);
+    device->blas_release = release;
+  }
+  struct cuda_blas *blas = device->blas;
+  pthread_mutex_unlock(&opening);
   return blas;
 }
 

@@ -8,6 +8,7 @@
 
 #include "cuda/block.cuh"
 #include "cuda/kernels/blocks.cuh"
+#include "cuda/kernels/packed.cuh"
 
 enum { MATMUL_BLOCKS_THREADS = 64, MATMUL_BLOCKS_COLUMNS = 2, MATMUL_BLOCKS_ROWS = 8 };
 
@@ -21,13 +22,33 @@ struct matmul_blocks_arguments {
   uint64_t residual_stride, c_stride;
 };
 
+// Sixteen elements, by 16 bytes at a time where they lie at a multiple of that.
+template <typename T>
+__device__ __forceinline__ void matmul_blocks_left(const T *left, bool is_aligned, float (&values)[16]) {
+  constexpr int run = 16 / sizeof(T);
+#pragma unroll
+  for (int first = 0; first < 16; first += run) {
+    float part[run];
+    if (is_aligned) {
+      load_floats<run>(left + first, part);
+    } else {
+#pragma unroll
+      for (int e = 0; e < run; e++) part[e] = to_float(left[first + e]);
+    }
+#pragma unroll
+    for (int e = 0; e < run; e++) values[first + e] = part[e];
+  }
+}
+
 // Grid: pairs of columns within groups of ROWS rows.
 template <typename T, int ROWS>
-__global__ void __launch_bounds__(MATMUL_BLOCKS_THREADS) matmul_blocks_kernel(matmul_blocks_arguments<T> p) {
+__global__ void __launch_bounds__(MATMUL_BLOCKS_THREADS, ROWS >= 8 ? 4 : 8)
+    matmul_blocks_kernel(matmul_blocks_arguments<T> p) {
   enum { COLUMNS = MATMUL_BLOCKS_COLUMNS };
   __shared__ float scratch[32];
   const uint32_t pairs = (p.N + COLUMNS - 1) / COLUMNS, blocks = p.weight.blocks;
   const uint32_t column0 = blockIdx.x % pairs * COLUMNS, row0 = blockIdx.x / pairs * ROWS;
+  const bool is_aligned = reinterpret_cast<uintptr_t>(p.a) % 16 == 0;  // then so is each half of a block
   float sums[ROWS][COLUMNS] = {};
   for (uint32_t block = threadIdx.x; block < blocks; block += blockDim.x) {
 #pragma unroll
@@ -40,12 +61,12 @@ __global__ void __launch_bounds__(MATMUL_BLOCKS_THREADS) matmul_blocks_kernel(ma
       }
 #pragma unroll
       for (uint32_t i = 0; i < ROWS; i++) {
-        const T *left = p.a + ((uint64_t)min(row0 + i, p.M - 1) * blocks + block) * 32 + h * 16;
+        float left[16];
+        matmul_blocks_left(p.a + ((uint64_t)min(row0 + i, p.M - 1) * blocks + block) * 32 + h * 16, is_aligned, left);
 #pragma unroll
         for (uint32_t e = 0; e < 16; e++) {
-          const float value = to_float(left[e]);
 #pragma unroll
-          for (uint32_t j = 0; j < COLUMNS; j++) sums[i][j] = fmaf(value, right[j][e], sums[i][j]);
+          for (uint32_t j = 0; j < COLUMNS; j++) sums[i][j] = fmaf(left[e], right[j][e], sums[i][j]);
         }
       }
     }
