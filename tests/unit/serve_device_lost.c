@@ -50,10 +50,11 @@ static void *ask(void *context) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(dure_server_port(server))};
   inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
   const int connection = socket(AF_INET, SOCK_STREAM, 0);
-  const int length = snprintf(request, sizeof(request),
-                              "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                              "Content-Length: %zu\r\n\r\n%s",
-                              self->head, strlen(self->body), self->body);
+  const int length =
+      snprintf(request, sizeof(request),
+               "%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
+               "Content-Length: %zu\r\n\r\n%s",
+               self->head, strlen(self->body), self->body);
   if (connect(connection, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
       send(connection, request, (size_t)length, MSG_NOSIGNAL) == length) {
     ssize_t got = 0;

@@ -85,7 +85,7 @@ START_TEST(a_step_waits_once_for_an_earlier_result_and_a_copy_never) {
   require(dure_device_open(ways[_i].device, &device));
   require(dure_stream_create(device, &stream));
   const dure_training_options options = {
-      .batch_size = BATCH, .context = CONTEXT, .accumulate = 1, .adamw = {0.9, 0.95, 1e-8, 0.1, 1.0}};
+      .batch_size = BATCH, .context = CONTEXT, .accumulate = 1, .adamw = {0.9, 0.95, 1e-8, 0.1, 1.0, 0}};
   const dure_model_options kept = dure_training_model_options(&options, device);
   dure_model *model = NULL;
   dure_training *training = NULL;
