@@ -154,6 +154,7 @@ dure_status dure_match_mask(dure_match *match, uint32_t *out_mask, uint32_t word
   memset(out_mask, 0, words * sizeof(*out_mask));
   *out_count = 0;
   *out_may_end = false;
+  self->sets.work = 0;
   if (grammar_sets_are_many(&self->sets)) DURE_TRY(forget_sets(self));
   DURE_TRY(find_mask(self, match->set, &mask));
   const uint32_t shared = words < self->mask_words ? words : self->mask_words;
@@ -165,6 +166,7 @@ dure_status dure_match_mask(dure_match *match, uint32_t *out_mask, uint32_t word
 
 dure_status dure_match_bytes(dure_match *match, const char *bytes, size_t length) {
   dure_constraint *self = match->constraint;
+  self->sets.work = 0;
   if (grammar_sets_are_many(&self->sets)) DURE_TRY(forget_sets(self));
   uint32_t set = match->set;
   for (size_t i = 0; i < length; i++) {

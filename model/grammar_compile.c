@@ -5,7 +5,7 @@
 #include "model/grammar_internal.h"
 
 enum {
-  LEFT_DEPTH_MOST = 512,     // of rules that begin with rules
+  LEFT_DEPTH_MOST = 4096,    // of rules that begin with rules, and of groups in them: calls of visit
   EMISSIONS_MOST = 1 << 22,  // visits of nodes while writing repetitions out
   STATE_RETURN = 0           // of all rules
 };
@@ -35,19 +35,19 @@ static dure_status visit(compiler *c, uint32_t index, uint32_t depth, bool *out_
     case GRAMMAR_NODE_CLASS: return NULL;
     case GRAMMAR_NODE_CALL: return visit_rule(c, node.first, depth, out_is_nullable);
     case GRAMMAR_NODE_REPEAT:
-      if (node.most > 0) DURE_TRY(visit(c, node.first, depth, &is_nullable));
+      if (node.most > 0) DURE_TRY(visit(c, node.first, depth + 1, &is_nullable));
       *out_is_nullable = is_nullable || node.least == 0;
       return NULL;
     case GRAMMAR_NODE_SEQUENCE:
       for (uint32_t child = node.first; child != GRAMMAR_NONE; child = c->tree->nodes[child].next) {
-        DURE_TRY(visit(c, child, depth, &is_nullable));
+        DURE_TRY(visit(c, child, depth + 1, &is_nullable));
         if (!is_nullable) return NULL;
       }
       *out_is_nullable = true;
       return NULL;
     case GRAMMAR_NODE_ALTERNATIVE:
       for (uint32_t child = node.first; child != GRAMMAR_NONE; child = c->tree->nodes[child].next) {
-        DURE_TRY(visit(c, child, depth, &is_nullable));
+        DURE_TRY(visit(c, child, depth + 1, &is_nullable));
         *out_is_nullable = *out_is_nullable || is_nullable;
       }
       return NULL;
@@ -65,8 +65,9 @@ static dure_status visit_rule(compiler *c, uint32_t index, uint32_t depth, bool 
                         "rule '%.*s' may begin with itself (left recursion): write what repeats with * instead",
                         shown(rule), rule->name);
   if (c->marks[index] != RULE_UNSEEN) return NULL;
-  if (depth == LEFT_DEPTH_MOST)
-    return grammar_fail(c->tree, rule->place, "more than %d rules begin with one another", LEFT_DEPTH_MOST);
+  if (depth > LEFT_DEPTH_MOST)
+    return grammar_fail(c->tree, rule->place, "too many rules begin with one another (more than %d deep)",
+                        LEFT_DEPTH_MOST);
   c->marks[index] = RULE_OPEN;
   DURE_TRY(visit(c, rule->node, depth + 1, out_is_nullable));
   c->marks[index] = *out_is_nullable ? RULE_CLOSED_EMPTY : RULE_CLOSED_FULL;
@@ -145,7 +146,8 @@ static dure_status emit_class(compiler *c, const grammar_node *node, uint32_t ne
       if (low <= high) DURE_TRY(add_utf8(c, low, high, parts[part].length, next, out_entry));
     }
   }
-  return NULL;
+  if (*out_entry != GRAMMAR_NONE) return NULL;
+  return dure_fail(DURE_INVALID_ARGUMENT, "a class of the grammar has no characters but surrogates, which are none");
 }
 
 static dure_status emit(compiler *c, uint32_t index, uint32_t next, uint32_t *out_entry);

@@ -174,6 +174,7 @@ dure_status grammar_sets_step(grammar_sets *sets, uint32_t set, uint32_t byte_cl
   const size_t cell = (size_t)set * sets->grammar->class_count + byte_class;
   *out_set = sets->next[cell];
   if (*out_set != GRAMMAR_NONE) return NULL;
+  if (sets->work > GRAMMAR_WORK_MOST) return too_large("to look one token ahead takes too long");
   const uint8_t byte = sets->grammar->class_bytes[byte_class];
   const grammar_set from = sets->sets[set];
   begin_set(sets);
@@ -184,6 +185,7 @@ dure_status grammar_sets_step(grammar_sets *sets, uint32_t set, uint32_t byte_cl
       DURE_TRY(meet(sets, state->next, place.stack));
   }
   DURE_TRY(finish_set(sets, out_set));
+  sets->work += (uint64_t)from.count + sets->met_count;
   sets->next[cell] = *out_set;
   return NULL;
 }

@@ -17,6 +17,7 @@ enum {
   GRAMMAR_SETS_MOST = 1 << 14,
   GRAMMAR_PLACES_MOST = 1 << 12,  // in one set, and met while making one
   GRAMMAR_FRAMES_MOST = 1 << 18,  // of all stacks
+  GRAMMAR_WORK_MOST = 1 << 22,    // places met for one mask or token: 0.1 s; large schemas of tools meet 40 thousand
 };
 
 typedef struct grammar_place {
@@ -50,6 +51,7 @@ typedef struct grammar_sets {
   uint32_t *met_marks, met_mark, met_count;
   grammar_place *met, *waiting, *kept;
   uint32_t waiting_count, kept_count;
+  uint64_t work;  // places met since its user set it to 0
 } grammar_sets;
 
 DURE_MUST_CHECK dure_status grammar_sets_create(const dure_grammar *grammar, grammar_sets *out_sets);

@@ -42,6 +42,11 @@ dure_status schema_fail(const schema_writer *w, dure_code code, const char *form
   return dure_status_prefix(status, "schema, %s", w->place);
 }
 
+dure_status schema_charge(schema_writer *w, size_t parts) {
+  if (parts <= SCHEMA_PARTS_MOST && (w->parts += (uint32_t)parts) <= SCHEMA_PARTS_MOST) return NULL;
+  return schema_fail(w, DURE_UNSUPPORTED, "the schema has more than %d parts", SCHEMA_PARTS_MOST);
+}
+
 void schema_add_rule(schema_writer *w, uint32_t rule, const dure_bytes *body) {
   schema_print(&w->rules, "s%u ::= ", rule);
   dure_bytes_append(&w->rules, body->data, body->size);
@@ -342,11 +347,14 @@ static dure_status write_rule(schema_writer *w, const json_t *schema, uint32_t *
 
 dure_status schema_write(schema_writer *w, const json_t *schema, const char *step, uint32_t *out_rule) {
   const size_t length = strlen(w->place);
+  const json_t *root = w->root;
   dure_status status = NULL;
   *out_rule = 0;
+  if (json_object_get(schema, "$id") != NULL) w->root = schema;  // references below begin there
   if (step != NULL) snprintf(w->place + length, sizeof(w->place) - length, "/%.60s", step);
-  if (++w->parts > SCHEMA_PARTS_MOST)
-    status = schema_fail(w, DURE_UNSUPPORTED, "the schema has more than %d parts", SCHEMA_PARTS_MOST);
+  status = schema_charge(w, 1);
+  if (status == NULL && w->rules.size > DURE_GRAMMAR_TEXT_MOST)
+    status = schema_fail(w, DURE_UNSUPPORTED, "the schema's grammar has more than %d bytes", DURE_GRAMMAR_TEXT_MOST);
   if (status == NULL && w->depth++ > SCHEMA_DEPTH_MOST)
     status = schema_fail(w, DURE_UNSUPPORTED, "the schema is more than %d deep", SCHEMA_DEPTH_MOST);
   for (uint32_t hops = 0; status == NULL && is_only_reference(schema); hops++) {
@@ -364,6 +372,7 @@ dure_status schema_write(schema_writer *w, const json_t *schema, const char *ste
     w->depth--;
     w->place[length] = '\0';
   }
+  w->root = root;
   return status;
 }
 

@@ -31,6 +31,8 @@ DURE_MUST_CHECK dure_status schema_fail(const schema_writer *w, dure_code code, 
     DURE_PRINTF(3, 4);
 void schema_print(dure_bytes *out, const char *format, ...) DURE_PRINTF(2, 3);
 
+// Counts what takes time or memory as so many more parts.
+DURE_MUST_CHECK dure_status schema_charge(schema_writer *w, size_t parts);
 // The number of the rule for `schema`, which is written; `step` is its name below the present place (NULL: the same).
 DURE_MUST_CHECK dure_status schema_write(schema_writer *w, const json_t *schema, const char *step, uint32_t *out_rule);
 // Adds the rule with number `rule`.

@@ -87,6 +87,12 @@ static json_t *join_values(const char *name, json_t *a, json_t *b) {
   return NULL;
 }
 
+// Parts that a joined value counts for: lists and objects are copied, members of lists compared with each other.
+static size_t join_cost(const json_t *a, const json_t *b) {
+  const size_t a_size = json_array_size(a) + json_object_size(a), b_size = json_array_size(b) + json_object_size(b);
+  return a != NULL ? (a_size + b_size) / 16 + a_size * b_size / 4096 : 0;
+}
+
 // `b` is a reference, with what stands beside it.
 static dure_status join_reference(schema_writer *w, const json_t *a, const json_t *b, const json_t **out_schema) {
   const json_t *target = NULL;
@@ -130,12 +136,15 @@ dure_status schema_join(schema_writer *w, const json_t *a, const json_t *b, cons
   if (!json_is_object(a) || !json_is_object(b))
     return schema_fail(w, DURE_INVALID_ARGUMENT, "a schema must be an object, true or false");
   if (json_object_get(b, "$ref") != NULL) return join_reference(w, a, b, out_schema);
-  if (++w->parts > SCHEMA_PARTS_MOST)
-    return schema_fail(w, DURE_UNSUPPORTED, "the schema has more than %d parts", SCHEMA_PARTS_MOST);
+  DURE_TRY(schema_charge(w, 1 + (json_object_size(a) + json_object_size(b)) / 16));
   if (forbids_names(a, b) || forbids_names(b, a))
     return schema_fail(w, DURE_UNSUPPORTED,
                        "joined schemas one of which has 'additionalProperties' beside properties of the other are not "
                        "supported");
+  const json_t *a_prefix = json_object_get(a, "prefixItems"), *b_prefix = json_object_get(b, "prefixItems");
+  if ((a_prefix != NULL || b_prefix != NULL) && !json_equal(a_prefix, b_prefix) &&
+      (json_object_get(a, "items") != NULL || json_object_get(b, "items") != NULL))
+    return schema_fail(w, DURE_UNSUPPORTED, "'items' of one and 'prefixItems' of the other cannot be joined");
   json_t *joined = json_copy((json_t *)(size_t)a), *value = NULL;
   const char *name = NULL;
   if (joined == NULL || json_array_append_new(w->made, joined) != 0) return out_of_memory();
@@ -144,6 +153,7 @@ dure_status schema_join(schema_writer *w, const json_t *a, const json_t *b, cons
   json_object_foreach(other, name, value) {
     json_t *own = json_object_get(joined, name);
     if (is_one_of(name, dropped)) continue;
+    DURE_TRY(schema_charge(w, join_cost(own, value)));
     json_t *found = own != NULL ? join_values(name, own, value) : json_incref(value);
     if (found == NULL) return schema_fail(w, DURE_UNSUPPORTED, "two '%.60s' cannot be joined", name);
     if (json_object_set_new(joined, name, found) != 0) return out_of_memory();

@@ -261,6 +261,7 @@ dure_status schema_write_object(schema_writer *w, const json_t *schema, dure_byt
   if (properties != NULL && !json_is_object(properties))
     return schema_fail(w, DURE_INVALID_ARGUMENT, "'properties' must be an object");
   DURE_TRY(check_required(w, required, properties));
+  DURE_TRY(schema_charge(w, json_object_size(properties) * json_array_size(required) / 4096));
   DURE_TRY(begin_rest(w, schema, properties, &rest));
   names = malloc((json_object_size(properties) + 1) * sizeof(*names));
   if (names == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a schema");

@@ -88,6 +88,7 @@ static const struct {
     {"root ::= \"a\n", "no closing \""},
     {"root ::= [a", "no closing ]"},
     {"root ::= []", "no character is in this class"},
+    {"root ::= [^\\x00-\\ud7ff\\ue000-\\U0010ffff]", "no characters but surrogates"},
     {"root ::= [b-a]", "ends before it begins"},
     {"root ::= (\"a\"", "no closing )"},
     {"root ::= \"a\")", "no group that ) would close"},
