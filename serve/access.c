@@ -1,5 +1,8 @@
 #include "serve/access.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <string.h>
 #include <strings.h>
 
@@ -39,8 +42,13 @@ static bool is_loopback_name(const char *host) {
   return false;
 }
 
+// Whatever way the address is spelled.
 static bool is_loopback_server(const dure_server_options *options) {
-  return strncmp(options->host, "127.", 4) == 0 || strcmp(options->host, "::1") == 0;
+  struct in_addr four;
+  struct in6_addr six;
+  if (inet_pton(AF_INET, options->host, &four) == 1) return ntohl(four.s_addr) >> 24 == 127;
+  if (inet_pton(AF_INET6, options->host, &six) != 1) return false;
+  return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
 }
 
 bool access_has_host(const dure_server_options *options, const char *host) {

@@ -32,11 +32,10 @@ static dure_status check_tools(const dure_server *server, generation_request *re
   dure_status status = dure_chat_render(server->served.chat, variables, &without, &length);
   const bool is_same = status == NULL && strcmp(without, request->rendered) == 0;
   json_decref(variables);
+  tools_look_at_prompt(&request->tools, request->rendered, without);
   free(without);
   dure_status_free(status);  // without tools it may be refused
-  if (is_same) return dure_fail(DURE_UNSUPPORTED, "this model's chat template does not know 'tools'");
-  tools_look_at_prompt(&request->tools, request->rendered);
-  return NULL;
+  return is_same ? dure_fail(DURE_UNSUPPORTED, "this model's chat template does not know 'tools'") : NULL;
 }
 
 // What the answer may be; false, and the reply, where that cannot be.

@@ -80,8 +80,14 @@ void tools_read(field_reader *reader, tool_request *out_request) {
   if (!has_tools) out_request->choice = TOOLS_NONE;
 }
 
-void tools_look_at_prompt(tool_request *request, const char *prompt) {
-  request->has_tags = strstr(prompt, opening) != NULL;
+static size_t count_of(const char *text, const char *part) {
+  size_t count = 0;
+  for (const char *found = strstr(text, part); found != NULL; found = strstr(found + 1, part)) count++;
+  return count;
+}
+
+void tools_look_at_prompt(tool_request *request, const char *prompt, const char *without) {
+  request->has_tags = count_of(prompt, opening) > (without != NULL ? count_of(without, opening) : 0);
   request->arguments_key = strstr(prompt, "\"parameters\": dictionary") != NULL ? "parameters" : "arguments";
 }
 
@@ -89,8 +95,9 @@ void tools_look_at_prompt(tool_request *request, const char *prompt) {
 
 static json_t *call_schema(const tool_request *request, const json_t *tool) {
   json_t *parameters = json_object_get(function_of(tool), "parameters");
-  parameters = json_is_object(parameters) ? json_incref(parameters)
+  parameters = json_is_object(parameters) ? json_copy(parameters)
                                           : json_pack("{s:s, s:b}", "type", "object", "additionalProperties", 0);
+  json_object_set_new(parameters, "$id", json_string("parameters"));  // its references begin there
   return json_pack("{s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "properties", "name", "const",
                    name_of(tool), request->arguments_key, parameters, "required", "name", request->arguments_key,
                    "additionalProperties", 0);

@@ -22,8 +22,9 @@ typedef struct tool_request {
 
 // Reads "tools" and "tool_choice". The mistake is the reader's.
 void tools_read(field_reader *reader, tool_request *out_request);
-// How the prompt, which the template has made, tells the model to write calls.
-void tools_look_at_prompt(tool_request *request, const char *prompt);
+// How the prompt, which the template has made, tells the model to write calls: by what it has beyond the one `without`
+// tools (NULL: there is none).
+void tools_look_at_prompt(tool_request *request, const char *prompt, const char *without);
 // The grammar of one call (TOOLS_REQUIRED, TOOLS_NAMED); free().
 DURE_MUST_CHECK dure_status tools_write_grammar(const tool_request *request, char **out_text);
 // Of a text that goes on, the bytes that are surely not of a call.
