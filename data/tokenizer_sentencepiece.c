@@ -99,6 +99,8 @@ static dure_status read_types(dure_tokenizer *tokenizer, const char *types, size
     if (types[id] == '4' && token->length > 0) {
       token->flags |= DURE_TOKEN_USER;
       symbols[symbol_count++] = (dure_added_token){token->bytes, token->length, id, false, false, false, false};
+      // What `sentencepiece` 0.2.3 takes for it, whatever score the file has: the longer one wins.
+      if (tokenizer->is_unigram) tokenizer->scores[id] = (double)(float)(0.1 * (double)token->length - 0.1);
     } else if (types[id] != '1' && types[id] != '4') {
       token->flags &= ~(uint32_t)DURE_TOKEN_MODEL;
     }
