@@ -52,7 +52,9 @@ static dure_status write_held(dure_bulk_file *file) {
   if (file->held % alignment != 0) set_direct(file, false);  // the end
   for (uint64_t done = 0; done < file->held;) {
     const ssize_t count = write(file->descriptor, file->buffer + done, (size_t)(file->held - done));
-    if (count >= 0) {
+    if (count == 0) {  // some file systems in user space, when they are full
+      return dure_fail(DURE_IO, "cannot write '%s': the file system takes no more", file->path);
+    } else if (count > 0) {
       done += (uint64_t)count;
       if (done % alignment != 0) set_direct(file, false);
     } else if (errno != EINTR && !(errno == EINVAL && set_direct(file, false))) {
