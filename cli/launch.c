@@ -190,9 +190,10 @@ static void set_number(variables *v, size_t slot, const char *name, uint64_t val
 // What a remote rank would otherwise not get of this program's environment.
 static void pass_variables(variables *v) {
   static const char *const names[] = {
-      "VK_ICD_FILENAMES", "VK_DRIVER_FILES", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "DURE_CUDA_OFF",
-      "DURE_CUDA_PLUGIN", "DURE_LOG",        "DURE_VULKAN_PROFILE",  "DURE_TRANSPORT",  "NCCL_SOCKET_IFNAME",
-      "NCCL_DEBUG",       "XDG_CACHE_HOME",  "DURE_JOIN_SECONDS",    "DURE_TRACE"};
+      "VK_ICD_FILENAMES", "VK_DRIVER_FILES",   "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "DURE_CUDA_OFF",
+      "DURE_CUDA_PLUGIN", "DURE_LOG",          "DURE_VULKAN_PROFILE",  "DURE_TRANSPORT",  "NCCL_SOCKET_IFNAME",
+      "NCCL_DEBUG",       "XDG_CACHE_HOME",    "DURE_JOIN_SECONDS",    "DURE_TRACE",      "DURE_TRACE_SPANS",
+      "DURE_ANY_BUILD",   "DURE_WAIT_SECONDS", "DURE_COLLECTIVE_CHUNK"};
   for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
     const char *value = getenv(names[i]);
     if (value != NULL) set_variable(v, names[i], value);

@@ -178,9 +178,9 @@ static dure_status list_files(uint32_t count, const char *directory, json_t *fil
     free(path);
     if (!is_there) {
       return dure_fail(DURE_IO,
-                       "'%s/%s', which rank %u has written, cannot be seen here: --out must be on a file system that "
-                       "all machines share",
-                       directory, name, i);
+                       "'%s/%s', which another rank has written, cannot be seen here: --out must be on a file system "
+                       "that all machines share",
+                       directory, name);
     }
     json_array_append_new(files, json_string(name));
   }

@@ -35,6 +35,23 @@ static void hash_file(XXH64_state_t *hash, const char *path) {
   if (file != NULL) fclose(file);
 }
 
+// What an index names: models tuned from one another share the index.
+static void hash_shards(XXH64_state_t *hash, const char *model) {
+  char **names = NULL;
+  size_t count = 0;
+  if (model == NULL || !dure_os_is_directory(model)) return;
+  dure_status_free(dure_os_list(model, &names, &count));  // sorted
+  for (size_t i = 0; i < count; i++) {
+    char path[4096];
+    const size_t length = strlen(names[i]);
+    if (strncmp(names[i], "model-", 6) != 0 || length < 12 || strcmp(names[i] + length - 12, ".safetensors") != 0)
+      continue;
+    snprintf(path, sizeof(path), "%.3800s/%.250s", model, names[i]);
+    hash_file(hash, path);
+  }
+  dure_os_names_free(names, count);
+}
+
 // Ranks that read other files under the same name would train another model each.
 static uint64_t hash_model(const char *model) {
   static const char *const names[] = {"", "/config.json", "/model.safetensors", "/model.safetensors.index.json"};
@@ -46,6 +63,7 @@ static uint64_t hash_model(const char *model) {
     snprintf(path, sizeof(path), "%.4000s%s", model, names[i]);
     if (dure_os_is_file(path)) hash_file(hash, path);
   }
+  hash_shards(hash, model);
   const uint64_t value = XXH64_digest(hash);
   XXH64_freeState(hash);
   return value;
@@ -134,9 +152,9 @@ static dure_status agree(dure_world *world, const char *what, const char *text) 
   dure_status status = dure_world_gather(world, mine, sizeof(mine), all);
   for (uint32_t i = 1; status == NULL && i < size; i++) {
     if (strcmp(all[i], all[0]) == 0) continue;
-    status =
-        dure_fail(DURE_INVALID_ARGUMENT, "%s must be the same on all ranks: %s has '%s', but rank 0 '%s'%s", what,
-                  dure_world_rank_name(world, i), all[i], all[0], what[0] == '-' ? "; say it on the command line" : "");
+    status = dure_fail(DURE_INVALID_ARGUMENT, "%s must be the same on all ranks: %s has '%s', but %s '%s'%s", what,
+                       dure_world_rank_name(world, i), all[i], dure_world_rank_name(world, 0), all[0],
+                       what[0] == '-' ? "; say it on the command line" : "");
   }
   free(all);
   return status;
@@ -354,6 +372,7 @@ static dure_status split_by_machines(dure_ranks *ranks, dure_world *alike) {
                      "--shard-within node needs as many ranks on every machine; there are %g to %g", -sizes[1],
                      sizes[0]);
   }
+  if (place.node_count < 2 || place.local_size < 2) return NULL;
   ranks->shard = place.local_rank;
   ranks->shards = place.local_size;
   ranks->replica = place.node;
@@ -388,7 +407,7 @@ dure_status dure_ranks_connect(dure_ranks *ranks, const dure_train_options *opti
   const dure_world_place place = dure_world_get_place(alike);
   ranks->shard = place.rank;
   ranks->shards = place.size;
-  if (is_by_node && place.node_count > 1 && place.local_size > 1) DURE_TRY(split_by_machines(ranks, alike));
+  if (is_by_node) DURE_TRY(split_by_machines(ranks, alike));  // all ranks vote there
   dure_world *group = ranks->group != NULL ? ranks->group : alike;
   DURE_TRY(dure_communicator_create(group, device, options->communicator, &ranks->exchange.within));
   if (ranks->replicas == NULL) return NULL;

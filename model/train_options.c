@@ -236,6 +236,7 @@ static dure_status check_ranges(const dure_train_options *o) {
   DURE_TRY(check_number("beta2", o->beta2, 0, 0.9999999));
   DURE_TRY(check_number("epsilon", o->epsilon, 1e-30, 1));
   DURE_TRY(check_number("clip", o->clip, 0, 1e30));
+  DURE_TRY(check_number("wait-seconds", o->wait_seconds, 1, 1e9));
   return check_number("dropout", o->dropout, 0, 1);
 }
 

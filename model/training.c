@@ -503,7 +503,7 @@ dure_status dure_training_forward(dure_training *training, const uint32_t *token
   return NULL;
 }
 
-// Where ranks keep parts of gradients alone: all of them run all of a step, as its collectives are everybody's.
+// Where ranks keep parts of gradients alone, or meet: all run all of a step, as its collectives are everybody's.
 static dure_status explain_among(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
                                  char *out_text, size_t text_size) {
   uint64_t valid = 0;
@@ -527,7 +527,8 @@ dure_status dure_training_explain(dure_training *training, const uint32_t *token
   bool found = false;
   uint64_t valid = 0;
   out_text[0] = '\0';
-  if (training->exchange != NULL && dure_training_set_is_sharded(&training->options, DURE_TRAINING_GRADIENTS))
+  const bool has_parts = dure_training_set_is_sharded(&training->options, DURE_TRAINING_GRADIENTS);
+  if (training->exchange != NULL && (has_parts || dure_training_meets(&training->options)))
     return explain_among(training, tokens, labels, out_text, text_size);
   DURE_TRY(write_seed(training, labels, 0, &valid));
   if (training->executables[DURE_TRAINING_CLEAR] != NULL)

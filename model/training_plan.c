@@ -95,8 +95,10 @@ static dure_status add_program(const dure_plan_request *request, dure_training_p
 
 // A run that evaluates keeps the scorer's program beside its own.
 static dure_status add_evaluation(const dure_plan_request *request, dure_training_footprint *footprint) {
-  if (!request->evaluates || dure_training_set_is_sharded(&footprint->options, DURE_TRAINING_PARAMETERS)) return NULL;
   const dure_training_options *options = &footprint->options;
+  const bool has_scorer =
+      !dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS) && !dure_training_meets(options);
+  if (!request->evaluates || !has_scorer) return NULL;
   dure_program *program = dure_program_create();
   if (program == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory planning an evaluation");
   dure_scorer_tensors tensors = {0};

@@ -237,7 +237,8 @@ dure_gradient_slot dure_gradient_open(dure_gradient *gradient, dure_tensor input
   if (index != UINT32_MAX) root->written[index] = true;
   if (add && !can_accumulate) {
     program_value value = gradient->program->values[input.index];
-    slot.tensor = dure_tensor_temporary(gradient->program, "gradient.part", value.dtype, value.rank, value.shape);
+    const dure_dtype dtype = dure_tensor_dtype(gradient->program, target);  // f32 where a 16-bit parameter's is
+    slot.tensor = dure_tensor_temporary(gradient->program, "gradient.part", dtype, value.rank, value.shape);
     slot.destination = target;
     return slot;
   }

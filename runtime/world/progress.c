@@ -59,7 +59,11 @@ bool progress_parse(const void *bytes, size_t size, progress_report *out_report)
   out_report->count = 0;
   if (size % sizeof(progress_entry) != 0 || count > progress_places) return false;
   memcpy(out_report->entries, bytes, size);
-  for (size_t i = 0; i < count; i++) out_report->entries[i].name[progress_name_bytes - 1] = '\0';
+  for (size_t i = 0; i < count; i++) {
+    progress_entry *e = &out_report->entries[i];
+    e->name[progress_name_bytes - 1] = '\0';
+    if (!(e->seconds >= 0)) e->seconds = 0;  // not a number: it would be the longest wait for ever
+  }
   out_report->count = (uint32_t)count;
   return true;
 }
@@ -94,21 +98,22 @@ static bool find_disagreement(const progress_report *reports, uint32_t size, con
   return false;
 }
 
-static bool is_behind(const progress_report *reports, uint32_t rank, const progress_entry *waits) {
+// A message waits for its peer until that is at the other end of it: at another message it keeps this one waiting.
+static bool is_behind(const progress_report *reports, uint32_t rank, uint32_t waiter, const progress_entry *waits) {
   const progress_entry *e = find_entry(&reports[rank], waits);
   if (e == NULL) return false;
-  if (waits->peer != no_peer) return rank == waits->peer && !(e->is_inside != 0 && e->peer != no_peer);
+  if (waits->peer != no_peer) return rank == waits->peer && !(e->is_inside != 0 && e->peer == waiter);
   return e->number < waits->number;
 }
 
 // The rank that is furthest behind a waiting one; `size`: none is.
-static uint32_t find_last(const progress_report *reports, uint32_t size, const progress_entry *waits,
+static uint32_t find_last(const progress_report *reports, uint32_t size, uint32_t waiter, const progress_entry *waits,
                           uint32_t *out_count) {
   uint32_t last = size;
   uint64_t least = UINT64_MAX;
   *out_count = 0;
   for (uint32_t rank = 0; rank < size; rank++) {
-    if (!is_behind(reports, rank, waits)) continue;
+    if (!is_behind(reports, rank, waiter, waits)) continue;
     const progress_entry *e = find_entry(&reports[rank], waits);
     if (e->number < least) last = rank, least = e->number;
     ++*out_count;
@@ -135,11 +140,11 @@ static void describe_elsewhere(const progress_report *report, const progress_ent
 static void follow(const progress_report *reports, uint32_t size, uint32_t *waiter, const progress_entry **waits) {
   for (int hops = 0; hops < 8; hops++) {
     uint32_t count = 0;
-    const uint32_t last = find_last(reports, size, *waits, &count);
+    const uint32_t last = find_last(reports, size, *waiter, *waits, &count);
     const progress_entry *next = NULL;
     for (uint32_t i = 0; last < size && i < reports[last].count && next == NULL; i++) {
       const progress_entry *e = &reports[last].entries[i];
-      if (e->is_inside != 0 && e->is_on_device == 0 && find_last(reports, size, e, &count) < size) next = e;
+      if (e->is_inside != 0 && e->is_on_device == 0 && find_last(reports, size, last, e, &count) < size) next = e;
     }
     if (next == NULL) return;
     *waiter = last;
@@ -151,7 +156,7 @@ static bool accuse(const progress_report *reports, uint32_t size, uint32_t waite
                    const char *const *names, char *out_text, size_t text_size) {
   uint32_t count = 0;
   follow(reports, size, &waiter, &waits);
-  const uint32_t last = find_last(reports, size, waits, &count);
+  const uint32_t last = find_last(reports, size, waiter, waits, &count);
   if (last == size && waits->is_on_device != 0) return false;
   if (last == size) {
     snprintf(out_text, text_size,
