@@ -90,7 +90,7 @@ END_TEST
 
 static const char *const kinds[] = {"llama2.json",    "gemma.json",         "first.json",       "t5.json",
                                     "xlmr.json",      "falcon.json",        "bloom.json",       "deepseek.json",
-                                    "albert.json",    "sp_bpe.model",       "sp_unigram.model", "sp_suffix.model",
+                                    "albert.json",    "sp_bpe.model",       "sp_unigram.model", "sp_symbols.model", "sp_suffix.model",
                                     "sp_cross.model", "o200k_base.tiktoken"};
 
 // How many characters begin before byte `at`.

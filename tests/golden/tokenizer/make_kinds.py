@@ -8,7 +8,7 @@ NAME.json, NAME.model or NAME.tiktoken is a tokenizer trained on corpus.txt; NAM
 the file puts around the text included), the "decoded" text without special tokens, for tokenizer.json "special" (the texts of special tokens become them) and the "offsets" of the
 ids in characters, where the program maps every character to its own place.
 """
-import argparse, base64, io, json, os, tempfile
+import argparse, base64, io, json, os, random, tempfile
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import sentencepiece, tiktoken
@@ -152,6 +152,19 @@ def model_kinds():
     yield "sp_cross", sentencepiece_model("unigram", vocab_size=620, split_by_whitespace=False, add_dummy_prefix=False, byte_fallback=True)
 
 
+SYMBOLS = ["ab", "aba", "b", "<sep>", "<se", "한국", "국어", "▁▁"]
+
+
+def among_symbols(texts, seed):
+    """Texts with user-defined symbols that begin and end in each other, in which many ways to cut have equal sums."""
+    draw = random.Random(seed)
+    for text in texts:
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randint(0, len(text))
+            text = text[:place] + "".join(draw.choices(SYMBOLS + ["a", "  ", "어", "p>"], k=draw.randint(1, 5))) + text[place:]
+        yield text
+
+
 def ranks():
     """GPT-2's small vocabulary as ranks: the bytes, then the merges."""
     root = json.loads(make.trained(900).to_str())
@@ -184,10 +197,17 @@ def main():
     os.makedirs(options.out, exist_ok=True)
     number = 0
 
-    def write(name, encode):
+    def write(name, encode, change=lambda texts, seed: texts):
         nonlocal number
         number += 1
-        make.write(os.path.join(options.out, name + ".cases.jsonl"), cases(MORE + make.texts(options.cases, options.seed + number), encode))
+        texts = change(MORE + make.texts(options.cases, options.seed + number), options.seed + number)
+        make.write(os.path.join(options.out, name + ".cases.jsonl"), cases(texts, encode))
+
+    def write_model(name, model, *change):
+        with open(os.path.join(options.out, name + ".model"), "wb") as file:
+            file.write(model)
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        write(name, lambda text: {"ids": processor.encode(text), "decoded": processor.decode(processor.encode(text))}, *change)
 
     for name, root in json_kinds():
         text = json.dumps(root, ensure_ascii=False, separators=(",", ":"))
@@ -195,10 +215,7 @@ def main():
             file.write(text + "\n")
         write(name, from_json(Tokenizer.from_str(text)))
     for name, model in model_kinds():
-        with open(os.path.join(options.out, name + ".model"), "wb") as file:
-            file.write(model)
-        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        write(name, lambda text: {"ids": processor.encode(text), "decoded": processor.decode(processor.encode(text))})
+        write_model(name, model)
     table = ranks()
     with open(os.path.join(options.out, "o200k_base.tiktoken"), "w", encoding="utf-8") as file:
         for token, rank in sorted(table.items(), key=lambda item: item[1]):
@@ -207,6 +224,7 @@ def main():
     public.load_tiktoken_bpe = lambda *_, **__: table
     o200k = tiktoken.Encoding(name="o200k", pat_str=public.o200k_base()["pat_str"], mergeable_ranks=table, special_tokens={})
     write("o200k_base", lambda text: {"ids": o200k.encode_ordinary(text), "decoded": text})
+    write_model("sp_symbols", sentencepiece_model("unigram", vocab_size=420, character_coverage=0.98, user_defined_symbols=SYMBOLS), among_symbols)
 
 
 if __name__ == "__main__":
