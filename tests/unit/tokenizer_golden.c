@@ -88,10 +88,10 @@ END_TEST
 
 // ---- every kind of file: make_kinds.py ----
 
-static const char *const kinds[] = {"llama2.json",    "gemma.json",         "first.json",       "t5.json",
-                                    "xlmr.json",      "falcon.json",        "bloom.json",       "deepseek.json",
-                                    "albert.json",    "sp_bpe.model",       "sp_unigram.model", "sp_symbols.model", "sp_suffix.model",
-                                    "sp_cross.model", "o200k_base.tiktoken"};
+static const char *const kinds[] = {"llama2.json",     "gemma.json",     "first.json",         "t5.json",
+                                    "xlmr.json",       "falcon.json",    "bloom.json",         "deepseek.json",
+                                    "albert.json",     "sp_bpe.model",   "sp_unigram.model",   "sp_symbols.model",
+                                    "sp_suffix.model", "sp_cross.model", "o200k_base.tiktoken"};
 
 // How many characters begin before byte `at`.
 static size_t characters_before(const char *text, size_t at) {
