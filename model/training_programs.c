@@ -306,12 +306,15 @@ static dure_status record_micro_step(const recorder *r) {
   memcpy(t->sets[DURE_TRAINING_PARAMETERS], decoder.pools, t->pool_count * sizeof(*decoder.pools));
   decoder.fuses_loss = r->options->fuses_loss;
   dure_status status = dure_decoder_divide(&decoder, r->options->sequence_part, r->options->sequence_parts);
+  if (status == NULL && r->options->balances_experts && r->config->experts.count > 0) {
+    decoder.routers = calloc(r->config->layer_count, sizeof(*decoder.routers));
+    if (decoder.routers == NULL)
+      status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %u routers", r->config->layer_count);
+  }
   if (status != NULL) {
     dure_decoder_clear(&decoder);
     return status;
   }
-  if (r->options->balances_experts && r->config->experts.count > 0)
-    decoder.routers = calloc(r->config->layer_count, sizeof(*decoder.routers));
   dure_router *routers = decoder.routers;
   dure_tensor loss = dure_decoder_loss(&decoder, t->tokens, t->positions, t->labels);  // [B T]
   dure_decoder_clear(&decoder);
