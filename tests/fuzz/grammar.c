@@ -1,8 +1,7 @@
 // A grammar, a NUL, and a text that it is tried on: masks and texts must agree about every token.
 #include <stdlib.h>
-#include <string.h>
 
-#include "model/constraint.h"
+#include "tests/fuzz/constraint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -14,7 +13,8 @@ static const char *texts[] = {"a", "ab", "b", "0", "\xc3", "\xc3\xa9"};
 static uint32_t lengths[] = {1, 2, 1, 1, 1, 2};
 static const dure_token_trie trie = {nodes, 6, tokens, 6, 6, texts, lengths};
 
-static void check_mask(dure_constraint *constraint, const char *text, size_t length) {
+static void check_mask(dure_constraint *constraint, const uint8_t *bytes, size_t length) {
+  const char *text = (const char *)bytes;
   dure_match *match = NULL, *other = NULL;
   uint32_t mask = 0, count = 0;
   bool may_end = false;
@@ -37,14 +37,6 @@ static void check_mask(dure_constraint *constraint, const char *text, size_t len
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-  const uint8_t *end = size > 0 ? memchr(bytes, 0, size) : NULL;
-  const size_t length = end != NULL ? (size_t)(end - bytes) : size;
-  dure_grammar *grammar = NULL;
-  dure_constraint *constraint = NULL;
-  dure_status status = dure_grammar_parse((const char *)bytes, length, &grammar);
-  if (status == NULL) status = dure_constraint_create(grammar, &trie, &constraint);
-  if (status == NULL && end != NULL) check_mask(constraint, (const char *)end + 1, size - length - 1);
-  dure_status_free(status);
-  dure_constraint_release(constraint);
+  fuzz_constraint(bytes, size, dure_grammar_parse, &trie, check_mask);
   return 0;
 }

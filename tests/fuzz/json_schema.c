@@ -1,10 +1,9 @@
 // A JSON schema, a NUL, and a text that its grammar is tried on: what is taken whole must be JSON.
 #include <jansson.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "model/constraint.h"
 #include "model/json_schema.h"
+#include "tests/fuzz/constraint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -34,14 +33,6 @@ static void check_text(dure_constraint *constraint, const uint8_t *choices, size
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-  const uint8_t *end = size > 0 ? memchr(bytes, 0, size) : NULL;
-  const size_t length = end != NULL ? (size_t)(end - bytes) : size;
-  dure_grammar *grammar = NULL;
-  dure_constraint *constraint = NULL;
-  dure_status status = dure_json_schema_parse((const char *)bytes, length, &grammar);
-  if (status == NULL) status = dure_constraint_create(grammar, &trie, &constraint);
-  if (status == NULL && end != NULL) check_text(constraint, end + 1, size - length - 1);
-  dure_status_free(status);
-  dure_constraint_release(constraint);
+  fuzz_constraint(bytes, size, dure_json_schema_parse, &trie, check_text);
   return 0;
 }

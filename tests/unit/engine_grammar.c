@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/engine.h"
+#include "tests/unit/constraints.h"
 
 enum { MOST = 20, REQUESTS = 6 };
 
@@ -16,11 +17,6 @@ static dure_model *model;
 static dure_tokenizer *tokenizer;
 static dure_token_trie *trie;
 static uint32_t end;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void open_model(void) {
   char path[4096];
@@ -40,14 +36,6 @@ static void close_model(void) {
   dure_model_destroy(model);
   dure_stream_destroy(stream);
   dure_device_close(device);
-}
-
-static dure_constraint *constraint_of(const char *text) {
-  dure_grammar *grammar = NULL;
-  dure_constraint *constraint = NULL;
-  require(dure_grammar_parse(text, strlen(text), &grammar));
-  require(dure_constraint_create(grammar, trie, &constraint));
-  return constraint;
 }
 
 static dure_engine *create(uint32_t sequences) {
@@ -120,7 +108,7 @@ static bool fits(const answer *a, dure_constraint *constraint) {
 // Every second one has a grammar; the rows change as some end before others.
 START_TEST(some_have_a_grammar_and_the_others_are_as_ever) {
   static const char *const grammars[] = {"root ::= [0-9]{2,30} \"!\"", "root ::= (\"yes\" | \"no\") \".\"?"};
-  dure_constraint *constraints[2] = {constraint_of(grammars[0]), constraint_of(grammars[1])};
+  dure_constraint *constraints[2] = {constraint_of(grammars[0], trie), constraint_of(grammars[1], trie)};
   dure_engine *engine = create(4);
   answer alone[REQUESTS];
   uint64_t ids[REQUESTS];
@@ -144,7 +132,7 @@ END_TEST
 
 // Where nothing may follow the text is over, without a token for it.
 START_TEST(a_text_ends_with_its_grammar) {
-  dure_constraint *constraint = constraint_of("root ::= \"x\" \"y\" \"z\"");
+  dure_constraint *constraint = constraint_of("root ::= \"x\" \"y\" \"z\"", trie);
   dure_engine *engine = create(1);
   const uint64_t id = submit(engine, 0, constraint);
   dure_constraint_release(constraint);  // the request holds it
@@ -164,7 +152,7 @@ START_TEST(a_grammar_that_grows_too_large_ends_its_request_alone) {
     strcat(text, rule);
   }
   strcat(text, "a14 ::= \"z\"\n");
-  dure_constraint *constraint = constraint_of(text);
+  dure_constraint *constraint = constraint_of(text, trie);
   dure_engine *engine = create(2);
   const uint64_t id = submit(engine, 0, constraint), other = submit(engine, 1, NULL);
   run_all(engine);

@@ -4,15 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/constraint.h"
+#include "tests/unit/constraints.h"
 
 static dure_tokenizer *tokenizer;  // of bytes
 static dure_token_trie *trie;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void open_vocabulary(void) {
   char path[4096];
@@ -25,24 +20,6 @@ static void open_vocabulary(void) {
 static void close_vocabulary(void) {
   dure_token_trie_destroy(trie);
   dure_tokenizer_close(tokenizer);
-}
-
-static dure_constraint *constraint_of(const char *text) {
-  dure_grammar *grammar = NULL;
-  dure_constraint *constraint = NULL;
-  require(dure_grammar_parse(text, strlen(text), &grammar));
-  require(dure_constraint_create(grammar, trie, &constraint));
-  return constraint;
-}
-
-static bool takes(dure_constraint *constraint, const char *text) {
-  dure_match *match = NULL;
-  require(dure_match_create(constraint, &match));
-  dure_status status = dure_match_bytes(match, text, strlen(text));
-  const bool is_taken = status == NULL && dure_match_may_end(match);
-  dure_status_free(status);
-  dure_match_destroy(match);
-  return is_taken;
 }
 
 typedef struct language {
@@ -70,7 +47,7 @@ static const language languages[] = {
 
 START_TEST(texts_of_the_language_are_taken_and_no_others) {
   const language *one = &languages[_i];
-  dure_constraint *constraint = constraint_of(one->grammar);
+  dure_constraint *constraint = constraint_of(one->grammar, trie);
   for (size_t i = 0; i < 6; i++) {
     if (i < 6 && one->taken[i] != NULL) ck_assert_msg(takes(constraint, one->taken[i]), "not taken: %s", one->taken[i]);
     if (one->refused[i] != NULL) ck_assert_msg(!takes(constraint, one->refused[i]), "taken: %s", one->refused[i]);
@@ -137,7 +114,7 @@ END_TEST
 // A bit for each token that goes on, found by trying them.
 START_TEST(a_mask_has_the_tokens_that_fit_and_no_others) {
   const language *one = &languages[_i];
-  dure_constraint *constraint = constraint_of(one->grammar);
+  dure_constraint *constraint = constraint_of(one->grammar, trie);
   const uint32_t words = (trie->vocabulary + 31) / 32 + 1;
   uint32_t *mask = malloc(words * sizeof(*mask));
   for (size_t i = 0; i < 6 && one->taken[i] != NULL; i++) {
@@ -172,7 +149,7 @@ END_TEST
 
 // Every depth is a set of its own: more than are kept at a time.
 START_TEST(a_deep_text_outlives_the_sets_that_were_made_for_it) {
-  dure_constraint *constraint = constraint_of("root ::= \"(\" root? \")\" | \"[\" root? \"]\"");
+  dure_constraint *constraint = constraint_of("root ::= \"(\" root? \")\" | \"[\" root? \"]\"", trie);
   dure_match *match = NULL, *other = NULL;
   require(dure_match_create(constraint, &match));
   require(dure_match_create(constraint, &other));

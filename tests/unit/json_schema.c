@@ -5,25 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/constraint.h"
 #include "model/json_schema.h"
+#include "tests/unit/constraints.h"
 
 static dure_token_trie nothing = {.nodes = (dure_trie_node[1]){{0}}};  // a vocabulary of no tokens
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
-
-static bool takes(dure_constraint *constraint, const char *text) {
-  dure_match *match = NULL;
-  require(dure_match_create(constraint, &match));
-  dure_status status = dure_match_bytes(match, text, strlen(text));
-  const bool is_taken = status == NULL && dure_match_may_end(match);
-  dure_status_free(status);
-  dure_match_destroy(match);
-  return is_taken;
-}
 
 // Single quotes stand for double ones.
 static void quote(const char *text, char *out) {
