@@ -3,7 +3,8 @@
 # configured for (scripts/test.sh: one kind, with --full all). It exports one symbol, needs nothing of NVIDIA's to be
 # there, and without a driver says so.
 . "$(dirname "$0")/common.sh"
-cmake --build "$DURE_BUILD_DIR" --target help | grep -q '^dure_cuda:' || skip "there is no nvcc (scripts/install.sh fetches one)"
+targets=$(cmake --build "$DURE_BUILD_DIR" --target help)  # whole: an early end of grep's would end cmake, and skip this
+grep -q '^dure_cuda:' <<<"$targets" || skip "there is no nvcc (scripts/install.sh fetches one)"
 cmake --build "$DURE_BUILD_DIR" --target dure_cuda
 plugin=$DURE_BUILD_DIR/libdure_cuda.so
 
