@@ -197,19 +197,37 @@ void answer_end(job *self, dure_bytes *out) {
   dure_bytes_append_text(out, "data: [DONE]\n\n");
 }
 
+// How likely a choice's tokens are on average: what best_of goes by.
+static double mean_log_probability(const choice *c) { return c->seen > 0 ? c->log_probability / c->seen : 0; }
+
+static int compare_choices(const void *left, const void *right) {
+  const choice *a = *(choice *const *)left, *b = *(choice *const *)right;
+  const double x = mean_log_probability(a), y = mean_log_probability(b);
+  if (x != y) return x > y ? -1 : 1;
+  return a->index < b->index ? -1 : 1;
+}
+
+static json_t *whole_choice(choice *c, uint32_t index) {
+  const bool is_chat = c->owner->request.is_chat;
+  size_t end = c->text.size;
+  json_t *calls = is_chat ? calls_of(c, &end) : NULL;
+  json_t *text = calls != NULL && end == 0 ? json_null() : dure_json_text(c->text.size > 0 ? c->text.data : "", end);
+  json_t *scores = scores_of(c, c->piece_count);
+  if (is_chat) text = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", text, "refusal");
+  if (calls != NULL) json_object_set_new(text, "tool_calls", calls);
+  return json_pack("{s:I, s:o, s:o, s:o}", "index", (json_int_t)index, is_chat ? "message" : "text", text, "logprobs",
+                   scores, "finish_reason", reason_of(c));
+}
+
 json_t *answer_whole(job *self) {
+  const uint32_t n = self->request.n, best_of = self->request.best_of;
   json_t *object = object_of(self, false), *choices = json_array();
-  for (uint32_t i = 0; i < self->choice_count; i++) {
-    choice *c = &self->choices[i];
-    size_t end = c->text.size;
-    json_t *calls = self->request.is_chat ? calls_of(c, &end) : NULL;
-    json_t *text = calls != NULL && end == 0 ? json_null() : dure_json_text(c->text.size > 0 ? c->text.data : "", end);
-    json_t *scores = scores_of(c, c->piece_count);
-    const char *key = self->request.is_chat ? "message" : "text";
-    if (self->request.is_chat) text = json_pack("{s:s, s:o, s:n}", "role", "assistant", "content", text, "refusal");
-    if (calls != NULL) json_object_set_new(text, "tool_calls", calls);
-    json_array_append_new(choices, json_pack("{s:I, s:o, s:o, s:o}", "index", (json_int_t)c->index, key, text,
-                                             "logprobs", scores, "finish_reason", reason_of(c)));
+  for (uint32_t first = 0; first < self->choice_count; first += best_of) {
+    choice *of_prompt[CHOICES_OF_PROMPT_MOST];
+    for (uint32_t i = 0; i < best_of; i++) of_prompt[i] = &self->choices[first + i];
+    if (best_of > n) qsort(of_prompt, best_of, sizeof(of_prompt[0]), compare_choices);
+    for (uint32_t i = 0; i < n; i++)
+      json_array_append_new(choices, whole_choice(of_prompt[i], first / best_of * n + i));
   }
   json_object_set_new(object, "choices", choices);
   json_object_set_new(object, "usage", usage(self));

@@ -37,7 +37,9 @@ static dure_status take_token(choice *c, dure_scored_token token) {
   size_t length = 0;
   bool has_stopped = false;
   const uint32_t index = c->seen++;
-  const bool ends = request->with_scores && !request->ignores_ends && is_end(c, token.token);
+  const bool is_scored = request->with_scores || request->best_of > request->n;
+  const bool ends = is_scored && !request->ignores_ends && is_end(c, token.token);
+  c->log_probability += (double)token.log_probability;
   if (request->with_scores && !(ends && request->is_chat)) DURE_TRY(pieces_add_generated(c, token, index));
   if (ends) {
     finish_with(c, "stop");
@@ -129,7 +131,7 @@ static void complete(job *self, dure_bytes *events) {
 
 static void count_tokens(job *self, const choice *c, const dure_progress *progress) {
   self->generated_tokens += c->seen;
-  if (c->index % self->request.n == 0) self->reused_tokens += progress->reused_count;  // as its prompt: once
+  if (c->index % self->request.best_of == 0) self->reused_tokens += progress->reused_count;  // as its prompt: once
 }
 
 // Takes what there is of a choice; true when nothing more will come.

@@ -94,7 +94,7 @@ static dure_status begin_choice(const dure_server *server, job *self, choice *c)
 
 static dure_status begin_choices(const dure_server *server, job *self) {
   generation_request *request = &self->request;
-  const size_t count = request->prompts.count * request->n;
+  const size_t count = request->prompts.count * request->best_of;
   if (!request->has_seed) request->sampling.seed = dure_os_nanoseconds() * UINT64_C(0x9e3779b97f4a7c15);
   self->choices = calloc(count, sizeof(*self->choices));
   if (self->choices == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %zu choices", count);
@@ -103,7 +103,7 @@ static dure_status begin_choices(const dure_server *server, job *self) {
     choice *c = &self->choices[i];
     c->owner = self;
     c->index = i;
-    c->prompt = i / request->n;
+    c->prompt = i / request->best_of;
     DURE_TRY(begin_choice(server, self, c));
   }
   return NULL;

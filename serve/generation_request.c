@@ -25,7 +25,7 @@ static const field_row completion_rows[] = {
     {"prompt", FIELD_TAKEN, NULL},
     {"echo", FIELD_TAKEN, NULL},
     {"add_special_tokens", FIELD_TAKEN, NULL},
-    {"best_of", FIELD_REFUSED, "1"},
+    {"best_of", FIELD_TAKEN, NULL},
     {"suffix", FIELD_REFUSED, "\"\""},
 };
 
@@ -188,6 +188,22 @@ static void read_form(field_reader *reader, generation_request *request) {
                   "of 'response_format', 'grammar' and a 'tool_choice' that asks for a call only one can be met"));
 }
 
+// Of more choices than are wanted the best are known when all have ended, so that none can be streamed.
+static void read_choices(field_reader *reader, generation_request *request) {
+  request->n = (uint32_t)field_integer(reader, "n", 1, CHOICES_OF_PROMPT_MOST, 1);
+  request->best_of = request->n;
+  if (request->is_chat || field_value(reader, "best_of") == NULL) return;
+  request->best_of = (uint32_t)field_integer(reader, "best_of", 1, CHOICES_OF_PROMPT_MOST, 1);
+  if (request->best_of < request->n)
+    field_refuse(reader, "best_of",
+                 dure_fail(DURE_INVALID_ARGUMENT, "'best_of' (%u) must be at least 'n' (%u)", request->best_of,
+                           request->n));
+  if (request->best_of > request->n && request->is_streamed)
+    field_refuse(reader, "best_of",
+                 dure_fail(DURE_INVALID_ARGUMENT,
+                           "'best_of' above 'n' cannot be streamed: the best are known when all have ended"));
+}
+
 static void read_model(field_reader *reader, generation_request *request) {
   const json_t *value = field_value(reader, "model");
   request->model = json_string_value(value);
@@ -197,10 +213,10 @@ static void read_model(field_reader *reader, generation_request *request) {
 
 static void read_fields(field_reader *reader, generation_request *request) {
   read_model(reader, request);
-  request->n = (uint32_t)field_integer(reader, "n", 1, 128, 1);
   request->most_tokens = field_integer(reader, "max_tokens", 0, INT32_MAX, -1);
   request->ignores_ends = field_flag(reader, "ignore_eos", false);
   read_stream(reader, request);
+  read_choices(reader, request);
   read_scores(reader, request);
   read_sampling(reader, request);
   read_stops(reader, request);
@@ -215,7 +231,7 @@ static void read_fields(field_reader *reader, generation_request *request) {
   }
   request->echoes = field_flag(reader, "echo", false);
   request->adds_special = field_flag(reader, "add_special_tokens", true);
-  field_prompts(reader, "prompt", CHOICES_MOST / request->n, &request->prompts);
+  field_prompts(reader, "prompt", CHOICES_MOST / request->best_of, &request->prompts);
 }
 
 dure_status generation_request_read(json_t *body, bool is_chat, generation_request *out_request, char *out_field,

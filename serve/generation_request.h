@@ -7,7 +7,7 @@
 #include "serve/prompts.h"
 #include "serve/tools.h"
 
-enum { CHOICES_MOST = 2048 };
+enum { CHOICES_MOST = 2048, CHOICES_OF_PROMPT_MOST = 128 };
 
 typedef enum response_kind { RESPONSE_ANYTHING, RESPONSE_JSON } response_kind;
 
@@ -17,7 +17,8 @@ typedef struct generation_request {
   const char *model;      // NULL: not said
   prompt_set prompts;     // of a completion; of a chat one, rendered later
   char *rendered;         // owned; the text of a chat's prompt
-  uint32_t n;             // choices of each prompt
+  uint32_t n;             // choices of each prompt in the answer
+  uint32_t best_of;       // that are generated for each: the n likeliest a token are told
   int64_t most_tokens;    // -1: not said; a chat's are then what the context holds, a completion's OpenAI's 16
   uint32_t alternatives;  // in the place of each token
   dure_sampling sampling;

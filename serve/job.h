@@ -29,6 +29,7 @@ struct choice {
   size_t raw;       // bytes that the tokens so far stand for
   size_t told;      // of the text, in events
   uint32_t seen;    // tokens
+  double log_probability;  // of all of them, where it is asked for
   scored_piece *pieces;
   dure_scored_token *alternatives;
   uint32_t piece_count, piece_capacity, pieces_told;

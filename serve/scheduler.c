@@ -110,7 +110,8 @@ static dure_status give(dure_server *server, choice *c) {
   const uint32_t *ends = dure_chat_ends(server->served.chat, &end_count);
   // With log-probabilities an end has one too, so the delivery looks for it.
   // A grammar, though, must know where it may end.
-  const bool engine_ends = !r->ignores_ends && (!r->with_scores || r->constraint != NULL);
+  const bool is_scored = r->with_scores || r->best_of > r->n;
+  const bool engine_ends = !r->ignores_ends && (!is_scored || r->constraint != NULL);
   dure_request request = {.tokens = one->tokens.ids,
                           .count = (uint32_t)one->tokens.count,
                           .most_tokens = most_tokens_of(server, r, (uint32_t)one->tokens.count),
@@ -124,10 +125,10 @@ static dure_status give(dure_server *server, choice *c) {
                           .ends = ends,
                           .end_count = engine_ends ? (uint32_t)end_count : 0,
                           .overflow = DURE_OVERFLOW_STOP,
-                          .with_log_probabilities = r->with_scores,
+                          .with_log_probabilities = is_scored,
                           .alternatives = r->alternatives,
                           .scores_prompt = r->echoes && r->with_scores};
-  request.sampling.seed += c->index % r->n;
+  request.sampling.seed += c->index % r->best_of;
   return dure_engine_submit(server->served.engine, &request, &c->id);
 }
 

@@ -5,7 +5,9 @@
     python3 tests/bench/serve_load.py MODEL --connections 10000
 
 Starts `dure serve MODEL` (DURE_PROGRAM, else build/dure) on a free port of the loopback, and ends it. Standard library only.
-Every prompt differs, so that none is found in the cache. The table:
+Every prompt differs, so that none is found in the cache. The clients that vanish ask for all kinds of things (streams, several
+choices, log-probabilities, grammars, schemas, stop strings, chats where the model has a template, embeddings), send some of it, or
+leave before, within or after the answer; those that stay look at what they get. The table:
 
     streams  tokens/s  against one  first token p50, p99 (s)  between tokens p50, p99 (ms)
 """
@@ -23,9 +25,14 @@ from server import Server, program  # noqa: E402
 
 
 def request_bytes(prompt, tokens, stream=True):
-    body = json.dumps({"prompt": prompt, "max_tokens": tokens, "stream": stream, "ignore_eos": True, "seed": prompt[0]})
-    return (b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
-            + f"Content-Length: {len(body)}\r\n\r\n{body}".encode())
+    return post_bytes("/v1/completions", {"prompt": prompt, "max_tokens": tokens, "stream": stream, "ignore_eos": True,
+                                          "seed": prompt[0]})
+
+
+def post_bytes(path, body):
+    body = json.dumps(body)
+    return (f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}").encode()
 
 
 def quantile(values, q):
@@ -79,11 +86,84 @@ def table(server, arguments):
               f"{quantile(gaps, 0.5):.1f} | {quantile(gaps, 0.99):.1f} |", flush=True)
 
 
-async def one_rude_client(port, draw, counts):
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 0, "maximum": 99}}, "required": ["a"]}
+FORMS = [{"grammar": 'root ::= [0-9]{1,8} ("!" | "?")'}, {"response_format": {"type": "json_object"}},
+         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}}]
+
+
+def any_request(draw, has_chat):
+    """(path, body) of a request that the server takes."""
+    words = [draw.randrange(100, 250) for _ in range(draw.randrange(1, 30))]
+    if draw.random() < 0.05:
+        return "/v1/embeddings", {"input": [words, words[:1]]}
+    body = {"max_tokens": draw.randrange(1, 30), "seed": words[0]}
+    if draw.random() < 0.6:
+        body["stream"] = True
+    if draw.random() < 0.2:
+        body["n"] = draw.randrange(2, 4)
+    if draw.random() < 0.3:
+        body.update(draw.choice(FORMS))
+    else:
+        body["ignore_eos"] = draw.random() < 0.5
+    if draw.random() < 0.2:
+        body["stop"] = [draw.choice("abcdefgh")]
+    if draw.random() < 0.2:
+        body.update(presence_penalty=0.5, logit_bias={"65": 5}, top_p=0.9)
+    with_scores = draw.random() < 0.2
+    if has_chat and draw.random() < 0.3:
+        scores = {"logprobs": True, "top_logprobs": 3} if with_scores else {}
+        return "/v1/chat/completions", {**body, **scores, "messages": [{"role": "user", "content": "x" * len(words)}]}
+    if with_scores:
+        body.update(logprobs=3, echo=draw.random() < 0.5)
+    elif "stream" not in body and draw.random() < 0.2:
+        body["best_of"] = body.get("n", 1) + 2
+    return "/v1/completions", {**body, "prompt": words}
+
+
+def texts_of(body, answer):
+    """The text of every choice of an answer, a stream's put together; None when it is not whole."""
+    head, _, content = answer.partition(b"\r\n\r\n")
+    if b"chunked" in head:
+        pieces = []
+        while content:
+            size, _, content = content.partition(b"\r\n")
+            pieces.append(content[:int(size, 16)])
+            content = content[int(size, 16) + 2:]
+        content = b"".join(pieces)
+    if not body.get("stream"):
+        found = json.loads(content)
+        if "choices" not in found:
+            return []
+        return [(c["text"] if "text" in c else c["message"]["content"], c["finish_reason"]) for c in found["choices"]]
+    events = content.decode().split("\n\n")
+    if events[-2:] != ["data: [DONE]", ""]:
+        return None
+    texts, reasons = {}, {}
+    for event in events[:-2]:
+        choice = json.loads(event.removeprefix("data: "))["choices"][0]
+        index = choice["index"]
+        texts[index] = texts.get(index, "") + (choice["text"] if "text" in choice else choice["delta"].get("content", ""))
+        reasons[index] = choice["finish_reason"] or reasons.get(index)
+    return [(texts[i], reasons[i]) for i in sorted(texts)]
+
+
+def is_right(path, body, answer):
+    if not answer.startswith(b"HTTP/1.1 200"):
+        return False
+    texts = texts_of(body, answer)
+    if texts is None or (path != "/v1/embeddings" and len(texts) != body.get("n", 1)):
+        return False
+    for text, reason in texts:
+        if reason == "stop" and "response_format" in body and "stop" not in body:
+            json.loads(text)
+    return True
+
+
+async def one_rude_client(port, draw, counts, has_chat):
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        text = request_bytes([draw.randrange(100, 250) for _ in range(draw.randrange(1, 30))], draw.randrange(1, 30),
-                             draw.random() < 0.7)
+        path, body = any_request(draw, has_chat)
+        text = post_bytes(path, body)
         kind = draw.random()
         writer.write(text[:draw.randrange(len(text))] if kind < 0.2 else text)
         await writer.drain()
@@ -93,22 +173,31 @@ async def one_rude_client(port, draw, counts):
             writer.transport.abort() if draw.random() < 0.5 else writer.close()
             return
         answer = await asyncio.wait_for(reader.read(), 120)
-        whole = answer.rstrip().endswith((b"[DONE]", b"0", b"}"))
-        counts["answered" if answer.startswith(b"HTTP/1.1 200") and whole else "refused"] += 1
+        is_good = is_right(path, body, answer)
+        counts["answered" if is_good else "wrong"] += 1
+        if not is_good:
+            print(f"{path} {json.dumps(body)}: {answer[:2000]}", file=sys.stderr, flush=True)
         writer.close()
-    except (OSError, asyncio.TimeoutError) as failure:
+    except (OSError, asyncio.TimeoutError, ValueError) as failure:
         counts[type(failure).__name__] = counts.get(type(failure).__name__, 0) + 1
+        print(f"{path} {json.dumps(body)}: {failure!r}", file=sys.stderr, flush=True)
 
 
-async def soak(port, seconds, together):
-    draw, counts = random.Random(4711), {"left": 0, "answered": 0, "refused": 0}
-    end, running = time.monotonic() + seconds, set()
-    while time.monotonic() < end:
+async def soak(server, seconds, together, pause):
+    """Counts, and the server's resident memory (MiB) after a tenth of the time and at its end."""
+    draw, counts, memory = random.Random(4711), {"left": 0, "answered": 0, "wrong": 0}, []
+    _, _, content = server.request("GET", "/v1/models")
+    has_chat = json.loads(content)["data"][0]["has_chat_template"]
+    begin, running = time.monotonic(), set()
+    while time.monotonic() < begin + seconds:
         while len(running) < together:
-            running.add(asyncio.create_task(one_rude_client(port, draw, counts)))
+            running.add(asyncio.create_task(one_rude_client(server.port, draw, counts, has_chat)))
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        if not memory and time.monotonic() > begin + seconds / 10:
+            memory.append(server.resident())
+        await asyncio.sleep(pause)
     await asyncio.wait(running)
-    return counts
+    return counts, [*memory, server.resident()]
 
 
 async def connections(server, count):
@@ -154,6 +243,7 @@ def main():
     parser.add_argument("--context", type=int, default=0)
     parser.add_argument("--soak", type=float, default=0)
     parser.add_argument("--together", type=int, default=24)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between clients of --soak")
     parser.add_argument("--connections", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.connections > 0:
@@ -163,9 +253,10 @@ def main():
     context = ["--context", arguments.context] if arguments.context else []
     with Server(arguments.device, arguments.model, "--sequences", arguments.sequences, "--read-seconds", 60, *context) as server:
         if arguments.soak > 0:
-            counts = asyncio.run(soak(server.port, arguments.soak, arguments.together))
+            counts, memory = asyncio.run(soak(server, arguments.soak, arguments.together, arguments.pause))
             settle(server)
-            print(f"{arguments.soak:.0f} s: {counts}; nothing is left open")
+            print(f"{arguments.soak:.0f} s: {counts}; nothing is left open; resident memory after a tenth and at the end: "
+                  f"{', '.join(f'{m:.1f} MiB' for m in memory)}", flush=True)
         elif arguments.connections > 0:
             asyncio.run(connections(server, arguments.connections))
         else:

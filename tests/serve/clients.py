@@ -100,6 +100,24 @@ def check_stops(s):
     check("".join(e["choices"][0]["text"] for e in streamed) == text_of(answer), "stop in a stream")
 
 
+def check_best_of(s):
+    """The likeliest a token of those that the same seed gives one by one, the best first."""
+    request = {"prompt": ["hello", "x"], "seed": 3, "max_tokens": 8, "logprobs": 0}
+    every = s.post("/v1/completions", {**request, "n": 5})["choices"]
+    best = s.post("/v1/completions", {**request, "n": 2, "best_of": 5})
+    check([c["index"] for c in best["choices"]] == [0, 1, 2, 3], best)
+    for prompt in range(2):
+        scores = [c["logprobs"]["token_logprobs"] for c in every[5 * prompt:5 * prompt + 5]]
+        order = sorted(range(5), key=lambda i: -sum(scores[i]) / len(scores[i]))
+        found = [text_of(best, 2 * prompt + i) for i in range(2)]
+        check(found == [every[5 * prompt + i]["text"] for i in order[:2]], (found, order))
+    del request["logprobs"]
+    plain = s.post("/v1/completions", {**request, "n": 2, "best_of": 5})
+    check([c["text"] for c in plain["choices"]] == [c["text"] for c in best["choices"]], "without log-probabilities")
+    check(plain["choices"][0]["logprobs"] is None and plain["usage"] == best["usage"], plain)
+    check(plain["usage"]["prompt_tokens"] == 6 and plain["usage"]["completion_tokens"] > 20, plain["usage"])
+
+
 def check_chat(s):
     messages = [{"role": "developer", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "hi"}]}]
     request = {"messages": messages, "seed": 5, "max_completion_tokens": 10, "user": "somebody"}
@@ -189,7 +207,9 @@ BAD = [  # path, body, status, param, part of the message
     ("/v1/completions", {"prompt": "a", "temperature": "hot"}, 400, "temperature", "number"),
     ("/v1/completions", {"prompt": "a", "n": 1000}, 400, "n", "1 to 128"),
     ("/v1/completions", {"prompt": "a", "suffix": "b"}, 400, "suffix", "not supported"),
-    ("/v1/completions", {"prompt": "a", "best_of": 3}, 400, "best_of", "not supported"),
+    ("/v1/completions", {"prompt": "a", "n": 3, "best_of": 2}, 400, "best_of", "at least 'n'"),
+    ("/v1/completions", {"prompt": "a", "best_of": 2, "stream": True}, 400, "best_of", "cannot be streamed"),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "best_of": 2}, 400, "best_of", "no option"),
     ("/v1/completions", {"prompt": "a", "tempature": 1}, 400, "tempature", "no option"),
     ("/v1/completions", {"prompt": "a", "logit_bias": {"x": 1}}, 400, "logit_bias", "token ids"),
     ("/v1/completions", {"prompt": "a", "logprobs": 21}, 400, "logprobs", "0 to 20"),
@@ -367,7 +387,7 @@ def main():
             check_stream(s)
             check_together(s)
             if is_whole:
-                for part in (check_chat, check_forms, check_embeddings, check_scores, check_stops, check_others, check_refusals, check_framing,
+                for part in (check_chat, check_forms, check_embeddings, check_scores, check_stops, check_best_of, check_others, check_refusals, check_framing,
                              check_slow, check_leaving, check_turns, check_unread):
                     part(s)
                 check_shutdown(s)

@@ -40,6 +40,11 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
 
+    def resident(self):
+        """Memory of the process, MiB."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) / 1024
+
     def connect(self):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
 
