@@ -10,9 +10,9 @@
 #include "serve/server.h"
 
 typedef struct serve_options {
-  const char *device, *dtype, *weights, *cache_type, *host, *name, *key, *key_file, *origin, *pooling;
+  const char *device, *dtype, *weights, *cache_type, *host, *name, *key, *key_file, *origin, *pooling, *overflow;
   int64_t port, sequences, context, cache_tokens, chunk, most_tokens, queue, connections;
-  uint64_t body_bytes;
+  uint64_t body_bytes, grammar_bytes;
   double request_seconds, read_seconds, drain_seconds;
 } serve_options;
 
@@ -77,6 +77,15 @@ static dure_status open_all(serve_run *run, const char *path) {
   return dure_engine_prepare(run->engine, (uint32_t)o->sequences);
 }
 
+static const char *const overflows[] = {"refuse", "stop", "shift"};  // as dure_overflow has them
+
+// The number of its name; that of an unknown one is their count.
+static dure_overflow overflow_of(const char *name) {
+  int found = 0;
+  while (found <= DURE_OVERFLOW_SHIFT && strcmp(overflows[found], name) != 0) found++;
+  return (dure_overflow)found;
+}
+
 static dure_status start(serve_run *run, const char *path) {
   const serve_options *o = run->options;
   const dure_server_options options = {
@@ -93,6 +102,8 @@ static dure_status start(serve_run *run, const char *path) {
       .request_seconds = o->request_seconds,
       .read_seconds = o->read_seconds,
       .drain_seconds = o->drain_seconds,
+      .grammar_bytes = o->grammar_bytes,
+      .overflow = overflow_of(o->overflow),
       .pooling = strcmp(o->pooling, "last") == 0 ? DURE_POOLING_LAST : DURE_POOLING_MEAN};
   const dure_served_model served = {run->opened.model, run->opened.tokenizer, run->chat, run->engine};
   DURE_TRY(dure_server_start(&options, &served, &run->server));
@@ -128,6 +139,9 @@ static dure_status check_options(const serve_options *o) {
   DURE_TRY(check_range("queue", o->queue, 1, 1 << 20));
   DURE_TRY(check_range("connections", o->connections, 1, 1 << 20));
   if (o->body_bytes < 1024) return dure_fail(DURE_INVALID_ARGUMENT, "--max-body must be at least 1 KiB");
+  if (o->grammar_bytes < 1 << 20) return dure_fail(DURE_INVALID_ARGUMENT, "--grammar-memory must be at least 1 MiB");
+  if (overflow_of(o->overflow) > DURE_OVERFLOW_SHIFT)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--overflow must be refuse, stop or shift; found '%.40s'", o->overflow);
   if (!(o->request_seconds > 0) || !(o->read_seconds > 0) || !(o->drain_seconds > 0))
     return dure_fail(DURE_INVALID_ARGUMENT, "times must be above 0 seconds");
   if (strcmp(o->pooling, "mean") != 0 && strcmp(o->pooling, "last") != 0)
@@ -142,6 +156,8 @@ int command_serve(int argc, char **argv) {
   serve_options options = {.device = "auto",
                            .host = "127.0.0.1",
                            .pooling = "mean",
+                           .overflow = "refuse",
+                           .grammar_bytes = UINT64_C(256) << 20,
                            .port = 8080,
                            .sequences = 16,
                            .chunk = 512,
@@ -166,6 +182,11 @@ int command_serve(int argc, char **argv) {
       {"max-tokens", OPTION_INTEGER, &options.most_tokens, "N",
        "that a request may generate (0: what the context holds)"},
       {"max-body", OPTION_SIZE, &options.body_bytes, "SIZE", "of a request's body (8MiB)"},
+      {"overflow", OPTION_TEXT, &options.overflow, "HOW",
+       "requests longer than the context: refuse; stop at its end; or shift, which forgets its oldest quarter and goes "
+       "on (refuse)"},
+      {"grammar-memory", OPTION_SIZE, &options.grammar_bytes, "SIZE",
+       "for all grammars and schemas together; more get 429 (256MiB)"},
       {"queue", OPTION_INTEGER, &options.queue, "N", "sequences that may wait; more get 429 (1024)"},
       {"connections", OPTION_INTEGER, &options.connections, "N", "open at once; more get 503 (16384)"},
       {"request-seconds", OPTION_NUMBER, &options.request_seconds, "S", "for a request to wait and run (600)"},

@@ -15,6 +15,12 @@ static size_t broken_character(const char *text, size_t length) {
   return 1;
 }
 
+size_t dure_json_text_character(const char *text, size_t length) {
+  uint32_t character = 0;
+  const size_t size = dure_utf8_character(text, length, &character);
+  return size > 0 ? size : broken_character(text, length);
+}
+
 json_t *dure_json_text(const char *text, size_t length) {
   char *valid = malloc(3 * length + 1);
   size_t written = 0;

@@ -10,4 +10,7 @@ struct json_t;
 // out of memory.
 struct json_t *dure_json_text(const char *text, size_t length);
 
+// Bytes of the first character of `text` (length > 0), as it becomes one there.
+size_t dure_json_text_character(const char *text, size_t length);
+
 #endif  // DURE_DATA_JSON_TEXT_H_

@@ -6,7 +6,13 @@
 
 #include "model/grammar_sets.h"
 
-enum { MASKS_MOST = 256 };
+enum { MASKS_MOST = 256, SHARES = 128 };
+
+struct dure_constraint_budget {
+  atomic_int references;
+  uint64_t bytes;
+  atomic_uint_least64_t used;
+};
 
 typedef struct kept_mask {
   uint32_t set;  // whose it is; GRAMMAR_NONE: nobody's
@@ -21,8 +27,10 @@ struct dure_constraint {
   uint32_t mask_words;
   grammar_sets sets;
   kept_mask masks[MASKS_MOST];
-  uint32_t next_mask;   // the one that is replaced next
-  dure_match *matches;  // all, linked
+  uint32_t next_mask;              // the one that is replaced next
+  dure_match *matches;             // all, linked
+  dure_constraint_budget *budget;  // NULL: none
+  uint64_t counted;                // bytes of it
 };
 
 struct dure_match {
@@ -55,6 +63,13 @@ dure_status dure_constraint_create(dure_grammar *grammar, const dure_token_trie 
   return NULL;
 }
 
+static void free_masks(dure_constraint *self) {
+  for (uint32_t i = 0; i < MASKS_MOST; i++) {
+    free(self->masks[i].bits);
+    self->masks[i] = (kept_mask){.set = GRAMMAR_NONE};
+  }
+}
+
 dure_constraint *dure_constraint_hold(dure_constraint *constraint) {
   atomic_fetch_add(&constraint->references, 1);
   return constraint;
@@ -62,11 +77,77 @@ dure_constraint *dure_constraint_hold(dure_constraint *constraint) {
 
 void dure_constraint_release(dure_constraint *constraint) {
   if (constraint == NULL || atomic_fetch_sub(&constraint->references, 1) > 1) return;
-  for (uint32_t i = 0; i < MASKS_MOST; i++) free(constraint->masks[i].bits);
+  free_masks(constraint);
+  if (constraint->budget != NULL) atomic_fetch_sub(&constraint->budget->used, constraint->counted);
+  dure_constraint_budget_release(constraint->budget);
   grammar_sets_clear(&constraint->sets);
   dure_grammar_destroy(constraint->grammar);
   free(constraint);
 }
+
+// Begins the sets anew with those at which matches stand.
+static dure_status forget_sets(dure_constraint *self) {
+  size_t count = 0;
+  for (const dure_match *match = self->matches; match != NULL; match = match->next) count++;
+  uint32_t **keep = malloc((count + 1) * sizeof(*keep));
+  if (keep == NULL) return out_of_memory();
+  count = 0;
+  for (dure_match *match = self->matches; match != NULL; match = match->next) keep[count++] = &match->set;
+  for (uint32_t i = 0; i < MASKS_MOST; i++) self->masks[i].set = GRAMMAR_NONE;
+  dure_status status = grammar_sets_forget(&self->sets, keep, count);
+  free(keep);
+  return status;
+}
+
+// ---- memory ------------------------------------------------------------------------------------------------------
+
+dure_status dure_constraint_budget_create(uint64_t bytes, dure_constraint_budget **out_budget) {
+  *out_budget = calloc(1, sizeof(**out_budget));
+  if (*out_budget == NULL) return out_of_memory();
+  (*out_budget)->bytes = bytes;
+  atomic_init(&(*out_budget)->references, 1);
+  atomic_init(&(*out_budget)->used, 0);
+  return NULL;
+}
+
+void dure_constraint_budget_release(dure_constraint_budget *budget) {
+  if (budget != NULL && atomic_fetch_sub(&budget->references, 1) == 1) free(budget);
+}
+
+uint64_t dure_constraint_budget_used(const dure_constraint_budget *budget) { return atomic_load(&budget->used); }
+
+uint64_t dure_constraint_bytes(const dure_constraint *constraint) {
+  uint64_t masks = 0;
+  for (uint32_t i = 0; i < MASKS_MOST; i++) masks += constraint->masks[i].bits != NULL;
+  return sizeof(*constraint) + masks * (constraint->mask_words + 1) * sizeof(uint32_t) +
+         dure_grammar_bytes(constraint->grammar) + grammar_sets_bytes(&constraint->sets);
+}
+
+static void count_bytes(dure_constraint *self) {
+  const uint64_t bytes = dure_constraint_bytes(self);
+  atomic_fetch_add(&self->budget->used, bytes - self->counted);  // modulo 2^64, so that less is less
+  self->counted = bytes;
+}
+
+void dure_constraint_share(dure_constraint *constraint, dure_constraint_budget *budget) {
+  atomic_fetch_add(&budget->references, 1);
+  constraint->budget = budget;
+  count_bytes(constraint);
+}
+
+// Once a token is done: gives back what was made for it where all together take too much.
+static dure_status keep_budget(dure_constraint *self) {
+  if (self->budget == NULL) return NULL;
+  count_bytes(self);
+  const uint64_t bytes = self->budget->bytes;
+  if (atomic_load(&self->budget->used) <= bytes / 2 || self->counted <= bytes / SHARES) return NULL;
+  free_masks(self);
+  DURE_TRY(forget_sets(self));
+  count_bytes(self);
+  return NULL;
+}
+
+// ---- matches -----------------------------------------------------------------------------------------------------
 
 dure_status dure_match_create(dure_constraint *constraint, dure_match **out_match) {
   *out_match = calloc(1, sizeof(**out_match));
@@ -87,20 +168,6 @@ void dure_match_destroy(dure_match *match) {
   if (match->next != NULL) match->next->place = match->place;
   dure_constraint_release(match->constraint);
   free(match);
-}
-
-// Begins the sets anew with those at which matches stand.
-static dure_status forget_sets(dure_constraint *self) {
-  size_t count = 0;
-  for (const dure_match *match = self->matches; match != NULL; match = match->next) count++;
-  uint32_t **keep = malloc((count + 1) * sizeof(*keep));
-  if (keep == NULL) return out_of_memory();
-  count = 0;
-  for (dure_match *match = self->matches; match != NULL; match = match->next) keep[count++] = &match->set;
-  for (uint32_t i = 0; i < MASKS_MOST; i++) self->masks[i].set = GRAMMAR_NONE;
-  dure_status status = grammar_sets_forget(&self->sets, keep, count);
-  free(keep);
-  return status;
 }
 
 // Every token whose bytes lead from `set` to a set that is not dead.
@@ -156,12 +223,16 @@ dure_status dure_match_mask(dure_match *match, uint32_t *out_mask, uint32_t word
   *out_may_end = false;
   self->sets.work = 0;
   if (grammar_sets_are_many(&self->sets)) DURE_TRY(forget_sets(self));
-  DURE_TRY(find_mask(self, match->set, &mask));
+  dure_status status = find_mask(self, match->set, &mask);
+  if (status != NULL) {
+    if (self->budget != NULL) count_bytes(self);
+    return status;
+  }
   const uint32_t shared = words < self->mask_words ? words : self->mask_words;
   memcpy(out_mask, mask->bits, shared * sizeof(*out_mask));
   *out_count = mask->count;
   *out_may_end = dure_match_may_end(match);
-  return NULL;
+  return keep_budget(self);
 }
 
 dure_status dure_match_bytes(dure_match *match, const char *bytes, size_t length) {
@@ -175,7 +246,7 @@ dure_status dure_match_bytes(dure_match *match, const char *bytes, size_t length
       return dure_fail(DURE_INVALID_ARGUMENT, "byte %zu (0x%02x) does not fit the grammar", i, (uint8_t)bytes[i]);
   }
   match->set = set;
-  return NULL;
+  return keep_budget(self);
 }
 
 dure_status dure_match_token(dure_match *match, uint32_t token) {

@@ -5,6 +5,10 @@
 // is ruled out one jump, and kept for the next time that a text stands at the same places: inside a string or a number
 // a token costs a copy. Measured: docs/model.md.
 //
+// Constraints may share a budget of memory: beyond half of it, those that take more than a 128th of it give back what
+// they have made once a token is done, so that 64 of them at work stay within it; who makes new ones asks first
+// (dure_constraint_budget_used).
+//
 // Threads: a constraint may be held and released by any thread; everything of matches belongs to one thread at a time,
 // for all matches of a constraint together.
 #ifndef DURE_MODEL_CONSTRAINT_H_
@@ -23,6 +27,19 @@ DURE_MUST_CHECK dure_status dure_constraint_create(dure_grammar *grammar, const 
                                                    dure_constraint **out_constraint);
 dure_constraint *dure_constraint_hold(dure_constraint *constraint);  // one more reference
 void dure_constraint_release(dure_constraint *constraint);           // NULL is fine
+
+// ---- memory --------------------------------------------------------------------------------------------------------
+
+typedef struct dure_constraint_budget dure_constraint_budget;
+
+DURE_MUST_CHECK dure_status dure_constraint_budget_create(uint64_t bytes, dure_constraint_budget **out_budget);
+void dure_constraint_budget_release(dure_constraint_budget *budget);         // NULL is fine; constraints hold it too
+uint64_t dure_constraint_budget_used(const dure_constraint_budget *budget);  // bytes; any thread
+// Counts the constraint's memory among that of others; before its first match.
+void dure_constraint_share(dure_constraint *constraint, dure_constraint_budget *budget);
+uint64_t dure_constraint_bytes(const dure_constraint *constraint);
+
+// ---- matches -------------------------------------------------------------------------------------------------------
 
 // A text that begins; it holds the constraint. Release with dure_match_destroy.
 DURE_MUST_CHECK dure_status dure_match_create(dure_constraint *constraint, dure_match **out_match);

@@ -462,12 +462,39 @@ static engine_sequence *oldest_waiting(const dure_engine *engine) {
   return oldest;
 }
 
-// What a sequence with a grammar may draw next; ends it where that is nothing.
+// Ends a sequence that has all its tokens, or makes room for more.
+static void check_length(dure_engine *engine, engine_sequence *s) {
+  if (s->progress.finish != DURE_FINISH_NOT_YET) return;
+  if (s->progress.generated_count >= s->request.most_tokens) {
+    finish(engine, s, DURE_FINISH_LENGTH);
+  } else if (s->count > engine->programs.sizes.context) {
+    if (s->request.overflow == DURE_OVERFLOW_SHIFT) {
+      shift(engine, s);
+    } else {
+      finish(engine, s, DURE_FINISH_CONTEXT);
+    }
+  }
+}
+
+// What a sequence with a grammar may draw next; ends it where that is nothing. Without the mutex, since a mask can take
+// a tenth of a second.
 static void constrain(dure_engine *engine, engine_sequence *s) {
   bool goes_on = true, is_whole = false;
+  pthread_mutex_unlock(&engine->mutex);
   dure_status status = engine_sequence_constrain(s, engine->mask_words, &goes_on, &is_whole);
+  pthread_mutex_lock(&engine->mutex);
   if (status != NULL || !goes_on) finish(engine, s, status == NULL && is_whole ? DURE_FINISH_END : DURE_FINISH_GRAMMAR);
   dure_status_free(status);  // of this request alone; the others go on
+  if (s->progress.generated_count > 0) check_length(engine, s);
+}
+
+// All that begin, and all that have a token more.
+static void constrain_running(dure_engine *engine) {
+  for (uint32_t i = 0; i < engine->running_count;) {
+    engine_sequence *s = engine->running[i];
+    if (!s->is_constrained) constrain(engine, s);
+    if (i < engine->running_count && engine->running[i] == s) i++;  // else it has ended
+  }
 }
 
 // In the order in which they came; the cache must have room for all that a request holds, and a block to go on.
@@ -485,17 +512,17 @@ static void admit(dure_engine *engine) {
     if (s->progress.started == 0) s->progress.started = dure_os_nanoseconds();
     engine->waiting_count--;
     engine->running[engine->running_count++] = s;
-    if (s->match == NULL) constrain(engine, s);
   }
 }
 
 // ---- one step ----------------------------------------------------------------------------------------------------
 
-// What the device is to do: for each row of the exchange the sequence whose it is.
+// What the device is to do: for each sequence of the exchange whose it is.
 typedef struct plan {
   engine_sequence *rows[DURE_ENGINE_SEQUENCES_MOST];
-  uint32_t count;  // rows
-  uint32_t taken;  // tokens of each
+  uint32_t taken[DURE_ENGINE_SEQUENCES_MOST];  // tokens of each
+  uint32_t count;                              // sequences
+  uint32_t width, padded;                      // of the program: sequences, and tokens of each
   bool is_scored;
 } plan;
 
@@ -525,33 +552,61 @@ static void write_padding(dure_engine *engine, uint32_t row) {
   memset(x->settings + row * DURE_SAMPLE_COUNT, 0, DURE_SAMPLE_COUNT * sizeof(float));
 }
 
-// The oldest prompt that is not taken whole.
-static bool plan_prompt(dure_engine *engine, plan *p) {
+// The oldest prompt after `id` that is not taken whole; NULL: there is none.
+static engine_sequence *next_prompt(const dure_engine *engine, uint64_t id) {
   engine_sequence *chosen = NULL;
   for (uint32_t i = 0; i < engine->running_count; i++) {
     engine_sequence *s = engine->running[i];
-    if ((!is_past_prompt(s) || is_scoring(s)) && (chosen == NULL || s->id < chosen->id)) chosen = s;
+    const bool is_left = !is_past_prompt(s) || is_scoring(s);
+    if (is_left && s->id > id && (chosen == NULL || s->id < chosen->id)) chosen = s;
   }
-  if (chosen == NULL) return false;
-  const uint32_t left = chosen->count - chosen->cached;
-  const bool scores = is_scoring(chosen);
+  return chosen;
+}
+
+static uint32_t tokens_left(const engine_sequence *s) { return s->count - s->cached; }
+
+// Others whose next piece is as long as that of the first, which is in the plan, as long as there is room for them.
+static void gather_prompts(dure_engine *engine, plan *p) {
+  const engine_sizes *sizes = &engine->programs.sizes;
+  for (engine_sequence *s = p->rows[0]; (s = next_prompt(engine, s->id)) != NULL;) {
+    if (p->count == engine_prompts(sizes, p->padded, DURE_ENGINE_SEQUENCES_MOST)) break;
+    const uint32_t left = tokens_left(s), taken = left < p->padded ? left : p->padded;
+    if (is_scoring(s) || engine_chunk(sizes, left) != p->padded) continue;
+    leave_window(engine, s);
+    if (!extend_blocks(engine, s, s->cached + taken)) break;
+    p->rows[p->count] = s;
+    p->taken[p->count++] = taken;
+  }
+  p->width = engine_prompts(sizes, p->padded, p->count);
+  p->count = p->width;  // the others' turn comes next
+}
+
+// A piece of the oldest prompt that is not taken whole, and of others.
+static bool plan_prompts(dure_engine *engine, plan *p) {
+  engine_sequence *first = next_prompt(engine, 0);
+  if (first == NULL) return false;
+  const uint32_t left = tokens_left(first);
+  const bool scores = is_scoring(first);
   const uint32_t padded = scores ? ENGINE_SCORED : engine_chunk(&engine->programs.sizes, left);
   // What is scored ends before the last token, which is then taken like any other.
   const uint32_t most = scores ? left - 1 : left, taken = most < padded ? most : padded;
-  leave_window(engine, chosen);
-  while (!extend_blocks(engine, chosen, chosen->cached + taken)) {
+  leave_window(engine, first);
+  while (!extend_blocks(engine, first, first->cached + taken)) {
     preempt_youngest(engine);
-    if (!chosen->progress.is_running) return plan_prompt(engine, p);
+    if (!first->progress.is_running) return plan_prompts(engine, p);
   }
-  *p = (plan){.rows = {chosen}, .count = 1, .taken = taken, .is_scored = scores};
-  write_row(engine, chosen, 0, 0, taken, padded);
-  *engine->programs.exchange.last = taken > 0 ? taken - 1 : 0;
-  engine_sequence_settings(chosen, &engine->programs.exchange, 0, engine->mask_words);
+  *p = (plan){.rows = {first}, .taken = {taken}, .count = 1, .width = 1, .padded = padded, .is_scored = scores};
+  if (!scores) gather_prompts(engine, p);
+  for (uint32_t row = 0; row < p->count; row++) {
+    write_row(engine, p->rows[row], row, row * padded, p->taken[row], padded);
+    engine->programs.exchange.last[row] = row * padded + (p->taken[row] > 0 ? p->taken[row] - 1 : 0);
+    engine_sequence_settings(p->rows[row], &engine->programs.exchange, row, engine->mask_words);
+  }
   return true;
 }
 
 static bool plan_tokens(dure_engine *engine, plan *p) {
-  *p = (plan){.taken = 1};
+  *p = (plan){.padded = 1};
   for (uint32_t i = 0; i < engine->running_count; i++) {
     engine_sequence *s = engine->running[i];
     if (!is_past_prompt(s) || is_scoring(s)) continue;
@@ -561,14 +616,17 @@ static bool plan_tokens(dure_engine *engine, plan *p) {
   for (uint32_t i = 0; i < engine->running_count; i++) {
     engine_sequence *s = engine->running[i];
     const bool has_block = s->block_count * engine->programs.sizes.block_size >= s->count;
-    if (is_past_prompt(s) && !is_scoring(s) && has_block) p->rows[p->count++] = s;
+    if (!is_past_prompt(s) || is_scoring(s) || !has_block) continue;
+    p->rows[p->count] = s;
+    p->taken[p->count++] = 1;
   }
   if (p->count == 0) return false;
   for (uint32_t row = 0; row < p->count; row++) {
     write_row(engine, p->rows[row], row, row, 1, 1);
     engine_sequence_settings(p->rows[row], &engine->programs.exchange, row, engine->mask_words);
   }
-  for (uint32_t row = p->count; row < engine_width(p->count); row++) write_padding(engine, row);
+  p->width = engine_width(p->count);
+  for (uint32_t row = p->count; row < p->width; row++) write_padding(engine, row);
   return true;
 }
 
@@ -595,21 +653,8 @@ static dure_status take_token(dure_engine *engine, engine_sequence *s, uint32_t 
   engine->statistics.generated_tokens++;
   if (s->progress.first == 0) s->progress.first = now;
   s->progress.last = now;
-  if (s->match != NULL) {
-    dure_status status = dure_match_token(s->match, token);
-    if (status != NULL) finish(engine, s, DURE_FINISH_GRAMMAR);
-    dure_status_free(status);
-    constrain(engine, s);
-  }
-  if (s->progress.generated_count >= s->request.most_tokens) {
-    finish(engine, s, DURE_FINISH_LENGTH);
-  } else if (s->count > engine->programs.sizes.context) {
-    if (s->request.overflow == DURE_OVERFLOW_SHIFT) {
-      shift(engine, s);
-    } else {
-      finish(engine, s, DURE_FINISH_CONTEXT);
-    }
-  }
+  s->is_constrained = s->request.constraint == NULL;
+  if (s->is_constrained) check_length(engine, s);  // else when its grammar has been asked
   return NULL;
 }
 
@@ -626,8 +671,8 @@ static dure_status take_scores(dure_engine *engine, engine_sequence *s, uint32_t
 static dure_status apply(dure_engine *engine, const plan *p) {
   for (uint32_t row = 0; row < p->count; row++) {
     engine_sequence *s = p->rows[row];
-    if (p->is_scored) DURE_TRY(take_scores(engine, s, p->taken));
-    s->cached += p->taken;
+    if (p->is_scored) DURE_TRY(take_scores(engine, s, p->taken[row]));
+    s->cached += p->taken[row];
     publish_blocks(engine, s);
     if (s->cached == s->count && !s->is_cancelled) DURE_TRY(take_token(engine, s, row));
   }
@@ -637,28 +682,29 @@ static dure_status apply(dure_engine *engine, const plan *p) {
 // Runs a plan, without the mutex while the device works, and takes what it brought.
 static dure_status execute(dure_engine *engine, const plan *p, bool is_prompt) {
   const uint64_t begin = dure_os_nanoseconds();
-  const uint32_t left = p->rows[0]->count - p->rows[0]->cached;
   pthread_mutex_unlock(&engine->mutex);
   dure_status status = NULL;
   if (p->is_scored) {
-    if (p->taken > 0) status = engine_run_score(&engine->programs);
+    if (p->taken[0] > 0) status = engine_run_score(&engine->programs);
   } else if (is_prompt) {
-    status = engine_run_prefill(&engine->programs, engine_chunk(&engine->programs.sizes, left));
+    status = engine_run_prefill(&engine->programs, p->width, p->padded);
   } else {
-    status = engine_run_decode(&engine->programs, engine_width(p->count));
+    status = engine_run_decode(&engine->programs, p->width);
   }
   pthread_mutex_lock(&engine->mutex);
   const double seconds = (double)(dure_os_nanoseconds() - begin) / 1e9;
   dure_engine_statistics *statistics = &engine->statistics;
   if (is_prompt) {
     statistics->prompt_steps++;
-    statistics->prompt_tokens += p->taken;
+    for (uint32_t row = 0; row < p->count; row++) statistics->prompt_tokens += p->taken[row];
     statistics->prompt_seconds += seconds;
   } else {
     statistics->decode_steps++;
     statistics->decode_seconds += seconds;
   }
-  return status != NULL ? status : apply(engine, p);
+  if (status == NULL) status = apply(engine, p);
+  constrain_running(engine);
+  return status;
 }
 
 static void fail_all(dure_engine *engine) {
@@ -669,11 +715,10 @@ static void fail_all(dure_engine *engine) {
 // one does, and need not each wait for a token of all others.
 static dure_status take_prompts(dure_engine *engine) {
   plan p;
-  for (uint32_t tokens = 0; plan_prompt(engine, &p);) {
-    const uint32_t left = p.rows[0]->count - p.rows[0]->cached;
-    const uint32_t padded = p.is_scored ? ENGINE_SCORED : engine_chunk(&engine->programs.sizes, left);
-    if (tokens > 0 && tokens + padded > engine->programs.sizes.chunk) return NULL;
-    tokens += padded;
+  for (uint32_t tokens = 0; plan_prompts(engine, &p);) {
+    const uint32_t rows = p.width * p.padded;
+    if (tokens > 0 && tokens + rows > engine->programs.sizes.chunk) return NULL;
+    tokens += rows;
     DURE_TRY(execute(engine, &p, true));
     sweep(engine);
   }
@@ -687,6 +732,7 @@ dure_status dure_engine_step(dure_engine *engine, bool *out_is_busy) {
   pthread_mutex_lock(&engine->mutex);
   sweep(engine);
   admit(engine);
+  constrain_running(engine);
   status = take_prompts(engine);
   if (status == NULL) {
     if (plan_tokens(engine, &p)) status = execute(engine, &p, false);

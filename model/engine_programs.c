@@ -44,6 +44,23 @@ uint32_t engine_chunk(const engine_sizes *sizes, uint32_t left) {
   return chosen;
 }
 
+static uint32_t prompts_index(uint32_t prompts) {
+  uint32_t index = 0;
+  while (index + 1 < ENGINE_PROMPTS && UINT32_C(1) << 2 * index < prompts) index++;
+  return index;
+}
+
+// Whether pieces of `prompts` prompts may be taken together.
+static bool has_prompts(const engine_sizes *sizes, uint32_t prompts, uint32_t chunk) {
+  return prompts == 1 || (prompts <= engine_width(sizes->sequences) && prompts * chunk <= sizes->chunk);
+}
+
+uint32_t engine_prompts(const engine_sizes *sizes, uint32_t chunk, uint32_t count) {
+  uint32_t prompts = 1;
+  while (prompts * 4 <= count && has_prompts(sizes, prompts * 4, chunk)) prompts *= 4;
+  return prompts;
+}
+
 static uint32_t chunk_index(uint32_t chunk) {
   uint32_t index = 0;
   while (index + 1 < ENGINE_CHUNKS && chunks[index] < chunk) index++;
@@ -72,7 +89,7 @@ static exchange_places places_of(const engine_sizes *sizes, uint32_t mask_words)
   p.tokens = reserve(&p.end, tokens);
   p.positions = reserve(&p.end, tokens);
   p.lengths = reserve(&p.end, most);
-  p.last = reserve(&p.end, 1);
+  p.last = reserve(&p.end, most);
   p.table = reserve(&p.end, most * sizes->blocks_per_sequence);
   p.settings = reserve(&p.end, most * DURE_SAMPLE_COUNT);
   p.random = reserve(&p.end, most * 4);
@@ -175,7 +192,7 @@ static void record_sampling(step_record *r, const exchange_places *places, dure_
 static void record_step(step_record *r, const dure_decoder *decoder, step_shape s) {
   engine_programs *programs = r->programs;
   const exchange_places places = places_of(&programs->sizes, engine_mask_words(programs->model));
-  const uint64_t one = 1, width = programs->model->config.embedding_width;
+  const uint64_t width = programs->model->config.embedding_width;
   const uint64_t shape[2] = {s.B, s.T}, table_shape[2] = {s.B, programs->sizes.blocks_per_sequence};
   const dure_tensor tokens = input(r, "tokens", DURE_DTYPE_U32, 2, shape, places.tokens);
   const dure_tensor positions = input(r, "positions", DURE_DTYPE_U32, 2, shape, places.positions);
@@ -190,9 +207,9 @@ static void record_step(step_record *r, const dure_decoder *decoder, step_shape 
   dure_tensor hidden = dure_decoder_hidden(decoder, tokens, positions, &cache);  // [B, T, C]
   hidden = dure_tensor_reshape(r->p, hidden, 2, (const uint64_t[]){s.B * s.T, width});
   uint64_t rows = s.B * s.T;
-  if (s.kind == STEP_PREFILL) {  // only one row goes through the head: it is looked up like an embedding
-    hidden = dure_embedding(r->p, hidden, input(r, "last row", DURE_DTYPE_U32, 1, &one, places.last));
-    rows = 1;
+  if (s.kind == STEP_PREFILL) {  // one row of each prompt goes through the head: looked up like an embedding
+    hidden = dure_embedding(r->p, hidden, input(r, "last rows", DURE_DTYPE_U32, 1, &s.B, places.last));
+    rows = s.B;
   }
   const uint64_t logits_shape[2] = {rows, programs->model->config.vocabulary_size};
   const dure_tensor logits = external(r, "logits", DURE_DTYPE_F32, 2, logits_shape, DURE_LIFETIME_OUTPUT,
@@ -271,7 +288,8 @@ void engine_programs_clear(engine_programs *programs) {
   if (programs->model == NULL) return;
   dure_status_free(dure_stream_wait(programs->model->stream, 0));
   for (uint32_t i = 0; i < ENGINE_WIDTHS; i++) dure_executable_destroy(programs->decode[i]);
-  for (uint32_t i = 0; i < ENGINE_CHUNKS; i++) dure_executable_destroy(programs->prefill[i]);
+  for (uint32_t i = 0; i < ENGINE_PROMPTS * ENGINE_CHUNKS; i++)
+    dure_executable_destroy(programs->prefill[i / ENGINE_CHUNKS][i % ENGINE_CHUNKS]);
   dure_executable_destroy(programs->score);
   for (uint32_t i = 0; programs->caches != NULL && i < 2 * programs->layer_count; i++)
     dure_buffer_destroy(programs->caches[i]);
@@ -295,8 +313,9 @@ dure_status engine_run_decode(engine_programs *programs, uint32_t width) {
   return run(programs, &programs->decode[width_index(width)], (step_shape){STEP_DECODE, width, 1});
 }
 
-dure_status engine_run_prefill(engine_programs *programs, uint32_t chunk) {
-  return run(programs, &programs->prefill[chunk_index(chunk)], (step_shape){STEP_PREFILL, 1, chunk});
+dure_status engine_run_prefill(engine_programs *programs, uint32_t prompts, uint32_t chunk) {
+  return run(programs, &programs->prefill[prompts_index(prompts)][chunk_index(chunk)],
+             (step_shape){STEP_PREFILL, prompts, chunk});
 }
 
 dure_status engine_run_score(engine_programs *programs) {
@@ -314,8 +333,10 @@ dure_status engine_programs_prepare(engine_programs *programs, uint32_t sequence
     DURE_TRY(compile_step(programs, (step_shape){STEP_DECODE, UINT64_C(1) << i, 1}, &programs->decode[i]));
   }
   for (uint32_t i = 0; i < ENGINE_CHUNKS && (i == 0 || chunks[i] <= programs->sizes.chunk); i++) {
-    if (programs->prefill[i] != NULL) continue;
-    DURE_TRY(compile_step(programs, (step_shape){STEP_PREFILL, 1, chunks[i]}, &programs->prefill[i]));
+    for (uint32_t k = 0; k < ENGINE_PROMPTS && has_prompts(&programs->sizes, UINT32_C(1) << 2 * k, chunks[i]); k++) {
+      const step_shape shape = {STEP_PREFILL, UINT64_C(1) << 2 * k, chunks[i]};
+      if (programs->prefill[k][i] == NULL) DURE_TRY(compile_step(programs, shape, &programs->prefill[k][i]));
+    }
   }
   return NULL;
 }

@@ -1,5 +1,6 @@
 // What the engine runs on the device: the paged cache, one program for every number of sequences that decode together
-// and for every length of a piece of a prompt, and the memory through which the host and they exchange values.
+// and for every length of a piece of a prompt and number of prompts, and the memory through which the host and they
+// exchange values.
 //
 // That memory is mapped: a step is written there, submitted as one program, waited for, and read there. So a token
 // costs one submit, and nothing is uploaded. Programs are made when they are first needed, or by
@@ -12,6 +13,7 @@
 
 enum {
   ENGINE_WIDTHS = 7,     // of decoding: 1, 2, 4, .. 64 sequences
+  ENGINE_PROMPTS = 4,    // prompts of which a piece is taken together: 1, 4, 16, 64
   ENGINE_CHUNKS = 4,     // of a prompt: 8, 32, 128, 512 tokens
   ENGINE_SCORED = 32,    // tokens of a prompt whose logits are wanted at a time
   ENGINE_ADJUSTED = 512  // tokens whose logits a sequence may change
@@ -21,7 +23,7 @@ enum {
 typedef struct engine_exchange {
   uint32_t *tokens, *positions;  // [B, T]
   uint32_t *lengths;             // [B] tokens in the cache before
-  uint32_t *last;                // [1] the row of a prompt's last token
+  uint32_t *last;                // [B] the row (of B T) of the last token of each prompt's piece
   uint32_t *table;               // [B, blocks_per_sequence]
   float *settings;               // [B, DURE_SAMPLE_COUNT]
   uint32_t *random;              // [B, 4]
@@ -51,7 +53,7 @@ typedef struct engine_programs {
   dure_buffer *scored_logits;  // f32 [ENGINE_SCORED, vocabulary]; NULL until needed
   engine_exchange exchange;
   bool masked_rows[1 << (ENGINE_WIDTHS - 1)];
-  dure_executable *decode[ENGINE_WIDTHS], *prefill[ENGINE_CHUNKS], *score;
+  dure_executable *decode[ENGINE_WIDTHS], *prefill[ENGINE_PROMPTS][ENGINE_CHUNKS], *score;
 } engine_programs;
 
 // Bytes of the caches for one token, scales with them.
@@ -64,12 +66,15 @@ void engine_programs_clear(engine_programs *programs);  // waits for the stream
 uint32_t engine_width(uint32_t count);
 uint32_t engine_mask_words(const dure_model *model);  // of a row
 uint32_t engine_chunk(const engine_sizes *sizes, uint32_t left);
+// Prompts of the program that takes a piece of so many tokens of up to `count` of them. All pieces together have no
+// more tokens than the longest one may have.
+uint32_t engine_prompts(const engine_sizes *sizes, uint32_t chunk, uint32_t count);
 // Makes what decoding up to `sequences` together, and prompts, will need.
 DURE_MUST_CHECK dure_status engine_programs_prepare(engine_programs *programs, uint32_t sequences);
 
-// One step of what the exchange says; waits. `width` and `chunk` as the functions above gave them.
+// One step of what the exchange says; waits. `width`, `chunk` and `prompts` as the functions above gave them.
 DURE_MUST_CHECK dure_status engine_run_decode(engine_programs *programs, uint32_t width);
-DURE_MUST_CHECK dure_status engine_run_prefill(engine_programs *programs, uint32_t chunk);
+DURE_MUST_CHECK dure_status engine_run_prefill(engine_programs *programs, uint32_t prompts, uint32_t chunk);
 DURE_MUST_CHECK dure_status engine_run_score(engine_programs *programs);
 // A row of the last step's logits (or of a scored piece's), adjusted; [vocabulary_size], owned by nobody else until the
 // next step. `scratch` has room for a row, for devices whose memory the host does not reach.

@@ -19,6 +19,7 @@ dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_
   self->tokens = copy_of(request->tokens, request->count * sizeof(*request->tokens));
   self->request.tokens = NULL;
   if (request->constraint != NULL) dure_constraint_hold(request->constraint);
+  self->is_constrained = request->constraint == NULL;
   self->request.biases = copy_of(request->biases, request->bias_count * sizeof(*request->biases));
   self->request.ends = copy_of(request->ends, request->end_count * sizeof(*request->ends));
   self->blocks = calloc((size_t)blocks_per_sequence + 1, sizeof(*self->blocks));
@@ -190,10 +191,13 @@ dure_status engine_sequence_constrain(engine_sequence *sequence, uint32_t mask_w
                                       bool *out_is_whole) {
   *out_goes_on = true;
   *out_is_whole = false;
+  sequence->is_constrained = true;
   if (sequence->request.constraint == NULL) return NULL;
   if (sequence->match == NULL) DURE_TRY(dure_match_create(sequence->request.constraint, &sequence->match));
   if (sequence->mask == NULL) sequence->mask = malloc(mask_words * sizeof(*sequence->mask));
   if (sequence->mask == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a mask of tokens");
+  while (sequence->matched < sequence->progress.generated_count)
+    DURE_TRY(dure_match_token(sequence->match, sequence->generated[sequence->matched++].token));
   uint32_t count = 0;
   DURE_TRY(dure_match_mask(sequence->match, sequence->mask, mask_words, &count, out_is_whole));
   *out_goes_on = count > 0;

@@ -24,7 +24,9 @@ typedef struct engine_sequence {
   dure_scored_token *prompt_alternatives;  // [progress.prompt_count, request.alternatives], or NULL
   uint32_t scored;                         // tokens of the prompt whose scores are known
   dure_match *match;                       // where it stands in its grammar; NULL: not begun, or it has none
+  uint32_t matched;                        // tokens generated that the match has taken
   uint32_t *mask;                          // [mask_words] the tokens that may come next, with a match; owned
+  bool is_constrained;                     // the mask is that of what comes next
   dure_progress progress;
   bool is_waiting, is_cancelled, is_released;
 } engine_sequence;
@@ -39,8 +41,9 @@ DURE_MUST_CHECK dure_status engine_sequence_add(engine_sequence *sequence, uint3
 // The log-probability, and alternatives, of the prompt's next token that has none, from the logits before it.
 void engine_sequence_score(engine_sequence *sequence, const float *logits, uint32_t candidates);
 bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token);
-// Brings the mask up to date, which must be done after each token before the next is drawn. *out_goes_on: false when no
-// token may come next; the text is then at its end (*out_is_whole), or cannot go on.
+// Brings the match and the mask up to date, which must be done after each token before the next is drawn. *out_goes_on:
+// false when no token may come next; the text is then at its end (*out_is_whole), or cannot go on. What it touches
+// belongs to the device's thread alone.
 DURE_MUST_CHECK dure_status engine_sequence_constrain(engine_sequence *sequence, uint32_t mask_words, bool *out_goes_on,
                                                       bool *out_is_whole);
 // Settings of row `row` of the exchange: what sampling takes, and which logits are changed how.

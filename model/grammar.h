@@ -34,5 +34,6 @@ typedef struct dure_grammar dure_grammar;
 DURE_MUST_CHECK dure_status dure_grammar_parse(const char *text, size_t length, dure_grammar **out_grammar);
 void dure_grammar_destroy(dure_grammar *grammar);  // NULL is fine
 uint32_t dure_grammar_state_count(const dure_grammar *grammar);
+uint64_t dure_grammar_bytes(const dure_grammar *grammar);  // of memory
 
 #endif  // DURE_MODEL_GRAMMAR_H_

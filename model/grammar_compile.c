@@ -315,6 +315,8 @@ static dure_status compile(compiler *c) {
   DURE_TRY(check_ends(c));
   c->grammar->root = c->tree->rules[root].entry;
   find_classes(c->grammar);
+  grammar_state *fitting = realloc(c->grammar->states, c->grammar->state_count * sizeof(*fitting));
+  if (fitting != NULL) c->grammar->states = fitting;
   return NULL;
 }
 
@@ -347,3 +349,7 @@ void dure_grammar_destroy(dure_grammar *grammar) {
 }
 
 uint32_t dure_grammar_state_count(const dure_grammar *grammar) { return grammar->state_count; }
+
+uint64_t dure_grammar_bytes(const dure_grammar *grammar) {
+  return sizeof(*grammar) + grammar->state_count * sizeof(*grammar->states);
+}

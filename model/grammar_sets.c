@@ -206,25 +206,41 @@ static dure_status begin(grammar_sets *s) {
   return finish_set(s, &s->start);
 }
 
+// Another size; where that fails what there was, which is large enough when it shrinks.
+static void *resized(void *old, size_t size) {
+  void *made = realloc(old, size);
+  return made != NULL ? made : old;
+}
+
+// Room for a few sets; what was there is lost.
+static dure_status make_small(grammar_sets *s) {
+  s->set_capacity = 64;
+  s->place_capacity = s->frame_capacity = 256;
+  s->set_slot_count = 4 * s->set_capacity;
+  s->frame_slot_count = 2 * s->frame_capacity;
+  s->sets = resized(s->sets, s->set_capacity * sizeof(*s->sets));
+  s->next = resized(s->next, (size_t)s->set_capacity * s->grammar->class_count * sizeof(*s->next));
+  s->places = resized(s->places, s->place_capacity * sizeof(*s->places));
+  s->frames = resized(s->frames, s->frame_capacity * sizeof(*s->frames));
+  s->set_slots = resized(s->set_slots, s->set_slot_count * sizeof(*s->set_slots));
+  s->frame_slots = resized(s->frame_slots, s->frame_slot_count * sizeof(*s->frame_slots));
+  const bool is_short = s->sets == NULL || s->next == NULL || s->places == NULL || s->frames == NULL ||
+                        s->set_slots == NULL || s->frame_slots == NULL;
+  if (is_short) return out_of_memory();
+  s->frames[0] = (grammar_frame){0};
+  return NULL;
+}
+
 dure_status grammar_sets_create(const dure_grammar *grammar, grammar_sets *out_sets) {
   grammar_sets *s = out_sets;
-  *s = (grammar_sets){.grammar = grammar, .set_capacity = 64, .place_capacity = 256, .frame_capacity = 256};
-  s->frame_slot_count = 2 * s->frame_capacity;
-  s->sets = malloc(s->set_capacity * sizeof(*s->sets));
-  s->next = malloc((size_t)s->set_capacity * grammar->class_count * sizeof(*s->next));
-  s->places = malloc(s->place_capacity * sizeof(*s->places));
-  s->frames = calloc(s->frame_capacity, sizeof(*s->frames));
-  s->set_slot_count = 4 * s->set_capacity;
-  s->set_slots = malloc(s->set_slot_count * sizeof(*s->set_slots));
-  s->frame_slots = malloc(s->frame_slot_count * sizeof(*s->frame_slots));
+  *s = (grammar_sets){.grammar = grammar};
   s->met_marks = calloc(MET_SLOTS, sizeof(*s->met_marks));
   s->met = malloc(MET_SLOTS * sizeof(*s->met));
   s->waiting = malloc((GRAMMAR_PLACES_MOST + 1) * sizeof(*s->waiting));
   s->kept = malloc((GRAMMAR_PLACES_MOST + 1) * sizeof(*s->kept));
-  const bool is_short = s->sets == NULL || s->next == NULL || s->places == NULL || s->frames == NULL ||
-                        s->set_slots == NULL || s->frame_slots == NULL || s->met_marks == NULL || s->met == NULL ||
-                        s->waiting == NULL || s->kept == NULL;
-  dure_status status = is_short ? out_of_memory() : begin(s);
+  const bool is_short = s->met_marks == NULL || s->met == NULL || s->waiting == NULL || s->kept == NULL;
+  dure_status status = is_short ? out_of_memory() : make_small(s);
+  if (status == NULL) status = begin(s);
   if (status != NULL) grammar_sets_clear(s);
   return status;
 }
@@ -248,6 +264,15 @@ bool grammar_sets_are_many(const grammar_sets *sets) {
          sets->place_count > PLACES_KEPT_MOST / 2;
 }
 
+uint64_t grammar_sets_bytes(const grammar_sets *sets) {
+  const uint64_t a_set = sizeof(*sets->sets) + sets->grammar->class_count * sizeof(*sets->next);
+  const uint64_t making = MET_SLOTS * (sizeof(*sets->met_marks) + sizeof(*sets->met)) +
+                          (GRAMMAR_PLACES_MOST + 1) * (sizeof(*sets->waiting) + sizeof(*sets->kept));
+  return making + sets->set_capacity * a_set + sets->place_capacity * sizeof(*sets->places) +
+         sets->frame_capacity * sizeof(*sets->frames) +
+         ((uint64_t)sets->set_slot_count + sets->frame_slot_count) * sizeof(uint32_t);
+}
+
 // The same stack among new frames: from the bottom up. `order` has room for the depth of any stack.
 static dure_status copy_stack(grammar_sets *s, const grammar_frame *old, uint32_t stack, uint32_t *order,
                               uint32_t *out_stack) {
@@ -269,7 +294,8 @@ dure_status grammar_sets_forget(grammar_sets *sets, uint32_t *const *keep, size_
     memcpy(frames, sets->frames, old_frames * sizeof(*frames));
     memcpy(places, sets->places, old_places * sizeof(*places));
     for (size_t i = 0; i < count; i++) old[i] = sets->sets[*keep[i]];
-    status = begin(sets);
+    status = make_small(sets);
+    if (status == NULL) status = begin(sets);
   }
   for (size_t i = 0; i < count && status == NULL; i++) {
     begin_set(sets);

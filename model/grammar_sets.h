@@ -58,8 +58,9 @@ DURE_MUST_CHECK dure_status grammar_sets_create(const dure_grammar *grammar, gra
 void grammar_sets_clear(grammar_sets *sets);
 // The set after a byte of class `byte_class`.
 DURE_MUST_CHECK dure_status grammar_sets_step(grammar_sets *sets, uint32_t set, uint32_t byte_class, uint32_t *out_set);
-bool grammar_sets_are_many(const grammar_sets *sets);  // half of a limit is reached
-// Forgets all sets but the `count` of `keep`, which get new numbers, and the start.
+bool grammar_sets_are_many(const grammar_sets *sets);   // half of a limit is reached
+uint64_t grammar_sets_bytes(const grammar_sets *sets);  // of memory
+// Forgets all sets but the `count` of `keep`, which get new numbers, and the start; gives back their memory.
 DURE_MUST_CHECK dure_status grammar_sets_forget(grammar_sets *sets, uint32_t *const *keep, size_t count);
 
 #endif  // DURE_MODEL_GRAMMAR_SETS_H_

@@ -68,9 +68,15 @@ static json_t *likeliest(const choice *c, uint32_t piece) {
   return object;
 }
 
+// The number of the character in which byte `end` of the text lies; it does not become less from call to call.
 static size_t count_characters(choice *c, size_t end) {
-  for (; c->offset_bytes < end && c->offset_bytes < c->text.size; c->offset_bytes++)
-    c->offset_points += ((unsigned char)c->text.data[c->offset_bytes] & 0xc0) != 0x80;
+  while (c->offset_bytes < end && c->offset_bytes < c->text.size) {
+    const size_t next =
+        c->offset_bytes + dure_json_text_character(c->text.data + c->offset_bytes, c->text.size - c->offset_bytes);
+    if (next > end) break;
+    c->offset_bytes = next;
+    c->offset_points++;
+  }
   return c->offset_points;
 }
 

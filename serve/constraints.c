@@ -5,9 +5,11 @@
 
 #include "model/json_schema.h"
 
-dure_status constraint_cache_create(const dure_tokenizer *tokenizer, constraint_cache *out_cache) {
+dure_status constraint_cache_create(const dure_tokenizer *tokenizer, uint64_t bytes, constraint_cache *out_cache) {
   memset(out_cache, 0, sizeof(*out_cache));
   pthread_mutex_init(&out_cache->lock, NULL);  // on Linux it does not fail
+  out_cache->bytes = bytes;
+  DURE_TRY(dure_constraint_budget_create(bytes, &out_cache->budget));
   return dure_token_trie_create(tokenizer, &out_cache->trie);
 }
 
@@ -17,7 +19,10 @@ void constraint_cache_clear(constraint_cache *cache) {
     dure_constraint_release(cache->kept[i].constraint);
   }
   dure_token_trie_destroy(cache->trie);
+  dure_constraint_budget_release(cache->budget);
+  memset(cache->kept, 0, sizeof(cache->kept));
   cache->trie = NULL;
+  cache->budget = NULL;
 }
 
 // The kept one for this grammar, held once more; NULL: there is none.
@@ -60,10 +65,36 @@ static dure_status write_grammar(const generation_request *request, char **out_t
   return dure_json_schema_text(request->schema, "", "", out_text);
 }
 
-static dure_status compile(const constraint_cache *cache, const char *text, dure_constraint **out_constraint) {
+// Lets kept ones go, the oldest first, while more than half of the budget is used.
+static void make_room(constraint_cache *cache) {
+  pthread_mutex_lock(&cache->lock);
+  for (size_t i = 0; i < CONSTRAINTS_KEPT && dure_constraint_budget_used(cache->budget) > cache->bytes / 2; i++) {
+    const size_t place = (cache->next + i) % CONSTRAINTS_KEPT;
+    free(cache->kept[place].text);
+    dure_constraint_release(cache->kept[place].constraint);
+    cache->kept[place].text = NULL;
+    cache->kept[place].constraint = NULL;
+  }
+  pthread_mutex_unlock(&cache->lock);
+}
+
+static dure_status compile(constraint_cache *cache, const char *text, dure_constraint **out_constraint) {
   dure_grammar *grammar = NULL;
+  *out_constraint = NULL;
   DURE_TRY(dure_grammar_parse(text, strlen(text), &grammar));
-  return dure_constraint_create(grammar, cache->trie, out_constraint);
+  DURE_TRY(dure_constraint_create(grammar, cache->trie, out_constraint));
+  dure_constraint_share(*out_constraint, cache->budget);
+  make_room(cache);
+  const uint64_t used = dure_constraint_budget_used(cache->budget), own = dure_constraint_bytes(*out_constraint);
+  if (used <= cache->bytes) return NULL;
+  dure_constraint_release(*out_constraint);
+  *out_constraint = NULL;
+  if (own > cache->bytes)
+    return dure_fail(DURE_INVALID_ARGUMENT, "the grammar needs %.1f MiB of the %.1f MiB that all may take here",
+                     (double)own / 1048576, (double)cache->bytes / 1048576);
+  return dure_fail(DURE_CANCELLED,
+                   "the grammars of other requests take the %.1f MiB that all may take; try again later",
+                   (double)cache->bytes / 1048576);
 }
 
 dure_status constraint_cache_apply(constraint_cache *cache, generation_request *request, const char **out_field) {

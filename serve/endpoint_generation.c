@@ -43,8 +43,14 @@ static bool constrain(dure_server *server, generation_request *request, http_rep
   const char *field = "tools";
   dure_status status = check_tools(server, request);
   if (status == NULL) status = constraint_cache_apply(&server->constraints, request, &field);
-  if (status != NULL) http_reply_failure(reply, field, status);
-  return status == NULL;
+  if (status == NULL) return true;
+  if (dure_status_code(status) == DURE_CANCELLED) {
+    http_reply_error(reply, 429, NULL, field, dure_status_message(status));
+    dure_status_free(status);
+  } else {
+    http_reply_failure(reply, field, status);
+  }
+  return false;
 }
 
 static dure_status encode_all(const dure_server *server, job *self) {
@@ -66,7 +72,12 @@ static dure_status check_lengths(const dure_server *server, const job *self) {
                      (long long)request->most_tokens, most);
   for (size_t i = 0; i < request->prompts.count; i++) {
     const uint64_t count = request->prompts.prompts[i].tokens.count;
-    const uint64_t wanted = request->most_tokens > 0 ? (uint64_t)request->most_tokens : request->most_tokens < 0;
+    const dure_overflow overflow = server->options.overflow;
+    const uint64_t least = request->most_tokens != 0,
+                   asked = request->most_tokens > 0 ? (uint64_t)request->most_tokens : least;
+    const bool is_scored = request->echoes && request->with_scores;  // as a whole
+    const uint64_t wanted = overflow == DURE_OVERFLOW_REFUSE ? asked : least;
+    if (overflow == DURE_OVERFLOW_SHIFT && !(is_scored && count > server->context)) continue;
     if (count + wanted > server->context)
       return dure_fail(DURE_INVALID_ARGUMENT,
                        "this model's context holds %u tokens; %llu of prompt %zu and %llu to generate are more",

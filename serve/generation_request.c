@@ -195,9 +195,9 @@ static void read_choices(field_reader *reader, generation_request *request) {
   if (request->is_chat || field_value(reader, "best_of") == NULL) return;
   request->best_of = (uint32_t)field_integer(reader, "best_of", 1, CHOICES_OF_PROMPT_MOST, 1);
   if (request->best_of < request->n)
-    field_refuse(reader, "best_of",
-                 dure_fail(DURE_INVALID_ARGUMENT, "'best_of' (%u) must be at least 'n' (%u)", request->best_of,
-                           request->n));
+    field_refuse(
+        reader, "best_of",
+        dure_fail(DURE_INVALID_ARGUMENT, "'best_of' (%u) must be at least 'n' (%u)", request->best_of, request->n));
   if (request->best_of > request->n && request->is_streamed)
     field_refuse(reader, "best_of",
                  dure_fail(DURE_INVALID_ARGUMENT,

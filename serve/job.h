@@ -25,10 +25,10 @@ struct choice {
   const char *finish_reason;  // a literal
   // Of the delivery:
   dure_completion *completion;
-  dure_bytes text;  // that is certain
-  size_t raw;       // bytes that the tokens so far stand for
-  size_t told;      // of the text, in events
-  uint32_t seen;    // tokens
+  dure_bytes text;         // that is certain
+  size_t raw;              // bytes that the tokens so far stand for
+  size_t told;             // of the text, in events
+  uint32_t seen;           // tokens
   double log_probability;  // of all of them, where it is asked for
   scored_piece *pieces;
   dure_scored_token *alternatives;

@@ -97,8 +97,11 @@ void scheduler_forget(job *self) {
 
 static uint32_t most_tokens_of(const dure_server *server, const generation_request *r, uint32_t prompt_count) {
   const uint32_t room = server->context > prompt_count ? server->context - prompt_count : 0;
-  uint32_t most = r->most_tokens >= 0 ? (uint32_t)r->most_tokens : room;
+  // A prompt that is cut makes room for a quarter of the context.
+  const bool is_cut = room == 0 && server->options.overflow == DURE_OVERFLOW_SHIFT;
+  uint32_t most = r->most_tokens >= 0 ? (uint32_t)r->most_tokens : is_cut ? server->context / 4 : room;
   if (r->most_tokens < 0 && !r->is_chat && most > COMPLETION_TOKENS) most = COMPLETION_TOKENS;
+  if (server->options.overflow != DURE_OVERFLOW_SHIFT && most > room) most = room;
   if (server->options.most_tokens > 0 && most > server->options.most_tokens) most = server->options.most_tokens;
   return most;
 }
@@ -112,6 +115,7 @@ static dure_status give(dure_server *server, choice *c) {
   // A grammar, though, must know where it may end.
   const bool is_scored = r->with_scores || r->best_of > r->n;
   const bool engine_ends = !r->ignores_ends && (!is_scored || r->constraint != NULL);
+  const bool is_shifted = server->options.overflow == DURE_OVERFLOW_SHIFT;
   dure_request request = {.tokens = one->tokens.ids,
                           .count = (uint32_t)one->tokens.count,
                           .most_tokens = most_tokens_of(server, r, (uint32_t)one->tokens.count),
@@ -124,7 +128,7 @@ static dure_status give(dure_server *server, choice *c) {
                           .constraint = r->constraint,
                           .ends = ends,
                           .end_count = engine_ends ? (uint32_t)end_count : 0,
-                          .overflow = DURE_OVERFLOW_STOP,
+                          .overflow = is_shifted ? DURE_OVERFLOW_SHIFT : DURE_OVERFLOW_STOP,
                           .with_log_probabilities = is_scored,
                           .alternatives = r->alternatives,
                           .scores_prompt = r->echoes && r->with_scores};

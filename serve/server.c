@@ -41,6 +41,7 @@ static void fill_defaults(dure_server_options *o) {
   if (!(o->read_seconds > 0)) o->read_seconds = 30;
   if (!(o->drain_seconds > 0)) o->drain_seconds = 30;
   if (o->unsent_bytes == 0) o->unsent_bytes = UINT64_C(1) << 20;
+  if (o->grammar_bytes == 0) o->grammar_bytes = UINT64_C(256) << 20;
   // Every connection is an open file, besides those of transport, device and model.
   const uint32_t files = dure_os_open_files(o->connections + OTHER_FILES);
   if (files < OTHER_FILES + o->connections) o->connections = files > 2 * OTHER_FILES ? files - OTHER_FILES : files / 2;
@@ -57,10 +58,15 @@ static dure_status create(dure_server *server, const dure_server_options *option
   server->connections.most = server->options.connections;
   server->context = cache < context ? (uint32_t)cache : context;
   server->started = dure_os_unix_seconds();
+  if (options->overflow == DURE_OVERFLOW_SHIFT && cache < context)
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "shifting needs a cache that holds a whole context of %u tokens, and it holds %llu: ask for a "
+                     "context of as many",
+                     context, (unsigned long long)cache);
   DURE_TRY(dure_embedder_create(server->served.model,
                                 &(dure_embedder_options){.pooling = options->pooling, .context = context},
                                 &server->embedder));
-  DURE_TRY(constraint_cache_create(server->served.tokenizer, &server->constraints));
+  DURE_TRY(constraint_cache_create(server->served.tokenizer, server->options.grammar_bytes, &server->constraints));
   DURE_TRY(delivery_start(server));
   return http_start(server, &server->transport);
 }

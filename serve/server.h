@@ -31,6 +31,8 @@ typedef struct dure_server_options {
   double request_seconds;      // for waiting and generating; 0: 600
   double read_seconds;         // for a client to send its request; 0: 30
   double drain_seconds;        // for what runs when told to stop; 0: 30
+  uint64_t grammar_bytes;      // of memory for all grammars together; 0: 256 MiB
+  dure_overflow overflow;      // what becomes of requests that are longer than the context
   uint64_t unsent_bytes;       // of a stream that its client does not take; 0: 1 MiB
   dure_pooling pooling;        // of embeddings
 } dure_server_options;

@@ -11,7 +11,8 @@ static void read_generation(json_t *body, bool is_chat) {
   generation_request request;
   char field[64];
   dure_status status = generation_request_read(body, is_chat, &request, field, sizeof(field));
-  if (status == NULL && !is_chat && (request.prompts.count == 0 || request.prompts.count * request.best_of > CHOICES_MOST))
+  if (status == NULL && !is_chat &&
+      (request.prompts.count == 0 || request.prompts.count * request.best_of > CHOICES_MOST))
     abort();
   if (status == NULL && is_chat) {
     json_t *variables = messages_variables(request.body);

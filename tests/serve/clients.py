@@ -161,6 +161,21 @@ def check_tools(device, folder):
         check(s.request("GET", "/health", headers={"Host": f"localhost:{s.port}"})[0] == 200, "localhost")
 
 
+def check_overflow(device, model):
+    """Longer than the context of 64, by choice; and a grammar that is too large."""
+    for how, prompt, asked, given in (("shift", 20, 150, 150), ("shift", 90, 30, 30), ("stop", 20, 150, 44)):
+        with Server(device, model, "--overflow", how, "--grammar-memory", "1MiB") as s:
+            request = {"prompt": "ab" * (prompt // 2), "max_tokens": asked, "ignore_eos": True, "seed": 2}
+            answer = s.post("/v1/completions", request)
+            check(answer["usage"]["completion_tokens"] == given and answer["choices"][0]["finish_reason"] == "length", answer)
+            if how == "stop":
+                s.post("/v1/completions", {"prompt": "a" * 64}, 400)
+                continue
+            s.post("/v1/completions", {"prompt": "a" * 65, "echo": True, "logprobs": 1}, 400)
+            error = s.post("/v1/completions", {"prompt": "x", "grammar": 'root ::= "a"{90000}'}, 400)["error"]
+            check("all may take" in error["message"] and error["param"] == "grammar", error)
+
+
 def check_embeddings(s):
     plain = s.post("/v1/embeddings", {"input": ["hello", "hello", "x"]})
     vectors = [d["embedding"] for d in plain["data"]]
@@ -394,6 +409,7 @@ def main():
             else:
                 check(s.stop() == 0, "exit status")
         if is_whole:
+            check_overflow(device, model)
             check_tools(device, folder)
     print("everything as promised")
 

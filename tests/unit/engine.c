@@ -141,6 +141,34 @@ START_TEST(text_is_the_same_alone_and_among_others) {
 }
 END_TEST
 
+// Pieces of the same length in one step, up to a chunk's tokens and as many as the programs take, and none changes.
+START_TEST(prompts_that_come_together_are_taken_together) {
+  enum { TOGETHER = 21 };  // 16, 4 and 1
+  open_model("reference", "llama");
+  make_prompts();
+  static answer alone[TOGETHER];
+  uint64_t ids[TOGETHER];
+  dure_engine *engine = create((dure_engine_options){.sequences = 32, .chunk = 128, .forgets_prefixes = true});
+  for (int i = 0; i < TOGETHER; i++) {
+    prompts[i].count = 3 + (uint32_t)i % 6;
+    alone[i] = answer_alone(engine, greedy(&prompts[i]));
+  }
+  const dure_engine_statistics before = dure_engine_statistics_get(engine);
+  for (int i = 0; i < TOGETHER; i++) ids[i] = submit(engine, greedy(&prompts[i]));
+  run_all(engine);
+  const dure_engine_statistics after = dure_engine_statistics_get(engine);
+  ck_assert_uint_eq(before.prompt_steps, TOGETHER);
+  ck_assert_uint_eq(after.prompt_steps - before.prompt_steps, 3);
+  ck_assert_uint_eq(after.prompt_tokens, 2 * before.prompt_tokens);
+  for (int i = 0; i < TOGETHER; i++) {
+    const answer among = answer_of(engine, ids[i]);
+    require_same(&among, &alone[i], "together", i);
+  }
+  dure_engine_destroy(engine);
+  close_model();
+}
+END_TEST
+
 START_TEST(a_token_is_one_submit) {
   open_model(device_names[_i], "gpt2");
   make_prompts();
@@ -504,6 +532,7 @@ int main(void) {
   Suite *suite = suite_create("engine");
   TCase *tests = tcase_create("engine");
   tcase_add_loop_test(tests, text_is_the_same_alone_and_among_others, 0, device_count);
+  tcase_add_test(tests, prompts_that_come_together_are_taken_together);
   tcase_add_loop_test(tests, a_token_is_one_submit, 0, device_count);
   tcase_add_test(tests, what_a_prompt_begins_with_is_computed_once);
   tcase_add_test(tests, a_full_cache_makes_requests_wait_and_changes_nothing);

@@ -169,6 +169,46 @@ START_TEST(a_deep_text_outlives_the_sets_that_were_made_for_it) {
 }
 END_TEST
 
+// A text of ever new depth: its sets are given back while others leave no room for them, and its masks stay the same.
+START_TEST(what_grammars_take_together_is_bounded) {
+  enum { TOKENS = 3000, BYTES = 4 << 20 };
+  uint32_t masks[2][8], counts[2], most = 0;
+  dure_constraint_budget *budget = NULL;
+  require(dure_constraint_budget_create(BYTES, &budget));
+  dure_constraint *bounded = constraint_of("root ::= \"(\" root \")\" | [a-z]", trie),
+                  *large = constraint_of("root ::= \"a\"{200000}", trie),
+                  *free_one = constraint_of("root ::= \"(\" root \")\" | [a-z]", trie);
+  dure_constraint_share(bounded, budget);
+  const uint64_t first = dure_constraint_bytes(bounded);
+  ck_assert_uint_eq(dure_constraint_budget_used(budget), first);
+  dure_constraint_share(large, budget);
+  ck_assert_uint_gt(dure_constraint_budget_used(budget), BYTES / 2);
+  dure_match *matches[2] = {NULL, NULL};
+  require(dure_match_create(bounded, &matches[0]));
+  require(dure_match_create(free_one, &matches[1]));
+  for (int i = 0; i < TOKENS; i++) {
+    bool may_end[2];
+    for (int k = 0; k < 2; k++) {
+      require(dure_match_mask(matches[k], masks[k], 8, &counts[k], &may_end[k]));
+      require(dure_match_bytes(matches[k], "(", 1));
+    }
+    ck_assert_mem_eq(masks[0], masks[1], sizeof(masks[0]));
+    ck_assert(counts[0] == counts[1] && may_end[0] == may_end[1]);
+    const uint32_t used = (uint32_t)dure_constraint_bytes(bounded);
+    if (used > most) most = used;
+  }
+  ck_assert_uint_lt(most, dure_constraint_bytes(free_one));
+  dure_match_destroy(matches[0]);
+  dure_match_destroy(matches[1]);
+  dure_constraint_release(large);
+  ck_assert_uint_eq(dure_constraint_budget_used(budget), dure_constraint_bytes(bounded));
+  dure_constraint_release(bounded);
+  ck_assert_uint_eq(dure_constraint_budget_used(budget), 0);
+  dure_constraint_release(free_one);
+  dure_constraint_budget_release(budget);
+}
+END_TEST
+
 // 2^12 ways to read it: refused, not endless.
 START_TEST(too_many_readings_are_refused_while_matching) {
   char text[2048] = "", rule[64];
@@ -197,6 +237,7 @@ int main(void) {
   tcase_add_loop_test(group, a_mistake_is_refused_where_it_is, 0, (int)(sizeof(mistakes) / sizeof(mistakes[0])));
   tcase_add_test(group, what_lies_too_deep_is_refused);
   tcase_add_test(group, a_deep_text_outlives_the_sets_that_were_made_for_it);
+  tcase_add_test(group, what_grammars_take_together_is_bounded);
   tcase_add_test(group, too_many_readings_are_refused_while_matching);
   suite_add_tcase(suite, group);
   SRunner *runner = srunner_create(suite);
