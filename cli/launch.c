@@ -239,10 +239,10 @@ static dure_status start_rank(launch *l, uint32_t rank, const meeting_place *whe
   set_number(&v, 3, "LOCAL_WORLD_SIZE", local_size);
   set_number(&v, 4, "MASTER_PORT", where->port);
   set_variable(&v, "MASTER_ADDR", where->host);
-  set_variable(&v, "DURE_WORLD_SECRET", where->secret);
   // All are started at once: who does not come is noticed in the same time as who falls silent.
   if (getenv("DURE_JOIN_SECONDS") == NULL) set_number(&v, 5, "DURE_JOIN_SECONDS", join_seconds);
-  rank_command command = {.arguments = arguments, .environment = v.pairs};
+  rank_command command = {
+      .arguments = arguments, .environment = v.pairs, .secret_name = "DURE_WORLD_SECRET", .secret = where->secret};
   if (l->host_count > 0) {
     command.remote_shell = l->shell;
     command.host = l->hosts[l->places[rank]].name;

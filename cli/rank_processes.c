@@ -62,6 +62,13 @@ static const char watcher[] =
 static char *write_script(const rank_command *command) {
   text t = {0};
   char directory[4096];
+  if (command->secret_name != NULL) {  // the first line of the input, before the watcher has it
+    append(&t, "read -r ");
+    append(&t, command->secret_name);
+    append(&t, " && export ");
+    append(&t, command->secret_name);
+    append(&t, "; ");
+  }
   append(&t, watcher);
   if (getcwd(directory, sizeof(directory)) != NULL) {
     append(&t, "cd ");
@@ -138,6 +145,8 @@ static void become(const rank_command *command, const char *const *words, int pa
   (void)dup2(pipes[1][1], 1);
   (void)dup2(pipes[2][1], 2);
   for (const char *const *e = command->environment; e != NULL && *e != NULL; e += 2) (void)setenv(e[0], e[1], 1);
+  if (command->secret_name != NULL && command->remote_shell == NULL)
+    (void)setenv(command->secret_name, command->secret, 1);
   execvp(words[0], (char *const *)(uintptr_t)words);
   fprintf(stderr, "cannot start '%s': %s\n", words[0], strerror(errno));
   _exit(127);
@@ -180,6 +189,14 @@ static dure_status start(const rank_command *command, const char *const *words, 
   return NULL;
 }
 
+// What waits in the pipe until the rank's shell reads it. Whether the shell is still there shows when it is watched.
+static void hand_over_secret(const rank_command *command, const rank_process *process) {
+  char line[128];
+  if (command->secret_name == NULL) return;
+  const int length = snprintf(line, sizeof(line), "%.120s\n", command->secret);
+  (void)!write(process->input, line, (size_t)length);
+}
+
 dure_status rank_process_start(const rank_command *command, rank_process *out_process) {
   memset(out_process, 0, sizeof(*out_process));
   out_process->input = out_process->outputs[0].descriptor = out_process->outputs[1].descriptor = -1;
@@ -189,6 +206,7 @@ dure_status rank_process_start(const rank_command *command, rank_process *out_pr
   dure_status status = make_words(command->remote_shell, command->host, write_script(command), &words);
   if (status == NULL) status = start(command, words.words, out_process);
   release_words(&words);
+  if (status == NULL) hand_over_secret(command, out_process);
   return status;
 }
 

@@ -31,6 +31,8 @@ typedef struct rank_process {
 typedef struct rank_command {
   const char *const *arguments;    // [..., NULL], the program's path first
   const char *const *environment;  // [NAME, VALUE, ..., NULL], beside this program's own
+  const char *secret_name;         // a variable whose value no command line shows: a remote rank reads it from its
+  const char *secret;              // input; NULL: none
   const char *remote_shell;        // "ssh -o BatchMode=yes", "ip netns exec"; NULL: on this machine
   const char *host;                // its first argument
 } rank_command;

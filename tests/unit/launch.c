@@ -55,6 +55,8 @@ static int be_a_rank(const char *mode, const char *mark, int steps) {
     if (steps > 100) dure_os_sleep(10000000);
   }
   if (status != NULL) return end_failed(world, status);
+  const char *secret = getenv("DURE_WORLD_SECRET");
+  printf("the secret has %zu digits\n", secret != NULL ? strspn(secret, "0123456789abcdef") : 0);
   printf("rank %u of %u is done\n", place.rank, place.size);
   dure_world_leave(world, NULL);
   return 0;
@@ -124,7 +126,9 @@ START_TEST(remote_shells_carry_ranks_and_hosts_that_are_gone_are_left_out) {
   // A remote shell that takes the host as a word and runs what follows here; it knows no host "gone".
   char shell[400];
   snprintf(shell, sizeof(shell), "%s/shell", folder);
-  static const char text[] = "#!/bin/sh\n[ \"$1\" = gone ] && exit 255\nshift\nexec \"$@\"\n";
+  // It notes what its command line shows, which must not hold the secret.
+  static const char text[] =
+      "#!/bin/sh\n[ \"$1\" = gone ] && exit 255\nshift\necho \"$@\" >>\"$0.words\"\nexec \"$@\"\n";
   ck_assert_ptr_null(dure_os_write_file(shell, text, sizeof(text) - 1));
   char command[500], options[900];
   snprintf(command, sizeof(command), "chmod +x '%s'", shell);
@@ -134,6 +138,14 @@ START_TEST(remote_shells_carry_ranks_and_hosts_that_are_gone_are_left_out) {
   ck_assert_msg(launch(options, "well", 4) == 0, "%s", output);
   expect("going on without host gone");
   expect("rank 0 of 1 is done");
+  expect("the secret has 32 digits");
+  char words[500], *shown = NULL;
+  size_t size = 0;
+  snprintf(words, sizeof(words), "%s.words", shell);
+  ck_assert_ptr_null(dure_os_read_file(words, 1 << 20, &shown, &size));
+  ck_assert_ptr_nonnull(strstr(shown, "MASTER_ADDR="));
+  ck_assert_ptr_null(strstr(shown, "DURE_WORLD_SECRET="));
+  free(shown);
 }
 END_TEST
 
