@@ -137,8 +137,10 @@ static void collect_calls(dure_gradient *gradient) {
       root_state *root = gradient_root_of(gradient, call->operands[i]);
       if (root == NULL) continue;
       if ((row->operands[i].access & DURE_READ) != 0) note_reader(root, c, call->block);
-      if ((row->operands[i].access & DURE_WRITE) != 0)
-        root->producer = root->writer_count++ == 0 ? c : GRADIENT_NO_CALL;
+      if ((row->operands[i].access & DURE_WRITE) == 0) continue;
+      root->last_writer = c;
+      if (root->writer_count == 0) root->first_writer = c;
+      root->producer = root->writer_count++ == 0 ? c : GRADIENT_NO_CALL;
     }
   }
 }

@@ -27,7 +27,7 @@ typedef struct root_state {
   bool *written;  // by region
   // Forward calls that touch it.
   uint32_t producer;  // the only call that writes it; GRADIENT_NO_CALL: none or several
-  uint32_t writer_count;
+  uint32_t writer_count, first_writer, last_writer;
   uint32_t read_count;  // operands by which calls read it
   uint32_t last_reader, reader_before_last;
   uint32_t first_block, last_block;  // of the calls that read it

@@ -2,8 +2,8 @@
 // (Chen et al. 2016, "Training deep nets with sublinear memory cost", section 4).
 //
 // Only what was made and read within one block of the model can be dropped; a block's inputs are kept. Calls are
-// repeated when a rule first asks for one of their results, so each block's activations live only while its own
-// backward pass runs.
+// repeated, those among ranks included, when a rule first asks for one of their results, so each block's activations
+// live only while its own backward pass runs.
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,9 +38,33 @@ static bool is_cheap_to_repeat(const dure_gradient *gradient, const dure_program
   }
 }
 
+static bool writes(const dure_gradient *gradient, uint32_t call, uint32_t index) {
+  const dure_program_call_record *c = &gradient->program->calls[call];
+  const dure_op_row *row = dure_op_get(c->op);
+  for (uint32_t i = row->input_count; i < row->operand_count; i++) {
+    if (c->operands[i].index != 0 && gradient->program->values[c->operands[i].index].root == index) return true;
+  }
+  return false;
+}
+
+// A root that is put together of views: whether all calls that write them can be repeated for it, being of one block
+// and writing nothing else.
+static bool has_repeatable_writers(const dure_gradient *gradient, uint32_t index) {
+  const root_state *root = &gradient->roots[index];
+  if (root->producer != GRADIENT_NO_CALL) return true;
+  if (root->writer_count == 0 || gradient->options.recompute != DURE_RECOMPUTE_BLOCK) return false;
+  const uint32_t block = gradient->program->calls[root->first_writer].block;
+  for (uint32_t c = root->first_writer; c <= root->last_writer; c++) {
+    if (!writes(gradient, c, index)) continue;
+    const dure_program_call_record *call = &gradient->program->calls[c];
+    const dure_op_row *row = dure_op_get(call->op);
+    if (call->block != block || call->accumulate != 0 || row->operand_count != row->input_count + 1u) return false;
+  }
+  return true;
+}
+
 static bool is_read_within_its_block(const dure_gradient *gradient, const root_state *root) {
-  if (root->producer == GRADIENT_NO_CALL) return false;
-  uint32_t block = gradient->program->calls[root->producer].block;
+  uint32_t block = gradient->program->calls[root->first_writer].block;
   if (block == 0 || block > gradient->options.recompute_blocks) return false;
   // What no forward call reads is there for the backward pass alone (a norm's statistics).
   return root->read_count == 0 || (root->first_block == block && root->last_block == block);
@@ -52,8 +76,8 @@ void gradient_choose_dropped(dure_gradient *gradient) {
   for (uint32_t i = 1; i < gradient->root_count; i++) {
     root_state *root = &gradient->roots[i];
     if (program->values[i].root != i || program->values[i].is_external) continue;
-    if (!is_read_within_its_block(gradient, root)) continue;
-    const dure_program_call_record *producer = &program->calls[root->producer];
+    if (!has_repeatable_writers(gradient, i) || !is_read_within_its_block(gradient, root)) continue;
+    const dure_program_call_record *producer = &program->calls[root->first_writer];
     bool is_main_output = producer->operands[dure_op_get(producer->op)->input_count].index == i;
     root->is_dropped = gradient->options.recompute == DURE_RECOMPUTE_BLOCK ||
                        (is_main_output && is_cheap_to_repeat(gradient, producer));
@@ -85,6 +109,7 @@ static dure_tensor same_view(dure_program *program, dure_tensor tensor, dure_ten
 static dure_tensor new_output(dure_gradient *gradient, dure_tensor output) {
   dure_program *program = gradient->program;
   uint32_t index = program->values[output.index].root;
+  if (gradient->roots[index].again.index != 0) return same_view(program, output, gradient->roots[index].again);
   program_value value = program->values[index];
   dure_tensor root = dure_tensor_temporary(program, value.label, value.dtype, value.rank, value.shape);
   if (program_failed(program)) return DURE_ABSENT;
@@ -122,7 +147,11 @@ dure_tensor gradient_recomputed(dure_gradient *gradient, dure_tensor tensor) {
   if (tensor.index == 0 || program_failed(program)) return tensor;
   uint32_t index = program->values[tensor.index].root;
   if (index >= gradient->root_count || !gradient->roots[index].is_dropped) return tensor;
-  if (gradient->roots[index].again.index == 0) repeat_call(gradient, gradient->roots[index].producer);
+  const bool is_there = gradient->roots[index].again.index != 0;
+  const uint32_t first = gradient->roots[index].first_writer, last = gradient->roots[index].last_writer;
+  for (uint32_t c = first; !is_there && c <= last; c++) {
+    if (writes(gradient, c, index)) repeat_call(gradient, c);
+  }
   if (program_failed(program)) return tensor;
   return same_view(gradient->program, tensor, gradient->roots[index].again);
 }

@@ -38,6 +38,16 @@ static dure_tensor parameter(network *n, uint64_t rows, uint64_t columns) {
   return view;
 }
 
+// A copy of x [R, C] that two calls write, a half each.
+static dure_tensor put_together(dure_program *p, dure_tensor x) {
+  const uint64_t shape[2] = {R, C}, half[4] = {1, R, 1, C / 2}, stride[4] = {R * C, C, C, 1};
+  dure_tensor y = dure_tensor_temporary(p, "halves", DURE_DTYPE_F32, 2, shape);
+  for (uint64_t i = 0; i < 2; i++)
+    dure_copy_heads(p, dure_tensor_view(p, x, 4, half, stride, i * C / 2), 0,
+                    dure_tensor_view(p, y, 4, half, stride, i * C / 2));
+  return y;
+}
+
 // Norm, two matmuls with an activation between them, and a residual sum, LAYERS times; then logits against labels.
 static network build(bool in_chunks, const dure_gradient_options *options) {
   network n = {.program = dure_program_create()};
@@ -54,6 +64,7 @@ static network build(bool in_chunks, const dure_gradient_options *options) {
     dure_program_block(p, layer + 1);
     dure_tensor weight = parameter(&n, 1, C), bias = parameter(&n, 1, C);
     dure_tensor h = dure_layer_norm(p, x, weight, bias, 1e-5f);
+    if (layer == 2) h = put_together(p, h);
     dure_tensor input = parameter(&n, C, INNER), output = parameter(&n, INNER, C);
     if (layer % 2 == 0) {
       h = dure_activation_apply(p, dure_matmul(p, h, input, DURE_ABSENT, false, false), DURE_ACTIVATION_GELU_TANH);
@@ -174,6 +185,18 @@ START_TEST(the_loss_in_chunks_makes_its_logits_once) {
 }
 END_TEST
 
+START_TEST(what_several_calls_write_is_computed_again_by_all_of_them) {
+  op_counts counts[2] = {{{0}}};
+  for (int i = 0; i < 2; i++) {
+    network n = build(false, &(dure_gradient_options){.recompute = i == 1 ? DURE_RECOMPUTE_BLOCK : DURE_RECOMPUTE_NONE,
+                                                      .recompute_blocks = LAYERS});
+    dure_program_visit(n.program, count_op, &counts[i]);
+    dure_program_destroy(n.program);
+  }
+  ck_assert_uint_eq(counts[1].of[DURE_OP_copy_heads], counts[0].of[DURE_OP_copy_heads] + 2);
+}
+END_TEST
+
 START_TEST(the_gradient_of_a_residual_sum_is_not_copied) {
   network n = build(false, NULL);
   op_counts counts = {{0}};
@@ -215,6 +238,7 @@ int main(void) {
   tcase_add_test(tests, a_recomputed_block_keeps_only_its_input);
   tcase_add_test(tests, a_loss_in_chunks_agrees_with_the_plain_one);
   tcase_add_test(tests, the_loss_in_chunks_makes_its_logits_once);
+  tcase_add_test(tests, what_several_calls_write_is_computed_again_by_all_of_them);
   tcase_add_test(tests, the_gradient_of_a_residual_sum_is_not_copied);
   tcase_add_test(tests, a_large_vocabulary_is_never_stored_whole);
   suite_add_tcase(suite, tests);
