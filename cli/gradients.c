@@ -38,7 +38,7 @@ static dure_status add_loss(const char *from, double loss, const char *path) {
 }
 
 static dure_status save(const dure_training *training, dure_model *model, double loss, const char *path) {
-  const dure_named_buffers gradients = {dure_training_buffers(training, DURE_TRAINING_GRADIENTS), ""};
+  const dure_named_buffers gradients = {dure_training_buffers(training, DURE_TRAINING_GRADIENTS), "", NULL};
   char *aside = malloc(strlen(path) + 6);
   if (aside == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", path);
   snprintf(aside, strlen(path) + 6, "%s.part", path);

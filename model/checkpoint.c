@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/checkpoint_parts.h"
+#include "model/moments.h"
 #include "model/safetensors.h"
 #include "runtime/os.h"
 
@@ -246,17 +247,25 @@ static size_t list_sets(const dure_training *training, const dure_snapshot *snap
   static const struct {
     dure_training_set set;
     const char *suffix;
-  } rows[set_count] = {{DURE_TRAINING_FIRST_MOMENTS, DURE_PARTS_FIRST_MOMENT},
-                       {DURE_TRAINING_SECOND_MOMENTS, DURE_PARTS_SECOND_MOMENT},
-                       {DURE_TRAINING_FIRST_SCALES, ".first_scales"},
-                       {DURE_TRAINING_SECOND_SCALES, ".second_scales"}};
+  } rows[set_count] = {{DURE_TRAINING_FIRST_MOMENTS, DURE_MOMENTS_FIRST},
+                       {DURE_TRAINING_SECOND_MOMENTS, DURE_MOMENTS_SECOND},
+                       {DURE_TRAINING_FIRST_SCALES, DURE_MOMENTS_FIRST_SCALES},
+                       {DURE_TRAINING_SECOND_SCALES, DURE_MOMENTS_SECOND_SCALES}};
   size_t count = 0;
   for (size_t i = 0; i < set_count; i++) {
     const dure_parameter_buffers *buffers =
         snapshot != NULL ? dure_snapshot_buffers(snapshot, rows[i].set) : dure_training_buffers(training, rows[i].set);
-    if (buffers != NULL) out_sets[count++] = (dure_named_buffers){buffers, rows[i].suffix};
+    if (buffers != NULL) out_sets[count++] = (dure_named_buffers){buffers, rows[i].suffix, NULL};
   }
   return count;
+}
+
+// The moments alone, those of 8 bits with their scales.
+static size_t list_moments(const dure_training *training, const dure_snapshot *snapshot,
+                           dure_named_buffers out_sets[set_count]) {
+  const size_t count = list_sets(training, snapshot, out_sets), moments = 2;
+  for (size_t i = moments; i < count; i++) out_sets[i - moments].scales = out_sets[i].buffers;
+  return moments;
 }
 
 static dure_status save_model(const dure_checkpoint_content *content, const char *directory) {
@@ -336,13 +345,13 @@ static dure_status find_paths(const char *run, uint64_t step, part_paths *out_pa
 // The sets of which ranks write parts: the moments; masters, or parameters without any, of which none has all.
 static size_t list_parts(const dure_checkpoint_content *content, dure_named_buffers out_sets[set_count + 1]) {
   const dure_training *training = content->training;
-  size_t count = list_sets(training, content->snapshot, out_sets);
+  size_t count = list_moments(training, content->snapshot, out_sets);
   const bool has_masters = dure_training_buffers(training, DURE_TRAINING_MASTERS) != NULL;
   const dure_training_set set = has_masters ? DURE_TRAINING_MASTERS : DURE_TRAINING_PARAMETERS;
   const dure_parameter_buffers *buffers =
       content->snapshot != NULL ? dure_snapshot_buffers(content->snapshot, set) : dure_training_buffers(training, set);
   if (buffers != NULL && (dure_training_buffers(training, set)->storage.shards > 1 || content->tensor_parts > 1))
-    out_sets[count++] = (dure_named_buffers){buffers, has_masters ? DURE_PARTS_MASTER : ""};
+    out_sets[count++] = (dure_named_buffers){buffers, has_masters ? DURE_PARTS_MASTER : "", NULL};
   return count;
 }
 
@@ -430,46 +439,48 @@ dure_status dure_checkpoint_save(const char *run, const dure_checkpoint_content 
   return NULL;
 }
 
-// Moments of one float type are read into those of another by their values; 8-bit ones only as they were saved.
-static dure_status load_moments(const dure_named_buffers *sets, size_t count, const dure_model *model,
+// By their values, into moments of any type.
+static dure_status load_values(const dure_named_buffers *set, const dure_model *model, const dure_safetensors *file,
+                               const char *path, const char *suffix) {
+  if (dure_moments_are_coded(set))
+    return dure_moments_load(set, &model->layout, &model->config, file, path, suffix, model->stream);
+  return dure_parameters_load(&set->buffers, 1, &model->layout, &model->config, file, path, suffix, model->stream);
+}
+
+// What one rank has saved of a set: codes are taken as they are by one rank that has codes, by values otherwise.
+static dure_status load_moments(const dure_named_buffers *set, const dure_model *model, const dure_training *training,
                                 const dure_safetensors *file, const char *path) {
   const dure_parameter_layout *layout = &model->layout;
-  for (size_t i = 0; i < count; i++) {
-    const dure_dtype saved = dure_parameters_file_dtype(layout, &model->config, file, sets[i].suffix);
-    const dure_parameter_buffers *buffers = sets[i].buffers;
-    if (buffers->storage.block == 1 && saved != DURE_DTYPE_U8 && buffers->storage.dtype != DURE_DTYPE_U8) {
-      DURE_TRY(dure_parameters_load(&buffers, 1, layout, &model->config, file, path, sets[i].suffix, model->stream));
-    } else if (buffers->storage.block > 1 || saved == buffers->storage.dtype) {
-      DURE_TRY(dure_parameters_load_exactly(buffers, layout, file, path, sets[i].suffix, model->stream));
-    } else {
-      return dure_fail(DURE_UNSUPPORTED,
-                       "'%s' holds optimizer states of %s; go on with the same --optimizer-states (found: %s)", path,
-                       dure_dtype_name(saved), dure_dtype_name(buffers->storage.dtype));
-    }
+  const dure_training_options *options = dure_training_get_options(training);
+  if (dure_parameters_file_dtype(layout, &model->config, file, set->suffix) != DURE_DTYPE_U8)
+    return load_values(set, model, file, path, set->suffix);
+  if (dure_moments_are_coded(set) && options->shards < 2 && options->tensor_parts < 2) {
+    const bool is_first = strcmp(set->suffix, DURE_MOMENTS_FIRST) == 0;
+    const char *scales = is_first ? DURE_MOMENTS_FIRST_SCALES : DURE_MOMENTS_SECOND_SCALES;
+    DURE_TRY(dure_parameters_load_exactly(set->buffers, layout, file, path, set->suffix, model->stream));
+    return dure_parameters_load_exactly(set->scales, layout, file, path, scales, model->stream);
   }
-  return NULL;
+  dure_safetensors *values = NULL;
+  DURE_TRY(dure_moments_open(file, path, &model->config, set->suffix, &values));
+  dure_status status = load_values(set, model, values, path, set->suffix);
+  dure_safetensors_close(values);
+  return status;
 }
 
 // Values of a set from the parts that several ranks have saved.
 static dure_status load_parts(const char *directory, const dure_model *model, const dure_named_buffers *set) {
   dure_safetensors *file = NULL;
   DURE_TRY(dure_checkpoint_parts_open(directory, set->suffix, &file));
-  dure_status status =
-      set->buffers->storage.dtype == DURE_DTYPE_U8 || set->buffers->storage.block > 1
-          ? dure_fail(DURE_UNSUPPORTED,
-                      "'%s' has the states of several ranks, which 8-bit ones cannot go on from; use "
-                      "--optimizer-states f32",
-                      directory)
-          : dure_parameters_load(&set->buffers, 1, &model->layout, &model->config, file, directory, "", model->stream);
+  dure_status status = load_values(set, model, file, directory, "");
   dure_safetensors_close(file);
   return status;
 }
 
 static dure_status load_all_parts(const char *directory, const dure_model *model, const dure_training *training) {
   dure_named_buffers sets[set_count];
-  const size_t count = list_sets(training, NULL, sets);
+  const size_t count = list_moments(training, NULL, sets);
   for (size_t i = 0; i < count; i++) DURE_TRY(load_parts(directory, model, &sets[i]));
-  const dure_named_buffers masters = {dure_training_buffers(training, DURE_TRAINING_MASTERS), DURE_PARTS_MASTER};
+  const dure_named_buffers masters = {dure_training_buffers(training, DURE_TRAINING_MASTERS), DURE_PARTS_MASTER, NULL};
   if (masters.buffers == NULL) return NULL;
   dure_status status = load_parts(directory, model, &masters);
   if (dure_status_code(status) != DURE_NOT_FOUND) return status;
@@ -485,9 +496,9 @@ dure_status dure_checkpoint_load_moments(const char *directory, const dure_model
   if (path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", directory);
   dure_safetensors *file = NULL;
   dure_named_buffers sets[set_count];
-  const size_t count = list_sets(training, NULL, sets);
+  const size_t count = list_moments(training, NULL, sets);
   dure_status status = dure_safetensors_open(path, &file);
-  if (status == NULL) status = load_moments(sets, count, model, file, path);
+  for (size_t i = 0; status == NULL && i < count; i++) status = load_moments(&sets[i], model, training, file, path);
   dure_safetensors_close(file);
   free(path);
   return dure_checkpoint_advise(status, directory);

@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/moments.h"
 #include "model/tensor_parallel.h"
 #include "runtime/os.h"
 
 enum { piece_bytes = 4 << 20, name_size = 192 };
+_Static_assert(DURE_MOMENTS_PIECE * sizeof(float) <= piece_bytes, "values of moments are written from the same piece");
 enum { version_of_rows = 1, version_of_columns = 2 };  // of the index: 2 where columns are divided
 #define INDEX "optimizer.index.json"
 
@@ -77,6 +79,11 @@ static void tensor_name(const dure_named_buffers *set, const piece *found, char 
 
 // ---- saving ------------------------------------------------------------------------------------------------------
 
+// Codes are written as their values.
+static dure_dtype written_dtype(const dure_named_buffers *set) {
+  return dure_moments_are_coded(set) ? DURE_DTYPE_F32 : set->buffers->storage.dtype;
+}
+
 typedef struct saving {
   dure_safetensors_writer *writer;
   dure_stream *stream;
@@ -88,7 +95,20 @@ static dure_status declare(void *context, const dure_named_buffers *set, const p
   char name[name_size], whole[name_size + 24];
   tensor_name(set, found, name);
   snprintf(whole, sizeof(whole), "%s@%" PRIu64, name, found->first);
-  return dure_safetensors_writer_declare(s->writer, whole, set->buffers->storage.dtype, 1, &found->count);
+  return dure_safetensors_writer_declare(s->writer, whole, written_dtype(set), 1, &found->count);
+}
+
+// Elements [first, first + count) of what the rank keeps of a pool.
+static dure_status append_values(const saving *s, const dure_named_buffers *set, uint32_t pool, uint64_t first,
+                                 uint64_t count) {
+  float *values = (float *)(void *)s->bytes;
+  for (uint64_t done = 0; done < count;) {
+    const uint64_t now = count - done < DURE_MOMENTS_PIECE ? count - done : DURE_MOMENTS_PIECE;
+    DURE_TRY(dure_moments_read(set, pool, s->stream, first + done, now, values));
+    DURE_TRY(dure_safetensors_writer_append(s->writer, values, now * sizeof(*values)));
+    done += now;
+  }
+  return NULL;
 }
 
 static dure_status append(void *context, const dure_named_buffers *set, const piece *found) {
@@ -97,6 +117,7 @@ static dure_status append(void *context, const dure_named_buffers *set, const pi
   const uint32_t pool = found->parameter->pool;
   const uint64_t size = dure_dtype_size(buffers->storage.dtype), total = found->count * size;
   const uint64_t start = buffers->shard_sizes != NULL ? buffers->storage.shard * buffers->shard_sizes[pool] : 0;
+  if (dure_moments_are_coded(set)) return append_values(s, set, pool, found->place - start, found->count);
   for (uint64_t done = 0; done < total;) {
     const uint64_t now = total - done < piece_bytes ? total - done : piece_bytes;
     DURE_TRY(dure_parameter_pool_read(buffers, pool, s->stream, (found->place - start) * size + done, s->bytes, now));
@@ -152,7 +173,7 @@ static dure_status note_piece(void *context, const dure_named_buffers *set, cons
   tensor_name(set, found, name);
   json_t *tensor = json_object_get(index->tensors, name);
   if (tensor == NULL) {
-    const dure_dtype dtype = set->buffers->storage.dtype;
+    const dure_dtype dtype = written_dtype(set);
     const char *word = dtype == DURE_DTYPE_F32 ? "F32" : dtype == DURE_DTYPE_BF16 ? "BF16" : "F16";
     tensor = json_pack("{ss so s[]}", "dtype", word, "shape", shape_json(found), "parts");
     json_object_set_new(index->tensors, name, tensor);
@@ -436,7 +457,7 @@ static dure_status read_tensor(const parts_file *all, const char *directory, con
 
 // Whether the name has the suffix; "" stands for none of those there are.
 static bool has_suffix(const char *name, const char *suffix, size_t *out_length) {
-  static const char *const suffixes[] = {DURE_PARTS_FIRST_MOMENT, DURE_PARTS_SECOND_MOMENT, DURE_PARTS_MASTER};
+  static const char *const suffixes[] = {DURE_MOMENTS_FIRST, DURE_MOMENTS_SECOND, DURE_PARTS_MASTER};
   *out_length = strlen(name);
   const char *found = "";
   for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {

@@ -5,7 +5,8 @@
 //                                           "tensors": {NAME: {"dtype": "F32", "shape": [..],
 //                                                              "parts": [[file, first, count], ..]}}}
 //
-// NAME is a parameter's public name with ".first_moment" or ".second_moment", with ".master" for the f32 values of
+// NAME is a parameter's public name with ".first_moment" or ".second_moment" (those of 8 bits as the f32 values that
+// they stand for, moments.h), with ".master" for the f32 values of
 // 16-bit parameters, or as it is for parameters of which no rank has all. The parts of a tensor cover it exactly once.
 // What a rank writes is its part of each pool, so parts follow the places of parameters, not their edges.
 //
@@ -39,8 +40,6 @@ bool dure_checkpoint_parts_exist(const char *directory);
 DURE_MUST_CHECK dure_status dure_checkpoint_parts_open(const char *directory, const char *suffix,
                                                        dure_safetensors **out_file);
 
-#define DURE_PARTS_FIRST_MOMENT ".first_moment"
-#define DURE_PARTS_SECOND_MOMENT ".second_moment"
 #define DURE_PARTS_MASTER ".master"
 
 #endif  // DURE_MODEL_CHECKPOINT_PARTS_H_

@@ -292,8 +292,7 @@ dure_status dure_exchange_forward(dure_exchange *e, dure_executable *micro_step,
     if (action->kind == DURE_STAGING_FORWARD) break;
     DURE_TRY(act(e, &s, action));
   }
-  for (size_t i = 0; i < e->layout->pool_count; i++) DURE_TRY(join(e, e->ranks.within, stream, OF_PARAMETERS, i));
-  return NULL;
+  return dure_exchange_settle(e, stream);
 }
 
 dure_status dure_exchange_sum(dure_exchange *e, dure_stream *stream, dure_buffer *buffer, uint64_t offset,
@@ -316,11 +315,38 @@ dure_status dure_exchange_sum(dure_exchange *e, dure_stream *stream, dure_buffer
   return NULL;
 }
 
+dure_status dure_exchange_settle(dure_exchange *e, dure_stream *stream) {
+  for (size_t i = 0; i < e->layout->pool_count; i++) DURE_TRY(join(e, e->ranks.within, stream, OF_PARAMETERS, i));
+  return NULL;
+}
+
+static dure_status begin_update(dure_exchange *e, dure_stream *stream, size_t pool) {
+  return e->is_begun[pool] ? NULL : begin_gathering(e, stream, pool, e->kept_parameters->pools[pool]);
+}
+
 dure_status dure_exchange_parameters(dure_exchange *e, dure_stream *stream) {
   if (!dure_training_set_is_sharded(&e->options, DURE_TRAINING_FIRST_MOMENTS)) return NULL;
   if (dure_training_set_is_sharded(&e->options, DURE_TRAINING_PARAMETERS)) return NULL;
-  for (size_t i = 0; i < e->layout->pool_count; i++)
-    DURE_TRY(begin_gathering(e, stream, i, e->kept_parameters->pools[i]));
-  for (size_t i = 0; i < e->layout->pool_count; i++) DURE_TRY(join(e, e->ranks.within, stream, OF_PARAMETERS, i));
+  DURE_TRY(dure_exchange_settle(e, stream));  // of pools that no forward pass has asked for
+  for (size_t i = 0; i < e->staging.action_count; i++) {
+    const dure_staging_action *action = &e->staging.actions[i];
+    if (action->kind == DURE_STAGING_NEED) DURE_TRY(begin_update(e, stream, action->pool));
+  }
+  for (size_t i = 0; i < e->layout->pool_count; i++) DURE_TRY(begin_update(e, stream, i));
   return NULL;
+}
+
+dure_communicator_statistics dure_exchange_get_statistics(const dure_exchange *e) {
+  const dure_communicator *const all[] = {e->ranks.within, e->ranks.across, e->ranks.tensor, e->ranks.sequence};
+  dure_communicator_statistics sum = {0};
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+    if (all[i] == NULL) continue;
+    const dure_communicator_statistics one = dure_communicator_get_statistics(all[i]);
+    sum.collectives += one.collectives;
+    sum.bytes_sent += one.bytes_sent;
+    sum.bytes_received += one.bytes_received;
+    sum.busy_seconds += one.busy_seconds;
+    sum.wait_seconds += one.wait_seconds;
+  }
+  return sum;
 }

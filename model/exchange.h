@@ -47,7 +47,13 @@ DURE_MUST_CHECK dure_status dure_exchange_forward(dure_exchange *exchange, dure_
 // ranks of the group that have parts of the optimizer's states, if there are any, and over the model's parts.
 DURE_MUST_CHECK dure_status dure_exchange_sum(dure_exchange *exchange, dure_stream *stream, dure_buffer *buffer,
                                               uint64_t offset, bool of_parts);
-// Whole parameters from the parts that the ranks have updated; nothing where parameters are kept in parts.
+// Begins to gather whole parameters from the parts that the ranks have updated, those first that a forward pass needs
+// first; nothing where parameters are kept in parts. The next micro-step waits for each pool when it comes to it;
+// whatever else reads parameters must have settled before.
 DURE_MUST_CHECK dure_status dure_exchange_parameters(dure_exchange *exchange, dure_stream *stream);
+// The stream waits for parameters that are on their way.
+DURE_MUST_CHECK dure_status dure_exchange_settle(dure_exchange *exchange, dure_stream *stream);
+// Of all its communicators together, so far.
+dure_communicator_statistics dure_exchange_get_statistics(const dure_exchange *exchange);
 
 #endif  // DURE_MODEL_EXCHANGE_H_

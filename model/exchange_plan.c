@@ -67,18 +67,18 @@ static double hideable(const dure_training_footprint *footprint) {
 
 // What the ranks that share matrices or sequences send each other in the middle of micro-steps, for which computing
 // waits: an all-reduce of [B, T, C] four times a layer, twice more where blocks are computed again; queries, keys,
-// values and results forward and backward.
+// values and results forward and backward, and forward again.
 static double meeting_bytes(const dure_plan_request *request, const dure_training_options *options) {
   const dure_model_config *config = request->config;
   const double t = options->tensor_parts > 1 ? options->tensor_parts : 1;
   const double s = options->sequence_parts > 1 ? options->sequence_parts : 1;
   const double tokens = (double)options->batch_size * dure_training_tokens(options) * options->accumulate;
   const double size = (double)dure_dtype_size(dure_training_set_dtype(options, DURE_TRAINING_PARAMETERS));
-  const double again = options->recompute == DURE_RECOMPUTE_BLOCK ? 2.0 * options->recompute_blocks : 0;
+  const double again = options->recompute == DURE_RECOMPUTE_BLOCK ? options->recompute_blocks : 0;
   const double heads = 2.0 * ((double)config->head_count + config->key_head_count) * config->head_width;
   return tokens * size *
-         ((4.0 * config->layer_count + again) * config->width * 2 * (t - 1) / t +
-          2.0 * config->layer_count * heads * (s - 1) / s);
+         ((4.0 * config->layer_count + 2 * again) * config->width * 2 * (t - 1) / t +
+          (2.0 * config->layer_count + again) * heads * (s - 1) / s);
 }
 
 dure_exchange_plan dure_exchange_plan_make(const dure_plan_request *request, const dure_training_footprint *footprint,
@@ -86,13 +86,14 @@ dure_exchange_plan dure_exchange_plan_make(const dure_plan_request *request, con
   const dure_training_options *options = &footprint->options;
   const double ranks = options->shards > 1 ? options->shards : 1;
   dure_exchange_plan plan = {.sent_bytes = moved_bytes(request, footprint) * (ranks - 1) / ranks};
-  // Parameters that an update has changed are gathered when nothing else can go on.
+  // Parameters that an update has changed travel while the next forward pass comes to them, a third of a micro-step.
   const bool gathers_after =
       options->sharding == DURE_SHARDING_OPTIMIZER || options->sharding == DURE_SHARDING_GRADIENTS;
   const double after = gathers_after ? set_bytes(request, options, DURE_TRAINING_PARAMETERS) * (ranks - 1) / ranks : 0;
+  const double forward = gathers_after ? dure_estimate_seconds(&footprint->device_time) / 3 / options->accumulate : 0;
   plan.seconds = plan.sent_bytes / rate;
-  plan.hideable_seconds = hideable(footprint);
-  plan.exposed_seconds = fmax(0, plan.seconds - after / rate - plan.hideable_seconds) + after / rate;
+  plan.hideable_seconds = hideable(footprint) + forward;
+  plan.exposed_seconds = fmax(0, plan.seconds - after / rate - hideable(footprint)) + fmax(0, after / rate - forward);
   const double meetings = meeting_bytes(request, options);
   plan.sent_bytes += meetings;
   plan.seconds += meetings / rate;

@@ -32,6 +32,8 @@ static bool parse_line(const char *line, size_t length, dure_metrics_row *out_ro
     out_row->flops_per_second = number(json, "flops_per_second");
     out_row->seconds = number(json, "seconds");
     out_row->device_memory_bytes = (uint64_t)json_integer_value(json_object_get(json, "device_memory_bytes"));
+    out_row->communication_seconds = number(json, "communication_seconds");
+    out_row->exposed_seconds = number(json, "exposed_seconds");
     out_row->loss_scale = number(json, "loss_scale");
     out_row->skipped_steps = (uint64_t)json_integer_value(json_object_get(json, "skipped_steps"));
     out_row->has_evaluation = json_object_get(json, "eval_loss") != NULL;
@@ -109,6 +111,10 @@ dure_status dure_metrics_append(dure_metrics_file *file, const dure_metrics_row 
   set_number(json, "flops_per_second", row->flops_per_second);
   json_object_set_new(json, "device_memory_bytes", json_integer((json_int_t)row->device_memory_bytes));
   set_number(json, "seconds", row->seconds);
+  if (row->communication_seconds > 0) {
+    set_number(json, "communication_seconds", row->communication_seconds);
+    set_number(json, "exposed_seconds", row->exposed_seconds);
+  }
   if (row->loss_scale > 0) {
     set_number(json, "loss_scale", row->loss_scale);
     json_object_set_new(json, "skipped_steps", json_integer((json_int_t)row->skipped_steps));

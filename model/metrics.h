@@ -7,6 +7,9 @@
 //   tokens             labels trained on since the run began, this step included
 //   tokens_per_second, flops_per_second, seconds    of this step
 //   device_memory_bytes  taken on the device, at most so far
+//   communication_seconds, exposed_seconds  only of several ranks: while collectives moved bytes, since the step
+//   before,
+//                      and of that, while the first rank's device waited for them, other ranks' delays included
 //   loss_scale, skipped_steps  only of f16: the factor of the step's losses, and steps so far that an overflow has cost
 //   eval_loss, bits_per_byte   only in lines of steps after which the held-out split was evaluated
 #ifndef DURE_MODEL_METRICS_H_
@@ -23,7 +26,8 @@ typedef struct dure_metrics_row {
   uint64_t tokens;
   double tokens_per_second, flops_per_second, seconds;
   uint64_t device_memory_bytes;
-  double loss_scale;  // 0: losses are not scaled
+  double communication_seconds, exposed_seconds;  // 0: a rank alone, or not known
+  double loss_scale;                              // 0: losses are not scaled
   uint64_t skipped_steps;
   bool has_evaluation;
   double evaluation_loss, bits_per_byte;  // bits_per_byte is 0 when the bytes are unknown

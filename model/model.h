@@ -67,8 +67,9 @@ DURE_MUST_CHECK dure_status dure_model_parse_cache_type(const char *word, dure_d
 DURE_MUST_CHECK dure_status dure_model_choose_dtype(const char *word, const dure_device *device, const char *directory,
                                                     dure_dtype *out_dtype);
 
-// A checksum of the weights' bits as the device has them; waits.
-DURE_MUST_CHECK dure_status dure_model_hash(const dure_model *model, uint64_t *out_hash);
+// A checksum of the weights' bits as the device has them; waits. Of all that are here, or only of those parameters of
+// which every part of a model has all (tensor_parallel.h).
+DURE_MUST_CHECK dure_status dure_model_hash(const dure_model *model, bool undivided_alone, uint64_t *out_hash);
 
 // Writes config.json, generation_config.json and model.safetensors (synced) into a directory that exists: the masters
 // where there are some, else the weights in their own type.

@@ -39,7 +39,7 @@ static void record_own_squares(dure_program *program, const dure_parameter_layou
     for (size_t i = 0; i < layout->count; i++) {
       const dure_parameter *parameter = &layout->parameters[i];
       if (parameter->pool != pool || parameter->cut.run_count == 0) continue;
-      if (parameter->offset - end >= DURE_PARAMETER_ALIGNMENT) {
+      if (parameter->offset - end >= dure_parameter_alignment(parameter)) {
         record_squares(program, layout, tensors, pool, first, end);
         first = parameter->offset;
       }

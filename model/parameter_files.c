@@ -472,7 +472,7 @@ static dure_status read_part(void *context, const dure_named_buffers *set, const
 dure_status dure_parameters_load_exactly(const dure_parameter_buffers *buffers, const dure_parameter_layout *layout,
                                          const dure_safetensors *file, const char *path, const char *suffix,
                                          dure_stream *stream) {
-  const dure_named_buffers set = {buffers, suffix};
+  const dure_named_buffers set = {buffers, suffix, NULL};
   reading r = {file, path, stream};
   DURE_TRY(for_each_part(&set, layout, check_saved_part, &r));
   return for_each_part(&set, layout, read_part, &r);

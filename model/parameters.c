@@ -160,13 +160,19 @@ static bool is_of_kind(const dure_parameter *parameter, pool_kind kind) {
   return parameter->decays == kind.decays && parameter->steers == kind.steers;
 }
 
+// With the room behind it. Of a model's part, no block of moments has what all parts have alike and what they do not:
+// its scale would be another one in each.
+static uint64_t placed_count(const dure_parameter *parameter) {
+  const uint64_t multiple = dure_parameter_alignment(parameter);
+  return (parameter->count + multiple - 1) / multiple * multiple;
+}
+
 static void place_parameters(dure_parameter_layout *layout, pool_kind kind) {
   dure_parameter_pool *pool = NULL;
   for (size_t i = 0; i < layout->count; i++) {
     dure_parameter *parameter = &layout->parameters[i];
     if (!is_of_kind(parameter, kind) || parameter->bits > 0) continue;
-    uint64_t count =
-        (parameter->count + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
+    const uint64_t count = placed_count(parameter);
     if (pool == NULL || pool->count + count > DURE_POOL_MAX_ELEMENTS) {
       pool = &layout->pools[layout->pool_count++];
       pool->decays = kind.decays;
@@ -239,8 +245,7 @@ static void place_by_stages(dure_parameter_layout *layout, pool_kind kind, uint6
     dure_parameter *parameter = &layout->parameters[i];
     if (!is_of_kind(parameter, kind)) continue;
     const uint32_t stage = stage_of(layout, i);
-    const uint64_t count =
-        (parameter->count + DURE_PARAMETER_ALIGNMENT - 1) / DURE_PARAMETER_ALIGNMENT * DURE_PARAMETER_ALIGNMENT;
+    const uint64_t count = placed_count(parameter);
     const bool is_edge = stage != before, is_of_layers = stage != 0 && stage != UINT32_MAX && before != 0;
     const bool ends = pool != NULL && is_edge && kind.decays && (!is_of_layers || pool->count >= target);
     if (pool == NULL || ends || pool->count + count > DURE_POOL_MAX_ELEMENTS) {

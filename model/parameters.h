@@ -1,10 +1,10 @@
 // A model's parameters: their names, shapes and places in a few large buffers ("pools").
 //
-// All parameters lie one after another in pools, each at a multiple of 64 elements: those with weight decay (matrices)
-// first, then the others, then routers' biases, never two kinds in one pool. So the optimizer and the gradient norm are
-// one op a pool instead of one a parameter, and gradients and moments are buffers of the same layout. A pool holds at
-// most 64 Mi elements (256 MiB of f32), unless a single tensor is larger: then it has its own. The layout depends on
-// the config alone, never on a device, so that the order of every sum is the same everywhere.
+// All parameters lie one after another in pools, each at a multiple of 64 elements (256 in a model's part): those with
+// weight decay (matrices) first, then the others, then routers' biases, never two kinds in one pool. So the optimizer
+// and the gradient norm are one op a pool instead of one a parameter, and gradients and moments are buffers of the same
+// layout. A pool holds at most 64 Mi elements (256 MiB of f32), unless a single tensor is larger: then it has its own.
+// The layout depends on the config alone, never on a device, so that the order of every sum is the same everywhere.
 #ifndef DURE_MODEL_PARAMETERS_H_
 #define DURE_MODEL_PARAMETERS_H_
 
@@ -13,7 +13,8 @@
 #include "runtime/hal.h"
 #include "runtime/program.h"
 
-enum { DURE_PARAMETER_ALIGNMENT = 64, DURE_SHARD_ALIGNMENT = 256 };  // elements
+// Elements; shards and parts of models begin at blocks of moments (DURE_MOMENT_BLOCK).
+enum { DURE_PARAMETER_ALIGNMENT = 64, DURE_SHARD_ALIGNMENT = 256 };
 #define DURE_POOL_MAX_ELEMENTS (UINT64_C(64) << 20)
 
 // One tensor of a file: all of a parameter or some of its rows.
@@ -74,6 +75,11 @@ typedef struct dure_parameter_layout {
   size_t part_count;
   uint64_t element_count;  // of all parameters, without alignment
 } dure_parameter_layout;
+
+// Of which a parameter's place is a multiple.
+static inline uint64_t dure_parameter_alignment(const dure_parameter *parameter) {
+  return parameter->cut.parts > 1 ? DURE_SHARD_ALIGNMENT : DURE_PARAMETER_ALIGNMENT;
+}
 
 DURE_MUST_CHECK dure_status dure_parameter_layout_create(const dure_model_config *config,
                                                          dure_parameter_layout *out_layout);
@@ -184,6 +190,7 @@ dure_dtype dure_parameters_file_dtype(const dure_parameter_layout *layout, const
 typedef struct dure_named_buffers {
   const dure_parameter_buffers *buffers;
   const char *suffix;  // appended to every name: "" or ".first_moment"; one without buffers is left out
+  const dure_parameter_buffers *scales;  // of 8-bit moments (moments.h), else NULL
 } dure_named_buffers;
 // Writes every parameter of every set in the set's own type, streaming; the file is synced. Sets of scales, and no
 // others, are written by pools: "pool.0.first_scales" for the suffix ".first_scales".

@@ -144,7 +144,7 @@ dure_status dure_ranks_sum(const dure_ranks *ranks, double *values, size_t count
 
 enum { text_size = 512 };
 
-static dure_status agree(dure_world *world, const char *what, const char *text) {
+dure_status dure_ranks_agree_among(dure_world *world, const char *what, const char *text) {
   const uint32_t size = dure_world_get_place(world).size;
   char mine[text_size] = "", (*all)[text_size] = calloc(size, sizeof(*all));
   if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory asking the other ranks");
@@ -161,12 +161,7 @@ static dure_status agree(dure_world *world, const char *what, const char *text) 
 }
 
 dure_status dure_ranks_agree(const dure_ranks *ranks, const char *what, const char *text) {
-  return ranks->world != NULL ? agree(ranks->world, what, text) : NULL;
-}
-
-dure_status dure_ranks_agree_alike(const dure_ranks *ranks, const char *what, const char *text) {
-  dure_world *alike = ranks->alike != NULL ? ranks->alike : ranks->world;
-  return alike != NULL ? agree(alike, what, text) : NULL;
+  return ranks->world != NULL ? dure_ranks_agree_among(ranks->world, what, text) : NULL;
 }
 
 // ---- devices -----------------------------------------------------------------------------------------------------

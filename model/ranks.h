@@ -56,8 +56,8 @@ DURE_MUST_CHECK dure_status dure_ranks_connect(dure_ranks *ranks, const dure_tra
                                                dure_device *device);
 // Fails with DURE_INVALID_ARGUMENT on every rank, naming the first that differs, when texts are not the same.
 DURE_MUST_CHECK dure_status dure_ranks_agree(const dure_ranks *ranks, const char *what, const char *text);
-// The same among those that have the same part of the matrices.
-DURE_MUST_CHECK dure_status dure_ranks_agree_alike(const dure_ranks *ranks, const char *what, const char *text);
+// The same among the ranks of some of the worlds above.
+DURE_MUST_CHECK dure_status dure_ranks_agree_among(dure_world *world, const char *what, const char *text);
 // The largest of each rank's values; a rank alone keeps its own.
 DURE_MUST_CHECK dure_status dure_ranks_vote(const dure_ranks *ranks, double *values, size_t count);
 DURE_MUST_CHECK dure_status dure_ranks_sum(const dure_ranks *ranks, double *values, size_t count);

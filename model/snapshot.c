@@ -154,6 +154,7 @@ void dure_snapshot_destroy(dure_snapshot *snapshot) {
 dure_status dure_snapshot_take(dure_snapshot *snapshot) {
   const uint64_t number = snapshot->count + 1;
   dure_stream *steps = dure_training_model(snapshot->training)->stream;
+  DURE_TRY(dure_training_settle(snapshot->training));
   DURE_TRY(dure_stream_submit(steps, NULL, 0, NULL, 0, snapshot->stepped, number, NULL));
   DURE_TRY(dure_stream_submit(snapshot->stream, snapshot->recordings, snapshot->recording_count, snapshot->stepped,
                               number, snapshot->copied, number, NULL));

@@ -19,9 +19,10 @@ typedef struct maker {
   const dure_parameter_layout *layout;
   uint32_t forward_calls, call_count;
   bool shards_parameters, shards_gradients;
-  bool has_forward;     // whether the end of the forward pass is an action
-  size_t next_meeting;  // that has no action yet
-  window *uses;         // [3, pool_count]: of parameters forward and backward, of gradients
+  bool awaits_parameters;  // whole ones are on their way from the ranks that have updated them
+  bool has_forward;        // whether the end of the forward pass is an action
+  size_t next_meeting;     // that has no action yet
+  window *uses;            // [3, pool_count]: of parameters forward and backward, of gradients
   window_list parameters, gradients;
   uint32_t *boundaries;  // where something begins or ends; ascending, from 0 to call_count
   size_t boundary_count;
@@ -139,15 +140,20 @@ static int compare_calls(const void *a, const void *b) {
   return (left > right) - (left < right);
 }
 
+// Whether a pool must have come when the window begins; those that an update has sent stay for the backward pass.
+static bool is_needed(const maker *m, const window *w) {
+  return m->shards_parameters || (m->awaits_parameters && w->first < m->forward_calls);
+}
+
 static void find_boundaries(maker *m) {
   size_t count = 0;
   m->boundaries[count++] = 0;
   m->boundaries[count++] = m->call_count;
   if (m->has_forward) m->boundaries[count++] = m->forward_calls;
   for (size_t i = 0; i < m->staging->meeting_count; i++) m->boundaries[count++] = m->staging->meetings[i].call + 1;
-  for (size_t i = 0; m->shards_parameters && i < m->parameters.count; i++) {
-    m->boundaries[count++] = m->parameters.items[i].first;
-    m->boundaries[count++] = m->parameters.items[i].end;
+  for (size_t i = 0; i < m->parameters.count; i++) {
+    if (is_needed(m, &m->parameters.items[i])) m->boundaries[count++] = m->parameters.items[i].first;
+    if (m->shards_parameters) m->boundaries[count++] = m->parameters.items[i].end;
   }
   for (size_t i = 0; i < m->gradients.count; i++) {
     if (m->shards_gradients) m->boundaries[count++] = m->gradients.items[i].first;
@@ -185,10 +191,10 @@ static void meet(maker *m, uint32_t call) {
 
 static void act_on_parameters(const maker *m, uint32_t call) {
   if (m->has_forward && call == m->forward_calls) add(m, DURE_STAGING_FORWARD, 0, 0, 0);
-  if (!m->shards_parameters) return;
-  gather_ahead(m, call);
+  if (m->shards_parameters) gather_ahead(m, call);
   for (size_t i = 0; i < m->parameters.count; i++) {
-    if (m->parameters.items[i].first == call) add(m, DURE_STAGING_NEED, m->parameters.items[i].pool, 0, 0);
+    const window *w = &m->parameters.items[i];
+    if (w->first == call && is_needed(m, w)) add(m, DURE_STAGING_NEED, w->pool, 0, 0);
   }
 }
 
@@ -275,6 +281,7 @@ dure_status dure_staging_make(const dure_program *program, const dure_training_t
       .call_count = dure_program_call_count(program),
       .shards_parameters = dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS),
       .shards_gradients = dure_training_set_is_sharded(options, DURE_TRAINING_GRADIENTS),
+      .awaits_parameters = dure_training_set_is_sharded(options, DURE_TRAINING_FIRST_MOMENTS),
       .has_forward = dure_training_set_is_sharded(options, DURE_TRAINING_PARAMETERS) || dure_training_meets(options),
       .staging = out_staging,
   };

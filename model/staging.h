@@ -5,8 +5,9 @@
 // layers, so most sums travel while the pass goes on. Where ranks keep parts of gradients or parameters alone
 // (dure_sharding), whole pools exist for a window of calls, in staging slots that pools share whose windows do not
 // overlap: parameters from their first to their last use in the forward pass, and again in the backward pass;
-// gradients from the first to the last call that writes them. Windows are taken to be longer by a neighbour's, so that
-// one slot fills, or empties, while another is in use.
+// gradients from the first to the last call that writes them. Where parts of the optimizer's states alone are kept,
+// whole parameters travel after an update, and each pool is waited for when the next forward pass comes to it. Windows
+// are taken to be longer by a neighbour's, so that one slot fills, or empties, while another is in use.
 #ifndef DURE_MODEL_STAGING_H_
 #define DURE_MODEL_STAGING_H_
 

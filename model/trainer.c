@@ -11,8 +11,7 @@
 #include "model/weights.h"
 #include "runtime/os.h"
 
-static void say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
-static void say(const trainer *t, const char *format, ...) {
+void trainer_say(const trainer *t, const char *format, ...) {
   if (t->observer->message == NULL || !is_first(t)) return;
   char text[1024];
   va_list arguments;
@@ -75,19 +74,20 @@ static dure_status open_device(trainer *t) {
   double waits = is_software || t->options->skip_norm > 0;
   DURE_TRY(dure_ranks_vote(&t->ranks, &waits, 1));
   t->ahead = waits > 0 ? 0 : DURE_TRAINING_MAX_IN_FLIGHT - 1;
-  say(t, "training on %s (%s)", info->identifier, info->name);
+  trainer_say(t, "training on %s (%s)", info->identifier, info->name);
   double speed;
   DURE_TRY(dure_ranks_measure(&t->ranks, t->options, t->device, t->stream, &speed));
   DURE_TRY(dure_ranks_share(&t->ranks, t->options, speed));
   DURE_TRY(dure_ranks_connect(&t->ranks, t->options, t->device));
   if (are_several(t) && strcmp(t->options->rank_share, "auto") == 0)
-    say(t, "this rank has %" PRIu64 " of a step's rows, by the speed measured", t->ranks.row_count);
+    trainer_say(t, "this rank has %" PRIu64 " of a step's rows, by the speed measured", t->ranks.row_count);
   if (are_several(t))
-    say(t, "%u ranks on %u machine%s, %s, collectives by %s", t->ranks.place.size, t->ranks.place.node_count,
-        t->ranks.place.node_count > 1 ? "s" : "", dure_sharding_describe(t->ranks.sharding), collectives_kind(t));
+    trainer_say(t, "%u ranks on %u machine%s, %s, collectives by %s", t->ranks.place.size, t->ranks.place.node_count,
+                t->ranks.place.node_count > 1 ? "s" : "", dure_sharding_describe(t->ranks.sharding),
+                collectives_kind(t));
   if (t->ranks.row_groups < t->ranks.place.size)
-    say(t, "in groups of the same rows, each layer's matrices among %u ranks, each sequence's tokens among %u",
-        t->ranks.tensor_parts, t->ranks.sequence_parts);
+    trainer_say(t, "in groups of the same rows, each layer's matrices among %u ranks, each sequence's tokens among %u",
+                t->ranks.tensor_parts, t->ranks.sequence_parts);
   return NULL;
 }
 
@@ -108,8 +108,8 @@ static bool files_agree(const char *a, const char *b) {
 static void compare_tokenizers(const trainer *t, const char *model_directory) {
   char *path = dure_os_path_join(model_directory, "tokenizer.json");
   if (path != NULL && dure_os_is_file(path) && !files_agree(path, dure_dataset_tokenizer_path(t->dataset))) {
-    say(t, "'%s' is not the tokenizer that made '%s': the model will have to learn its tokens anew", path,
-        t->options->data);
+    trainer_say(t, "'%s' is not the tokenizer that made '%s': the model will have to learn its tokens anew", path,
+                t->options->data);
   }
   free(path);
 }
@@ -153,8 +153,8 @@ static dure_status choose_training(trainer *t, const char *checkpoint) {
   snprintf(chosen, sizeof(chosen), "%d, %u layers%s", (int)t->shape.recompute, t->shape.recompute_blocks,
            t->shape.fuses_loss ? ", fused loss" : "");
   if (has_parts_alone(t)) DURE_TRY(dure_ranks_agree(r, "--recompute", chosen));
-  say(t, "training in %s; about %.0f MiB of device memory", t->choice.description,
-      (double)t->choice.planned / 1048576.0);
+  trainer_say(t, "training in %s; about %.0f MiB of device memory", t->choice.description,
+              (double)t->choice.planned / 1048576.0);
   return NULL;
 }
 
@@ -180,12 +180,12 @@ static dure_status open_model(trainer *t, const char *checkpoint) {
   int64_t end_of_text = dure_dataset_end_of_text(t->dataset);
   if (!goes_on || config->end_id < 0) config->beginning_id = config->end_id = end_of_text;
   if (checkpoint == NULL) {
-    say(t, "%s: %.1f M parameters, %u layers, %u wide, %u heads, vocabulary %u, %s", config->family->model_type,
-        (double)t->model->layout.element_count / 1e6, config->layer_count, config->width,
-        config->head_count * t->ranks.tensor_parts, config->vocabulary_size,
-        goes_on ? "going on from its weights" : "from scratch");
+    trainer_say(t, "%s: %.1f M parameters, %u layers, %u wide, %u heads, vocabulary %u, %s", config->family->model_type,
+                (double)t->model->layout.element_count / 1e6, config->layer_count, config->width,
+                config->head_count * t->ranks.tensor_parts, config->vocabulary_size,
+                goes_on ? "going on from its weights" : "from scratch");
     if (config->largest_dropout > 0)
-      say(t, "the config asks for dropout %g; training is without", config->largest_dropout);
+      trainer_say(t, "the config asks for dropout %g; training is without", config->largest_dropout);
   }
   return NULL;
 }
@@ -248,7 +248,8 @@ static dure_status prepare_training(trainer *t, const char *checkpoint) {
   }
   dure_split_counts counts = dure_dataset_counts(t->dataset, DURE_SPLIT_TRAIN);
   uint64_t step_tokens = samples_per_step(t) * t->shape.context;
-  say(t, "%" PRIu64 " steps of %" PRIu64 " tokens (%u x %u, accumulated %u times): %.2f passes over %" PRIu64 " tokens",
+  trainer_say(
+      t, "%" PRIu64 " steps of %" PRIu64 " tokens (%u x %u, accumulated %u times): %.2f passes over %" PRIu64 " tokens",
       t->steps, step_tokens, (uint32_t)t->options->batch_size, t->shape.context, (uint32_t)t->options->accumulate,
       (double)t->steps * (double)step_tokens / (double)counts.tokens, counts.tokens);
   return NULL;
@@ -295,7 +296,7 @@ static dure_status prepare_saver(trainer *t) {
   }
   const dure_code code = dure_status_code(status);
   if (code != DURE_UNSUPPORTED && code != DURE_OUT_OF_MEMORY) return status;
-  say(t, "training waits while checkpoints are written: %s", dure_status_message(status));
+  trainer_say(t, "training waits while checkpoints are written: %s", dure_status_message(status));
   dure_status_free(status);
   return NULL;
 }
@@ -318,7 +319,7 @@ static void fill_identity(const trainer *t, dure_trainer_state *state) {
 
 static void say_difference(const trainer *t, const char *what, const char *before, const char *now,
                            const char *effect) {
-  if (strcmp(before, now) != 0) say(t, "%s was '%s' and is now '%s': %s", what, before, now, effect);
+  if (strcmp(before, now) != 0) trainer_say(t, "%s was '%s' and is now '%s': %s", what, before, now, effect);
 }
 
 // Says aloud what differs from the run that saved the state: bits may differ then.
@@ -333,11 +334,11 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
   if (before->choice[0] != '\0' && strcmp(before->dtype, now->dtype) == 0)
     say_difference(t, "the training", before->choice, now->choice, rounding);
   if (before->tokenizer_hash != now->tokenizer_hash) {
-    say(t, "the tokenizer of '%s' is not the one that this run began with: its tokens mean something else",
-        t->options->data);
+    trainer_say(t, "the tokenizer of '%s' is not the one that this run began with: its tokens mean something else",
+                t->options->data);
   } else if (before->data_hash != now->data_hash) {
-    say(t, "'%s' is not the data that this run began with: it goes on at window %" PRIu64 " of the new data",
-        t->options->data, before->samples);
+    trainer_say(t, "'%s' is not the data that this run began with: it goes on at window %" PRIu64 " of the new data",
+                t->options->data, before->samples);
   }
   size_t count;
   const dure_train_option_row *rows = dure_train_option_rows(&count);
@@ -352,7 +353,7 @@ static void say_differences(const trainer *t, const dure_trainer_state *before, 
     dure_train_option_text(&before->options, &rows[i], old_text, sizeof(old_text));
     dure_train_option_text(t->options, &rows[i], new_text, sizeof(new_text));
     if (matters && strcmp(old_text, new_text) != 0)
-      say(t, "--%s was %s and is now %s", rows[i].name, old_text, new_text);
+      trainer_say(t, "--%s was %s and is now %s", rows[i].name, old_text, new_text);
   }
 }
 
@@ -391,14 +392,14 @@ static dure_status find_start(trainer *t, bool resume, char **out_checkpoint) {
   }
   DURE_TRY(dure_checkpoint_clean(t->options->out));
   if (resume && *out_checkpoint == NULL)
-    say(t, "'%s' has no checkpoint yet: beginning at the first step", t->options->out);
+    trainer_say(t, "'%s' has no checkpoint yet: beginning at the first step", t->options->out);
   return NULL;
 }
 
 static dure_status read_state(trainer *t, const char *checkpoint) {
   if (checkpoint == NULL) return NULL;
   DURE_TRY(dure_checkpoint_read_state(checkpoint, &t->before));
-  say(t, "resuming from %s", checkpoint);
+  trainer_say(t, "resuming from %s", checkpoint);
   return NULL;
 }
 
@@ -490,7 +491,8 @@ enum { norm_steps_least = 10, norm_steps_most = 100 };  // of the running mean o
 static void note_norm(trainer *t, const dure_training_result *result) {
   if (!t->shape.has_limits) return;
   if (result->is_left_out) {
-    say(t, "step %" PRIu64 ": the gradient norm %.4g is above %g times its running mean %.4g; the step is left out",
+    trainer_say(
+        t, "step %" PRIu64 ": the gradient norm %.4g is above %g times its running mean %.4g; the step is left out",
         t->state.step, result->gradient_norm, t->options->skip_norm, t->state.norm_mean);
     return;
   }
@@ -564,22 +566,6 @@ static dure_status proceed_saving(trainer *t, bool waits) {
   return NULL;
 }
 
-// Where the first bad value is, as far as this rank or another can tell.
-static dure_status find_bad_value(trainer *t, char *where, size_t size) {
-  DURE_TRY(dure_training_explain(t->training, t->tokens, t->labels, where, size));
-  if (!are_several(t)) return NULL;
-  char *all = calloc(t->ranks.place.size, size);
-  if (all == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory");
-  dure_status status = dure_world_gather(t->ranks.world, where, size, all);
-  for (uint32_t i = 0; status == NULL && i < t->ranks.place.size; i++) {
-    if (all[i * size] == '\0') continue;
-    snprintf(where, size, "%s: %.400s", dure_world_rank_name(t->ranks.world, i), all + i * size);
-    break;
-  }
-  free(all);
-  return status;
-}
-
 // Names the first bad op of the step after the last good one, by running it again op by op.
 static dure_status explain_not_finite(trainer *t, const dure_training_result *result) {
   uint64_t step = t->state.step + 1;
@@ -590,7 +576,7 @@ static dure_status explain_not_finite(trainer *t, const dure_training_result *re
     status = dure_training_collect(t->training, &ignored);
   }
   if (status == NULL) status = read_windows(t, t->state.samples);
-  if (status == NULL) status = find_bad_value(t, where, sizeof(where));
+  if (status == NULL) status = trainer_find_bad_value(t, where, sizeof(where));
   if (status != NULL) {
     snprintf(where, sizeof(where), "could not be found (%s)", dure_status_message(status));
     dure_status_free(status);
@@ -639,17 +625,6 @@ static void report_progress(trainer *t, const dure_metrics_row *row) {
   t->observer->progress(t->observer->context, &progress);
 }
 
-// Compares what ranks should have the same of, to the bit: the parameters, where each has all of them or of a part.
-static dure_status verify(trainer *t) {
-  if (!are_several(t) || dure_training_set_is_sharded(&t->shape, DURE_TRAINING_PARAMETERS)) return NULL;
-  uint64_t hash = 0;
-  DURE_TRY(dure_model_hash(t->model, &hash));
-  char text[32];
-  snprintf(text, sizeof(text), "%016" PRIx64, hash);
-  dure_status status = dure_ranks_agree_alike(&t->ranks, "the parameters' checksum", text);
-  return dure_status_prefix(status, "after step %" PRIu64, t->state.step);
-}
-
 static dure_status evaluate_into(trainer *t, dure_metrics_row *row) {
   DURE_TRY(trainer_evaluate(t, row->step, &row->evaluation_loss, &row->bits_per_byte));
   if (trainer_gives_up_evaluating(t, row->step)) return NULL;
@@ -676,8 +651,9 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
   note_norm(t, result);
   const double loss_scale = dure_training_scales_loss(&t->shape) ? t->state.scaling.scale : 0;  // of this step
   if (result->scaling.skipped > t->state.scaling.skipped)
-    say(t, "step %" PRIu64 ": gradients overflowed f16 and changed nothing; losses are scaled by %g from now on",
-        t->state.step, result->scaling.scale);
+    trainer_say(t,
+                "step %" PRIu64 ": gradients overflowed f16 and changed nothing; losses are scaled by %g from now on",
+                t->state.step, result->scaling.scale);
   t->state.scaling = result->scaling;
   dure_metrics_row row = {
       .step = t->state.step,
@@ -692,12 +668,13 @@ static dure_status book_step(trainer *t, const dure_training_result *result, dou
       .loss_scale = loss_scale,
       .skipped_steps = result->scaling.skipped,
   };
+  trainer_note_communication(t, &row);
   t->result->step = row.step;
   t->result->loss = row.loss;
   report_progress(t, &row);
   if (evaluates_at(t, row.step)) DURE_TRY(evaluate_into(t, &row));
   if (t->files != NULL) DURE_TRY(dure_run_files_append(t->files, &row));
-  if (is_due(row.step, t->options->verify_every)) DURE_TRY(verify(t));
+  if (is_due(row.step, t->options->verify_every)) DURE_TRY(trainer_verify(t));
   if (t->saver != NULL && t->copied_step == row.step) dure_saver_describe(t->saver, &t->state);
   return NULL;
 }
@@ -749,6 +726,7 @@ static dure_status vote(trainer *t) {
 
 static dure_status run_steps(trainer *t) {
   t->clock = dure_os_nanoseconds();
+  t->sent = t->sent_before = dure_training_communication(t->training);
   while (t->state.step < t->last_step) {
     DURE_TRY(vote(t));
     const bool interrupted = t->is_interrupted;
@@ -759,6 +737,7 @@ static dure_status run_steps(trainer *t) {
     // Steps that must be complete before something else happens leave nothing in flight behind them.
     const bool drains = interrupted || (saves && !saves_behind) || evaluates_at(t, t->submitted) ||
                         is_due(t->submitted, t->options->verify_every);
+    if (drains) DURE_TRY(dure_training_settle(t->training));
     const uint32_t stay = drains ? 0 : t->ahead, in_flight = dure_training_in_flight(t->training);
     if (in_flight > stay) DURE_TRY(collect(t, in_flight - stay));
     if (!are_several(t)) DURE_TRY(proceed_saving(t, false));
@@ -777,10 +756,12 @@ dure_status dure_train(const dure_train_options *options, bool resume, const dur
   trainer t = {.options = options, .observer = observer, .result = out_result, .saved_step = UINT64_MAX, .lock = -1};
   dure_status status = prepare(&t, resume);
   if (status == NULL && t.state.step >= t.last_step) {
-    say(&t, "step %" PRIu64 " is reached already: nothing to do (raise --steps or --stop-after to go on)",
-        t.state.step);
+    trainer_say(&t, "step %" PRIu64 " is reached already: nothing to do (raise --steps or --stop-after to go on)",
+                t.state.step);
   } else if (status == NULL) {
+    const uint64_t first = t.state.step;
     status = run_steps(&t);
+    if (status == NULL) trainer_report_communication(&t, t.state.step - first);
     // What has been begun is ended, so that as little as possible is lost; a lost device ends nothing any more. Of
     // several ranks only what happens to all alike leaves them together.
     const dure_code code = dure_status_code(status);

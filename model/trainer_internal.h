@@ -41,19 +41,30 @@ typedef struct trainer {
   double flops;                 // of a step, of all ranks
   bool is_interrupted;          // some rank is, as of the last vote
   bool is_saving,
-      has_written;          // of several ranks: a save has been begun and is not committed; this rank's part is there
-  int lock;                 // on the run's directory
-  bool made_run;            // that directory
-  uint64_t saved_step;      // of the last checkpoint saved or found; UINT64_MAX: none
-  uint64_t copied_step;     // that the saver began with last
-  uint64_t clock;           // when the last step ended
-  double smoothed_seconds;  // a step
-  uint32_t timed_steps;     // that it is made of, at most 10
+      has_written;       // of several ranks: a save has been begun and is not committed; this rank's part is there
+  int lock;              // on the run's directory
+  bool made_run;         // that directory
+  uint64_t saved_step;   // of the last checkpoint saved or found; UINT64_MAX: none
+  uint64_t copied_step;  // that the saver began with last
+  uint64_t clock;        // when the last step ended
+  dure_communicator_statistics sent, sent_before;  // between ranks: as of the last step booked; when the run began
+  double smoothed_seconds;                         // a step
+  uint32_t timed_steps;                            // that it is made of, at most 10
 } trainer;
 
 static inline bool are_several(const trainer *t) { return dure_ranks_are_several(&t->ranks); }
 static inline bool is_first(const trainer *t) { return dure_ranks_is_first(&t->ranks); }
 
+// One sentence for whoever watches; of several ranks the first one speaks.
+void trainer_say(const trainer *t, const char *format, ...) DURE_PRINTF(2, 3);
+// Compares what ranks should have the same of, to the bit: the parameters, of ranks that have all of them or the same
+// part; of those that share matrices what is not divided (norms, embeddings), which unlike devices would round apart.
+DURE_MUST_CHECK dure_status trainer_verify(const trainer *t);
+// What collectives took since the last step that was booked; and in a step of the last `steps`, said at a run's end.
+void trainer_note_communication(trainer *t, dure_metrics_row *row);
+void trainer_report_communication(const trainer *t, uint64_t steps);
+// Where the first bad value of the last step is, as far as this rank or another can tell.
+DURE_MUST_CHECK dure_status trainer_find_bad_value(trainer *t, char *where, size_t size);
 // Leaves of `rows` whole sequences in t->tokens and t->labels what this rank has: its part of each.
 void trainer_keep_own_tokens(const trainer *t, uint64_t rows);
 // The held-out loss, of everything at the last step and of --eval-tokens before that.

@@ -279,8 +279,18 @@ dure_status dure_training_create_among(dure_model *model, const dure_training_op
   return NULL;
 }
 
+dure_communicator_statistics dure_training_communication(const dure_training *training) {
+  return training->exchange != NULL ? dure_exchange_get_statistics(training->exchange)
+                                    : (dure_communicator_statistics){0};
+}
+
+dure_status dure_training_settle(dure_training *training) {
+  return training->exchange != NULL ? dure_exchange_settle(training->exchange, training->model->stream) : NULL;
+}
+
 void dure_training_destroy(dure_training *training) {
   if (training == NULL) return;
+  dure_status_free(dure_training_settle(training));
   dure_status_free(dure_stream_wait(training->model->stream, 0));
   dure_offload_destroy(training->offload);
   for (size_t i = 0; i < DURE_TRAINING_PROGRAM_COUNT; i++) dure_executable_destroy(training->executables[i]);
@@ -503,6 +513,26 @@ dure_status dure_training_forward(dure_training *training, const uint32_t *token
   return NULL;
 }
 
+// Runs a program; while nothing has been found, op by op.
+static dure_status look_through(dure_training *training, dure_training_program which, char *out_text,
+                                size_t text_size) {
+  dure_stream *stream = training->model->stream;
+  bool found = false;
+  if (out_text[0] != '\0') return dure_executable_submit(training->executables[which], stream);
+  DURE_TRY(dure_executable_find_not_finite(training->executables[which], stream, &found, out_text, text_size));
+  if (!found) out_text[0] = '\0';
+  return NULL;
+}
+
+// Gradients may be finite whose norm is not.
+static dure_status explain_update_among(dure_training *training, char *out_text, size_t text_size) {
+  if (training->executables[DURE_TRAINING_NORM] != NULL) {
+    DURE_TRY(look_through(training, DURE_TRAINING_NORM, out_text, text_size));
+    DURE_TRY(sum_over_ranks(training, DURE_TRAINING_SQUARE_SUM, true));
+  }
+  return out_text[0] == '\0' ? look_through(training, DURE_TRAINING_UPDATE, out_text, text_size) : NULL;
+}
+
 // Where ranks keep parts of gradients alone, or meet: all run all of a step, as its collectives are everybody's.
 static dure_status explain_among(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
                                  char *out_text, size_t text_size) {
@@ -518,6 +548,7 @@ static dure_status explain_among(dure_training *training, const uint32_t *tokens
                                            i + 1 == training->options.accumulate, text, sizeof(text)));
     if (out_text[0] == '\0') snprintf(out_text, text_size, "%s", text);
   }
+  DURE_TRY(explain_update_among(training, out_text, text_size));
   return dure_stream_wait(training->model->stream, 0);
 }
 
@@ -530,6 +561,7 @@ dure_status dure_training_explain(dure_training *training, const uint32_t *token
   const bool has_parts = dure_training_set_is_sharded(&training->options, DURE_TRAINING_GRADIENTS);
   if (training->exchange != NULL && (has_parts || dure_training_meets(&training->options)))
     return explain_among(training, tokens, labels, out_text, text_size);
+  DURE_TRY(dure_training_settle(training));
   DURE_TRY(write_seed(training, labels, 0, &valid));
   if (training->executables[DURE_TRAINING_CLEAR] != NULL)
     DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));

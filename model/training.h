@@ -61,6 +61,11 @@ void dure_training_set_limit(dure_training *training, double limit);
 // the last bits of their devices' square roots are.
 typedef dure_status (*dure_norm_agreement)(void *context, double *norm);
 void dure_training_set_agreement(dure_training *training, dure_norm_agreement agree, void *context);
+// What the ranks have sent each other so far, and how long devices waited for it; all zero for a rank alone.
+dure_communicator_statistics dure_training_communication(const dure_training *training);
+// The stream waits for parameters that other ranks have updated, which otherwise come as the next step needs them:
+// before anything else reads them.
+DURE_MUST_CHECK dure_status dure_training_settle(dure_training *training);
 uint32_t dure_training_in_flight(const dure_training *training);
 // The next update, before which nothing changes the parameters and moments, begins when the event has reached the
 // value. The event must stay until then; NULL: forget it.

@@ -75,11 +75,9 @@ dure_status dure_training_choice_set_part(dure_plan_request *request, const dure
   if (part->sequence_parts > 1)
     DURE_TRY(dure_model_config_check_heads(request->config, "--sequence-parallel", part->sequence_parts));
   if (part->accumulate > 1) request->may_shrink_gradients = false;
-  if (part->shards < 2 && part->tensor_parts < 2) return NULL;
-  request->may_shrink_moments = false;
-  if (options->moment_dtype != DURE_DTYPE_U8) return NULL;
-  return dure_fail(DURE_UNSUPPORTED,
-                   "--optimizer-states 8bit is for one rank: several keep parts of f32 or bf16 states (--shard)");
+  // Ranks whose memory differs would choose otherwise, and all must train alike.
+  if (part->shards > 1 || part->tensor_parts > 1) request->may_shrink_moments = false;
+  return NULL;
 }
 
 static dure_status fail_to_fit(const dure_plan_request *request, const dure_training_plan *plan) {

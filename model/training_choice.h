@@ -24,8 +24,7 @@ typedef struct dure_training_part {
   uint32_t tensor_part, tensor_parts, sequence_part, sequence_parts;  // 0 or 1 parts: whole
 } dure_training_part;
 
-// Makes a request one for that part; config and layout must have been divided likewise. DURE_UNSUPPORTED for 8-bit
-// states.
+// Makes a request one for that part; config and layout must have been divided likewise.
 DURE_MUST_CHECK dure_status dure_training_choice_set_part(dure_plan_request *request, const dure_training_part *part);
 
 typedef struct dure_training_choice {

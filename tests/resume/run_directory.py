@@ -10,7 +10,7 @@ import program  # noqa: E402
 
 STEPS = 60
 SAVE_EVERY = 4
-TIMINGS = {"seconds", "tokens_per_second", "flops_per_second", "device_memory_bytes", "time"}
+TIMINGS = {"communication_seconds", "exposed_seconds", "seconds", "tokens_per_second", "flops_per_second", "device_memory_bytes", "time"}
 FILES = ("config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors", "trainer.json")
 
 

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Several ranks train as one would: `ranks.py DEVICE`. Standard library only.
+"""Several ranks train as one would: `ranks.py DEVICE [PART ...]`, all parts by default. Standard library only.
 
 The processes are started as torchrun starts them: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT in the environment.
 """
 
 import array
+import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -37,7 +39,17 @@ def arguments(out, *more):
             "--save-every", HALF, *more]
 
 
-def start(device, ranks, lines, programs=None, folders=None):
+def machine(number):
+    """The words that run a command as on another machine: under another name of it. None where that is not allowed."""
+    words = ["unshare", "--user", "--map-root-user", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"',
+             f"machine-{number}"]
+    try:
+        return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else None
+    except OSError:
+        return None
+
+
+def start(device, ranks, lines, programs=None, folders=None, machines=1):
     """Runs a line a rank; returns the exit statuses and what they said. `programs`: other files than the program's;
     `folders`: to run in."""
     port, processes = free_port(), []
@@ -48,6 +60,8 @@ def start(device, ranks, lines, programs=None, folders=None):
         words = program.command(device, *lines[rank])
         if programs is not None:
             words[0] = programs[rank]
+        if machines > 1:
+            words = [*machine(rank * machines // ranks), *words]
         processes.append(subprocess.Popen(words, env=environment, cwd=folders[rank] if folders else None,
                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                           text=True, errors="replace"))
@@ -55,22 +69,25 @@ def start(device, ranks, lines, programs=None, folders=None):
     return [process.returncode for process in processes], said
 
 
-def train(device, ranks, out, *more):
+def train(device, ranks, out, *more, machines=1):
     if ranks == 1:
         return program.run(device, *arguments(out, *more))
-    codes, said = start(device, ranks, [arguments(out, *more)] * ranks)
+    codes, said = start(device, ranks, [arguments(out, *more)] * ranks, machines=machines)
     program.check(codes == [0] * ranks, f"{ranks} ranks, {more}: ended with {codes}:\n" + "\n".join(said))
     program.check("training on" not in "".join(said[1:]), "another rank than the first speaks")
     return None
 
 
 def check_losses(found, expected, what, first=1):
+    errors = []
     for step in range(first, STEPS + 1):
         tolerance = 1e-5 if step - first < 10 else 1e-3
         program.check(step in found, f"{what}: step {step} is missing")
-        error = abs(found[step] - expected[step]) / abs(expected[step])
-        program.check(error <= tolerance, f"{what}: the loss of step {step} is {found[step]}, of one rank "
-                                          f"{expected[step]}: off by {error:.2g}, more than {tolerance}")
+        errors.append(abs(found[step] - expected[step]) / abs(expected[step]))
+        program.check(errors[-1] <= tolerance, f"{what}: the loss of step {step} is {found[step]}, of one rank "
+                                               f"{expected[step]}: off by {errors[-1]:.2g}, more than {tolerance}")
+    print(f"{what}: off by {max(errors[:10]):.1e} at most in the first ten steps, {max(errors):.1e} in {len(errors)}, "
+          f"{errors[-1]:.1e} in the last", flush=True)
 
 
 def digests(out):
@@ -104,12 +121,17 @@ def check_uneven_rows(device, folder, expected):
 
 
 def check_resuming(device, folder, expected):
-    """Saved by three ranks that have parts of everything, read by one and by two."""
-    for ranks, sharding in ((1, "none"), (2, "optimizer")) + (((3, "parameters"),) if IS_FULL else ()):
-        out = os.path.join(folder, f"moved-{ranks}")
-        train(device, 3, out, "--shard", "parameters", "--stop-after", HALF)
-        train(device, ranks, out, "--shard", sharding, "--resume")
-        check_losses(run_directory.losses(out), expected, f"3 ranks, then {ranks}", first=HALF + 1)
+    """Saved by ranks that have parts of everything, read by one and by two; also by three, and by another device."""
+    saved = 4 if IS_FULL else 3
+    cases = [(1, "none", device), (2, "optimizer", device)]
+    if IS_FULL:
+        other = "reference" if device != "reference" else "lavapipe"
+        cases += [(3, "parameters", device), (2, "gradients", other)]
+    for ranks, sharding, reader in cases:
+        out = os.path.join(folder, f"moved-{ranks}" + ("" if reader == device else "-elsewhere"))
+        train(device, saved, out, "--shard", "parameters", "--stop-after", HALF)
+        train(reader, ranks, out, "--shard", sharding, "--resume")
+        check_losses(run_directory.losses(out), expected, f"{saved} ranks, then {ranks} on {reader}", first=HALF + 1)
 
 
 def check_converting(folder, one):
@@ -246,6 +268,71 @@ def check_parts_of_matrices_and_sequences(device, folder):
     program.check(digests(again) == digests(os.path.join(folder, "shared-4")), "the same run twice ends with other bits")
 
 
+# Who shares what: ranks, machines, options.
+SHARES = [(2, 1, ("--shard", sharding)) for sharding in SHARDINGS]
+SHARES += [(4, 2, ("--shard", "parameters", "--shard-within", "node")), (2, 1, ("--tensor-parallel", 2)),
+           (2, 1, ("--sequence-parallel", 2)), (4, 1, ("--tensor-parallel", 2, "--sequence-parallel", 2)),
+           (4, 1, ("--tensor-parallel", 2, "--shard", "gradients")),
+           (4, 1, ("--sequence-parallel", 2, "--shard", "parameters")),
+           (8, 2, ("--tensor-parallel", 2, "--shard", "optimizer", "--shard-within", "node"))]
+TYPES = [("--dtype", "f32"), ("--dtype", "bf16"), ("--dtype", "bf16", "--masters", "off"), ("--dtype", "f16"),
+         ("--dtype", "f16", "--masters", "off")]
+STATES = [("--optimizer-states", states) for states in ("f32", "bf16", "8bit")]
+RECOMPUTED = [("--recompute", what) for what in ("none", "activations", "block")]
+OFFLOADED = [("--offload", what) for what in ("none", "optimizer")]
+EPSILONS = {"f32": 1e-5, "bf16": 2 ** -8 / 128 ** 0.5, "f16": 2 ** -11 / 128 ** 0.5}  # of a step of 128 tokens
+DRAWN = 2
+
+
+def draw_combinations():
+    """A few of all combinations, the same ones every time; in full so many that every two choices meet."""
+    every = list(itertools.product(SHARES, TYPES, STATES, RECOMPUTED, OFFLOADED))
+    random.Random(8).shuffle(every)
+    if not IS_FULL:
+        return every[:DRAWN]
+    met, chosen = set(), []
+    for case in every:
+        pairs = set(itertools.combinations(enumerate(case), 2))
+        if not pairs <= met:
+            met |= pairs
+            chosen.append(case)
+    return chosen
+
+
+def check_combinations(device, folder):
+    """Everything goes with everything: ranks that share in any way train in any type, recomputing or offloading what
+    they are asked to, as one rank does, and what they save goes on with one rank. Losses may be off by roundings of
+    activations, of which they are means, and by a sixteenth of what updates change where blocks of 8 bits begin
+    elsewhere."""
+    model = ("--model", four_heads(folder), "--warmup", 0, "--accumulate", 4, "--save-every", 0)
+    alone = {}
+    for number, (share, *rest) in enumerate(draw_combinations()):
+        ranks, machines, options = share
+        if machines > 1 and machine(0) is None:
+            machines = 1
+        more = [word for words in rest for word in words]
+        key = tuple(more)
+        if key not in alone:
+            out = os.path.join(folder, f"combination-{number}-alone")
+            train(device, 1, out, *model, *more, "--steps", 4)
+            alone[key] = run_directory.losses(out)
+        out = os.path.join(folder, f"combination-{number}")
+        train(device, ranks, out, *model, *more, *options, "--steps", 4, "--stop-after", 3, "--verify-every", 1,
+              machines=machines)
+        train(device, 1, out, *model, *more, "--steps", 4, "--shard", "none", "--tensor-parallel", 1,
+              "--sequence-parallel", 1, "--resume")
+        found, expected = run_directory.losses(out), alone[key]
+        worst = 0
+        for step, loss in expected.items():
+            error = abs(found[step] - loss) / loss
+            tolerance = EPSILONS[more[1]] + ("8bit" in more) * abs(loss - expected[1]) / loss / 16
+            program.check(error <= tolerance, f"{ranks} ranks, {options}, {more}: the loss of step {step} is "
+                                              f"{found[step]}, of one rank {loss}: off by {error:.2g}, more than "
+                                              f"{tolerance:.2g}")
+            worst = max(worst, error)
+        print(f"{ranks} ranks on {machines} machines, {options}, {' '.join(more)}: off by {worst:.1e}", flush=True)
+
+
 def check_refused_parts(device, folder):
     out = os.path.join(folder, "refused-parts")
     for more, reason in ((("--tensor-parallel", 2), "3 heads"), (("--sequence-parallel", 2), "3 heads"),
@@ -324,32 +411,68 @@ def check_other_build(device, folder):
                   "ranks of two builds were not refused by name:\n" + "\n".join(said))
 
 
+def check_shardings(device, folder, expected):
+    check_every_sharding(device, folder, expected)
+    check_same_bits_twice(device, folder)
+    check_converting(folder, os.path.join(folder, "one"))
+
+
+def check_resumed(device, folder, expected):
+    check_resuming(device, folder, expected)
+    check_damaged_index(device, folder)
+
+
+def check_all_refusals(device, folder, expected):
+    check_refusals(device, folder)
+    check_other_build(device, folder)
+    check_refused_parts(device, folder)
+
+
+def check_shared(device, folder, expected):
+    check_parts_of_matrices_and_sequences(device, folder)
+
+
+def check_with_devices(device, folder, expected):
+    """What devices must show that do not run on the reference: there all that is slow is looked at."""
+    out = os.path.join(folder, "parameters-2")
+    train(device, 2, out, "--shard", "parameters")
+    check_losses(run_directory.losses(out), expected, "2 ranks, --shard parameters")
+
+
+PARTS = {
+    "shared": check_shared,
+    "shardings": check_shardings,
+    "uneven": check_uneven_rows,
+    "resuming": check_resumed,
+    "skipping": lambda device, folder, expected: check_skipping(device, folder),
+    "bad-values": lambda device, folder, expected: check_naming_bad_values(device, folder),
+    "refusals": check_all_refusals,
+    "combinations": lambda device, folder, expected: check_combinations(device, folder),
+    "devices": check_with_devices,
+}
+
+
+def choose_parts(device, names):
+    if names:
+        return names
+    if IS_FULL:
+        return [name for name in PARTS if name != "devices"]
+    if device != "reference":
+        return ["devices", "shared"]
+    return [name for name in PARTS if name not in ("devices", "shared")]
+
+
 def main():
     device = sys.argv[1]
     program.require_device(device)
+    for name in sys.argv[2:]:
+        program.check(name in PARTS, f"the parts are {', '.join(PARTS)}; found '{name}'")
     with tempfile.TemporaryDirectory() as folder:
         one = os.path.join(folder, "one")
         train(device, 1, one)
         expected = run_directory.losses(one)
-        if device != "reference" and not IS_FULL:  # on the reference all that is slow; here that devices can do it
-            out = os.path.join(folder, "parameters-2")
-            train(device, 2, out, "--shard", "parameters")
-            check_losses(run_directory.losses(out), expected, "2 ranks, --shard parameters")
-            check_parts_of_matrices_and_sequences(device, folder)
-            return
-        if IS_FULL:
-            check_parts_of_matrices_and_sequences(device, folder)
-        check_every_sharding(device, folder, expected)
-        check_same_bits_twice(device, folder)
-        check_uneven_rows(device, folder, expected)
-        check_resuming(device, folder, expected)
-        check_converting(folder, one)
-        check_damaged_index(device, folder)
-        check_skipping(device, folder)
-        check_naming_bad_values(device, folder)
-        check_refusals(device, folder)
-        check_other_build(device, folder)
-        check_refused_parts(device, folder)
+        for name in choose_parts(device, sys.argv[2:]):
+            PARTS[name](device, folder, expected)
 
 
 main()

@@ -145,7 +145,7 @@ static dure_safetensors *save_and_open(const dure_parameter_buffers *buffers) {
   const int handle = mkstemp(path);
   ck_assert_int_ge(handle, 0);
   close(handle);
-  const dure_named_buffers set = {buffers, ""};
+  const dure_named_buffers set = {buffers, "", NULL};
   require(dure_parameters_save(&set, 1, &model->layout, stream, path));
   dure_safetensors *file = NULL;
   require(dure_safetensors_open(path, &file));

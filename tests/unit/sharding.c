@@ -75,7 +75,8 @@ enum { most_pools = 64 };
 typedef struct paper {
   const dure_training_tensors *tensors;
   const dure_staging *staging;
-  bool shards_parameters, shards_gradients;
+  bool shards_parameters, shards_gradients, awaits_parameters;
+  bool has_come[most_pools];                                 // of parameters that an update has sent
   uint32_t first, end;                                       // calls that run now
   size_t parameter_in[most_pools], gradient_in[most_pools];  // by slot: whose values lie there; SIZE_MAX: on their way
   uint32_t sums[most_pools], finished[most_pools];           // by pool
@@ -92,6 +93,8 @@ static void check_use(void *context, uint32_t call, dure_tensor external, dure_a
                     "call %u reads the parameters of pool %zu, which are not there", call, i);
       ck_assert_int_eq(access, DURE_READ);
     }
+    if (p->tensors->sets[DURE_TRAINING_PARAMETERS][i].index == external.index && p->awaits_parameters)
+      ck_assert_msg(p->has_come[i], "call %u reads the parameters of pool %zu, which are on their way", call, i);
     if (p->tensors->sets[DURE_TRAINING_GRADIENTS][i].index != external.index) continue;
     ck_assert_msg(p->sums[i] == 0, "call %u touches the gradient of pool %zu, which is being summed", call, i);
     if (p->shards_gradients)
@@ -115,6 +118,8 @@ static void act(paper *p, const dure_program *program, const dure_staging_action
       break;
     case DURE_STAGING_GATHER: p->parameter_in[p->staging->parameters.of_pool[pool]] = SIZE_MAX; break;
     case DURE_STAGING_NEED:
+      p->has_come[pool] = true;
+      if (p->awaits_parameters) break;
       ck_assert_uint_eq(p->parameter_in[p->staging->parameters.of_pool[pool]], SIZE_MAX);
       p->parameter_in[p->staging->parameters.of_pool[pool]] = pool;
       break;
@@ -146,7 +151,9 @@ static void check_staging(const dure_training_options *options) {
   paper p = {.tensors = &tensors,
              .staging = &staging,
              .shards_parameters = options->sharding == DURE_SHARDING_PARAMETERS,
-             .shards_gradients = options->sharding >= DURE_SHARDING_GRADIENTS};
+             .shards_gradients = options->sharding >= DURE_SHARDING_GRADIENTS,
+             .awaits_parameters =
+                 options->sharding == DURE_SHARDING_OPTIMIZER || options->sharding == DURE_SHARDING_GRADIENTS};
   for (size_t i = 0; i < most_pools; i++) p.parameter_in[i] = p.gradient_in[i] = SIZE_MAX;
   for (size_t i = 0; i < staging.action_count; i++) act(&p, program, &staging.actions[i]);
   ck_assert_uint_eq(p.end, dure_program_call_count(program));
