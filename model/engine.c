@@ -412,6 +412,7 @@ static void finish(dure_engine *engine, engine_sequence *s, dure_finish how) {
   stop_running(engine, s);
   s->progress.is_running = false;
   s->progress.finish = how;
+  engine_sequence_leave_grammar(s);
   engine->statistics.finished++;
   if (how == DURE_FINISH_CANCELLED) engine->statistics.cancelled++;
 }

@@ -41,12 +41,19 @@ dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_
   return NULL;
 }
 
-void engine_sequence_destroy(engine_sequence *sequence) {
-  if (sequence == NULL) return;
-  free(sequence->tokens);
+void engine_sequence_leave_grammar(engine_sequence *sequence) {
   dure_match_destroy(sequence->match);
   dure_constraint_release(sequence->request.constraint);
   free(sequence->mask);
+  sequence->match = NULL;
+  sequence->request.constraint = NULL;
+  sequence->mask = NULL;
+}
+
+void engine_sequence_destroy(engine_sequence *sequence) {
+  if (sequence == NULL) return;
+  free(sequence->tokens);
+  engine_sequence_leave_grammar(sequence);
   free((void *)sequence->request.biases);
   free((void *)sequence->request.ends);
   free(sequence->blocks);

@@ -46,6 +46,7 @@ bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token);
 // belongs to the device's thread alone.
 DURE_MUST_CHECK dure_status engine_sequence_constrain(engine_sequence *sequence, uint32_t mask_words, bool *out_goes_on,
                                                       bool *out_is_whole);
+void engine_sequence_leave_grammar(engine_sequence *sequence);  // when it has ended: another may need the memory
 // Settings of row `row` of the exchange: what sampling takes, and which logits are changed how.
 void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row,
                               uint32_t mask_words);

@@ -161,6 +161,7 @@ static void add_event(choice *c, const char *key, json_t *value, json_t *scores,
   json_object_set_new(object, "choices",
                       json_pack("[{s:I, s:o, s:o, s:o}]", "index", (json_int_t)c->index, key, value, "logprobs", scores,
                                 "finish_reason", reason));
+  if (c->owner->request.with_usage) json_object_set_new(object, "usage", json_null());  // the last event has it
   dure_bytes_append_text(out, "data: ");
   bytes_append_json(out, object);
   dure_bytes_append_text(out, "\n\n");

@@ -110,6 +110,8 @@ static void add_engine(dure_bytes *out, dure_server *server) {
   add_value(out, "dure_cache_blocks", "gauge", "Blocks of the KV cache.", e.blocks);
   add_value(out, "dure_cache_blocks_used", "gauge", "Blocks that requests hold.", e.blocks_used);
   add_value(out, "dure_cache_blocks_kept", "gauge", "Blocks kept for prompts that begin alike.", e.blocks_kept);
+  add_value(out, "dure_grammar_bytes", "gauge", "Memory of grammars, waiting, running and kept.",
+            (double)dure_constraint_budget_used(server->constraints.budget));
   add_value(out, "dure_device_lost", "gauge", "1 when the device is lost.", atomic_load(&server->is_device_lost));
 }
 

@@ -64,6 +64,7 @@ def check_stream(s):
     whole = s.post("/v1/completions", request)
     events = s.events("/v1/completions", {**request, "stream_options": {"include_usage": True}})
     check(events[-1]["choices"] == [] and events[-1]["usage"]["completion_tokens"] == 24, events[-1])
+    check(all(e["usage"] is None for e in events[:-1]), "a usage of null until then")
     for index in range(2):
         mine = [e["choices"][0] for e in events[:-1] if e["choices"][0]["index"] == index]
         check("".join(c["text"] for c in mine) == text_of(whole, index), f"stream of choice {index}")
@@ -174,6 +175,24 @@ def check_overflow(device, model):
             s.post("/v1/completions", {"prompt": "a" * 65, "echo": True, "logprobs": 1}, 400)
             error = s.post("/v1/completions", {"prompt": "x", "grammar": 'root ::= "a"{90000}'}, 400)["error"]
             check("all may take" in error["message"] and error["param"] == "grammar", error)
+
+
+def check_grammar_memory(device, model):
+    """Grammars of many at once: those that find no memory are told to come again, and what is held stays within it."""
+    found = []
+    with Server(device, model, "--sequences", 1, "--grammar-memory", "2MiB") as s:
+        def ask(i):
+            body = json.dumps({"prompt": "x", "max_tokens": 1, "grammar": f'root ::= "{"ab"[i % 2]}"{{{20000 + i}}}'})
+            found.append(s.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})[0])
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        check(set(found) <= {200, 429} and 200 in found, found)
+        check(0 < s.metric("dure_grammar_bytes") <= 2 << 20, s.metric("dure_grammar_bytes"))
+        ask(0)
+        check(found[-1] == 200, "there is room again")
 
 
 def check_embeddings(s):
@@ -410,6 +429,7 @@ def main():
                 check(s.stop() == 0, "exit status")
         if is_whole:
             check_overflow(device, model)
+            check_grammar_memory(device, model)
             check_tools(device, folder)
     print("everything as promised")
 
