@@ -8,6 +8,7 @@
 
 #include "runtime/conformance/conformance.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 static void print_result(void *context, const dure_conformance_result *result) {
   const char *device = context;
@@ -74,10 +75,5 @@ int main(void) {
   tcase_set_timeout(tests, 850);
   tcase_add_test(tests, every_op_agrees_with_the_reference_on_every_device);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers' threads do not survive a fork
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

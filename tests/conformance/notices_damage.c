@@ -7,6 +7,7 @@
 #include "runtime/conformance/cases.h"
 #include "runtime/conformance/conformance.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 typedef struct unnoticed {
   size_t count;
@@ -101,10 +102,5 @@ int main(void) {
   tcase_add_test(tests, every_op_has_cases_and_every_case_its_own_name);
   tcase_add_test(tests, one_case_runs_alone_by_its_name);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

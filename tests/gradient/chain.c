@@ -1,6 +1,7 @@
 // A whole model's backward pass against finite differences: two layers shaped like GPT-2's, tied weights, every
 // parameter a view into one flat tensor, as models keep them.
 #include "problem.h"
+#include "tests/suite.h"
 
 enum { B = 2, T = 4, C = 6, H = 2, V = 7, LAYERS = 2, HIDDEN = 4 * C };
 
@@ -94,9 +95,5 @@ int main(void) {
   tcase_add_test(tests, the_gradient_of_two_layers_equals_finite_differences);
   tcase_add_test(tests, a_second_micro_step_adds_to_the_gradient_of_two_layers);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

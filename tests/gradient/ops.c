@@ -1,5 +1,6 @@
 // Every gradient rule of ops.def against finite differences, in f64.
 #include "problem.h"
+#include "tests/suite.h"
 
 // ---- what is differentiated -------------------------------------------------------------------------------------
 
@@ -485,9 +486,5 @@ int main(void) {
   tcase_add_loop_test(tests, a_gradient_is_added_and_scaled_by_its_seed, 0, problem_count);
   tcase_add_test(tests, every_gradient_rule_is_tested);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -11,12 +11,9 @@
 #include "runtime/program.h"
 #include "runtime/random.h"
 #include "runtime/stochastic.h"
+#include "tests/suite.h"
 
 enum { SEED = 20261121, COUNT = 5003, BLOCKS = (COUNT + DURE_MOMENT_BLOCK - 1) / DURE_MOMENT_BLOCK, STEPS = 3 };
-
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 typedef struct precision {
   const char *name;
@@ -102,19 +99,19 @@ static void step_on_device(dure_device *device, dure_stream *stream, operands *o
                                     tensors[PARAMETER],    tensors[MASTER],       tensors[FIRST], tensors[SECOND],
                                     tensors[FIRST_SCALES], tensors[SECOND_SCALES]};
   dure_adamw_with(program, &named, attributes);
-  succeed(dure_program_check(program));
+  require(dure_program_check(program));
   const dure_limits before = device->info.limits;
   if (with_small_limits) device->info.limits.max_dispatch_flops = 20000;  // expand() makes parts
   dure_executable *executable = NULL;
-  succeed(dure_program_compile(program, device, NULL, 0, NULL, &executable));
+  require(dure_program_compile(program, device, NULL, 0, NULL, &executable));
   device->info.limits = before;
   for (int i = 0; i < OPERANDS; i++) {
     if (tensors[i].index != 0)
-      succeed(dure_executable_write(executable, stream, tensors[i], o->data[i], size_of(o, i)));
+      require(dure_executable_write(executable, stream, tensors[i], o->data[i], size_of(o, i)));
   }
-  succeed(dure_executable_submit(executable, stream));
+  require(dure_executable_submit(executable, stream));
   for (int i = PARAMETER; i < OPERANDS; i++) {
-    if (tensors[i].index != 0) succeed(dure_executable_read(executable, stream, tensors[i], o->data[i], size_of(o, i)));
+    if (tensors[i].index != 0) require(dure_executable_read(executable, stream, tensors[i], o->data[i], size_of(o, i)));
   }
   dure_executable_destroy(executable);
   dure_program_destroy(program);
@@ -156,7 +153,7 @@ static uint64_t differing(const operands *a, const operands *b, int index) {
 
 static void compare_with_host(dure_device *device, bool with_small_limits) {
   dure_stream *stream = NULL;
-  succeed(dure_stream_create(device, &stream));
+  require(dure_stream_create(device, &stream));
   operands *host = malloc(sizeof(*host)), *there = malloc(sizeof(*there));
   for (int i = 0; i < PRECISION_COUNT; i++) {
     prepare(&precisions[i], host);
@@ -312,8 +309,8 @@ static double train(const precision *p, dure_device *device, dure_stream *stream
 START_TEST(moments_of_8_bits_train_close_to_f32) {
   dure_device *device = NULL;
   dure_stream *stream = NULL;
-  succeed(dure_device_open("reference", &device));
-  succeed(dure_stream_create(device, &stream));
+  require(dure_device_open("reference", &device));
+  require(dure_stream_create(device, &stream));
   const double f32 = train(&precisions[0], device, stream), nearest = train(&precisions[5], device, stream);
   const double stochastic = train(&precisions[6], device, stream);
   printf("loss after training: %.5g in f32, %.5g with 8-bit moments, %.5g stochastically\n", f32, nearest, stochastic);
@@ -334,9 +331,5 @@ int main(void) {
   tcase_add_test(test_case, codes_of_moments_are_within_a_sixteenth_and_keep_what_is_above_zero);
   tcase_add_test(test_case, moments_of_8_bits_train_close_to_f32);
   suite_add_tcase(suite, test_case);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -10,17 +10,13 @@
 #include "model/training.h"
 #include "runtime/os.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 enum { B = 2, T = 6, R = B * T, E = 5, K = 2, LAYERS = 2, TOTAL = LAYERS * R * E };
 static const double weight = 0.7;
 
 static dure_device *device;
 static dure_stream *stream;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void open_device(void) {
   const char *name = getenv("DURE_TEST_DEVICE");
@@ -211,9 +207,5 @@ int main(void) {
   tcase_add_loop_test(tcase, gradients_are_those_of_the_loss, 0, sizeof(losses) / sizeof(losses[0]));
   tcase_add_loop_test(tcase, biases_move_against_the_excess, 0, 2);
   suite_add_tcase(suite, tcase);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

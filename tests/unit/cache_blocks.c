@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "model/cache_blocks.h"
+#include "tests/suite.h"
 
 static dure_cache_blocks *create(uint32_t count) {
   dure_cache_blocks *blocks = NULL;
@@ -103,9 +104,5 @@ int main(void) {
   tcase_add_test(tests, what_nobody_has_stays_findable_until_its_place_is_needed);
   tcase_add_test(tests, random_use_keeps_the_books);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

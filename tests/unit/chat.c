@@ -9,15 +9,11 @@
 #include "model/chat.h"
 #include "model/companions.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 #define TURN "{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
 
 static char folder[64];
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void put(const char *name, const char *text) {
   char *path = dure_os_path_join(folder, name);
@@ -166,9 +162,5 @@ int main(void) {
   tcase_add_test(cases, wrong_files_are_refused);
   tcase_add_test(cases, what_was_read_is_written);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -11,16 +11,12 @@
 #include <unistd.h>
 
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64], seen[1 << 18];
 static size_t seen_length;
 static int terminal;
 static pid_t child;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void copy_file(const char *name) {
   char from[512], to[256], *text = NULL;
@@ -122,9 +118,5 @@ int main(void) {
   tcase_set_timeout(tests, 120);
   tcase_add_test(tests, an_answer_is_interrupted_and_the_conversation_goes_on);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  const int failures = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failures == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

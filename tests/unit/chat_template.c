@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "data/template.h"
+#include "tests/suite.h"
 
 enum { fixed_time = 1784592000 };
 
@@ -130,9 +131,5 @@ int main(void) {
   tcase_add_test(cases, mistakes_are_named_with_their_line);
   tcase_add_test(cases, no_template_runs_away);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64];
 
@@ -108,9 +109,5 @@ int main(void) {
   tcase_add_test(cases, closed_standard_files_do_not_mix_text_into_outputs);
   tcase_add_test(cases, a_trace_is_closed);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -9,6 +9,7 @@
 #include "runtime/world/internal.h"
 #include "tests/unit/ranks.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 typedef struct shape {
   const char *device;
@@ -245,9 +246,5 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(collectives, every_collective_has_the_bits_of_a_plain_loop_over_the_ranks, 0, 6);
   tcase_add_loop_test(collectives, mpi_carries_the_same_bits, 0, 2);
   suite_add_tcase(suite, collectives);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -5,13 +5,9 @@
 #include <string.h>
 
 #include "model/completion.h"
+#include "tests/suite.h"
 
 static dure_tokenizer *tokenizer;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void open_tokenizer(void) {
   char path[4096];
@@ -88,9 +84,5 @@ int main(void) {
   tcase_add_test(tests, text_ends_before_the_first_stop_string);
   tcase_add_test(tests, an_empty_stop_string_stops_nothing);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -6,11 +6,7 @@
 #include <string.h>
 
 #include "model/constraint.h"
-
-static inline void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
+#include "tests/suite.h"
 
 static inline dure_constraint *constraint_of(const char *text, const dure_token_trie *trie) {
   dure_grammar *grammar = NULL;

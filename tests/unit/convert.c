@@ -11,13 +11,9 @@
 #include "model/convert.h"
 #include "model/inspect.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64];
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void setup(void) {
   snprintf(folder, sizeof(folder), "/tmp/dure-convert-XXXXXX");
@@ -239,9 +235,5 @@ int main(void) {
   tcase_add_test(tests, inspecting_tells_what_is_missing_and_left_over);
   tcase_add_test(tests, statistics_are_those_of_the_elements);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

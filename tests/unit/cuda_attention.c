@@ -10,12 +10,9 @@
 #include "runtime/hal.h"
 #include "runtime/log.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 static const char *const plugins[] = {"DURE_CUDA_EMULATED", "DURE_CUDA_BUILT"};
-
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 // NULL where there is no such plugin, or no device.
 static dure_device *open_device(int which) {
@@ -50,7 +47,7 @@ static void run_cases(dure_device *device, const char *op, const char *kernels, 
     snprintf(name, sizeof(name), "%s/%s", op, cases[i]);
     const dure_conformance_options options = {.case_name = name};
     dure_conformance_summary summary;
-    succeed(dure_conformance_run(device, &options, count_result, (void *)(uintptr_t)kernels, &summary));
+    require(dure_conformance_run(device, &options, count_result, (void *)(uintptr_t)kernels, &summary));
     ck_assert_uint_eq(summary.counts[DURE_CONFORMANCE_PASS], 1);
   }
 }
@@ -113,10 +110,5 @@ int main(void) {
   tcase_add_loop_test(group, every_kind_of_kernel_agrees_with_the_reference, 0, 2);
   tcase_add_loop_test(group, kernels_for_sm_90_are_tried_once_and_trusted, 0, 2);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

@@ -11,6 +11,7 @@
 #include "runtime/communicator.h"
 #include "runtime/os.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 enum { RANKS = 3, SEED = 20261121, MOST_BUFFERS = 256 };
 // Memory budgets, of which a communicator takes a 64th to sum in: enough for every case, and not.
@@ -32,28 +33,17 @@ typedef struct rank_state {
 
 static pthread_barrier_t all_ranks;
 
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
-
-static void expect(dure_status status, dure_code code, const char *word) {
-  ck_assert_msg(status != NULL, "a failure (%s) was expected", dure_code_name(code));
-  ck_assert_msg(dure_status_code(status) == code && strstr(dure_status_message(status), word) != NULL,
-                "%s: '%s' lacks '%s'", dure_code_name(dure_status_code(status)), dure_status_message(status), word);
-  dure_status_free(status);
-}
-
 static dure_buffer *make_buffer(rank_state *r, uint64_t bytes) {
   dure_buffer *buffer = NULL;
   ck_assert_uint_lt(r->buffer_count, MOST_BUFFERS);
-  succeed(dure_buffer_create(r->device, bytes, DURE_MEMORY_DEVICE, "values", &buffer));
+  require(dure_buffer_create(r->device, bytes, DURE_MEMORY_DEVICE, "values", &buffer));
   return r->buffers[r->buffer_count++] = buffer;
 }
 
 static void *run_rank(void *context) {
   rank_state *r = context;
-  succeed(r->table->create(r->device, r->identifier, r->rank, RANKS, &r->state));
-  succeed(dure_stream_create(r->device, &r->stream));
+  require(r->table->create(r->device, r->identifier, r->rank, RANKS, &r->state));
+  require(dure_stream_create(r->device, &r->stream));
   pthread_barrier_wait(&all_ranks);
   r->test(r);
   pthread_barrier_wait(&all_ranks);
@@ -68,7 +58,7 @@ static void open_devices(rank_state ranks[RANKS], uint64_t budget) {
   setenv("DURE_NCCL", getenv("DURE_NCCL_EMULATED"), 1);
   for (uint32_t r = 0; r < RANKS; r++) {
     ranks[r] = (rank_state){.rank = r};
-    succeed(dure_device_open("cuda", &ranks[r].device));
+    require(dure_device_open("cuda", &ranks[r].device));
     dure_device_restrict(ranks[r].device, NULL, budget);
     ranks[r].table = ranks[r].device->vtable->communicator;
     ck_assert_ptr_nonnull(ranks[r].table);
@@ -82,8 +72,8 @@ static void run_all(void (*test)(rank_state *), uint64_t budget) {
   pthread_t threads[RANKS];
   open_devices(ranks, budget);
   pthread_barrier_init(&all_ranks, NULL, RANKS);
-  succeed(ranks[0].table->available(ranks[0].device));
-  succeed(ranks[0].table->identifier(ranks[0].device, identifier));
+  require(ranks[0].table->available(ranks[0].device));
+  require(ranks[0].table->identifier(ranks[0].device, identifier));
   for (uint32_t r = 0; r < RANKS; r++) {
     ranks[r].identifier = identifier;
     ranks[r].test = test;
@@ -187,12 +177,12 @@ static void run_case(rank_state *r, const collective_case *c) {
   unsigned char *found = malloc(target_count(c) * element + 1);
   dure_buffer *buffer = make_buffer(r, bytes / 4 * 4 + 4);
   place(c, r->rank, &source, &target);
-  succeed(dure_stream_upload(r->stream, buffer, source, values, source_count(c) * element));
+  require(dure_stream_upload(r->stream, buffer, source, values, source_count(c) * element));
   const dure_collective collective = {c->kind, c->dtype, c->reduction, 1, c->count, buffer, buffer, source, target};
-  succeed(r->table->begin(r->state, r->stream, &collective, &ticket));
-  succeed(r->table->join(r->state, r->stream, ticket));
-  succeed(dure_stream_download(r->stream, buffer, target, found, target_count(c) * element, NULL));
-  succeed(r->table->wait(r->state, ticket, NULL, NULL));
+  require(r->table->begin(r->state, r->stream, &collective, &ticket));
+  require(r->table->join(r->state, r->stream, ticket));
+  require(dure_stream_download(r->stream, buffer, target, found, target_count(c) * element, NULL));
+  require(r->table->wait(r->state, ticket, NULL, NULL));
   for (uint64_t i = 0; i < target_count(c); i++) check_element(c, r->rank, found, i);
   free(values);
   free(found);
@@ -244,7 +234,7 @@ static void run_ring(rank_state *r) {
   uint64_t ticket = 0;
   for (uint32_t round = 0; round < 8; round++) {
     for (uint32_t i = 0; i < WORDS; i++) words[i] = r->rank * 100000 + round * 1000 + i;
-    succeed(dure_stream_upload(r->stream, buffers[0], 0, words, sizeof(words)));
+    require(dure_stream_upload(r->stream, buffers[0], 0, words, sizeof(words)));
     for (uint32_t i = 0; i < 2; i++) {
       const bool sends = (i == 0) == (r->rank != 1);
       const uint32_t peer = (r->rank + (sends ? 1 : RANKS - 1)) % RANKS;
@@ -254,10 +244,10 @@ static void run_ring(rank_state *r) {
                                        .count = WORDS,
                                        .source = buffers[0],
                                        .target = buffers[1]};
-      succeed(r->table->begin(r->state, r->stream, &message, &ticket));
+      require(r->table->begin(r->state, r->stream, &message, &ticket));
     }
-    succeed(r->table->join(r->state, r->stream, ticket));
-    succeed(dure_stream_download(r->stream, buffers[1], 0, words, sizeof(words), NULL));
+    require(r->table->join(r->state, r->stream, ticket));
+    require(dure_stream_download(r->stream, buffers[1], 0, words, sizeof(words), NULL));
     for (uint32_t i = 0; i < WORDS; i++)
       ck_assert_uint_eq(words[i], (r->rank + RANKS - 1) % RANKS * 100000 + round * 1000 + i);
   }
@@ -271,7 +261,7 @@ END_TEST
 static void begin_sum(rank_state *r, dure_buffer *buffer, uint64_t *out_ticket) {
   const dure_collective sum = {
       .kind = DURE_ALL_REDUCE, .dtype = DURE_DTYPE_F32, .count = 256, .source = buffer, .target = buffer};
-  succeed(r->table->begin(r->state, r->stream, &sum, out_ticket));
+  require(r->table->begin(r->state, r->stream, &sum, out_ticket));
 }
 
 static dure_status lost(void *context) {
@@ -288,7 +278,7 @@ static void run_loss(rank_state *r) {
     r->table->abort(r->state, "this rank gives up");
     const dure_collective sum = {
         .kind = DURE_ALL_REDUCE, .dtype = DURE_DTYPE_F32, .count = 1, .source = buffer, .target = buffer};
-    expect(r->table->begin(r->state, r->stream, &sum, &ticket), DURE_RANK_LOST, "this rank gives up");
+    require_failure(r->table->begin(r->state, r->stream, &sum, &ticket), DURE_RANK_LOST, "this rank gives up");
   } else {
     const bool is_silent = getenv("DURE_NCCL_EMULATION_SILENT") != NULL;
     dure_status status = r->table->begin(
@@ -298,9 +288,10 @@ static void run_loss(rank_state *r) {
         &ticket);
     if (status == NULL) status = r->table->join(r->state, r->stream, ticket);
     if (status == NULL) status = r->table->wait(r->state, ticket, is_silent ? lost : NULL, &begin);
-    expect(status, DURE_RANK_LOST, is_silent ? "rank 2 (somewhere" : "remote process exited");
-    succeed(dure_stream_wait(r->stream, 0));  // the device goes on
-    expect(r->table->wait(r->state, ticket, NULL, NULL), DURE_RANK_LOST, is_silent ? "rank 2" : "remote process");
+    require_failure(status, DURE_RANK_LOST, is_silent ? "rank 2 (somewhere" : "remote process exited");
+    require(dure_stream_wait(r->stream, 0));  // the device goes on
+    require_failure(r->table->wait(r->state, ticket, NULL, NULL), DURE_RANK_LOST,
+                    is_silent ? "rank 2" : "remote process");
   }
 }
 
@@ -328,11 +319,11 @@ static void run_abort(rank_state *r) {
   }
   dure_buffer *buffer = make_buffer(r, 1024);
   begin_sum(r, buffer, &ticket);
-  succeed(r->table->join(r->state, r->stream, ticket));
+  require(r->table->join(r->state, r->stream, ticket));
   ck_assert_int_eq(pthread_create(&watcher, NULL, abort_later, r), 0);
-  succeed(dure_stream_download(r->stream, buffer, 0, &word, sizeof(word), NULL));
+  require(dure_stream_download(r->stream, buffer, 0, &word, sizeof(word), NULL));
   pthread_join(watcher, NULL);
-  expect(r->table->wait(r->state, ticket, NULL, NULL), DURE_RANK_LOST, "the world has lost rank 2");
+  require_failure(r->table->wait(r->state, ticket, NULL, NULL), DURE_RANK_LOST, "the world has lost rank 2");
 }
 
 START_TEST(another_thread_can_give_up_what_the_device_waits_for) {
@@ -346,18 +337,18 @@ static void run_wrong(rank_state *r) {
   uint64_t ticket = 0;
   dure_collective wrong = {
       .kind = DURE_ALL_REDUCE, .dtype = DURE_DTYPE_U32, .count = 4, .source = buffer, .target = buffer};
-  expect(r->table->begin(r->state, r->stream, &wrong, &ticket), DURE_INVALID_ARGUMENT, "u32");
+  require_failure(r->table->begin(r->state, r->stream, &wrong, &ticket), DURE_INVALID_ARGUMENT, "u32");
   wrong = (dure_collective){.kind = DURE_SEND, .dtype = DURE_DTYPE_F32, .peer = r->rank, .count = 4, .source = buffer};
-  expect(r->table->begin(r->state, r->stream, &wrong, &ticket), DURE_INVALID_ARGUMENT, "itself");
+  require_failure(r->table->begin(r->state, r->stream, &wrong, &ticket), DURE_INVALID_ARGUMENT, "itself");
   wrong = (dure_collective){
       .kind = DURE_BROADCAST, .dtype = DURE_DTYPE_F32, .peer = RANKS, .count = 4, .source = buffer, .target = buffer};
-  expect(r->table->begin(r->state, r->stream, &wrong, &ticket), DURE_INVALID_ARGUMENT, "group of 3");
+  require_failure(r->table->begin(r->state, r->stream, &wrong, &ticket), DURE_INVALID_ARGUMENT, "group of 3");
   // Ranks that disagree are an error that NCCL tells later.
   wrong = (dure_collective){
       .kind = DURE_ALL_REDUCE, .dtype = DURE_DTYPE_F32, .count = 4 + r->rank, .source = buffer, .target = buffer};
   dure_status status = r->table->begin(r->state, r->stream, &wrong, &ticket);
   if (status == NULL) status = r->table->wait(r->state, ticket, NULL, NULL);
-  expect(status, DURE_RANK_LOST, "NCCL on rank");
+  require_failure(status, DURE_RANK_LOST, "NCCL on rank");
 }
 
 START_TEST(what_cannot_be_is_refused) { run_all(run_wrong, LARGE); }
@@ -367,13 +358,13 @@ START_TEST(without_nccl_it_says_what_is_missing) {
   rank_state ranks[RANKS];
   open_devices(ranks, LARGE);
   setenv("DURE_NCCL", "/nonexistent/libnccl.so.2", 1);
-  expect(ranks[0].table->available(ranks[0].device), DURE_UNSUPPORTED, "libnccl.so.2");
+  require_failure(ranks[0].table->available(ranks[0].device), DURE_UNSUPPORTED, "libnccl.so.2");
   setenv("DURE_NCCL", "libm.so.6", 1);
-  expect(ranks[0].table->available(ranks[0].device), DURE_UNSUPPORTED, "2.18 or newer");
+  require_failure(ranks[0].table->available(ranks[0].device), DURE_UNSUPPORTED, "2.18 or newer");
   for (uint32_t r = 0; r < RANKS; r++) dure_device_close(ranks[r].device);
   setenv("DURE_CUDA_NCCL", "0", 1);
   open_devices(ranks, LARGE);
-  expect(ranks[0].table->available(ranks[0].device), DURE_UNSUPPORTED, "DURE_CUDA_NCCL");
+  require_failure(ranks[0].table->available(ranks[0].device), DURE_UNSUPPORTED, "DURE_CUDA_NCCL");
   for (uint32_t r = 0; r < RANKS; r++) dure_device_close(ranks[r].device);
 }
 END_TEST
@@ -393,9 +384,5 @@ int main(void) {
   tcase_add_test(group, what_cannot_be_is_refused);
   tcase_add_test(group, without_nccl_it_says_what_is_missing);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

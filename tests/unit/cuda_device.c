@@ -7,6 +7,7 @@
 
 #include "runtime/hal.h"
 #include "runtime/log.h"
+#include "tests/suite.h"
 
 static const struct {
   const char *text, *variable, *value;
@@ -20,19 +21,6 @@ static struct {
 } found[MOST_DEVICES];
 static int device_count;
 
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
-
-// The failure must have this code, and its message this word in it.
-static void expect(dure_status status, dure_code code, const char *word) {
-  ck_assert_msg(status != NULL, "a failure (%s) was expected", dure_code_name(code));
-  ck_assert_msg(dure_status_code(status) == code, "%s", dure_status_message(status));
-  ck_assert_msg(strstr(dure_status_message(status), word) != NULL, "'%s' lacks '%s'", dure_status_message(status),
-                word);
-  dure_status_free(status);
-}
-
 static dure_device *device;
 static dure_stream *stream;
 
@@ -41,8 +29,8 @@ static void open_device(int index) {
   for (int i = 0; i < MODE_COUNT; i++) unsetenv(modes[i].variable);
   setenv(modes[mode].variable, modes[mode].value, 1);
   setenv("DURE_CUDA_PLUGIN", found[index / MODE_COUNT].plugin, 1);
-  succeed(dure_device_open(found[index / MODE_COUNT].identifier, &device));
-  succeed(dure_stream_create(device, &stream));
+  require(dure_device_open(found[index / MODE_COUNT].identifier, &device));
+  require(dure_stream_create(device, &stream));
 }
 
 static void close_device(void) {
@@ -61,18 +49,18 @@ static uint64_t first_wrong(const uint32_t *words, uint64_t count, uint32_t firs
 
 static dure_buffer *make_buffer(uint64_t size) {
   dure_buffer *buffer = NULL;
-  succeed(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "test", &buffer));
+  require(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "test", &buffer));
   return buffer;
 }
 
 static dure_recording *begin(const char *label, uint32_t flags) {
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, label, flags, &recording));
+  require(dure_recording_create(device, label, flags, &recording));
   return recording;
 }
 
 static void submit(dure_recording *recording) {
-  succeed(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
 }
 
 // A deterministic byte of a position, so that misplaced bytes show.
@@ -90,10 +78,10 @@ START_TEST(a_new_buffer_is_zero_and_transfers_of_any_size_round_trip) {
     for (uint64_t i = 0; i < size; i++) sent[i] = pattern_byte(i);
     dure_buffer *buffer = make_buffer(size);
     memset(received, 0xff, size);
-    succeed(dure_stream_download(stream, buffer, 0, received, size, NULL));
+    require(dure_stream_download(stream, buffer, 0, received, size, NULL));
     ck_assert_int_eq(memcmp(received, zeros, size), 0);
-    succeed(dure_stream_upload(stream, buffer, 0, sent, size));
-    succeed(dure_stream_download(stream, buffer, 0, received, size, NULL));
+    require(dure_stream_upload(stream, buffer, 0, sent, size));
+    require(dure_stream_download(stream, buffer, 0, received, size, NULL));
     ck_assert_int_eq(memcmp(sent, received, size), 0);
     dure_buffer_destroy(buffer);
     free(sent);
@@ -107,7 +95,7 @@ END_TEST
 START_TEST(host_buffers_are_seen_by_both_sides) {
   open_device(_i);
   dure_buffer *host = NULL;
-  succeed(dure_buffer_create(device, 64, DURE_MEMORY_HOST, "host", &host));
+  require(dure_buffer_create(device, 64, DURE_MEMORY_HOST, "host", &host));
   dure_buffer *target = make_buffer(64);
   uint32_t *words = dure_buffer_map(host);
   ck_assert_ptr_nonnull(words);
@@ -115,12 +103,12 @@ START_TEST(host_buffers_are_seen_by_both_sides) {
   for (uint32_t i = 0; i < 16; i++) ck_assert_uint_eq(words[i], 0);
   for (uint32_t i = 0; i < 16; i++) words[i] = i + 100;
   dure_recording *recording = begin("host", 0);
-  succeed(dure_recording_copy(recording, host, 0, target, 0, 64));
-  succeed(dure_recording_fill(recording, host, 0, 32, 7));
-  succeed(dure_recording_copy(recording, target, 0, host, 32, 32));
-  succeed(dure_recording_finish(recording));
+  require(dure_recording_copy(recording, host, 0, target, 0, 64));
+  require(dure_recording_fill(recording, host, 0, 32, 7));
+  require(dure_recording_copy(recording, target, 0, host, 32, 32));
+  require(dure_recording_finish(recording));
   submit(recording);
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_wait(stream, 0));
   for (uint32_t i = 0; i < 8; i++) ck_assert_uint_eq(words[i], 7);
   for (uint32_t i = 0; i < 8; i++) ck_assert_uint_eq(words[8 + i], i + 100);
   dure_recording_destroy(recording);
@@ -137,22 +125,22 @@ START_TEST(pieces_larger_than_the_staging_ring_stay_in_order) {
   ck_assert(data != NULL && read != NULL);
   dure_buffer *buffer = make_buffer(4ull * words);
   dure_recording *fill = begin("fill", 0);
-  succeed(dure_recording_fill(fill, buffer, 4096, 2048, 0xdeadbeef));
-  succeed(dure_recording_fill(fill, buffer, 6144, 2048, 0xdeadbeef));
-  succeed(dure_recording_finish(fill));
+  require(dure_recording_fill(fill, buffer, 4096, 2048, 0xdeadbeef));
+  require(dure_recording_fill(fill, buffer, 6144, 2048, 0xdeadbeef));
+  require(dure_recording_finish(fill));
   for (uint32_t i = 0; i < words; i++) data[i] = i * 3;
   uint64_t points[5];
   uint32_t parts[5][64];
-  succeed(dure_stream_upload(stream, buffer, 0, data, 4ull * words));
+  require(dure_stream_upload(stream, buffer, 0, data, 4ull * words));
   memset(data, 0, 4ull * words);  // it may be reused at once
   for (int i = 0; i < 4; i++) {
-    succeed(dure_stream_download(stream, buffer, 4ull * (uint64_t)i * 1024, parts[i], sizeof(parts[i]), &points[i]));
+    require(dure_stream_download(stream, buffer, 4ull * (uint64_t)i * 1024, parts[i], sizeof(parts[i]), &points[i]));
     submit(fill);
   }
-  succeed(dure_stream_download(stream, buffer, 0, read, 4ull * words, &points[4]));
-  succeed(dure_stream_wait(stream, points[0]));
+  require(dure_stream_download(stream, buffer, 0, read, 4ull * words, &points[4]));
+  require(dure_stream_wait(stream, points[0]));
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(parts[0][i], i * 3);
-  succeed(dure_stream_wait(stream, points[4]));
+  require(dure_stream_wait(stream, points[4]));
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(parts[1][i], 0xdeadbeef);
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(parts[2][i], (2048 + i) * 3);
   ck_assert_uint_eq(first_wrong(read, 1024, 0, 3), 1024);
@@ -170,8 +158,8 @@ START_TEST(an_upload_replaces_an_earlier_one_of_the_same_bytes) {
   open_device(_i);
   dure_buffer *buffer = make_buffer(64);
   uint32_t value = 0;
-  for (uint32_t i = 1; i <= 1000; i++) succeed(dure_stream_upload(stream, buffer, 16, &i, 4));
-  succeed(dure_stream_download(stream, buffer, 16, &value, 4, NULL));
+  for (uint32_t i = 1; i <= 1000; i++) require(dure_stream_upload(stream, buffer, 16, &i, 4));
+  require(dure_stream_download(stream, buffer, 16, &value, 4, NULL));
   ck_assert_uint_eq(value, 1000);
   dure_buffer_destroy(buffer);
   close_device();
@@ -183,11 +171,11 @@ START_TEST(a_stream_may_go_with_a_download_in_flight) {
   open_device(_i);
   dure_buffer *buffer = make_buffer(1 << 20);
   dure_stream *other = NULL;
-  succeed(dure_stream_create(device, &other));
+  require(dure_stream_create(device, &other));
   unsigned char *data = malloc(1 << 20);
   ck_assert_ptr_nonnull(data);
   uint64_t point = 0;
-  succeed(dure_stream_download(other, buffer, 0, data, 1 << 20, &point));
+  require(dure_stream_download(other, buffer, 0, data, 1 << 20, &point));
   free(data);
   dure_stream_destroy(other);
   dure_buffer_destroy(buffer);
@@ -203,19 +191,19 @@ START_TEST(commands_see_each_other_and_replay) {
   dure_buffer *x = make_buffer(4 * count), *y = make_buffer(4 * (count + chain));
   // Each round moves x's words one place further through y: only the right order brings them there.
   dure_recording *recording = begin("chain", 0);
-  succeed(dure_recording_copy(recording, x, 0, y, 0, 4 * count));
+  require(dure_recording_copy(recording, x, 0, y, 0, 4 * count));
   for (uint32_t i = 0; i < chain; i++) {
-    succeed(dure_recording_copy(recording, y, 4 * i, x, 0, 4 * count));
-    succeed(dure_recording_fill(recording, y, 4 * i, 4, 0x01020300 + i));
-    succeed(dure_recording_copy(recording, x, 0, y, 4 * (i + 1), 4 * count));
+    require(dure_recording_copy(recording, y, 4 * i, x, 0, 4 * count));
+    require(dure_recording_fill(recording, y, 4 * i, 4, 0x01020300 + i));
+    require(dure_recording_copy(recording, x, 0, y, 4 * (i + 1), 4 * count));
   }
-  succeed(dure_recording_finish(recording));
-  expect(dure_recording_fill(recording, x, 0, 4, 0), DURE_INVALID_ARGUMENT, "finished");
+  require(dure_recording_finish(recording));
+  require_failure(dure_recording_fill(recording, x, 0, 4, 0), DURE_INVALID_ARGUMENT, "finished");
   uint32_t values[count + chain];
   for (uint32_t i = 0; i < count; i++) values[i] = 5 * i;
-  succeed(dure_stream_upload(stream, x, 0, values, 4 * count));
+  require(dure_stream_upload(stream, x, 0, values, 4 * count));
   for (int i = 0; i < 3; i++) submit(recording);
-  succeed(dure_stream_download(stream, y, 0, values, sizeof(values), NULL));
+  require(dure_stream_download(stream, y, 0, values, sizeof(values), NULL));
   ck_assert_uint_eq(first_wrong(values, chain, 0x01020300, 1), chain);
   ck_assert_uint_eq(first_wrong(values + chain, count, 0, 5), count);
   dure_recording_destroy(recording);
@@ -229,16 +217,16 @@ START_TEST(an_empty_recording_and_one_of_one_command_run) {
   open_device(_i);
   dure_buffer *buffer = make_buffer(64);
   dure_recording *recordings[2] = {begin("empty", 0), begin("one", 0)};
-  succeed(dure_recording_fill(recordings[1], buffer, 0, 64, 0x12345678));
-  for (int i = 0; i < 2; i++) succeed(dure_recording_finish(recordings[i]));
+  require(dure_recording_fill(recordings[1], buffer, 0, 64, 0x12345678));
+  for (int i = 0; i < 2; i++) require(dure_recording_finish(recordings[i]));
   uint64_t point = 0;
   uint32_t words[16];
-  succeed(dure_stream_submit(stream, recordings, 2, NULL, 0, NULL, 0, &point));
+  require(dure_stream_submit(stream, recordings, 2, NULL, 0, NULL, 0, &point));
   ck_assert_uint_eq(point, dure_stream_point(stream));
-  succeed(dure_stream_wait(stream, point));
-  succeed(dure_stream_submit(stream, NULL, 0, NULL, 0, NULL, 0, &point));
-  succeed(dure_stream_wait(stream, point));
-  succeed(dure_stream_download(stream, buffer, 0, words, 64, NULL));
+  require(dure_stream_wait(stream, point));
+  require(dure_stream_submit(stream, NULL, 0, NULL, 0, NULL, 0, &point));
+  require(dure_stream_wait(stream, point));
+  require(dure_stream_download(stream, buffer, 0, words, 64, NULL));
   ck_assert_uint_eq(first_wrong(words, 16, 0x12345678, 0), 16);
   for (int i = 0; i < 2; i++) dure_recording_destroy(recordings[i]);
   dure_buffer_destroy(buffer);
@@ -249,13 +237,13 @@ END_TEST
 START_TEST(what_makes_no_sense_is_refused) {
   open_device(_i);
   dure_kernel *kernel = NULL;
-  expect(dure_kernel_get(device, "no_such_kernel", NULL, 0, &kernel), DURE_UNSUPPORTED, "no_such_kernel");
+  require_failure(dure_kernel_get(device, "no_such_kernel", NULL, 0, &kernel), DURE_UNSUPPORTED, "no_such_kernel");
   dure_buffer *x = make_buffer(1024);
   dure_recording *recording = begin("wrong", 0);
-  expect(dure_recording_copy(recording, x, 0, x, 4, 16), DURE_INVALID_ARGUMENT, "overlaps");
-  expect(dure_recording_copy(recording, x, 1020, x, 0, 16), DURE_INVALID_ARGUMENT, "outside");
-  succeed(dure_recording_copy(recording, x, 0, x, 512, 512));
-  expect(dure_stream_wait(stream, 1), DURE_INVALID_ARGUMENT, "never end");
+  require_failure(dure_recording_copy(recording, x, 0, x, 4, 16), DURE_INVALID_ARGUMENT, "overlaps");
+  require_failure(dure_recording_copy(recording, x, 1020, x, 0, 16), DURE_INVALID_ARGUMENT, "outside");
+  require(dure_recording_copy(recording, x, 0, x, 512, 512));
+  require_failure(dure_stream_wait(stream, 1), DURE_INVALID_ARGUMENT, "never end");
   dure_recording_destroy(recording);
   dure_buffer_destroy(x);
   close_device();
@@ -267,20 +255,20 @@ START_TEST(every_command_is_timed_under_its_label) {
   enum { commands = 300 };
   dure_buffer *buffer = make_buffer(1 << 16);
   dure_recording *recording = begin("timed", DURE_RECORD_TIMESTAMPS), *untimed = begin("untimed", 0);
-  succeed(dure_recording_fill(recording, buffer, 0, 1 << 16, 0));
+  require(dure_recording_fill(recording, buffer, 0, 1 << 16, 0));
   for (int i = 1; i < commands; i++) {
     if (i == 1 || i == 200) dure_recording_label(recording, i == 1 ? "first" : "second");
-    succeed(dure_recording_fill(recording, buffer, 0, 1 << 16, (uint32_t)i));
+    require(dure_recording_fill(recording, buffer, 0, 1 << 16, (uint32_t)i));
   }
-  succeed(dure_recording_finish(recording));
-  succeed(dure_recording_finish(untimed));
+  require(dure_recording_finish(recording));
+  require(dure_recording_finish(untimed));
   const dure_command_time *times = NULL;
   size_t count = 0;
-  expect(dure_recording_times(untimed, &times, &count), DURE_UNSUPPORTED, "no timestamps");
+  require_failure(dure_recording_times(untimed, &times, &count), DURE_UNSUPPORTED, "no timestamps");
   for (int round = 0; round < 2; round++) {
     submit(recording);
-    succeed(dure_stream_wait(stream, 0));
-    succeed(dure_recording_times(recording, &times, &count));
+    require(dure_stream_wait(stream, 0));
+    require(dure_recording_times(recording, &times, &count));
     ck_assert_uint_eq(count, commands);
     double total = 0;
     for (size_t i = 0; i < count; i++) {
@@ -307,28 +295,28 @@ START_TEST(work_waits_for_the_host_and_tells_it) {
   if (!can_wait_for_host(_i)) return;
   open_device(_i);
   dure_event *start = NULL, *done = NULL;
-  succeed(dure_event_create(device, 5, &start));
-  succeed(dure_event_create(device, 0, &done));
+  require(dure_event_create(device, 5, &start));
+  require(dure_event_create(device, 0, &done));
   dure_buffer *buffer = make_buffer(64);
   dure_recording *fill = begin("fill", 0);
-  succeed(dure_recording_fill(fill, buffer, 0, 64, 9));
-  succeed(dure_recording_finish(fill));
+  require(dure_recording_fill(fill, buffer, 0, 64, 9));
+  require(dure_recording_finish(fill));
   uint64_t value = 0, before = 0;
   uint32_t word = 1;
   bool reached = true;
-  succeed(dure_stream_download(stream, buffer, 0, &word, 4, &before));
-  succeed(dure_stream_submit(stream, &fill, 1, start, 6, done, 3, NULL));
-  succeed(dure_stream_wait(stream, before));  // what was enqueued earlier does not wait
+  require(dure_stream_download(stream, buffer, 0, &word, 4, &before));
+  require(dure_stream_submit(stream, &fill, 1, start, 6, done, 3, NULL));
+  require(dure_stream_wait(stream, before));  // what was enqueued earlier does not wait
   ck_assert_uint_eq(word, 0);
-  succeed(dure_event_wait(done, 3, 20 * 1000000, &reached));
+  require(dure_event_wait(done, 3, 20 * 1000000, &reached));
   ck_assert(!reached);
-  succeed(dure_event_read(start, &value));
+  require(dure_event_read(start, &value));
   ck_assert_uint_eq(value, 5);
-  expect(dure_event_signal(start, 5), DURE_INVALID_ARGUMENT, "only grows");
-  succeed(dure_event_signal(start, 6));
-  succeed(dure_event_wait(done, 3, 20ull * 1000000000, &reached));
+  require_failure(dure_event_signal(start, 5), DURE_INVALID_ARGUMENT, "only grows");
+  require(dure_event_signal(start, 6));
+  require(dure_event_wait(done, 3, 20ull * 1000000000, &reached));
   ck_assert(reached);
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_wait(stream, 0));
   dure_event_destroy(start);
   dure_event_destroy(done);
   dure_recording_destroy(fill);
@@ -342,20 +330,20 @@ START_TEST(one_stream_waits_for_another) {
   open_device(_i);
   dure_stream *other = NULL;
   dure_event *go = NULL, *filled = NULL;
-  succeed(dure_stream_create(device, &other));
-  succeed(dure_event_create(device, 0, &go));
-  succeed(dure_event_create(device, 0, &filled));
+  require(dure_stream_create(device, &other));
+  require(dure_event_create(device, 0, &go));
+  require(dure_event_create(device, 0, &filled));
   dure_buffer *x = make_buffer(1 << 16), *y = make_buffer(1 << 16);
   dure_recording *fill = begin("fill", 0), *copy = begin("copy", 0);
-  succeed(dure_recording_fill(fill, x, 0, 1 << 16, 0x00c0ffee));
-  succeed(dure_recording_finish(fill));
-  succeed(dure_recording_copy(copy, x, 0, y, 0, 1 << 16));
-  succeed(dure_recording_finish(copy));
-  succeed(dure_stream_submit(other, &fill, 1, go, 1, filled, 1, NULL));
-  succeed(dure_stream_submit(stream, &copy, 1, filled, 1, NULL, 0, NULL));
-  succeed(dure_event_signal(go, 1));
+  require(dure_recording_fill(fill, x, 0, 1 << 16, 0x00c0ffee));
+  require(dure_recording_finish(fill));
+  require(dure_recording_copy(copy, x, 0, y, 0, 1 << 16));
+  require(dure_recording_finish(copy));
+  require(dure_stream_submit(other, &fill, 1, go, 1, filled, 1, NULL));
+  require(dure_stream_submit(stream, &copy, 1, filled, 1, NULL, 0, NULL));
+  require(dure_event_signal(go, 1));
   uint32_t words[16];
-  succeed(dure_stream_download(stream, y, (1 << 16) - 64, words, 64, NULL));
+  require(dure_stream_download(stream, y, (1 << 16) - 64, words, 64, NULL));
   ck_assert_uint_eq(first_wrong(words, 16, 0x00c0ffee, 0), 16);
   dure_stream_destroy(other);
   dure_event_destroy(go);
@@ -375,21 +363,21 @@ START_TEST(a_restricted_budget_holds) {
   dure_device_restrict(device, NULL, 10 << 20);
   dure_buffer *first = NULL, *second = NULL;
   uint64_t used = 0, peak = 0, available = 0;
-  succeed(dure_buffer_create(device, 6 << 20, DURE_MEMORY_DEVICE, "weights", &first));
-  succeed(dure_device_memory(device, &used, &peak, &available));
+  require(dure_buffer_create(device, 6 << 20, DURE_MEMORY_DEVICE, "weights", &first));
+  require(dure_device_memory(device, &used, &peak, &available));
   ck_assert_uint_eq(used, 6 << 20);
   ck_assert_uint_eq(available, 4 << 20);
   dure_status status = dure_buffer_create(device, 6 << 20, DURE_MEMORY_DEVICE, "gradients", &second);
   ck_assert_ptr_nonnull(strstr(dure_status_message(status), "weights"));
-  expect(status, DURE_OUT_OF_MEMORY, "gradients");
+  require_failure(status, DURE_OUT_OF_MEMORY, "gradients");
   // The staging ring shrinks with the budget and is not part of it.
   unsigned char *data = calloc(6, 1 << 20);
   ck_assert_ptr_nonnull(data);
-  succeed(dure_stream_upload(stream, first, 0, data, 6 << 20));
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_upload(stream, first, 0, data, 6 << 20));
+  require(dure_stream_wait(stream, 0));
   free(data);
   dure_buffer_destroy(first);
-  succeed(dure_device_memory(device, &used, &peak, &available));
+  require(dure_device_memory(device, &used, &peak, &available));
   ck_assert_uint_eq(used, 0);
   ck_assert_uint_eq(peak, 6 << 20);
   close_device();
@@ -400,8 +388,8 @@ START_TEST(more_than_the_device_has_is_refused) {
   open_device(_i);
   dure_buffer *buffer = NULL;
   const uint64_t too_much = dure_device_get_info(device)->memory_bytes + (1 << 20);
-  expect(dure_buffer_create(device, too_much, DURE_MEMORY_DEVICE, "everything", &buffer), DURE_OUT_OF_MEMORY,
-         "everything");
+  require_failure(dure_buffer_create(device, too_much, DURE_MEMORY_DEVICE, "everything", &buffer), DURE_OUT_OF_MEMORY,
+                  "everything");
   close_device();
 }
 END_TEST
@@ -441,7 +429,7 @@ static void find_devices(const char *plugin) {
   setenv("DURE_CUDA_PLUGIN", plugin, 1);
   dure_device_info *infos = NULL;
   size_t count = 0;
-  succeed(dure_devices_list(&infos, &count, NULL));
+  require(dure_devices_list(&infos, &count, NULL));
   for (size_t i = 0; i < count && device_count < MOST_DEVICES; i++) {
     if (strcmp(infos[i].backend, "cuda") != 0 || !infos[i].usable) continue;
     found[device_count].plugin = plugin;
@@ -481,10 +469,5 @@ int main(void) {
   for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
     tcase_add_loop_test(group, tests[i], 0, device_count * MODE_COUNT);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

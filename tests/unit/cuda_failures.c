@@ -6,10 +6,7 @@
 #include <string.h>
 
 #include "runtime/hal.h"
-
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
+#include "tests/suite.h"
 
 // The failure must have this code, and its message these words in it.
 static void expect(dure_status status, dure_code code, const char *word, const char *other_word) {
@@ -32,16 +29,16 @@ static void open_device(const char *fault) {
   static const char *const names[] = {"forward", "backward"};
   setenv("DURE_CUDA_EMULATION_FAULT", fault, 1);
   setenv("DURE_CUDA_PLUGIN", getenv("DURE_CUDA_EMULATED"), 1);
-  succeed(dure_device_open("cuda", &device));
-  succeed(dure_stream_create(device, &stream));
-  succeed(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "x", &buffer));
+  require(dure_device_open("cuda", &device));
+  require(dure_stream_create(device, &stream));
+  require(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "x", &buffer));
   for (int i = 0; i < 2; i++) {
-    succeed(dure_recording_create(device, names[i], 0, &recordings[i]));
+    require(dure_recording_create(device, names[i], 0, &recordings[i]));
     dure_recording_label(recordings[i], "norm");
-    succeed(dure_recording_fill(recordings[i], buffer, 0, 4096, 0x01020304));
+    require(dure_recording_fill(recordings[i], buffer, 0, 4096, 0x01020304));
     dure_recording_label(recordings[i], "matmul");
-    succeed(dure_recording_fill(recordings[i], buffer, 0, 4096, 0x05060708));
-    succeed(dure_recording_finish(recordings[i]));
+    require(dure_recording_fill(recordings[i], buffer, 0, 4096, 0x05060708));
+    require(dure_recording_finish(recordings[i]));
   }
 }
 
@@ -57,9 +54,9 @@ START_TEST(a_fault_names_the_recording_and_ends_everything) {
   open_device("4");  // the last kernel of "backward"
   uint32_t word = 77;
   uint64_t point = 0;
-  succeed(dure_stream_submit(stream, &recordings[0], 1, NULL, 0, NULL, 0, NULL));
-  succeed(dure_stream_wait(stream, 0));
-  succeed(dure_stream_download(stream, buffer, 0, &word, 4, &point));
+  require(dure_stream_submit(stream, &recordings[0], 1, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_wait(stream, 0));
+  require(dure_stream_download(stream, buffer, 0, &word, 4, &point));
   dure_status status = dure_stream_submit(stream, &recordings[1], 1, NULL, 0, NULL, 0, NULL);
   if (status == NULL) status = dure_stream_wait(stream, 0);
   expect(status, DURE_DEVICE_LOST, "backward", "DURE_CUDA_CHECK");
@@ -86,7 +83,7 @@ START_TEST(a_fault_ends_a_wait_for_an_event) {
   open_device("1");
   dure_event *event = NULL;
   bool reached = false;
-  succeed(dure_event_create(device, 0, &event));
+  require(dure_event_create(device, 0, &event));
   dure_status status = dure_stream_submit(stream, &recordings[0], 1, NULL, 0, event, 1, NULL);
   if (status == NULL) status = dure_event_wait(event, 1, 20ull * 1000000000, &reached);
   expect(status, DURE_DEVICE_LOST, "cuda:0", "forward");
@@ -107,9 +104,5 @@ int main(void) {
   tcase_add_test(group, with_checks_a_fault_names_the_op);
   tcase_add_test(group, a_fault_ends_a_wait_for_an_event);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

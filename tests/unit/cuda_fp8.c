@@ -8,6 +8,7 @@
 
 #include "runtime/program.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 enum { MOST = 96 * 160 };
 static const uint64_t seed = 20261121;
@@ -29,16 +30,12 @@ static dure_device *device;
 static dure_stream *stream;
 static double a_data[MOST], b_data[MOST], bias_data[256], c_data[MOST];
 
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
-
 static void set_up(void) {
   setenv("DURE_CUDA_PLUGIN", getenv("DURE_CUDA_EMULATED"), 1);
   setenv("DURE_CUBLASLT", getenv("DURE_CUBLASLT_EMULATED"), 1);
   setenv("DURE_CUDA_MATMUL", "fp8", 1);
-  succeed(dure_device_open("cuda:0", &device));
-  succeed(dure_stream_create(device, &stream));
+  require(dure_device_open("cuda:0", &device));
+  require(dure_stream_create(device, &stream));
 }
 
 static void tear_down(void) {
@@ -71,7 +68,7 @@ static void write_input(dure_executable *executable, const shape *s, dure_tensor
                         uint64_t count) {
   static uint32_t bytes[MOST];
   for (uint64_t i = 0; i < count; i++) dure_dtype_store(s->dtype, bytes, i, values[i]);
-  succeed(dure_executable_write(executable, stream, tensor, bytes, count * dure_dtype_size(s->dtype)));
+  require(dure_executable_write(executable, stream, tensor, bytes, count * dure_dtype_size(s->dtype)));
 }
 
 // c_data = activation(op(a_data) op(b_data) + bias_data) by the device.
@@ -89,12 +86,12 @@ static void multiply(const shape *s, bool has_bias, bool has_activation) {
                                        .activation = DURE_ACTIVATION_RELU};
   const dure_tensor c = dure_matmul_with(program, a, b, &options);
   dure_executable *executable = NULL;
-  succeed(dure_program_compile(program, device, NULL, 0, NULL, &executable));
+  require(dure_program_compile(program, device, NULL, 0, NULL, &executable));
   write_input(executable, s, a, a_data, s->M * s->K);
   write_input(executable, s, b, b_data, s->N * s->K);
   if (has_bias) write_input(executable, s, bias, bias_data, s->N);
-  succeed(dure_executable_submit(executable, stream));
-  succeed(dure_executable_read(executable, stream, c, bytes, s->M * s->N * dure_dtype_size(s->dtype)));
+  require(dure_executable_submit(executable, stream));
+  require(dure_executable_read(executable, stream, c, bytes, s->M * s->N * dure_dtype_size(s->dtype)));
   for (uint64_t i = 0; i < s->M * s->N; i++) c_data[i] = dure_dtype_load(s->dtype, bytes, i);
   dure_executable_destroy(executable);
   dure_program_destroy(program);
@@ -235,9 +232,5 @@ int main(void) {
   tcase_add_loop_test(cases, a_matrix_of_zeros_gives_the_bias_and_one_with_a_nan_gives_nothing_else, 1, 3);
   tcase_add_test(cases, what_the_library_does_not_take_is_as_exact_as_without_the_switch);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

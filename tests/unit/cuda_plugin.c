@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/hal.h"
+#include "tests/suite.h"
 
 // The list with these notes; the reference is always in it, and no CUDA device where there is a note.
 static void expect_note(const char *const *words, size_t count) {
@@ -141,9 +142,5 @@ int main(void) {
     printf("SKIPPED: libdure_cuda.so without a driver; there is no nvcc\n");
   }
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

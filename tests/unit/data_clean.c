@@ -19,7 +19,7 @@ static dure_clean_options default_options(void) {
 
 // Cleans one file and gives the text of its only document, or NULL when it was dropped. To be freed.
 static char *clean_file(const char *path, const dure_clean_options *options) {
-  REQUIRE(dure_clean(&path, 1, options, &summary));
+  require(dure_clean(&path, 1, options, &summary));
   char *line = read_test_file(options->output, NULL), *text = NULL;
   if (summary.kept == 1) {
     json_t *object = json_loads(line, 0, NULL);
@@ -320,7 +320,7 @@ START_TEST(jsonl_lines_are_documents_and_bad_ones_are_counted) {
                       "{\"text\": \"first  document\", \"id\": 1}\n\nnot json\n{\"text\": 5}\n{\"text\": \"\\ud800\"}\n"
                       "{\"text\": \"tab\\tline\\nquote\\\"\\u0000\"}");
   dure_clean_options options = default_options();
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.kept, 2);
   ck_assert_uint_eq(summary.dropped[DURE_DROP_MALFORMED], 3);
   char *out = read_test_file(options.output, NULL);
@@ -338,7 +338,7 @@ static size_t position_of(const char *text, const char *word) {
 }
 
 START_TEST(directories_are_walked_in_order_without_loops_twice_the_same) {
-  REQUIRE(dure_os_make_directories(in_test_directory("d/b")));
+  require(dure_os_make_directories(in_test_directory("d/b")));
   write_test_text("d/z.txt", "the last one");
   write_test_text("d/b/m.html", "<p>in the middle</p>");
   write_test_text("d/a.txt", "the first one");
@@ -348,10 +348,10 @@ START_TEST(directories_are_walked_in_order_without_loops_twice_the_same) {
   const char *input = in_test_directory("d");
   dure_clean_options options = default_options(), again = default_options();
   again.output = in_test_directory("again.jsonl");
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.kept, 3);
   ck_assert_uint_eq(summary.read.files_skipped, 2);
-  REQUIRE(dure_clean(&input, 1, &again, &summary));
+  require(dure_clean(&input, 1, &again, &summary));
   require_same_files(options.output, again.output);
   char *out = read_test_file(options.output, NULL);
   ck_assert_uint_lt(position_of(out, "first"), position_of(out, "middle"));
@@ -367,7 +367,7 @@ START_TEST(long_texts_are_cut_at_blank_lines_and_lose_nothing) {
   const char *input = write_test_text("long.txt", text);
   dure_clean_options options = default_options();
   options.document_limit = 1024;
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_gt(summary.kept, 15);
   ck_assert_uint_eq(summary.text_bytes, 20000 - 2 * summary.kept);  // the line feeds at the end of each part
   free(text);
@@ -378,24 +378,24 @@ START_TEST(failures_leave_what_was_there) {
   const char *missing = in_test_directory("missing.txt");
   dure_clean_options options = default_options();
   write_test_text("out.jsonl", "precious");
-  REQUIRE_FAILURE(dure_clean(&missing, 1, &options, &summary), DURE_NOT_FOUND);
+  require_failure(dure_clean(&missing, 1, &options, &summary), DURE_NOT_FOUND, "");
   const char *full = "/dev/full";
   const char *input = write_test_text("in.txt", "some text to be written");
   if (access(full, W_OK) == 0) {
     dure_clean_options to_full = default_options();
     to_full.output = full;
-    REQUIRE_FAILURE(dure_clean(&input, 1, &to_full, &summary), DURE_IO);
+    require_failure(dure_clean(&input, 1, &to_full, &summary), DURE_IO, "");
   }
   char *kept = read_test_file(options.output, NULL);
   ck_assert_str_eq(kept, "precious");
   free(kept);
   char **names = NULL;
   size_t count = 0;
-  REQUIRE(dure_os_list(test_directory, &names, &count));
+  require(dure_os_list(test_directory, &names, &count));
   ck_assert_uint_eq(count, 2);  // nothing half-written is left
   dure_os_names_free(names, count);
   options.output = input;
-  REQUIRE_FAILURE(dure_clean(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_clean(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
 }
 END_TEST
 
@@ -426,5 +426,5 @@ int main(void) {
   tcase_add_test(test_case, long_texts_are_cut_at_blank_lines_and_lose_nothing);
   tcase_add_test(test_case, failures_leave_what_was_there);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -148,5 +148,5 @@ int main(void) {
   tcase_add_test(test_case, mistakes_are_explained);
   tcase_add_test(test_case, a_classifier_is_trained_and_scores);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -76,8 +76,8 @@ START_TEST(each_rule_drops_what_it_is_made_for) {
       {"max_duplicate_10gram", "0.1", "a b c d e f g h i j k l ", 3, DURE_ENGLISH},
   };
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-    REQUIRE(dure_clean_rules_named("none", &rules));
-    REQUIRE(dure_clean_rules_set(&rules, "test", cases[i].rule, cases[i].threshold));
+    require(dure_clean_rules_named("none", &rules));
+    require(dure_clean_rules_set(&rules, "test", cases[i].rule, cases[i].threshold));
     char *text = repeat(cases[i].text, "", cases[i].times);
     dure_rule broken = check(text, cases[i].language);
     ck_assert_msg(broken != DURE_RULE_COUNT, "%s lets '%s' pass", cases[i].rule, text);
@@ -104,7 +104,7 @@ START_TEST(published_rules_spare_prose_in_both_languages) {
       "부트로더를 "
       "설치하고 컴퓨터를 다시 시작하면, 새로 설치한 시스템이 화면에 나타나고 처음 만든 계정으로 들어갈 수 있게 된다.";
   for (int i = 0; i < 4; i++) {
-    REQUIRE(dure_clean_rules_named(names[i], &rules));
+    require(dure_clean_rules_named(names[i], &rules));
     char text[2048];
     snprintf(text, sizeof(text), "%s\n\n%s", english, more_english);
     dure_rule broken = check(text, DURE_ENGLISH);
@@ -117,27 +117,28 @@ START_TEST(published_rules_spare_prose_in_both_languages) {
 END_TEST
 
 START_TEST(recipes_are_read_and_mistakes_named) {
-  REQUIRE(dure_clean_rules_named("none", &rules));
-  REQUIRE(dure_clean_rules_read(&rules,
+  require(dure_clean_rules_named("none", &rules));
+  require(dure_clean_rules_read(&rules,
                                 write_test_text("r.yaml", "base: gopher\nmin_words: 7   # fewer\nmax_words: off\n")));
   ck_assert(rules.threshold[DURE_RULE_MIN_WORDS] == 7);
   ck_assert(isnan(rules.threshold[DURE_RULE_MAX_WORDS]));
   ck_assert(rules.threshold[DURE_RULE_MAX_BULLET_LINES] == 0.9);
-  REQUIRE(dure_clean_rules_read(&rules, write_test_text("r.json", "{\"min_words\": 8.5}")));
+  require(dure_clean_rules_read(&rules, write_test_text("r.json", "{\"min_words\": 8.5}")));
   ck_assert(rules.threshold[DURE_RULE_MIN_WORDS] == 8.5);
-  REQUIRE_FAILURE(dure_clean_rules_read(&rules, write_test_text("bad.yaml", "min_word: 7\n")), DURE_INVALID_ARGUMENT);
-  REQUIRE_FAILURE(dure_clean_rules_set(&rules, "test", "min_words", "7x"), DURE_INVALID_ARGUMENT);
-  REQUIRE_FAILURE(dure_clean_rules_named("strict", &rules), DURE_INVALID_ARGUMENT);
+  require_failure(dure_clean_rules_read(&rules, write_test_text("bad.yaml", "min_word: 7\n")), DURE_INVALID_ARGUMENT,
+                  "");
+  require_failure(dure_clean_rules_set(&rules, "test", "min_words", "7x"), DURE_INVALID_ARGUMENT, "");
+  require_failure(dure_clean_rules_named("strict", &rules), DURE_INVALID_ARGUMENT, "");
 }
 END_TEST
 
 // ---- lines ----
 
 START_TEST(what_a_site_repeats_is_cut_and_the_rest_stays) {
-  REQUIRE(dure_clean_rules_named("none", &rules));
-  REQUIRE(dure_clean_rules_set(&rules, "test", "site_line_pages", "5"));
-  REQUIRE(dure_clean_rules_set(&rules, "test", "site_line_share", "0.5"));
-  REQUIRE(dure_os_make_directories(in_test_directory("site")));
+  require(dure_clean_rules_named("none", &rules));
+  require(dure_clean_rules_set(&rules, "test", "site_line_pages", "5"));
+  require(dure_clean_rules_set(&rules, "test", "site_line_share", "0.5"));
+  require(dure_os_make_directories(in_test_directory("site")));
   for (int i = 0; i < 8; i++) {
     char name[64], page[512];
     snprintf(name, sizeof(name), "site/%d.html", i);
@@ -149,7 +150,7 @@ START_TEST(what_a_site_repeats_is_cut_and_the_rest_stays) {
   }
   dure_clean_options options = default_options();
   const char *input = in_test_directory("site");
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.kept, 8);
   ck_assert_uint_eq(summary.lines_cut[DURE_CUT_SITE], 16);
   char *out = read_test_file(options.output, NULL);
@@ -159,13 +160,13 @@ START_TEST(what_a_site_repeats_is_cut_and_the_rest_stays) {
 END_TEST
 
 START_TEST(lines_in_other_languages_are_cut) {
-  REQUIRE(dure_clean_rules_named("none", &rules));
+  require(dure_clean_rules_named("none", &rules));
   dure_clean_options options = default_options();
   options.line_languages[DURE_KOREAN] = true;
   const char *input = write_test_text("a.txt",
                                       "이 줄은 한국어로 쓰여 있으므로 그대로 남아 있어야 한다.\n"
                                       "This line is written in English and goes away, being long enough.\nOK\n");
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.lines_cut[DURE_CUT_LANGUAGE], 1);
   char *out = read_test_file(options.output, NULL);
   ck_assert_ptr_nonnull(strstr(out, "한다.\\n\\nOK\""));
@@ -214,7 +215,7 @@ START_TEST(classifiers_tell_their_examples_apart_and_are_the_same_twice) {
   uint32_t state = 20240607;
   for (int round = 0; round < 2; round++) {
     dure_classifier *classifier = NULL;
-    REQUIRE(dure_classifier_create(&classifier));
+    require(dure_classifier_create(&classifier));
     state = 20240607;
     for (int i = 0; i < 200; i++) {
       char text[512] = "";
@@ -223,35 +224,35 @@ START_TEST(classifiers_tell_their_examples_apart_and_are_the_same_twice) {
         uint32_t draw = state >> 16;
         strcat(strcat(text, w % 2 == 0 ? both[draw % 6] : i % 2 == 0 ? good[draw % 8] : bad[draw % 8]), " ");
       }
-      REQUIRE(dure_classifier_add(classifier, text, strlen(text), i % 2 == 0));
+      require(dure_classifier_add(classifier, text, strlen(text), i % 2 == 0));
     }
     dure_classifier_summary trained;
-    REQUIRE(dure_classifier_train(classifier, &trained));
+    require(dure_classifier_train(classifier, &trained));
     ck_assert_uint_eq(trained.good, 100);
     ck_assert(trained.held_out_accuracy > 0.95);
     paths[round] = in_test_directory(round == 0 ? "a.classifier" : "b.classifier");
-    REQUIRE(dure_classifier_save(classifier, paths[round]));
+    require(dure_classifier_save(classifier, paths[round]));
     dure_classifier_destroy(classifier);
   }
   require_same_files(paths[0], paths[1]);
-  REQUIRE(dure_clean_rules_named("none", &rules));
+  require(dure_clean_rules_named("none", &rules));
   rules.threshold[DURE_RULE_MIN_QUALITY] = 0.5;
   dure_clean_options options = default_options();
   options.quality = paths[0];
   const char *input = write_test_text("in.jsonl",
                                       "{\"text\": \"이 문서는 설치와 설정을 설명합니다\"}\n"
                                       "{\"text\": \"무료 당첨 클릭 bonus casino\"}\n");
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.kept, 1);
   ck_assert_uint_eq(summary.dropped[DURE_DROP_FIRST_RULE + DURE_RULE_MIN_QUALITY], 1);
   char *out = read_test_file(options.output, NULL);
   ck_assert_ptr_nonnull(strstr(out, ", \"quality\": 0."));
   free(out);
   dure_classifier *none = NULL;
-  REQUIRE_FAILURE(dure_classifier_open(write_test_text("bad", "DURECLS1 not much"), &none), DURE_CORRUPT);
-  REQUIRE(dure_classifier_create(&none));
+  require_failure(dure_classifier_open(write_test_text("bad", "DURECLS1 not much"), &none), DURE_CORRUPT, "");
+  require(dure_classifier_create(&none));
   dure_classifier_summary untrained;
-  REQUIRE_FAILURE(dure_classifier_train(none, &untrained), DURE_INVALID_ARGUMENT);
+  require_failure(dure_classifier_train(none, &untrained), DURE_INVALID_ARGUMENT, "");
   dure_classifier_destroy(none);
 }
 END_TEST
@@ -261,7 +262,7 @@ END_TEST
 enum { PAGES = 300 };
 
 static const char *write_pages(void) {
-  REQUIRE(dure_os_make_directories(in_test_directory("pages/a")));
+  require(dure_os_make_directories(in_test_directory("pages/a")));
   for (int i = 0; i < PAGES; i++) {
     char name[64], page[1024];
     snprintf(name, sizeof(name), "pages/%s%03d.html", i % 3 == 0 ? "a/" : "", i);
@@ -283,7 +284,7 @@ static bool stop_after_some(void *context, const dure_progress *progress) {
 
 START_TEST(threads_and_interruptions_change_no_byte) {
   const char *input = write_pages();
-  REQUIRE(dure_clean_rules_named("standard", &rules));
+  require(dure_clean_rules_named("standard", &rules));
   dure_clean_options options = default_options();
   char names[4][512];  // likewise
   static const char *const files[4] = {"out.jsonl", "dropped.jsonl", "again.jsonl", "dropped-again.jsonl"};
@@ -291,8 +292,8 @@ START_TEST(threads_and_interruptions_change_no_byte) {
   options.output = names[0];
   options.dropped = names[1];
   options.segment_size = 25000;
-  REQUIRE(dure_step_report_create("clean", &options.report));
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_step_report_create("clean", &options.report));
+  require(dure_clean(&input, 1, &options, &summary));
   const dure_clean_summary whole = summary;
   json_t *entered = dure_step_report_save(options.report);
   char *report = json_dumps(entered, JSON_SORT_KEYS);
@@ -312,7 +313,7 @@ START_TEST(threads_and_interruptions_change_no_byte) {
     bool is_done = false;
     for (int runs = 0; !is_done; runs++) {
       ck_assert_int_lt(runs, 20);
-      REQUIRE(dure_step_report_create("clean", &again.report));
+      require(dure_step_report_create("clean", &again.report));
       limit += 90;
       dure_status status = dure_clean(&input, 1, &again, &summary);
       is_done = status == NULL;
@@ -342,17 +343,17 @@ END_TEST
 
 START_TEST(another_recipe_begins_anew) {
   const char *input = write_pages();
-  REQUIRE(dure_clean_rules_named("standard", &rules));
+  require(dure_clean_rules_named("standard", &rules));
   dure_clean_options options = default_options();
   options.segment_size = 20000;
   uint64_t limit = 200;
   options.progress = stop_after_some;
   options.progress_context = &limit;
-  REQUIRE_FAILURE(dure_clean(&input, 1, &options, &summary), DURE_CANCELLED);
+  require_failure(dure_clean(&input, 1, &options, &summary), DURE_CANCELLED, "");
   ck_assert(dure_os_is_file(in_test_directory("out.jsonl.part")));
   options.progress = NULL;
-  REQUIRE(dure_clean_rules_set(&rules, "test", "min_characters", "10"));
-  REQUIRE(dure_clean(&input, 1, &options, &summary));
+  require(dure_clean_rules_set(&rules, "test", "min_characters", "10"));
+  require(dure_clean(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.resumed_documents, 0);
   ck_assert_uint_eq(summary.read.documents, PAGES);
 }
@@ -373,5 +374,5 @@ int main(void) {
   tcase_add_test(test_case, threads_and_interruptions_change_no_byte);
   tcase_add_test(test_case, another_recipe_begins_anew);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -44,7 +44,7 @@ static const dure_minhash_options NEAR = {
 
 static dure_dedup_summary deduplicate(const char *input, const dure_dedup_options *options) {
   dure_dedup_summary summary;
-  REQUIRE(dure_dedup(&input, 1, options, &summary));
+  require(dure_dedup(&input, 1, options, &summary));
   return summary;
 }
 
@@ -120,7 +120,7 @@ START_TEST(threads_memory_and_ranks_change_nothing) {
   }
   for (int i = 0; i < 3; i++) {
     pthread_join(threads[i], NULL);
-    REQUIRE(runs[i].status);
+    require(runs[i].status);
   }
   require_same_files(in_test_directory("one.jsonl"), in_test_directory("ranks.jsonl"));
 }
@@ -316,20 +316,20 @@ START_TEST(options_without_meaning_are_refused) {
   dure_dedup_options options = {.output = in_test_directory("out.jsonl"), .near = &near};
   dure_dedup_summary summary;
   near.threshold = 1.5;
-  REQUIRE_FAILURE(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   near = NEAR;
   near.bands = 200;
-  REQUIRE_FAILURE(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   near.rows = 1;
-  REQUIRE_FAILURE(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   near = NEAR;
   near.width = 0;
-  REQUIRE_FAILURE(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   options.near = NULL;
   options.scratch = in_test_directory("home");
-  REQUIRE(dure_os_make_directories(options.scratch));
+  require(dure_os_make_directories(options.scratch));
   write_test_text("home/letter.txt", "keep me");
-  REQUIRE_FAILURE(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_dedup(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   ck_assert(dure_os_is_file(in_test_directory("home/letter.txt")));
 }
 END_TEST
@@ -349,5 +349,5 @@ int main(void) {
   tcase_add_test(test_case, the_text_alone_is_what_the_object_has);
   tcase_add_test(test_case, options_without_meaning_are_refused);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

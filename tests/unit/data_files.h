@@ -11,23 +11,7 @@
 #include "data/bpe_train.h"
 #include "data/tokenizer.h"
 #include "runtime/os.h"
-
-// Fails the test with the status's message.
-#define REQUIRE(expression)                                                                \
-  do {                                                                                     \
-    dure_status required_status = (expression);                                            \
-    if (required_status != NULL) ck_abort_msg("%s", dure_status_message(required_status)); \
-  } while (0)
-
-// Requires a failure with this code and returns nothing; the message must say something.
-#define REQUIRE_FAILURE(expression, code)                             \
-  do {                                                                \
-    dure_status failed_status = (expression);                         \
-    ck_assert_ptr_nonnull(failed_status);                             \
-    ck_assert_int_eq(dure_status_code(failed_status), (code));        \
-    ck_assert_uint_gt(strlen(dure_status_message(failed_status)), 8); \
-    dure_status_free(failed_status);                                  \
-  } while (0)
+#include "tests/suite.h"
 
 static char test_directory[256];
 
@@ -50,7 +34,7 @@ static inline const char *in_test_directory(const char *name) {
 
 static inline const char *write_test_file(const char *name, const void *bytes, size_t size) {
   const char *path = in_test_directory(name);
-  REQUIRE(dure_os_write_file(path, bytes, size));
+  require(dure_os_write_file(path, bytes, size));
   return path;
 }
 
@@ -62,7 +46,7 @@ static inline const char *write_test_text(const char *name, const char *text) {
 static inline char *read_test_file(const char *path, size_t *out_size) {
   char *bytes = NULL;
   size_t size = 0;
-  REQUIRE(dure_os_read_file(path, UINT64_C(1) << 30, &bytes, &size));
+  require(dure_os_read_file(path, UINT64_C(1) << 30, &bytes, &size));
   if (out_size != NULL) *out_size = size;
   return bytes;
 }
@@ -94,21 +78,13 @@ static inline const char *write_byte_tokenizer(uint32_t extra) {
   dure_bpe_train_options options = {
       .vocabulary_size = 257 + extra, .special_tokens = specials, .special_token_count = extra + 1};
   dure_tokenizer *tokenizer = NULL;
-  REQUIRE(dure_tokenizer_train(give_no_text, NULL, &options, &tokenizer));
+  require(dure_tokenizer_train(give_no_text, NULL, &options, &tokenizer));
   const char *path = in_test_directory("tokenizer.json");
-  REQUIRE(dure_tokenizer_save(tokenizer, path));
+  require(dure_tokenizer_save(tokenizer, path));
   dure_tokenizer_close(tokenizer);
   free(names);
   free(specials);
   return path;
-}
-
-static inline int run_suite(Suite *suite) {
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 #endif  // DURE_TESTS_UNIT_DATA_FILES_H_

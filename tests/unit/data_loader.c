@@ -15,14 +15,14 @@ static uint32_t token_at(dure_split split, uint64_t i) {
 static json_t *write_split(const char *directory, dure_split split, uint32_t bytes_per_token) {
   dure_shards *shards = NULL;
   const char *prefix = split == DURE_SPLIT_TRAIN ? "shard" : "heldout";
-  REQUIRE(dure_shards_create(directory, prefix, bytes_per_token, SHARD_TOKENS, &shards));
+  require(dure_shards_create(directory, prefix, bytes_per_token, SHARD_TOKENS, &shards));
   uint64_t tokens = split == DURE_SPLIT_TRAIN ? TRAIN_TOKENS : HELD_OUT_TOKENS;
   for (uint64_t i = 0; i < tokens; i++) {
     uint32_t id = token_at(split, i);
-    REQUIRE(dure_shards_write(shards, &id, 1));
+    require(dure_shards_write(shards, &id, 1));
   }
   json_t *list = NULL;
-  REQUIRE(dure_shards_finish(shards, &list));
+  require(dure_shards_finish(shards, &list));
   dure_shards_destroy(shards);
   return json_pack("{s:I, s:i, s:i, s:o}", "tokens", (json_int_t)tokens, "documents", 5, "text_bytes", 4321, "shards",
                    list);
@@ -52,7 +52,7 @@ static dure_dataset *open_dataset(uint32_t bytes_per_token) {
   write_description(root);
   json_decref(root);
   dure_dataset *dataset = NULL;
-  REQUIRE(dure_dataset_open(test_directory, &dataset));
+  require(dure_dataset_open(test_directory, &dataset));
   return dataset;
 }
 
@@ -63,14 +63,14 @@ START_TEST(reads_what_was_written_across_shards) {
     ck_assert_uint_eq(dure_dataset_counts(dataset, DURE_SPLIT_HELD_OUT).text_bytes, 4321);
     ck_assert_uint_eq(dure_dataset_bytes_per_token(dataset), width);
     uint32_t ids[TRAIN_TOKENS];
-    REQUIRE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 0, TRAIN_TOKENS, ids));
+    require(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 0, TRAIN_TOKENS, ids));
     for (uint64_t i = 0; i < TRAIN_TOKENS; i++) ck_assert_uint_eq(ids[i], token_at(DURE_SPLIT_TRAIN, i));
-    REQUIRE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 299, 2, ids));
+    require(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 299, 2, ids));
     ck_assert_uint_eq(ids[1], token_at(DURE_SPLIT_TRAIN, 300));
-    REQUIRE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS, 0, ids));
-    REQUIRE_FAILURE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS - 1, 2, ids), DURE_INVALID_ARGUMENT);
-    REQUIRE_FAILURE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, UINT64_MAX, 2, ids), DURE_INVALID_ARGUMENT);
-    REQUIRE(dure_dataset_verify(dataset));
+    require(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS, 0, ids));
+    require_failure(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS - 1, 2, ids), DURE_INVALID_ARGUMENT, "");
+    require_failure(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, UINT64_MAX, 2, ids), DURE_INVALID_ARGUMENT, "");
+    require(dure_dataset_verify(dataset));
     dure_dataset_close(dataset);
   }
 }
@@ -112,11 +112,11 @@ END_TEST
 START_TEST(unshuffled_windows_run_through_the_text) {
   dure_dataset *dataset = open_dataset(2);
   dure_loader *loader = NULL;
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 1, false, &loader));
+  require(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 1, false, &loader));
   uint64_t n = dure_loader_samples_per_epoch(loader);
   ck_assert_uint_eq(n, (TRAIN_TOKENS - 1) / CONTEXT);
   uint32_t inputs[3 * CONTEXT], labels[3 * CONTEXT];
-  REQUIRE(dure_loader_read(loader, n - 1, 3, inputs, labels));  // the last of one epoch, two of the next
+  require(dure_loader_read(loader, n - 1, 3, inputs, labels));  // the last of one epoch, two of the next
   for (int row = 0; row < 3; row++) {
     uint64_t start = ((n - 1 + (uint64_t)row) % n) * CONTEXT;
     for (uint64_t j = 0; j < CONTEXT; j++) {
@@ -133,7 +133,7 @@ END_TEST
 START_TEST(a_shuffled_epoch_has_each_token_once_as_a_label) {
   dure_dataset *dataset = open_dataset(4);
   dure_loader *loader = NULL;
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 7, true, &loader));
+  require(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 7, true, &loader));
   uint64_t n = dure_loader_samples_per_epoch(loader);
   uint32_t first_labels[2] = {0};
   for (uint64_t epoch = 0; epoch < 2; epoch++) {
@@ -142,7 +142,7 @@ START_TEST(a_shuffled_epoch_has_each_token_once_as_a_label) {
     uint64_t labels_seen = 0;
     for (uint64_t i = 0; i < n; i++) {
       uint32_t inputs[CONTEXT], labels[CONTEXT];
-      REQUIRE(dure_loader_read(loader, epoch * n + i, 1, inputs, labels));
+      require(dure_loader_read(loader, epoch * n + i, 1, inputs, labels));
       ck_assert_mem_eq(inputs + 1, labels, (CONTEXT - 1) * sizeof(uint32_t));
       if (i == 0) first_labels[epoch] = labels[0];
       for (int j = 0; j < CONTEXT; j++, labels_seen++) counts[labels[j]]++;
@@ -159,17 +159,17 @@ END_TEST
 START_TEST(a_sample_depends_on_nothing_but_its_number_and_the_seed) {
   dure_dataset *dataset = open_dataset(2);
   dure_loader *one = NULL, *two = NULL, *other = NULL;
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 5, true, &one));
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 5, true, &two));
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 6, true, &other));
+  require(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 5, true, &one));
+  require(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 5, true, &two));
+  require(dure_loader_create(dataset, DURE_SPLIT_TRAIN, CONTEXT, 6, true, &other));
   uint32_t batch[2][8 * CONTEXT], single[2][CONTEXT];
-  REQUIRE(dure_loader_read(one, 1000000007, 8, batch[0], batch[1]));
+  require(dure_loader_read(one, 1000000007, 8, batch[0], batch[1]));
   uint64_t same_under_other_seed = 0;
   for (uint32_t i = 8; i-- > 0;) {  // backwards, one at a time
-    REQUIRE(dure_loader_read(two, 1000000007 + i, 1, single[0], single[1]));
+    require(dure_loader_read(two, 1000000007 + i, 1, single[0], single[1]));
     ck_assert_mem_eq(single[0], batch[0] + i * CONTEXT, sizeof(single[0]));
     ck_assert_mem_eq(single[1], batch[1] + i * CONTEXT, sizeof(single[1]));
-    REQUIRE(dure_loader_read(other, 1000000007 + i, 1, single[0], single[1]));
+    require(dure_loader_read(other, 1000000007 + i, 1, single[0], single[1]));
     same_under_other_seed += memcmp(single[0], batch[0] + i * CONTEXT, sizeof(single[0])) == 0;
   }
   ck_assert_uint_lt(same_under_other_seed, 8);
@@ -183,14 +183,14 @@ END_TEST
 START_TEST(held_out_tokens_are_labels_exactly_once_in_order) {
   dure_dataset *dataset = open_dataset(2);
   dure_loader *loader = NULL;
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_HELD_OUT, CONTEXT, 0, true, &loader));
+  require(dure_loader_create(dataset, DURE_SPLIT_HELD_OUT, CONTEXT, 0, true, &loader));
   uint64_t n = dure_loader_samples_per_epoch(loader), position = 0;
   ck_assert_uint_eq(n, (HELD_OUT_TOKENS + CONTEXT - 1) / CONTEXT);
   uint32_t all[HELD_OUT_TOKENS];
-  REQUIRE(dure_dataset_read(dataset, DURE_SPLIT_HELD_OUT, 0, HELD_OUT_TOKENS, all));
+  require(dure_dataset_read(dataset, DURE_SPLIT_HELD_OUT, 0, HELD_OUT_TOKENS, all));
   for (uint64_t i = 0; i < n + 2; i++) {  // two samples of padding after the end
     uint32_t inputs[CONTEXT], labels[CONTEXT], window[2][CONTEXT];
-    REQUIRE(dure_loader_read(loader, i, 1, inputs, labels));
+    require(dure_loader_read(loader, i, 1, inputs, labels));
     for (int j = 0; j < CONTEXT; j++) {
       if (position == HELD_OUT_TOKENS) {
         ck_assert_uint_eq(labels[j], DURE_IGNORE_LABEL);
@@ -214,13 +214,13 @@ END_TEST
 START_TEST(impossible_contexts_are_refused) {
   dure_dataset *dataset = open_dataset(2);
   dure_loader *loader = NULL;
-  REQUIRE_FAILURE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, 0, 0, false, &loader), DURE_INVALID_ARGUMENT);
-  REQUIRE_FAILURE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS, 0, false, &loader),
-                  DURE_INVALID_ARGUMENT);
-  REQUIRE(dure_loader_create(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS - 1, 0, true, &loader));
+  require_failure(dure_loader_create(dataset, DURE_SPLIT_TRAIN, 0, 0, false, &loader), DURE_INVALID_ARGUMENT, "");
+  require_failure(dure_loader_create(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS, 0, false, &loader), DURE_INVALID_ARGUMENT,
+                  "");
+  require(dure_loader_create(dataset, DURE_SPLIT_TRAIN, TRAIN_TOKENS - 1, 0, true, &loader));
   ck_assert_uint_eq(dure_loader_samples_per_epoch(loader), 1);
   static uint32_t inputs[TRAIN_TOKENS], labels[TRAIN_TOKENS];
-  REQUIRE(dure_loader_read(loader, UINT64_MAX, 1, inputs, labels));
+  require(dure_loader_read(loader, UINT64_MAX, 1, inputs, labels));
   dure_loader_destroy(loader);
   dure_dataset_close(dataset);
 }
@@ -231,7 +231,7 @@ END_TEST
 static void require_refusal(json_t *root, dure_code code) {
   write_description(root);
   dure_dataset *dataset = NULL;
-  REQUIRE_FAILURE(dure_dataset_open(test_directory, &dataset), code);
+  require_failure(dure_dataset_open(test_directory, &dataset), code, "");
   ck_assert_ptr_null(dataset);
 }
 
@@ -297,12 +297,12 @@ START_TEST(other_versions_are_unsupported_and_missing_files_not_found) {
   json_decref(root);
   dure_dataset *dataset = NULL;
   ck_assert_int_eq(unlink(in_test_directory("shard-00002.bin")), 0);
-  REQUIRE_FAILURE(dure_dataset_open(test_directory, &dataset), DURE_NOT_FOUND);
-  REQUIRE_FAILURE(dure_dataset_open(in_test_directory("nowhere"), &dataset), DURE_NOT_FOUND);
+  require_failure(dure_dataset_open(test_directory, &dataset), DURE_NOT_FOUND, "");
+  require_failure(dure_dataset_open(in_test_directory("nowhere"), &dataset), DURE_NOT_FOUND, "");
   write_test_text("dataset.json", "{\"format\": \"dure-dataset\", ");
-  REQUIRE_FAILURE(dure_dataset_open(test_directory, &dataset), DURE_CORRUPT);
+  require_failure(dure_dataset_open(test_directory, &dataset), DURE_CORRUPT, "");
   write_test_text("dataset.json", "[1, 2]");
-  REQUIRE_FAILURE(dure_dataset_open(test_directory, &dataset), DURE_CORRUPT);
+  require_failure(dure_dataset_open(test_directory, &dataset), DURE_CORRUPT, "");
 }
 END_TEST
 
@@ -312,16 +312,16 @@ START_TEST(cut_and_changed_shards_are_noticed) {
   char *bytes = read_test_file(in_test_directory("shard-00001.bin"), &size);
   write_test_file("shard-00001.bin", bytes, size - 1);
   dure_dataset *dataset = NULL;
-  REQUIRE_FAILURE(dure_dataset_open(test_directory, &dataset), DURE_CORRUPT);
+  require_failure(dure_dataset_open(test_directory, &dataset), DURE_CORRUPT, "");
   bytes[10] = (char)0xe8;  // id 0x3e8 = 1000: just outside the vocabulary
   bytes[11] = 3;
   write_test_file("shard-00001.bin", bytes, size);
   free(bytes);
-  REQUIRE(dure_dataset_open(test_directory, &dataset));
+  require(dure_dataset_open(test_directory, &dataset));
   uint32_t ids[8];
-  REQUIRE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 296, 8, ids));
-  REQUIRE_FAILURE(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 299, 8, ids), DURE_CORRUPT);
-  REQUIRE_FAILURE(dure_dataset_verify(dataset), DURE_CORRUPT);
+  require(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 296, 8, ids));
+  require_failure(dure_dataset_read(dataset, DURE_SPLIT_TRAIN, 299, 8, ids), DURE_CORRUPT, "");
+  require_failure(dure_dataset_verify(dataset), DURE_CORRUPT, "");
   dure_dataset_close(dataset);
 }
 END_TEST
@@ -343,5 +343,5 @@ int main(void) {
   tcase_add_test(test_case, other_versions_are_unsupported_and_missing_files_not_found);
   tcase_add_test(test_case, cut_and_changed_shards_are_noticed);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

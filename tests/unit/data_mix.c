@@ -25,7 +25,7 @@ static const char *write_source(const char *name, const char *language, int coun
 
 static json_t *read_recipe(const char *text) {
   json_t *recipe = NULL;
-  REQUIRE(dure_recipe_read(write_test_text("recipe.yaml", text), &recipe));
+  require(dure_recipe_read(write_test_text("recipe.yaml", text), &recipe));
   return recipe;
 }
 
@@ -40,7 +40,7 @@ START_TEST(yaml_becomes_values) {
   static const char *const bad[] = {
       "", "a: [1", "a: 1\na: 2\n", "a: &x 1\nb: *x\n", "--- 1\n--- 2\n", "[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]"};
   for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-    REQUIRE_FAILURE(dure_recipe_read(write_test_text("bad.yaml", bad[i]), &value), DURE_CORRUPT);
+    require_failure(dure_recipe_read(write_test_text("bad.yaml", bad[i]), &value), DURE_CORRUPT, "");
     ck_assert_ptr_null(value);
   }
 }
@@ -60,7 +60,7 @@ START_TEST(a_mixture_has_the_parts_of_its_recipe) {
   json_t *recipe = read_recipe(text);
   dure_mix_options options = {.recipe = recipe, .output = in_test_directory("mixed.jsonl"), .threads = 1};
   dure_mix_summary summary;
-  REQUIRE(dure_mix(&options, &summary));
+  require(dure_mix(&options, &summary));
   // 500 Korean documents, all from a; 1,500 English ones in equal parts; then a once more, exactly.
   ck_assert_uint_eq(summary.count, 6);
   static const double expected[] = {500, 750, 750, 400, 4000, 0}, deviations[] = {10, 25, 25, 0, 0, 0};
@@ -80,7 +80,7 @@ START_TEST(a_mixture_has_the_parts_of_its_recipe) {
   options.output = in_test_directory("again.jsonl");
   options.threads = 3;
   options.memory = 100000;  // many buckets
-  REQUIRE(dure_mix(&options, &summary));
+  require(dure_mix(&options, &summary));
   dure_mix_summary_free(&summary);
   require_same_files(in_test_directory("mixed.jsonl"), options.output);
   ck_assert(!dure_os_is_directory(in_test_directory("again.jsonl.part")));
@@ -104,7 +104,7 @@ START_TEST(recipes_without_meaning_are_refused) {
     json_t *recipe = read_recipe(bad[i]);
     const dure_mix_options options = {.recipe = recipe, .output = in_test_directory("out.jsonl")};
     dure_mix_summary summary;
-    REQUIRE_FAILURE(dure_mix(&options, &summary), DURE_INVALID_ARGUMENT);
+    require_failure(dure_mix(&options, &summary), DURE_INVALID_ARGUMENT, "");
     json_decref(recipe);
   }
 }
@@ -127,7 +127,7 @@ START_TEST(packing_goes_on_after_being_killed_with_the_same_bytes) {
                                .shard_tokens = 30011,
                                .threads = 1};
   dure_pack_summary whole, summary;
-  REQUIRE(dure_pack(&input, 1, &options, &whole));
+  require(dure_pack(&input, 1, &options, &whole));
   options.output = in_test_directory("killed");
   options.threads = 2;
   for (int at = 1200; at <= 2800; at += 800) {
@@ -145,12 +145,12 @@ START_TEST(packing_goes_on_after_being_killed_with_the_same_bytes) {
     ck_assert(WIFSIGNALED(ended));
     ck_assert(!dure_os_is_directory(options.output));
   }
-  REQUIRE(dure_pack(&input, 1, &options, &summary));
+  require(dure_pack(&input, 1, &options, &summary));
   ck_assert(summary.is_resumed);
   ck_assert_mem_eq(summary.splits, whole.splits, sizeof(whole.splits));
   char **names = NULL;
   size_t count = 0;
-  REQUIRE(dure_os_list(in_test_directory("whole"), &names, &count));
+  require(dure_os_list(in_test_directory("whole"), &names, &count));
   ck_assert_uint_gt(count, 8);
   for (size_t i = 0; i < count; i++) {
     char a[64], b[64];
@@ -166,7 +166,7 @@ END_TEST
 
 START_TEST(the_page_shows_the_steps_and_trusts_nothing) {
   dure_step_report *report = NULL, *later = NULL;
-  REQUIRE(dure_step_report_create("clean", &report));
+  require(dure_step_report_create("clean", &report));
   dure_report_entry entry = {
       .source = "docs/a.html:12", .language = "ko", .text = "한국어 문서", .length = strlen("한국어 문서")};
   dure_step_report_add(report, &entry);
@@ -174,15 +174,15 @@ START_TEST(the_page_shows_the_steps_and_trusts_nothing) {
   entry.text = "<script>alert(1)</script>\xff";
   entry.length = strlen(entry.text);
   json_t *saved = dure_step_report_save(report);
-  REQUIRE(dure_step_report_create("clean", &later));
+  require(dure_step_report_create("clean", &later));
   dure_step_report_restore(later, saved);  // as a process does that goes on
   json_decref(saved);
   dure_step_report_add(later, &entry);
   const char *path = in_test_directory("report.json"), *page = in_test_directory("page.html");
-  REQUIRE(dure_step_report_write(later, NULL, path));
+  require(dure_step_report_write(later, NULL, path));
   dure_step_report_destroy(report);
   dure_step_report_destroy(later);
-  REQUIRE(dure_report_page_write(&path, 1, page));
+  require(dure_report_page_write(&path, 1, page));
   char *html = read_test_file(page, NULL);
   ck_assert_ptr_nonnull(strstr(html, "too short"));
   ck_assert_ptr_nonnull(strstr(html, "&lt;script&gt;"));
@@ -191,7 +191,7 @@ START_TEST(the_page_shows_the_steps_and_trusts_nothing) {
   ck_assert_ptr_nonnull(strstr(html, "<td>docs</td>"));
   free(html);
   const char *other = write_test_text("other.json", "{\"format\": \"dure-dataset\"}");
-  REQUIRE_FAILURE(dure_report_page_write(&other, 1, page), DURE_CORRUPT);
+  require_failure(dure_report_page_write(&other, 1, page), DURE_CORRUPT, "");
 }
 END_TEST
 
@@ -206,5 +206,5 @@ int main(void) {
   tcase_add_test(test_case, packing_goes_on_after_being_killed_with_the_same_bytes);
   tcase_add_test(test_case, the_page_shows_the_steps_and_trusts_nothing);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -35,7 +35,7 @@ static dure_pack_options pack_options(const char *output) {
 
 static dure_pack_summary pack(const char *input, const dure_pack_options *options) {
   dure_pack_summary summary;
-  REQUIRE(dure_pack(&input, 1, options, &summary));
+  require(dure_pack(&input, 1, options, &summary));
   return summary;
 }
 
@@ -43,12 +43,12 @@ static dure_pack_summary pack(const char *input, const dure_pack_options *option
 static char *decode_split(const char *directory, dure_split split) {
   dure_dataset *dataset = NULL;
   dure_tokenizer *tokenizer = NULL;
-  REQUIRE(dure_dataset_open(directory, &dataset));
-  REQUIRE(dure_dataset_verify(dataset));
-  REQUIRE(dure_tokenizer_open(dure_dataset_tokenizer_path(dataset), &tokenizer));
+  require(dure_dataset_open(directory, &dataset));
+  require(dure_dataset_verify(dataset));
+  require(dure_tokenizer_open(dure_dataset_tokenizer_path(dataset), &tokenizer));
   dure_split_counts counts = dure_dataset_counts(dataset, split);
   uint32_t *ids = malloc((size_t)counts.tokens * sizeof(*ids) + 1);
-  REQUIRE(dure_dataset_read(dataset, split, 0, (size_t)counts.tokens, ids));
+  require(dure_dataset_read(dataset, split, 0, (size_t)counts.tokens, ids));
   char *all = calloc(1, (size_t)(counts.text_bytes + counts.documents) + 1);
   size_t size = 0;
   uint64_t first = 0, documents = 0;
@@ -56,7 +56,7 @@ static char *decode_split(const char *directory, dure_split split) {
     if (ids[i] != dure_dataset_end_of_text(dataset)) continue;
     char *text = NULL;
     size_t length = 0;
-    REQUIRE(dure_tokenizer_decode(tokenizer, ids + first, (size_t)(i - first), false, &text, &length));
+    require(dure_tokenizer_decode(tokenizer, ids + first, (size_t)(i - first), false, &text, &length));
     ck_assert_uint_le(size + length + 1, counts.text_bytes + counts.documents);
     memcpy(all + size, text, length);
     size += length;
@@ -84,7 +84,7 @@ START_TEST(packed_tokens_decode_to_the_documents_in_order) {
   dure_pack_options options = pack_options("data");
   options.held_out = 0;
   dure_pack_summary summary;
-  REQUIRE(dure_pack(inputs, 2, &options, &summary));
+  require(dure_pack(inputs, 2, &options, &summary));
   ck_assert_uint_eq(summary.empty, 1);
   ck_assert_uint_eq(summary.splits[DURE_SPLIT_TRAIN].documents, 3);
   ck_assert_uint_eq(summary.splits[DURE_SPLIT_HELD_OUT].tokens, 0);
@@ -106,7 +106,7 @@ START_TEST(packing_twice_gives_the_same_bytes) {
   pack(input, &two);
   char **names = NULL;
   size_t count = 0;
-  REQUIRE(dure_os_list(one.output, &names, &count));
+  require(dure_os_list(one.output, &names, &count));
   ck_assert_uint_gt(count, 6);
   for (size_t i = 0; i < count; i++) {
     char a[64], b[64];
@@ -146,7 +146,7 @@ START_TEST(a_document_stays_on_its_side_when_others_come) {
   ck_assert_uint_lt(summary.splits[DURE_SPLIT_HELD_OUT].documents, 70);
   char *held_out = decode_split(options.output, DURE_SPLIT_HELD_OUT);
   options.output = in_test_directory("large");
-  REQUIRE(dure_pack(inputs, 3, &options, &summary));
+  require(dure_pack(inputs, 3, &options, &summary));
   char *larger = decode_split(options.output, DURE_SPLIT_HELD_OUT),
        *train = decode_split(options.output, DURE_SPLIT_TRAIN);
   for (char *line = strtok(held_out, "\n"); line != NULL; line = strtok(NULL, "\n")) {
@@ -172,7 +172,7 @@ START_TEST(held_out_bytes_are_reached_and_hardly_exceeded) {
   ck_assert_uint_lt(summary.splits[DURE_SPLIT_HELD_OUT].text_bytes, 20000 + 800);  // one document more at most
   options.output = in_test_directory("other");
   options.held_out_bytes = 10000000;
-  REQUIRE_FAILURE(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
 }
 END_TEST
 
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(containment_counts_shared_windows) {
   dure_shingles *shingles = NULL;
-  REQUIRE(dure_shingles_create(&shingles));
+  require(dure_shingles_create(&shingles));
   char first[201] = "", second[101] = "";
   unsigned seed = SEED;
   for (int i = 0; i < 200; i++) {
@@ -210,7 +210,7 @@ START_TEST(containment_counts_shared_windows) {
     first[i] = (char)('a' + (seed >> 16) % 26);
   }
   memcpy(second, first, 100);
-  REQUIRE(dure_shingles_collect(shingles, first, 200));
+  require(dure_shingles_collect(shingles, first, 200));
   ck_assert_double_eq(dure_shingles_containment(shingles, first, 200), 0);
   dure_shingles_mark(shingles, second, 100);
   // 51 of the 151 windows of 50 characters lie in the first half.
@@ -225,7 +225,7 @@ START_TEST(destinations_are_protected) {
   dure_pack_options options = pack_options("data/");
   options.held_out = 0;
   dure_pack_summary summary = pack(input, &options);
-  REQUIRE_FAILURE(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   options.replace = true;
   input = write_test_text("in.txt", "other text");
   pack(input, &options);
@@ -233,12 +233,12 @@ START_TEST(destinations_are_protected) {
   ck_assert_str_eq(text, "other text\n");
   free(text);
   // Never something that is no dataset, not even with `replace`.
-  REQUIRE(dure_os_make_directories(in_test_directory("home")));
+  require(dure_os_make_directories(in_test_directory("home")));
   write_test_text("home/letter.txt", "keep me");
   options.output = in_test_directory("home");
-  REQUIRE_FAILURE(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   options.output = in_test_directory("in.txt");
-  REQUIRE_FAILURE(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&input, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
 }
 END_TEST
 
@@ -258,10 +258,10 @@ START_TEST(a_full_disk_leaves_the_old_dataset) {
   limit.rlim_cur = 20000;
   ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
   dure_pack_summary summary;
-  REQUIRE_FAILURE(dure_pack(&input, 1, &options, &summary), DURE_IO);
+  require_failure(dure_pack(&input, 1, &options, &summary), DURE_IO, "");
   dure_dedup_options dedup = {.output = in_test_directory("first.txt")};
   dure_dedup_summary dedup_summary;
-  REQUIRE_FAILURE(dure_dedup(&input, 1, &dedup, &dedup_summary), DURE_IO);
+  require_failure(dure_dedup(&input, 1, &dedup, &dedup_summary), DURE_IO, "");
   ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
   char *text = decode_split(options.output, DURE_SPLIT_TRAIN);
   ck_assert_str_eq(text, "the old dataset\n");
@@ -271,11 +271,11 @@ START_TEST(a_full_disk_leaves_the_old_dataset) {
   free(text);
   char **names = NULL;
   size_t count = 0;
-  REQUIRE(dure_os_list(test_directory, &names, &count));
+  require(dure_os_list(test_directory, &names, &count));
   ck_assert_uint_eq(count, 5);  // the tokenizer, two inputs, the dataset, and deduplication's work in progress
   dure_os_names_free(names, count);
   // With room again, what was done is used, and nothing stays behind.
-  REQUIRE(dure_dedup(&input, 1, &dedup, &dedup_summary));
+  require(dure_dedup(&input, 1, &dedup, &dedup_summary));
   ck_assert(dedup_summary.is_resumed);
   ck_assert_uint_eq(dedup_summary.kept, 200);
   require_same_files(input, dedup.output);
@@ -292,16 +292,16 @@ START_TEST(failures_leave_no_half_dataset) {
   ck_assert_ptr_nonnull(strstr(dure_status_message(status), "bad.jsonl:2"));
   dure_status_free(status);
   const char *missing = in_test_directory("missing.jsonl");
-  REQUIRE_FAILURE(dure_pack(&missing, 1, &options, &summary), DURE_NOT_FOUND);
+  require_failure(dure_pack(&missing, 1, &options, &summary), DURE_NOT_FOUND, "");
   const char *markup = write_test_text("page.html", "<p>x</p>");
-  REQUIRE_FAILURE(dure_pack(&markup, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&markup, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   const char *empty = write_test_text("empty.jsonl", "\n");
-  REQUIRE_FAILURE(dure_pack(&empty, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&empty, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   options.held_out = 0.7;
-  REQUIRE_FAILURE(dure_pack(&bad, 1, &options, &summary), DURE_INVALID_ARGUMENT);
+  require_failure(dure_pack(&bad, 1, &options, &summary), DURE_INVALID_ARGUMENT, "");
   char **names = NULL;
   size_t count = 0;
-  REQUIRE(dure_os_list(test_directory, &names, &count));
+  require(dure_os_list(test_directory, &names, &count));
   ck_assert_uint_eq(count, 4);  // the tokenizer and three inputs
   dure_os_names_free(names, count);
 }
@@ -317,7 +317,7 @@ START_TEST(the_first_of_equal_documents_stays_as_it_was) {
                       "{\"text\": \"\\u1112\\u1161\\u11ab\"}\n{\"text\": \"한\"}\n{\"text\": \"Other\"}\n");
   dure_dedup_options options = {.output = in_test_directory("out.jsonl")};
   dure_dedup_summary summary;
-  REQUIRE(dure_dedup(&input, 1, &options, &summary));
+  require(dure_dedup(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.kept, 4);
   ck_assert_uint_eq(summary.duplicates, 2);
   char *out = read_test_file(options.output, NULL);
@@ -335,7 +335,7 @@ START_TEST(many_documents_are_told_apart) {
   const char *inputs[] = {input, input};
   dure_dedup_options options = {.output = in_test_directory("out.jsonl")};
   dure_dedup_summary summary;
-  REQUIRE(dure_dedup(inputs, 2, &options, &summary));
+  require(dure_dedup(inputs, 2, &options, &summary));
   ck_assert_uint_eq(summary.kept, 9000);
   ck_assert_uint_eq(summary.duplicates, 9000);
   require_same_files(input, options.output);
@@ -351,7 +351,7 @@ START_TEST(lines_that_repeat_are_cut) {
                       "{\"text\": \"Subscribe to our newsletter!\\n\", \"n\": 4}\n");
   dure_dedup_options options = {.output = in_test_directory("out.jsonl"), .line_limit = 1};
   dure_dedup_summary summary;
-  REQUIRE(dure_dedup(&input, 1, &options, &summary));
+  require(dure_dedup(&input, 1, &options, &summary));
   ck_assert_uint_eq(summary.lines_cut, 3);
   ck_assert_uint_eq(summary.emptied, 1);
   char *out = read_test_file(options.output, NULL);
@@ -382,5 +382,5 @@ int main(void) {
   tcase_add_test(test_case, many_documents_are_told_apart);
   tcase_add_test(test_case, lines_that_repeat_are_cut);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

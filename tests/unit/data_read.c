@@ -11,7 +11,7 @@ static dure_clean_summary summary;
 
 // The JSON lines of cleaning one input; to be released with json_decref.
 static json_t *clean_input(const char *path, const dure_clean_options *options) {
-  REQUIRE(dure_clean(&path, 1, options, &summary));
+  require(dure_clean(&path, 1, options, &summary));
   char *bytes = read_test_file(options->output, NULL);
   json_t *documents = json_array();
   for (char *line = bytes; *line != '\0';) {
@@ -274,7 +274,7 @@ static void note_problem(void *context, const dure_document_problem *problem) {
 }
 
 START_TEST(a_truncated_file_is_reported_and_the_others_are_read) {
-  REQUIRE(dure_os_make_directories(in_test_directory("d")));
+  require(dure_os_make_directories(in_test_directory("d")));
   char text[4000];
   for (size_t i = 0; i < sizeof(text); i++) text[i] = (char)(i % 40 == 39 ? '\n' : 'a' + (int)(i * i * 7 % 26));
   const entry one = {"x", text, sizeof(text)};
@@ -299,7 +299,7 @@ START_TEST(a_truncated_file_is_reported_and_the_others_are_read) {
   free(dropped);
   options.stop_on_error = true;
   const char *input = in_test_directory("d");
-  REQUIRE_FAILURE(dure_clean(&input, 1, &options, &summary), DURE_CORRUPT);
+  require_failure(dure_clean(&input, 1, &options, &summary), DURE_CORRUPT, "");
 }
 END_TEST
 
@@ -356,5 +356,5 @@ int main(void) {
   tcase_add_test(test_case, a_line_beyond_the_limit_is_passed_over_with_its_place);
   tcase_add_test(test_case, binary_files_and_unbalanced_quotes_are_counted);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

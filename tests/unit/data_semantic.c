@@ -74,7 +74,7 @@ START_TEST(the_first_of_what_is_alike_stays) {
   semantic.clusters = 1;
   dure_dedup_summary summary;
   const char *input = write_documents("in.jsonl");
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
   ck_assert_int_eq(model.texts, GROUPS * COPIES);
   ck_assert_uint_eq(summary.duplicates, COPIES * GROUPS / 100);
   ck_assert_uint_eq(summary.semantic_duplicates, GROUPS * (COPIES - 1));
@@ -91,7 +91,7 @@ START_TEST(the_first_of_what_is_alike_stays) {
   free(out);
   model.wobble = 0.5f;  // cosines of about 0.8
   semantic.identity = 1;
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
   ck_assert_uint_eq(summary.semantic_duplicates, 0);
   remove_test_directory();
 }
@@ -104,10 +104,10 @@ START_TEST(what_all_vectors_share_is_taken_off) {
   semantic.clusters = 1;
   dure_dedup_summary summary;
   const char *input = write_documents("in.jsonl");
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
   ck_assert_uint_eq(summary.kept, 1);
   semantic.is_centred = true;
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
   ck_assert_uint_eq(summary.kept, GROUPS);
   remove_test_directory();
 }
@@ -121,7 +121,7 @@ START_TEST(clusters_find_nearly_all) {
   semantic.clusters = 20;
   dure_dedup_summary summary;
   const char *input = write_documents("in.jsonl");
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("out.jsonl"), (dure_ranks){0}, 1, &summary));
   ck_assert_uint_ge(summary.semantic_duplicates, GROUPS * (COPIES - 1) * 9 / 10);
   ck_assert_uint_le(summary.semantic_duplicates, GROUPS * (COPIES - 1));
   remove_test_directory();
@@ -151,8 +151,8 @@ START_TEST(threads_and_ranks_change_nothing) {
   semantic.clusters = 5;
   dure_dedup_summary summary;
   const char *input = write_documents("in.jsonl");
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("one.jsonl"), (dure_ranks){0}, 1, &summary));
-  REQUIRE(deduplicate(input, &semantic, in_test_directory("three.jsonl"), (dure_ranks){0}, 3, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("one.jsonl"), (dure_ranks){0}, 1, &summary));
+  require(deduplicate(input, &semantic, in_test_directory("three.jsonl"), (dure_ranks){0}, 3, &summary));
   require_same_files(in_test_directory("one.jsonl"), in_test_directory("three.jsonl"));
   rank_run runs[3];
   pthread_t threads[3];
@@ -162,7 +162,7 @@ START_TEST(threads_and_ranks_change_nothing) {
     ck_assert_int_eq(pthread_create(&threads[i], NULL, run_rank, &runs[i]), 0);
   }
   for (int i = 0; i < 3; i++) pthread_join(threads[i], NULL);
-  for (int i = 0; i < 3; i++) REQUIRE(runs[i].status);
+  for (int i = 0; i < 3; i++) require(runs[i].status);
   require_same_files(in_test_directory("one.jsonl"), output);
   remove_test_directory();
 }
@@ -186,13 +186,13 @@ START_TEST(vectors_that_were_made_are_not_made_again) {
   dure_semantic_options semantic = semantic_options(&failing);
   dure_dedup_options options = {.output = in_test_directory("again.jsonl"), .semantic = &semantic, .threads = 1};
   dure_dedup_summary summary;
-  REQUIRE_FAILURE(dure_dedup(parts, 4, &options, &summary), DURE_IO);
+  require_failure(dure_dedup(parts, 4, &options, &summary), DURE_IO, "");
   semantic.context = &model;
-  REQUIRE(dure_dedup(parts, 4, &options, &summary));
+  require(dure_dedup(parts, 4, &options, &summary));
   ck_assert(summary.is_resumed);
   ck_assert_int_eq(model.texts, 2000 - 1024);
   options.output = in_test_directory("whole.jsonl");
-  REQUIRE(dure_dedup(parts, 4, &options, &summary));
+  require(dure_dedup(parts, 4, &options, &summary));
   require_same_files(in_test_directory("again.jsonl"), in_test_directory("whole.jsonl"));
   remove_test_directory();
 }
@@ -225,5 +225,5 @@ int main(void) {
   tcase_add_test(test_case, vectors_that_were_made_are_not_made_again);
   tcase_add_test(test_case, zero_vectors_are_like_nothing_and_products_are_right);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -41,19 +41,19 @@ START_TEST(merging_gives_every_distinct_record_once_in_order) {
   uint64_t *records = random_records(count);
   dure_sorter_options options = {.directory = test_directory, .name = "test", .words = 2, .parts = 3, .memory = 1600};
   dure_sorter *sorter = NULL;
-  REQUIRE(dure_sorter_create(&options, &sorter));
-  for (size_t i = 0; i < count; i++) REQUIRE(dure_sorter_add(sorter, records + 2 * i));
-  REQUIRE(dure_sorter_spill(sorter));
+  require(dure_sorter_create(&options, &sorter));
+  for (size_t i = 0; i < count; i++) require(dure_sorter_add(sorter, records + 2 * i));
+  require(dure_sorter_spill(sorter));
   ck_assert_uint_eq(dure_sorter_next_run(sorter), 200);
   dure_sorter_destroy(sorter);
   qsort(records, count, 2 * sizeof(uint64_t), compare_records);
   size_t next = 0, merged = 0;
   for (uint32_t part = 0; part < 3; part++) {
     dure_merge *merge = NULL;
-    REQUIRE(dure_merge_open(test_directory, "test", part, 2, &merge));
+    require(dure_merge_open(test_directory, "test", part, 2, &merge));
     uint64_t record[DURE_RECORD_WORDS];
     for (bool has = true;;) {
-      REQUIRE(dure_merge_next(merge, record, &has));
+      require(dure_merge_next(merge, record, &has));
       if (!has) break;
       ck_assert_mem_eq(record, records + 2 * next, 16);
       while (next < count && compare_records(record, records + 2 * next) == 0) next++;
@@ -108,7 +108,7 @@ START_TEST(batches_are_taken_in_order) {
     dure_document_counts counts;
     dure_status status = dure_batches_visit(&batches, &input, 1, &counts);
     if (_i == 0) {
-      REQUIRE(status);
+      require(status);
       ck_assert_uint_eq(counts.documents, 3000);
     } else {
       ck_assert_int_eq(dure_status_code(status), DURE_CORRUPT);  // and nothing behind the failure was taken
@@ -131,5 +131,5 @@ int main(void) {
   tcase_add_test(test_case, merging_gives_every_distinct_record_once_in_order);
   tcase_add_loop_test(test_case, batches_are_taken_in_order, 0, 2);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -149,7 +149,7 @@ END_TEST
 
 static uint64_t count_words(const dure_word_list *list, dure_language language, const char *text) {
   dure_text_words words = {0};
-  REQUIRE(dure_text_words_find(text, strlen(text), &words));
+  require(dure_text_words_find(text, strlen(text), &words));
   uint64_t count = dure_word_list_count(list, language, &words);
   dure_text_words_free(&words);
   return count;
@@ -162,16 +162,16 @@ START_TEST(words_of_a_list_are_found_whole_and_with_particles) {
   char files[1200];
   snprintf(files, sizeof(files), "%s,ko=%s", in_test_directory("all.txt"), in_test_directory("ko.txt"));
   dure_word_list *list = NULL;
-  REQUIRE(dure_word_list_open(files, &list));
+  require(dure_word_list_open(files, &list));
   ck_assert_uint_eq(count_words(list, DURE_ENGLISH, "A BADWORD, some\nphrase; badwords are none."), 2);
   ck_assert_uint_eq(count_words(list, DURE_KOREAN, "나쁜말을 하고 나쁜말이 badword. 나쁜말솜씨"), 3);
   ck_assert_uint_eq(count_words(list, DURE_ENGLISH, "나쁜말"), 0);
   ck_assert_uint_eq(count_words(list, DURE_ENGLISH, ""), 0);
   dure_word_list_destroy(list);
   list = NULL;
-  REQUIRE_FAILURE(dure_word_list_open(in_test_directory("missing"), &list), DURE_NOT_FOUND);
-  REQUIRE_FAILURE(dure_word_list_open(write_test_text("empty.txt", "# nothing\n"), &list), DURE_INVALID_ARGUMENT);
-  REQUIRE_FAILURE(dure_word_list_open(write_test_text("bad.txt", "caf\xe9\n"), &list), DURE_CORRUPT);
+  require_failure(dure_word_list_open(in_test_directory("missing"), &list), DURE_NOT_FOUND, "");
+  require_failure(dure_word_list_open(write_test_text("empty.txt", "# nothing\n"), &list), DURE_INVALID_ARGUMENT, "");
+  require_failure(dure_word_list_open(write_test_text("bad.txt", "caf\xe9\n"), &list), DURE_CORRUPT, "");
   ck_assert_ptr_null(list);
   remove_test_directory();
 }
@@ -187,5 +187,5 @@ int main(void) {
   tcase_add_test(test_case, licences_are_found_where_pages_state_them);
   tcase_add_test(test_case, words_of_a_list_are_found_whole_and_with_particles);
   suite_add_tcase(suite, test_case);
-  return run_suite(suite);
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/dtype.h"
+#include "tests/suite.h"
 
 static float float_of(uint32_t bits) {
   float value;
@@ -90,9 +91,5 @@ int main(void) {
   tcase_add_test(tests, a_nan_whose_payload_is_in_the_lost_bits_stays_a_nan);
   tcase_add_test(tests, elements_of_every_float_type_are_stored_and_loaded);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -10,6 +10,7 @@
 #include "model/embedding.h"
 #include "model/safetensors.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { MOST_DEVICES = 8, TEXTS = 23, LONGEST = 60 };
 
@@ -19,11 +20,6 @@ static dure_device *device;
 static dure_stream *stream;
 static dure_model *model;
 static char folder[4096];
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void refuse(dure_status status, dure_code code, const char *part) {
   ck_assert_msg(dure_status_code(status) == code && strstr(dure_status_message(status), part) != NULL, "got '%s'",
@@ -189,9 +185,5 @@ int main(void) {
   tcase_add_test(cases, what_cannot_be_embedded_is_named);
   Suite *suite = suite_create("embedding");
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

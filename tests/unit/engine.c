@@ -10,6 +10,7 @@
 
 #include "model/engine.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { MOST_DEVICES = 8, MOST_TOKENS = 24, PROMPTS = 50, LONGEST_PROMPT = 40 };
 
@@ -18,11 +19,6 @@ static int device_count;
 static dure_device *device;
 static dure_stream *stream;
 static dure_model *model;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void refuse(dure_status status, dure_code code, const char *part) {
   ck_assert_msg(dure_status_code(status) == code && strstr(dure_status_message(status), part) != NULL, "got '%s'",
@@ -545,9 +541,5 @@ int main(void) {
   tcase_add_test(tests, what_is_cancelled_ends_and_leaves_its_place);
   tcase_add_test(tests, any_thread_may_submit_poll_and_cancel);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

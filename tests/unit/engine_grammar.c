@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/engine.h"
+#include "tests/suite.h"
 #include "tests/unit/constraints.h"
 
 enum { MOST = 20, REQUESTS = 6 };
@@ -173,10 +174,5 @@ int main(void) {
   tcase_add_test(group, a_text_ends_with_its_grammar);
   tcase_add_test(group, a_grammar_that_grows_too_large_ends_its_request_alone);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // a device belongs to one process
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_NOFORK);
 }

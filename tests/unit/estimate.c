@@ -1,5 +1,6 @@
 // Predicted times: each call is limited by its class's rate or by bandwidth, whichever takes longer.
 #include "runtime/estimate.h"
+#include "tests/suite.h"
 
 #include <check.h>
 #include <math.h>
@@ -83,9 +84,5 @@ int main(void) {
   tcase_add_test(tests, what_is_neither_product_nor_attention_takes_the_time_of_its_bytes);
   tcase_add_test(tests, attention_has_a_rate_of_its_own);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -13,13 +13,9 @@
 #include "model/model.h"
 #include "model/weights.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char path_text[2][4096];
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 // A path under tests/golden; two may be used at a time.
 static const char *golden(int slot, const char *folder, const char *name) {
@@ -540,9 +536,5 @@ int main(void) {
   tcase_add_test(tests, written_files_are_read_again);
   tcase_add_test(tests, blocks_of_no_finite_scale_are_still_blocks);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -12,6 +12,7 @@
 #include "model/training.h"
 #include "runtime/os.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 static const char *const folders[] = {
     "gpt2",
@@ -56,11 +57,6 @@ static dure_safetensors *expected;
 static char folder[4096];
 static const uint32_t *tokens;
 static uint32_t count, vocabulary;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void open_fixture(const char *name) {
   char path[4200];
@@ -275,9 +271,5 @@ int main(void) {
     tcase_add_loop_test(tests, a_saved_model_has_the_bits_of_the_one_it_was_read_from, i, i + 1);
   }
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

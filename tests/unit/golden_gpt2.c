@@ -11,14 +11,10 @@
 #include "model/safetensors.h"
 #include "model/training.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static dure_device *device;
 static dure_stream *stream;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 // A path under tests/golden/gpt2/; the result lives until the next call.
 static const char *fixture(const char *name) {
@@ -371,9 +367,5 @@ int main(void) {
   tcase_add_test(tests, fifty_steps_in_bf16_stray_no_further_than_those_of_pytorch);
   tcase_add_test(tests, a_step_that_is_not_finite_changes_nothing_and_is_explained);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

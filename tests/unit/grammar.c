@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/suite.h"
 #include "tests/unit/constraints.h"
 
 static dure_tokenizer *tokenizer;  // of bytes
@@ -240,9 +241,5 @@ int main(void) {
   tcase_add_test(group, what_grammars_take_together_is_bounded);
   tcase_add_test(group, too_many_readings_are_refused_while_matching);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

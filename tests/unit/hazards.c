@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/vulkan/hazards.h"
+#include "tests/suite.h"
 
 enum { buffer_count = 3, buffer_bytes = 48, command_limit = 60, ranges_limit = 4, lists = 4000 };
 
@@ -177,9 +178,5 @@ int main(void) {
   tcase_add_test(group, every_conflict_is_separated_and_no_barrier_is_needless);
   tcase_add_test(group, any_dropped_barrier_is_a_race);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -7,13 +7,9 @@
 #include <unistd.h>
 
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64];
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void make_folder(void) {
   snprintf(folder, sizeof(folder), "/tmp/dure-commands-XXXXXX");
@@ -168,9 +164,5 @@ int main(void) {
   tcase_add_test(tests, groups_are_written_to_a_directory_that_runs);
   tcase_add_test(tests, quantizing_reports_the_perplexity_on_both_sides);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

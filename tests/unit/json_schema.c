@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/json_schema.h"
+#include "tests/suite.h"
 #include "tests/unit/constraints.h"
 
 static dure_token_trie nothing = {.nodes = (dure_trie_node[1]){{0}}};  // a vocabulary of no tokens
@@ -199,9 +200,5 @@ int main(void) {
   tcase_add_test(group, every_integer_is_in_the_range_or_not);
   tcase_add_test(group, no_schema_is_any_object);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -9,6 +9,7 @@
 
 #include "runtime/os.h"
 #include "runtime/world.h"
+#include "tests/suite.h"
 
 // ---- a rank ------------------------------------------------------------------------------------------------------
 
@@ -200,9 +201,5 @@ static Suite *make_suite(void) {
 
 int main(int argc, char **argv) {
   if (argc == 4) return be_a_rank(argv[1], argv[2], (int)strtol(argv[3], NULL, 10));
-  SRunner *runner = srunner_create(make_suite());
-  srunner_run_all(runner, CK_NORMAL);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(make_suite(), CK_FORK_GETENV);
 }

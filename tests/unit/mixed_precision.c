@@ -10,6 +10,7 @@
 #include "model/training_choice.h"
 #include "runtime/os.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { batch = 2, context = 24, steps = 20 };
 static const dure_adamw_options adamw = {0.9, 0.95, 1e-8, 0.1, 1.0, 0};
@@ -18,11 +19,6 @@ static dure_device_info *infos;
 static size_t info_count;
 static dure_device *device;
 static dure_stream *stream;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void open_device(const char *name) {
   require(dure_device_open(name, &device));
@@ -344,10 +340,7 @@ int main(void) {
   tcase_add_test(tests, weights_are_their_masters_rounded);
   tcase_add_test(tests, auto_is_f32_on_a_processor_and_16_bits_where_matrix_units_take_them);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
+  const int result = run_suite(suite, CK_FORK_GETENV);
   free(infos);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return result;
 }

@@ -9,12 +9,9 @@
 #include "model/checkpoint.h"
 #include "model/trainer.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64];
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void require_code(dure_status status, dure_code code, const char *part) {
   ck_assert_msg(dure_status_code(status) == code, "%s: '%s', expected %s", dure_code_name(dure_status_code(status)),
@@ -250,9 +247,5 @@ int main(void) {
   tcase_add_test(tests, a_vocabulary_that_is_too_small_names_both_numbers);
   tcase_add_test(tests, a_context_beyond_the_model_is_refused);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -9,10 +9,7 @@
 #include "model/model.h"
 #include "model/safetensors.h"
 #include "runtime/os.h"
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
+#include "tests/suite.h"
 
 static void require_code(dure_status status, dure_code code, const char *part) {
   ck_assert_msg(dure_status_code(status) == code, "%s: '%s', expected %s", dure_code_name(dure_status_code(status)),
@@ -407,9 +404,5 @@ int main(void) {
   tcase_add_test(directories, weights_that_are_no_numbers_are_refused);
   tcase_add_test(directories, names_without_the_prefix_and_old_masks_are_read);
   suite_add_tcase(suite, directories);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

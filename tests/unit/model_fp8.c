@@ -9,6 +9,7 @@
 #include "model/inference.h"
 #include "model/safetensors.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 enum { ROWS = 130, COLUMNS = 257 };
 
@@ -82,10 +83,6 @@ END_TEST
 // ---- a directory -------------------------------------------------------------------------------------------------
 
 enum { TOKENS = 12, BEYOND = 2 };  // the number of the layer behind the last, which predicts further tokens
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 static const char *inside(const char *folder, const char *name) {
   static char paths[4][4352];
@@ -255,9 +252,5 @@ int main(void) {
   tcase_add_test(tests, scales_of_another_shape_are_refused);
   tcase_add_test(tests, a_directory_in_fp8_is_the_model_that_its_codes_mean);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

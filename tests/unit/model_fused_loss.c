@@ -12,6 +12,7 @@
 #include "model/training.h"
 #include "runtime/os.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 // 80 rows: a chunk of 64 and one of 16. Logits that the cap bends, as the weights are large.
 enum { batch_size = 2, context = 40, token_count = batch_size * context, vocabulary = 61 };
@@ -26,11 +27,6 @@ static char folder[64], config_path[96];
 static uint32_t tokens[token_count], labels[token_count];
 static dure_device *device;
 static dure_stream *stream;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void set_up(void) {
   snprintf(folder, sizeof(folder), "/tmp/dure-fused-XXXXXX");
@@ -147,9 +143,5 @@ int main(void) {
   tcase_add_loop_test(tests, a_soft_capped_loss_in_chunks_is_that_of_whole_logits, 0,
                       (int)(sizeof(backends) / sizeof(backends[0])));
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

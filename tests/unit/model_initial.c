@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/family.h"
 #include "model/parameters.h"
+#include "tests/suite.h"
 
 // Of the matrices of a family: those that add to the residual stream, and all others.
 typedef enum deviation { PLAIN, RESIDUAL, SMALL, WANG } deviation;
@@ -127,9 +128,5 @@ int main(void) {
   tcase_add_loop_test(cases, every_family_begins_as_documented, 0, family_count);
   tcase_add_test(cases, no_family_is_left_out);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

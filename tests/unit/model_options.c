@@ -8,12 +8,9 @@
 
 #include "model/train_options.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64], path[128];
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void require_code(dure_status status, dure_code code, const char *part) {
   ck_assert_msg(dure_status_code(status) == code, "%s: '%s', expected %s", dure_code_name(dure_status_code(status)),
@@ -165,9 +162,5 @@ int main(void) {
   tcase_add_loop_test(tests, what_cannot_be_done_is_refused_not_ignored, 0,
                       (int)(sizeof(refusals) / sizeof(refusals[0])));
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -6,15 +6,11 @@
 #include <string.h>
 
 #include "model/training_plan.h"
+#include "tests/suite.h"
 
 static dure_device *device;
 static dure_model_config config;
 static dure_parameter_layout layout;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void set_up(void) { require(dure_device_open("reference", &device)); }
 
@@ -309,9 +305,5 @@ int main(void) {
   tcase_add_test(tests, gpt2_124M_fits_6_GiB_without_offload);
   tcase_add_test(tests, the_fused_loss_takes_a_twentieth_of_the_logits);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -13,6 +13,7 @@
 #include "runtime/os.h"
 #include "runtime/random.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { most_steps = 20, roomy = 64 << 20 };  // bytes: what the backend rounds up to depends on the budget
 
@@ -38,11 +39,6 @@ static const shape tenth = {
 static char folder[64], config_path[96];
 static dure_model_config config;
 static dure_parameter_layout layout;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static const char *device_name(void) {
   const char *asked = getenv("DURE_TEST_DEVICE");
@@ -260,9 +256,5 @@ int main(void) {
   tcase_add_test(tests, a_run_keeps_to_its_budget_with_the_bits_of_one_without);
   add_case(suite, "hundredth", a_hundredth_of_1300_million_parameters_trains_in_a_hundredth_of_8_GiB);
   add_case(suite, "tenth", a_tenth_of_1300_million_parameters_trains_in_a_tenth_of_8_GiB);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -10,12 +10,9 @@
 #include "model/run_files.h"
 #include "model/tensorboard.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64], path[256];
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 static void begin(void) {
   snprintf(folder, sizeof(folder), "/tmp/dure-run-XXXXXX");
@@ -229,9 +226,5 @@ int main(void) {
   tcase_add_test(tests, a_curve_of_any_shape_is_drawn);
   tcase_add_test(tests, a_run_directory_is_made_and_continued);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

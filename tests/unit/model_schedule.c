@@ -5,6 +5,7 @@
 
 #include "model/optimizer.h"
 #include "model/schedule.h"
+#include "tests/suite.h"
 
 static double rate(dure_schedule_kind kind, uint64_t step) {
   const dure_schedule schedule = {
@@ -85,9 +86,5 @@ int main(void) {
   tcase_add_test(tests, names_are_found_and_others_not);
   tcase_add_test(tests, bias_corrections_are_those_of_adam);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -13,6 +13,7 @@
 #include "model/rounding.h"
 #include "runtime/os.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { MOST_DEVICES = 8, TOKENS = 40 };
 
@@ -21,11 +22,6 @@ static int device_count;
 static dure_device *device;
 static dure_stream *stream;
 static char folder[64];
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static const char *source_path(const char *name) {
   static char path[4096];
@@ -458,9 +454,5 @@ int main(void) {
   tcase_add_loop_test(models, packed_models_give_what_expanded_ones_do, 0, 2 * device_count);
   suite_add_tcase(suite, codes);
   suite_add_tcase(suite, models);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

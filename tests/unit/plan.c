@@ -5,6 +5,7 @@
 
 #include "runtime/plan.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 enum { item_count = 200, rounds = 50 };
 
@@ -72,9 +73,5 @@ int main(void) {
   tcase_add_test(test_case, values_of_different_times_share_memory);
   tcase_add_test(test_case, a_tensor_larger_than_a_buffer_is_refused);
   suite_add_tcase(suite, test_case);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

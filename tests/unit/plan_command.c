@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "tests/suite.h"
+
 // Runs `dure plan` for an example's config; returns the exit status. Standard output and error are one text.
 static int run(const char *arguments, char *out_output, size_t size) {
   char line[8192];
@@ -88,9 +90,5 @@ int main(void) {
   tcase_add_test(cases, mistakes_have_their_exit_status_and_reason);
   tcase_add_test(cases, machines_get_the_same_as_json);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

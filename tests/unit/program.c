@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/program.h"
+#include "tests/suite.h"
 
 static dure_device *device;
 static dure_stream *stream;
@@ -275,9 +276,5 @@ int main(void) {
   tcase_add_test(test_case, recordings_are_cut_by_the_work_and_by_the_bytes_they_hold);
   tcase_add_test(test_case, not_finite_values_are_traced_to_the_op_that_made_them);
   suite_add_tcase(suite, test_case);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

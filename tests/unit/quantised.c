@@ -7,6 +7,7 @@
 
 #include "runtime/program.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 enum { ROWS = 3, COLUMNS = 5, WIDTH = 96, BLOCKS = WIDTH / DURE_QUANTIZED_BLOCK };
 static const uint64_t seed = 20261121;
@@ -165,9 +166,5 @@ int main(void) {
   tcase_add_test(group, floats_are_no_8_bit_operands);
   tcase_add_test(group, operands_begin_at_multiples_of_16_bytes);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 // Known answers published with the generator (Salmon et al. 2011; Random123's kat_vectors for philox4x32, 10 rounds).
 static const struct {
@@ -89,9 +90,5 @@ int main(void) {
   tcase_add_test(test_case, normals_have_the_moments_of_a_standard_normal);
   tcase_add_test(test_case, values_depend_on_every_part_of_the_key);
   suite_add_tcase(suite, test_case);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/hal.h"
+#include "tests/suite.h"
 
 static void check_positive(dure_device_rates rates) {
   ck_assert(isfinite(rates.matmul_flops) && rates.matmul_flops > 0);
@@ -77,9 +78,5 @@ int main(void) {
   tcase_add_test(tests, a_card_is_found_by_either_name_in_any_case);
   tcase_add_test(tests, an_open_device_answers);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

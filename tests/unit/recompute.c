@@ -6,6 +6,7 @@
 
 #include "runtime/program.h"
 #include "runtime/random.h"
+#include "tests/suite.h"
 
 enum { LAYERS = 4, R = 48, C = 16, INNER = 64, V = 129, PARAMETERS = LAYERS * (2 * C + 2 * C * INNER) + V * C };
 
@@ -21,8 +22,6 @@ static void tear_down(void) {
   dure_stream_destroy(stream);
   dure_device_close(device);
 }
-
-static void require(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
 
 typedef struct network {
   dure_program *program;
@@ -242,9 +241,5 @@ int main(void) {
   tcase_add_test(tests, the_gradient_of_a_residual_sum_is_not_copied);
   tcase_add_test(tests, a_large_vocabulary_is_never_stored_whole);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed > 0;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "serve/server.h"
+#include "tests/suite.h"
 
 enum { CLIENTS = 6 };  // more than the engine runs together
 
@@ -21,10 +22,6 @@ static const dure_device_vtable *intact;
 static dure_server *server;
 static atomic_bool is_lost, should_end;
 static atomic_int submitted;
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 // Once it is to be lost the device takes two more submissions, fewer than any of the requests needs.
 static dure_status submit_or_fail(dure_stream *stream, dure_recording *const *recordings, size_t count,
@@ -154,9 +151,5 @@ int main(void) {
   TCase *cases = tcase_create("lost");
   tcase_add_test(cases, requests_are_refused_and_the_server_stays);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

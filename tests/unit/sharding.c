@@ -7,14 +7,10 @@
 
 #include "model/exchange_plan.h"
 #include "model/staging.h"
+#include "tests/suite.h"
 
 static dure_model_config config;
 static dure_parameter_layout layout;
-
-static void require(dure_status status) {
-  if (status == NULL) return;
-  ck_abort_msg("%s", dure_status_message(status));
-}
 
 static const char tied[] =
     "{\"model_type\": \"gpt2\", \"vocab_size\": 300, \"n_positions\": 32, \"n_embd\": 32, \"n_layer\": 5, \"n_head\": "
@@ -225,9 +221,5 @@ int main(void) {
   tcase_add_loop_test(tests, no_call_touches_a_pool_that_is_not_there, 0, DURE_SHARDING_COUNT);
   tcase_add_test(tests, networks_are_read_by_rate_and_by_name);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -12,8 +12,7 @@
 #include "data/tokenizer_bytes.h"
 #include "runtime/os.h"
 #include "tests/amount.h"
-
-static void must(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
+#include "tests/suite.h"
 
 static void must_fail(dure_status status, dure_code code, const char *words) {
   ck_assert_msg(status != NULL, "succeeded; expected a failure about '%s'", words);
@@ -36,7 +35,7 @@ static dure_tokenizer *open_fixture(const char *name) {
   char path[4096];
   snprintf(path, sizeof(path), "%s/tests/golden/tokenizer/%s", source != NULL ? source : ".", name);
   dure_tokenizer *tokenizer;
-  must(dure_tokenizer_open(path, &tokenizer));
+  require(dure_tokenizer_open(path, &tokenizer));
   return tokenizer;
 }
 
@@ -44,8 +43,8 @@ static void assert_round_trip(const dure_tokenizer *tokenizer, const char *text,
   char *decoded;
   size_t decoded_length;
   ids->count = 0;
-  must(dure_tokenizer_encode(tokenizer, text, length, NULL, ids));
-  must(dure_tokenizer_decode(tokenizer, ids->ids, ids->count, false, &decoded, &decoded_length));
+  require(dure_tokenizer_encode(tokenizer, text, length, NULL, ids));
+  require(dure_tokenizer_decode(tokenizer, ids->ids, ids->count, false, &decoded, &decoded_length));
   ck_assert_uint_eq(decoded_length, length);
   ck_assert(memcmp(decoded, text, length) == 0);
   free(decoded);
@@ -140,7 +139,7 @@ START_TEST(merging_joins_the_lowest_rank_first) {
     size_t merge_count = 0, count = 1 + random_next(&state) % 200, fast_count;
     uint32_t symbols[200], expected[200];
     dure_bpe_table table;
-    must(dure_bpe_table_create(40, &table));
+    require(dure_bpe_table_create(40, &table));
     for (uint32_t rank = 0; rank < 40; rank++) {  // later merges use the tokens of earlier ones, in any order of ranks
       listed_merge m = {(uint32_t)(random_next(&state) % (3 + rank / 2)),
                         (uint32_t)(random_next(&state) % (3 + rank / 2)), (rank * 7) % 40, 3 + rank};
@@ -153,7 +152,7 @@ START_TEST(merging_joins_the_lowest_rank_first) {
     }
     for (size_t i = 0; i < count; i++) symbols[i] = expected[i] = (uint32_t)(random_next(&state) % 3);
     size_t expected_count = merge_by_definition(merges, merge_count, expected, count);
-    must(dure_bpe_merge(&table, &scratch, NULL, symbols, count, &fast_count));
+    require(dure_bpe_merge(&table, &scratch, NULL, symbols, count, &fast_count));
     ck_assert_uint_eq(fast_count, expected_count);
     ck_assert(memcmp(symbols, expected, fast_count * sizeof(uint32_t)) == 0);
     dure_bpe_table_free(&table);
@@ -170,15 +169,15 @@ START_TEST(a_document_cannot_forge_a_special_token) {
   dure_ids ids = {0};
   uint32_t end;
   ck_assert(dure_tokenizer_end_of_text(tokenizer, &end));
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids));
   for (size_t i = 0; i < ids.count; i++) ck_assert_uint_ne(ids.ids[i], end);
   ids.count = 0;
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), &(dure_encode_options){.parse_special = true}, &ids));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), &(dure_encode_options){.parse_special = true}, &ids));
   ck_assert_uint_eq(ids.count, 3);
   ck_assert_uint_eq(ids.ids[1], end);
   char *decoded;
   size_t length;
-  must(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &decoded, &length));
+  require(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &decoded, &length));
   ck_assert_str_eq(decoded, "ab");
   free(decoded);
   dure_ids_free(&ids);
@@ -214,15 +213,15 @@ START_TEST(a_stream_gives_whole_characters_and_all_bytes) {
   dure_tokenizer *tokenizer = open_fixture("trained_256_0.json");  // a token a byte: every character is split
   const char *text = "a한\xF0\x9F\x98\x80\xFF\xE0\x9F.\xED\x95";
   dure_ids ids = {0};
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids));
   ck_assert_uint_eq(ids.count, strlen(text));
   dure_token_stream *stream;
-  must(dure_token_stream_create(tokenizer, true, &stream));
+  require(dure_token_stream_create(tokenizer, true, &stream));
   char all[64];
   size_t total = 0, length;
   const char *bytes;
   for (size_t i = 0; i < ids.count; i++) {
-    must(dure_token_stream_push(stream, ids.ids[i], &bytes, &length));
+    require(dure_token_stream_push(stream, ids.ids[i], &bytes, &length));
     if (i < 8) ck_assert_uint_eq(dure_utf8_valid_prefix(bytes, length), length);  // the valid part of the text
     memcpy(all + total, bytes, length);
     total += length;
@@ -234,7 +233,7 @@ START_TEST(a_stream_gives_whole_characters_and_all_bytes) {
   ck_assert(memcmp(all, text, strlen(text)) == 0);
   uint32_t end;
   ck_assert(dure_tokenizer_end_of_text(tokenizer, &end));
-  must(dure_token_stream_push(stream, end, &bytes, &length));
+  require(dure_token_stream_push(stream, end, &bytes, &length));
   ck_assert_uint_eq(length, 0);
   must_fail(dure_token_stream_push(stream, 1u << 30, &bytes, &length), DURE_INVALID_ARGUMENT, "not in the vocabulary");
   dure_token_stream_destroy(stream);
@@ -270,13 +269,13 @@ START_TEST(a_saved_tokenizer_opens_again_from_file_and_directory) {
   ck_assert_ptr_nonnull(mkdtemp(folder));
   snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
   dure_tokenizer *tokenizer = open_fixture("gpt2.json"), *again;
-  must(dure_tokenizer_save(tokenizer, path));
+  require(dure_tokenizer_save(tokenizer, path));
   size_t length, again_length;
   const char *json = dure_tokenizer_json(tokenizer, &length);
-  must(dure_tokenizer_open(folder, &again));
+  require(dure_tokenizer_open(folder, &again));
   ck_assert(memcmp(dure_tokenizer_json(again, &again_length), json, length) == 0 && again_length == length);
   dure_tokenizer_close(again);
-  must(dure_os_remove_tree(folder));
+  require(dure_os_remove_tree(folder));
   must_fail(dure_tokenizer_open(path, &again), DURE_NOT_FOUND, path);
   dure_tokenizer_close(tokenizer);
 }
@@ -383,10 +382,10 @@ END_TEST
 START_TEST(a_minimal_file_encodes) {
   const char *json = FILE_OF(MODEL, ",\"added_tokens\":[{\"id\":9,\"content\":\"<x>\",\"special\":true}]");
   dure_tokenizer *tokenizer;
-  must(dure_tokenizer_parse(json, strlen(json), &tokenizer));
+  require(dure_tokenizer_parse(json, strlen(json), &tokenizer));
   dure_ids ids = {0};
   // The bytes without a token vanish, as in `tokenizers`.
-  must(dure_tokenizer_encode(tokenizer, "abc<x>b", 7, &(dure_encode_options){.parse_special = true}, &ids));
+  require(dure_tokenizer_encode(tokenizer, "abc<x>b", 7, &(dure_encode_options){.parse_special = true}, &ids));
   ck_assert_uint_eq(ids.count, 3);
   ck_assert(ids.ids[0] == 2 && ids.ids[1] == 9 && ids.ids[2] == 1);
   ck_assert_uint_eq(dure_tokenizer_vocabulary_size(tokenizer), 10);  // 3 to 8 are holes
@@ -446,14 +445,14 @@ static dure_status failing_text(void *context, const char **out_text, size_t *ou
 START_TEST(a_vocabulary_of_257_is_bytes_and_end_of_text) {
   int calls = 0;
   dure_tokenizer *tokenizer;
-  must(dure_tokenizer_train(no_text, &calls, &(dure_bpe_train_options){.vocabulary_size = 257}, &tokenizer));
+  require(dure_tokenizer_train(no_text, &calls, &(dure_bpe_train_options){.vocabulary_size = 257}, &tokenizer));
   ck_assert_int_eq(calls, 0);
   ck_assert_uint_eq(dure_tokenizer_vocabulary_size(tokenizer), 257);
   uint32_t end;
   ck_assert(dure_tokenizer_end_of_text(tokenizer, &end));
   ck_assert_uint_eq(end, 0);
   dure_ids ids = {0};
-  must(dure_tokenizer_encode(tokenizer, "!\"", 2, NULL, &ids));
+  require(dure_tokenizer_encode(tokenizer, "!\"", 2, NULL, &ids));
   ck_assert(ids.count == 2 && ids.ids[0] == 1 && ids.ids[1] == 2);
   dure_ids_free(&ids);
   dure_tokenizer_close(tokenizer);
@@ -505,9 +504,5 @@ int main(void) {
   tcase_add_test(cases, a_vocabulary_of_257_is_bytes_and_end_of_text);
   tcase_add_test(cases, training_passes_failures_on);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

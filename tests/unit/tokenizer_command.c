@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[] = "/tmp/dure-tokenizer-XXXXXX";
 
@@ -117,9 +118,5 @@ int main(void) {
   tcase_add_test(cases, a_balanced_sample_has_as_much_of_both_languages);
   tcase_add_test(cases, mistakes_have_their_exit_status);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -8,6 +8,7 @@
 
 #include "data/tokenizer.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 #define OBJECT "{\"type\":\"ByteLevel\",\"add_prefix_space\":false}"
 #define TOKENIZER                                                                                     \
@@ -18,11 +19,9 @@
 #define MERGES "#version: 0.2\na b\n"
 #define ADDED "{\"added_tokens_decoder\":{"
 
-static void must(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
-
 static void write_file(const char *folder, const char *name, const char *text) {
   char *path = dure_os_path_join(folder, name);
-  must(dure_os_write_file(path, text, strlen(text)));
+  require(dure_os_write_file(path, text, strlen(text)));
   free(path);
 }
 
@@ -30,7 +29,7 @@ static char *text_of(const dure_tokenizer *tokenizer, const char *text) {
   static char out[256];
   dure_ids ids = {0};
   size_t length = 0;
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), &(dure_encode_options){true, true, 0, 0}, &ids));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), &(dure_encode_options){true, true, 0, 0}, &ids));
   out[0] = '\0';
   for (size_t i = 0; i < ids.count; i++)
     length += (size_t)snprintf(out + length, sizeof(out) - length, i > 0 ? " %u" : "%u", ids.ids[i]);
@@ -72,16 +71,16 @@ START_TEST(a_config_beside_the_file_changes_ids) {
   char folder[] = "/tmp/dure-config-XXXXXX";
   dure_tokenizer *tokenizer, *again;
   make_folder(folder, rows[_i].is_pair, rows[_i].config);
-  must(dure_tokenizer_open(folder, &tokenizer));
+  require(dure_tokenizer_open(folder, &tokenizer));
   ck_assert_str_eq(text_of(tokenizer, rows[_i].text), rows[_i].ids);
   // What is saved of it says the same without the config.
   size_t length;
   const char *json = dure_tokenizer_json(tokenizer, &length);
-  must(dure_tokenizer_parse(json, length, &again));
+  require(dure_tokenizer_parse(json, length, &again));
   ck_assert_str_eq(text_of(again, rows[_i].text), rows[_i].ids);
   dure_tokenizer_close(again);
   dure_tokenizer_close(tokenizer);
-  must(dure_os_remove_tree(folder));
+  require(dure_os_remove_tree(folder));
 }
 END_TEST
 
@@ -90,17 +89,17 @@ START_TEST(a_config_that_says_nothing_leaves_the_file_as_it_is) {
   dure_tokenizer *tokenizer;
   size_t length;
   make_folder(folder, false, ADDED "\"3\":{\"content\":\"<end>\",\"special\":true,\"normalized\":false}}}");
-  must(dure_tokenizer_open(folder, &tokenizer));
+  require(dure_tokenizer_open(folder, &tokenizer));
   // The row had no "single_word" and so on; readers give it the same values.
   ck_assert_str_eq(text_of(tokenizer, "ab<end>"), "2 3");
   dure_tokenizer_close(tokenizer);
   write_file(folder, "tokenizer_config.json", "{\"model_max_length\":5,\"eos_token\":\"<end>\"}");
-  must(dure_tokenizer_open(folder, &tokenizer));
+  require(dure_tokenizer_open(folder, &tokenizer));
   const char *json = dure_tokenizer_json(tokenizer, &length);
   ck_assert_uint_eq(length, strlen(TOKENIZER));
   ck_assert_mem_eq(json, TOKENIZER, length);
   dure_tokenizer_close(tokenizer);
-  must(dure_os_remove_tree(folder));
+  require(dure_os_remove_tree(folder));
 }
 END_TEST
 
@@ -133,7 +132,7 @@ START_TEST(a_bad_config_is_refused_by_what_is_wrong_with_it) {
   ck_assert_msg(strstr(dure_status_message(status), bad_rows[_i].words) != NULL, "expected '%s', found: %s",
                 bad_rows[_i].words, dure_status_message(status));
   dure_status_free(status);
-  must(dure_os_remove_tree(folder));
+  require(dure_os_remove_tree(folder));
 }
 END_TEST
 
@@ -145,9 +144,5 @@ int main(void) {
   tcase_add_loop_test(cases, a_bad_config_is_refused_by_what_is_wrong_with_it, 0,
                       sizeof(bad_rows) / sizeof(bad_rows[0]));
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

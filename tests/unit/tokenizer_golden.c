@@ -10,6 +10,7 @@
 #include "data/pretokenize.h"
 #include "data/tokenizer.h"
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char path_buffer[4096];
 
@@ -23,11 +24,9 @@ static const char *fixture(const char *name) {
   return path_buffer;
 }
 
-static void must(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
-
 static dure_tokenizer *open_fixture(const char *name) {
   dure_tokenizer *tokenizer;
-  must(dure_tokenizer_open(fixture(name), &tokenizer));
+  require(dure_tokenizer_open(fixture(name), &tokenizer));
   return tokenizer;
 }
 
@@ -55,7 +54,7 @@ static void check_ids(const dure_tokenizer *tokenizer, const json_t *row, const 
                       dure_encode_options options) {
   const json_t *text = json_object_get(row, "text"), *wanted = json_object_get(row, key);
   dure_ids ids = {0};
-  must(dure_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), &options, &ids));
+  require(dure_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text), &options, &ids));
   bool is_same = ids.count == json_array_size(wanted);
   for (size_t i = 0; i < ids.count && is_same; i++)
     is_same = json_integer_value(json_array_get(wanted, i)) == ids.ids[i];
@@ -127,11 +126,11 @@ static void check_kind(void *context, const json_t *row) {
   char *found;
   dure_encode_options options = {.parse_special = json_object_get(row, "special") != NULL, .add_special = true};
   check_ids(tokenizer, row, "ids", options);
-  must(dure_tokenizer_encode_spans(tokenizer, bytes, length, &options, &ids, &spans));
+  require(dure_tokenizer_encode_spans(tokenizer, bytes, length, &options, &ids, &spans));
   ck_assert_uint_eq(spans.count, ids.count);
   ck_assert_uint_eq(ids.count, json_array_size(json_object_get(row, "ids")));
   check_offsets(row, bytes, length, &spans);
-  must(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &found, &found_length));
+  require(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &found, &found_length));
   ck_assert_msg(
       found_length == json_string_length(decoded) && memcmp(found, json_string_value(decoded), found_length) == 0,
       "'%s' comes back as '%s', expected '%s'", bytes, found, json_string_value(decoded));
@@ -148,7 +147,7 @@ START_TEST(every_kind_of_file_gives_the_ids_text_and_offsets_of_its_program) {
   // What it would save encodes the same.
   size_t length;
   const char *json = dure_tokenizer_json(tokenizer, &length);
-  must(dure_tokenizer_parse(json, length, &again));
+  require(dure_tokenizer_parse(json, length, &again));
   for_each_case(name, check_kind, again);
   dure_tokenizer_close(again);
   dure_tokenizer_close(tokenizer);
@@ -182,7 +181,7 @@ static void check_pieces(void *context, const json_t *row) {
   const json_t *text = json_object_get(row, "text");
   expected_pieces expected = {json_object_get(row, "pieces"), 0, true};
   dure_piece whole = {json_string_value(text), json_string_length(text), NULL, 0};
-  must(dure_pretokenize(p->pretokenizer, p->scratch, &whole, true, false, compare_piece, &expected));
+  require(dure_pretokenize(p->pretokenizer, p->scratch, &whole, true, false, compare_piece, &expected));
   if (!expected.is_same || expected.next != json_array_size(expected.pieces)) {
     char *shown = json_dumps(row, JSON_ENSURE_ASCII);
     ck_abort_msg("other pieces than %s", shown);
@@ -191,10 +190,10 @@ static void check_pieces(void *context, const json_t *row) {
 
 START_TEST(pieces_are_those_of_byte_level) {
   pretokenizing p;
-  must(dure_pretokenizer_create(&p.pretokenizer));
-  must(dure_pretokenizer_add_pattern(p.pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false,
-                                     DURE_SPLIT_ISOLATED, false));
-  must(dure_pretokenize_scratch_create(&p.scratch));
+  require(dure_pretokenizer_create(&p.pretokenizer));
+  require(dure_pretokenizer_add_pattern(p.pretokenizer, DURE_GPT2_PATTERN, strlen(DURE_GPT2_PATTERN), false,
+                                        DURE_SPLIT_ISOLATED, false));
+  require(dure_pretokenize_scratch_create(&p.scratch));
   ck_assert_uint_ge(for_each_case("pretokens.jsonl", check_pieces, &p), 100);
   dure_pretokenize_scratch_destroy(p.scratch);
   dure_pretokenizer_destroy(p.pretokenizer);
@@ -245,16 +244,16 @@ static const struct {
 
 START_TEST(training_learns_the_merges_of_tokenizers) {
   corpus_lines lines = {0};
-  must(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &lines.text, &lines.length));
+  require(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &lines.text, &lines.length));
   dure_bpe_train_options options = {.vocabulary_size = trainings[_i].size,
                                     .min_frequency = trainings[_i].min_frequency};
   dure_tokenizer *tokenizer;
-  must(dure_tokenizer_train(next_line, &lines, &options, &tokenizer));
+  require(dure_tokenizer_train(next_line, &lines, &options, &tokenizer));
   char name[64];
   snprintf(name, sizeof(name), "trained_%u_%u.json", trainings[_i].size, (unsigned)trainings[_i].min_frequency);
   char *wanted_text;
   size_t wanted_length, found_length;
-  must(dure_os_read_file(fixture(name), 1 << 24, &wanted_text, &wanted_length));
+  require(dure_os_read_file(fixture(name), 1 << 24, &wanted_text, &wanted_length));
   const char *found_text = dure_tokenizer_json(tokenizer, &found_length);
   json_t *wanted = model_of(wanted_text, wanted_length), *found = model_of(found_text, found_length);
   ck_assert_msg(json_equal(json_object_get(wanted, "vocab"), json_object_get(found, "vocab")), "other ids than %s",
@@ -285,9 +284,5 @@ int main(void) {
   tcase_add_test(cases, pieces_are_those_of_byte_level);
   tcase_add_loop_test(cases, training_learns_the_merges_of_tokenizers, 0, sizeof(trainings) / sizeof(trainings[0]));
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

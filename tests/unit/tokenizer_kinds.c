@@ -11,8 +11,7 @@
 #include "data/tokenizer_parts.h"
 #include "data/tokenizer_pieces.h"
 #include "runtime/os.h"
-
-static void must(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
+#include "tests/suite.h"
 
 static void must_fail(dure_status status, dure_code code, const char *words) {
   ck_assert_msg(status != NULL, "succeeded; expected a failure about '%s'", words);
@@ -31,14 +30,14 @@ static const char *fixture(const char *name) {
 
 static dure_tokenizer *open_fixture(const char *name) {
   dure_tokenizer *tokenizer;
-  must(dure_tokenizer_open(fixture(name), &tokenizer));
+  require(dure_tokenizer_open(fixture(name), &tokenizer));
   return tokenizer;
 }
 
 static dure_tokenizer *train_pieces_by(bool is_unigram, bool byte_fallback, uint32_t threads) {
   char *text;
   size_t length;
-  must(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &text, &length));
+  require(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &text, &length));
   dure_pieces_options options = {.is_unigram = is_unigram,
                                  .vocabulary_size = 800,
                                  .character_coverage = 0.98,
@@ -46,9 +45,9 @@ static dure_tokenizer *train_pieces_by(bool is_unigram, bool byte_fallback, uint
                                  .threads = threads};
   dure_pieces_trainer *trainer;
   dure_tokenizer *tokenizer;
-  must(dure_pieces_trainer_create(&options, &trainer));
-  must(dure_pieces_trainer_add(trainer, text, length));
-  must(dure_pieces_trainer_finish(trainer, &tokenizer));
+  require(dure_pieces_trainer_create(&options, &trainer));
+  require(dure_pieces_trainer_add(trainer, text, length));
+  require(dure_pieces_trainer_finish(trainer, &tokenizer));
   dure_pieces_trainer_destroy(trainer);
   free(text);
   return tokenizer;
@@ -62,8 +61,8 @@ static void assert_comes_back(const dure_tokenizer *tokenizer, const char *text,
   dure_ids ids = {0};
   char *decoded;
   size_t length;
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), options, &ids));
-  must(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &decoded, &length));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), options, &ids));
+  require(dure_tokenizer_decode(tokenizer, ids.ids, ids.count, true, &decoded, &length));
   ck_assert_str_eq(decoded, text);
   free(decoded);
   dure_ids_free(&ids);
@@ -71,7 +70,7 @@ static void assert_comes_back(const dure_tokenizer *tokenizer, const char *text,
 
 static size_t count_tokens(const dure_tokenizer *tokenizer, const char *text) {
   dure_ids ids = {0};
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &ids));
   size_t count = ids.count;
   dure_ids_free(&ids);
   return count;
@@ -104,7 +103,7 @@ END_TEST
 START_TEST(trained_pieces_are_longer_than_characters) {
   char *text;
   size_t length;
-  must(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &text, &length));
+  require(dure_os_read_file(fixture("corpus.txt"), 1 << 20, &text, &length));
   dure_tokenizer *tokenizer = train_pieces(_i, false);
   dure_text_units units = {0};
   dure_text_units_add(&units, text, length);
@@ -112,7 +111,7 @@ START_TEST(trained_pieces_are_longer_than_characters) {
   uint32_t unknown;
   dure_ids ids = {0};
   ck_assert(dure_tokenizer_unknown(tokenizer, &unknown) && unknown == 0);
-  must(dure_tokenizer_encode(tokenizer, "\xF0\x9D\x94\x98\xF0\x9D\x94\x98", 8, NULL, &ids));
+  require(dure_tokenizer_encode(tokenizer, "\xF0\x9D\x94\x98\xF0\x9D\x94\x98", 8, NULL, &ids));
   ck_assert_uint_eq(ids.ids[ids.count - 1], 0);  // and a run of unknown characters is one
   ck_assert_uint_eq(ids.count, 2);
   dure_ids_free(&ids);
@@ -140,8 +139,8 @@ START_TEST(impossible_trainings_are_refused) {
   dure_pieces_options options = {.vocabulary_size = 10, .byte_fallback = true};
   dure_pieces_trainer *trainer;
   dure_tokenizer *tokenizer;
-  must(dure_pieces_trainer_create(&options, &trainer));
-  must(dure_pieces_trainer_add(trainer, "abc", 3));
+  require(dure_pieces_trainer_create(&options, &trainer));
+  require(dure_pieces_trainer_add(trainer, "abc", 3));
   must_fail(dure_pieces_trainer_finish(trainer, &tokenizer), DURE_INVALID_ARGUMENT, "more than a vocabulary of 10");
   dure_pieces_trainer_destroy(trainer);
   options.character_coverage = 2;
@@ -161,12 +160,12 @@ START_TEST(drawn_segmentations_differ_by_seed_and_spell_the_same) {
   const char *text = "The tokenizer learns pieces from the text";
   dure_ids best = {0}, first = {0}, other = {0};
   size_t different = 0;
-  must(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &best));
+  require(dure_tokenizer_encode(tokenizer, text, strlen(text), NULL, &best));
   for (uint64_t seed = 0; seed < 40; seed++) {
     dure_encode_options options = {.sampling = strengths[_i], .seed = seed};
     first.count = other.count = 0;
-    must(dure_tokenizer_encode(tokenizer, text, strlen(text), &options, &first));
-    must(dure_tokenizer_encode(tokenizer, text, strlen(text), &options, &other));
+    require(dure_tokenizer_encode(tokenizer, text, strlen(text), &options, &first));
+    require(dure_tokenizer_encode(tokenizer, text, strlen(text), &options, &other));
     ck_assert(first.count == other.count && memcmp(first.ids, other.ids, first.count * sizeof(uint32_t)) == 0);
     different += first.count != best.count || memcmp(first.ids, best.ids, best.count * sizeof(uint32_t)) != 0;
     assert_comes_back(tokenizer, text, &options);
@@ -187,10 +186,10 @@ START_TEST(unigram_draws_by_probability) {
   dure_tokenizer *tokenizer;
   dure_ids ids = {0};
   int whole = 0, draws = 20000;
-  must(dure_tokenizer_parse(json, strlen(json), &tokenizer));
+  require(dure_tokenizer_parse(json, strlen(json), &tokenizer));
   for (int seed = 0; seed < draws; seed++) {
     ids.count = 0;
-    must(
+    require(
         dure_tokenizer_encode(tokenizer, "ab", 2, &(dure_encode_options){.sampling = 1, .seed = (uint64_t)seed}, &ids));
     whole += ids.count == 1;
   }
@@ -260,7 +259,7 @@ START_TEST(a_token_of_no_bytes_is_passed_over) {
     size += (size_t)sprintf(text + size, "%c%c== %d\n", digits[byte >> 2], digits[byte << 4 & 63], byte);
   }
   size += (size_t)sprintf(text + size, "= 256\n");
-  must(dure_tiktoken_to_json(text, size, "gpt2", "", &json, &length));
+  require(dure_tiktoken_to_json(text, size, "gpt2", "", &json, &length));
   ck_assert_ptr_nonnull(strstr(json, ":255"));
   free(json);
 }
@@ -269,11 +268,11 @@ END_TEST
 START_TEST(ranks_without_a_known_pattern_say_which_there_are) {
   char *bytes, *json;
   size_t length, json_length;
-  must(dure_os_read_file(fixture("o200k_base.tiktoken"), 1 << 20, &bytes, &length));
+  require(dure_os_read_file(fixture("o200k_base.tiktoken"), 1 << 20, &bytes, &length));
   must_fail(dure_tiktoken_to_json(bytes, length, NULL, "mine.tiktoken", &json, &json_length), DURE_UNSUPPORTED,
             "cl100k_base");
   must_fail(dure_tiktoken_to_json(bytes, length, "mine", "", &json, &json_length), DURE_UNSUPPORTED, "llama3");
-  must(dure_tiktoken_to_json(bytes, length, "qwen2", "", &json, &json_length));
+  require(dure_tiktoken_to_json(bytes, length, "qwen2", "", &json, &json_length));
   free(json);
   free(bytes);
 }
@@ -286,19 +285,19 @@ START_TEST(a_pair_of_files_opens_from_either) {
                     merges[] = "#version: 0.2\r\na b\r\n";
   ck_assert_ptr_nonnull(mkdtemp(folder));
   snprintf(path, sizeof(path), "%s/vocab.json", folder);
-  must(dure_os_write_file(path, vocabulary, strlen(vocabulary)));
+  require(dure_os_write_file(path, vocabulary, strlen(vocabulary)));
   must_fail(dure_tokenizer_open(path, &tokenizer), DURE_NOT_FOUND, "merges.txt");
   snprintf(path, sizeof(path), "%s/merges.txt", folder);
-  must(dure_os_write_file(path, merges, strlen(merges)));
+  require(dure_os_write_file(path, merges, strlen(merges)));
   const char *names[] = {path, folder};
   for (int i = 0; i < 2; i++) {
     uint32_t end;
-    must(dure_tokenizer_open(names[i], &tokenizer));
+    require(dure_tokenizer_open(names[i], &tokenizer));
     ck_assert_uint_eq(count_tokens(tokenizer, "abab"), 2);
     ck_assert(dure_tokenizer_end_of_text(tokenizer, &end) && end == 3);
     dure_tokenizer_close(tokenizer);
   }
-  must(dure_os_remove_tree(folder));
+  require(dure_os_remove_tree(folder));
 }
 END_TEST
 
@@ -318,8 +317,8 @@ START_TEST(a_bad_pair_is_refused_by_what_is_wrong_with_it) {
   char *json;
   size_t length;
   dure_tokenizer *tokenizer = NULL;
-  must(dure_merges_to_json(bad_pairs[_i].vocabulary, strlen(bad_pairs[_i].vocabulary), bad_pairs[_i].merges,
-                           strlen(bad_pairs[_i].merges), &json, &length));
+  require(dure_merges_to_json(bad_pairs[_i].vocabulary, strlen(bad_pairs[_i].vocabulary), bad_pairs[_i].merges,
+                              strlen(bad_pairs[_i].merges), &json, &length));
   must_fail(dure_tokenizer_parse(json, length, &tokenizer), DURE_CORRUPT, bad_pairs[_i].words);
   ck_assert_ptr_null(tokenizer);
   free(json);
@@ -365,9 +364,5 @@ int main(void) {
                       sizeof(bad_pairs) / sizeof(bad_pairs[0]));
   tcase_add_loop_test(cases, units_of_text_are_counted, 0, 5);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

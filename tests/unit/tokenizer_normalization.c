@@ -10,6 +10,7 @@
 #include "data/tokenizer_bytes.h"
 #include "data/tokenizer_normalize.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { columns = 5, forms = 4, code_points = 0x110000 };
 static const char *const packed_file = "/usr/share/unicode/NormalizationTest.txt.bz2";
@@ -24,10 +25,6 @@ static dure_normalizer normalizers[forms];
 static dure_normalize_scratch scratch;
 
 // Check writes a few bytes to a pipe for each of its own assertions; these are millions.
-static void must(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
-
 // Release with close_test_file.
 static FILE *open_test_file(void) {
   const char *own = getenv("DURE_NORMALIZATION_TEST");
@@ -49,7 +46,8 @@ static void close_test_file(FILE *file) {
 static void create_normalizers(void) {
   static const dure_normalizer_kind kinds[forms] = {DURE_NORMALIZER_NFC, DURE_NORMALIZER_NFD, DURE_NORMALIZER_NFKC,
                                                     DURE_NORMALIZER_NFKD};
-  for (int i = 0; i < forms; i++) must(dure_normalizer_add(&normalizers[i], (dure_normalizer_step){.kind = kinds[i]}));
+  for (int i = 0; i < forms; i++)
+    require(dure_normalizer_add(&normalizers[i], (dure_normalizer_step){.kind = kinds[i]}));
 }
 
 static void free_normalizers(void) {
@@ -59,7 +57,7 @@ static void free_normalizers(void) {
 
 static void assert_form(int form, const column *source, const column *expected, const char *line) {
   dure_piece text = {source->bytes, source->length, NULL, 0}, normal;
-  must(dure_normalize(&normalizers[form], &scratch, &text, false, &normal));
+  require(dure_normalize(&normalizers[form], &scratch, &text, false, &normal));
   if (normal.length == expected->length && memcmp(normal.bytes, expected->bytes, normal.length) == 0) return;
   ck_abort_msg("%s gives '%.*s', expected '%.*s': %s", form_names[form], (int)normal.length, normal.bytes,
                (int)expected->length, expected->bytes, line);
@@ -69,7 +67,7 @@ static void assert_form(int form, const column *source, const column *expected, 
 static void assert_cleaned(const column *source, const column *expected, const char *line) {
   dure_bytes out = {0};
   dure_text_compose(source->bytes, source->length, &out);
-  must(dure_bytes_status(&out));
+  require(dure_bytes_status(&out));
   if (out.size != expected->length || memcmp(out.data, expected->bytes, out.size) != 0) {
     ck_abort_msg("cleaning gives '%.*s', expected '%.*s': %s", (int)out.size, out.data, (int)expected->length,
                  expected->bytes, line);
@@ -173,9 +171,5 @@ int main(void) {
                       sizeof(syllables) / sizeof(syllables[0]));
   if (is_there) tcase_add_test(cases, every_row_of_the_conformance_test_holds);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/os.h"
+#include "tests/suite.h"
 
 static char folder[64];
 
@@ -135,9 +136,5 @@ int main(void) {
   tcase_add_test(cases, a_failure_to_begin_leaves_nothing);
   tcase_add_test(cases, a_damaged_checkpoint_is_named_and_can_be_moved_away);
   suite_add_tcase(suite, cases);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -13,6 +13,7 @@
 #include "model/trainer.h"
 #include "runtime/os.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { BATCH = 1, CONTEXT = 8, STEPS = 5, EVERY = 2 };
 
@@ -23,10 +24,6 @@ static const struct {
 enum { WAY_COUNT = sizeof(ways) / sizeof(ways[0]) };
 
 static char folder[64];
-
-static void require(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 // False when there is no such device here.
 static bool choose_way(int index) {
@@ -241,9 +238,5 @@ int main(void) {
   Suite *suite = suite_create("training_overlap");
   suite_add_tcase(suite, steps);
   suite_add_tcase(suite, runs);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

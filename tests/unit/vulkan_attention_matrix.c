@@ -7,13 +7,7 @@
 
 #include "runtime/hal.h"
 #include "runtime/vulkan/attention_selftest.h"
-
-static void succeed(dure_status status) {
-  if (status == NULL) return;
-  fprintf(stderr, "%s\n", dure_status_message(status));
-  dure_status_free(status);
-  ck_abort();
-}
+#include "tests/suite.h"
 
 START_TEST(rows_of_the_table_are_whole_matrices_and_have_names_of_their_own) {
   for (uint32_t i = 0; i < DURE_ATTENTION_MATRIX_COUNT; i++) {
@@ -40,7 +34,7 @@ static uint32_t test_device(dure_device *device) {
           .is_bfloat16 = bits / 2 % 2 != 0,
           .head_size = heads[bits / 4]};
       if (!dure_vulkan_attention_matrix_fits(device, matrix, &problem)) continue;
-      succeed(dure_status_prefix(dure_vulkan_attention_test(device, matrix, &problem), "%s, %s, heads of %u",
+      require(dure_status_prefix(dure_vulkan_attention_test(device, matrix, &problem), "%s, %s, heads of %u",
                                  matrix->name, dure_vulkan_attention_matrix_kernel(&problem).text, problem.head_size));
       tested++;
     }
@@ -51,11 +45,11 @@ static uint32_t test_device(dure_device *device) {
 START_TEST(kernels_for_matrix_units_compute_rightly_wherever_they_run) {
   dure_device_info *infos = NULL;
   size_t count = 0;
-  succeed(dure_devices_list(&infos, &count, NULL));
+  require(dure_devices_list(&infos, &count, NULL));
   for (size_t i = 0; i < count; i++) {
     if (infos[i].backend[0] != 'v') continue;
     dure_device *device = NULL;
-    succeed(dure_device_open(infos[i].identifier, &device));
+    require(dure_device_open(infos[i].identifier, &device));
     printf("%s (%s): %u kernels tested\n", infos[i].identifier, infos[i].name, test_device(device));
     dure_device_close(device);
   }
@@ -70,9 +64,5 @@ int main(void) {
   tcase_add_test(tests, rows_of_the_table_are_whole_matrices_and_have_names_of_their_own);
   tcase_add_test(tests, kernels_for_matrix_units_compute_rightly_wherever_they_run);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

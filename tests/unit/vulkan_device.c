@@ -8,13 +8,10 @@
 #include "runtime/hal.h"
 #include "runtime/log.h"
 #include "runtime/vulkan/vulkan_device.h"
+#include "tests/suite.h"
 
 static char identifiers[8][32];
 static int device_count;
-
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 static dure_code take_code(dure_status status) {
   dure_code code = dure_status_code(status);
@@ -28,8 +25,8 @@ static uint64_t messages_before;
 
 static void open_device(int index) {
   messages_before = dure_vulkan_validation_message_count();
-  succeed(dure_device_open(identifiers[index], &device));
-  succeed(dure_stream_create(device, &stream));
+  require(dure_device_open(identifiers[index], &device));
+  require(dure_stream_create(device, &stream));
 }
 
 static void close_device(void) {
@@ -49,7 +46,7 @@ static uint64_t first_wrong(const uint32_t *words, uint64_t count, uint32_t firs
 
 static dure_buffer *make_buffer(uint64_t size) {
   dure_buffer *buffer = NULL;
-  succeed(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "test", &buffer));
+  require(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "test", &buffer));
   return buffer;
 }
 
@@ -66,10 +63,10 @@ START_TEST(a_new_buffer_is_zero_and_transfers_of_any_size_round_trip) {
     for (uint64_t i = 0; i < size; i++) sent[i] = pattern_byte(i);
     dure_buffer *buffer = make_buffer(size);
     memset(received, 0xff, size);
-    succeed(dure_stream_download(stream, buffer, 0, received, size, NULL));
+    require(dure_stream_download(stream, buffer, 0, received, size, NULL));
     ck_assert_int_eq(memcmp(received, zeros, size), 0);
-    succeed(dure_stream_upload(stream, buffer, 0, sent, size));
-    succeed(dure_stream_download(stream, buffer, 0, received, size, NULL));
+    require(dure_stream_upload(stream, buffer, 0, sent, size));
+    require(dure_stream_download(stream, buffer, 0, received, size, NULL));
     ck_assert_int_eq(memcmp(sent, received, size), 0);
     dure_buffer_destroy(buffer);
     free(sent);
@@ -85,11 +82,11 @@ START_TEST(recycled_memory_is_zero_again) {
   for (int round = 0; round < 3; round++) {
     dure_buffer *buffer = make_buffer(1 << 20);
     uint32_t words[256];
-    succeed(dure_stream_download(stream, buffer, 4096, words, sizeof(words), NULL));
+    require(dure_stream_download(stream, buffer, 4096, words, sizeof(words), NULL));
     for (int i = 0; i < 256; i++) ck_assert_uint_eq(words[i], 0);
     memset(words, 0xab, sizeof(words));
-    succeed(dure_stream_upload(stream, buffer, 4096, words, sizeof(words)));
-    succeed(dure_stream_wait(stream, 0));
+    require(dure_stream_upload(stream, buffer, 4096, words, sizeof(words)));
+    require(dure_stream_wait(stream, 0));
     dure_buffer_destroy(buffer);
   }
   close_device();
@@ -103,10 +100,10 @@ START_TEST(many_small_buffers_do_not_overlap) {
   for (uint32_t i = 0; i < count; i++) {
     buffers[i] = make_buffer(4 + 4 * (i * 7919 % 5000));
     for (uint64_t done = 0; done < dure_buffer_size(buffers[i]); done += 4) {
-      if (done % 4000 == 0) succeed(dure_stream_upload(stream, buffers[i], done, &i, 4));
+      if (done % 4000 == 0) require(dure_stream_upload(stream, buffers[i], done, &i, 4));
     }
     if (i % 3 == 2) {  // leave holes that later ones fill
-      succeed(dure_stream_wait(stream, 0));
+      require(dure_stream_wait(stream, 0));
       dure_buffer_destroy(buffers[i - 1]);
       buffers[i - 1] = NULL;
     }
@@ -115,7 +112,7 @@ START_TEST(many_small_buffers_do_not_overlap) {
     if (buffers[i] == NULL) continue;
     for (uint64_t done = 0; done < dure_buffer_size(buffers[i]); done += 4000) {
       uint32_t value = 0;
-      succeed(dure_stream_download(stream, buffers[i], done, &value, 4, NULL));
+      require(dure_stream_download(stream, buffers[i], done, &value, 4, NULL));
       ck_assert_uint_eq(value, i);
     }
     dure_buffer_destroy(buffers[i]);
@@ -127,20 +124,20 @@ END_TEST
 START_TEST(host_buffers_are_seen_by_both_sides) {
   open_device(_i);
   dure_buffer *host = NULL;
-  succeed(dure_buffer_create(device, 64, DURE_MEMORY_HOST, "host", &host));
+  require(dure_buffer_create(device, 64, DURE_MEMORY_HOST, "host", &host));
   dure_buffer *target = make_buffer(64);
   uint32_t *words = dure_buffer_map(host);
   ck_assert_ptr_nonnull(words);
   if (dure_device_get_info(device)->kind != DURE_DEVICE_CPU) ck_assert_ptr_null(dure_buffer_map(target));
   for (uint32_t i = 0; i < 16; i++) words[i] = i + 100;
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, "host", 0, &recording));
-  succeed(dure_recording_copy(recording, host, 0, target, 0, 64));
-  succeed(dure_recording_fill(recording, host, 0, 32, 7));
-  succeed(dure_recording_copy(recording, target, 0, host, 32, 32));
-  succeed(dure_recording_finish(recording));
-  succeed(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_recording_create(device, "host", 0, &recording));
+  require(dure_recording_copy(recording, host, 0, target, 0, 64));
+  require(dure_recording_fill(recording, host, 0, 32, 7));
+  require(dure_recording_copy(recording, target, 0, host, 32, 32));
+  require(dure_recording_finish(recording));
+  require(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_wait(stream, 0));
   for (uint32_t i = 0; i < 8; i++) ck_assert_uint_eq(words[i], 7);
   for (uint32_t i = 0; i < 8; i++) ck_assert_uint_eq(words[8 + i], i + 100);
   dure_recording_destroy(recording);
@@ -156,13 +153,13 @@ static void record_affine(dure_recording *recording, const char *name, dure_buff
   uint32_t constants[2] = {64};
   memcpy(&constants[1], &bias, 4);
   dure_kernel *kernel = NULL;
-  succeed(dure_kernel_get(device, name, constants, 2, &kernel));
+  require(dure_kernel_get(device, name, constants, 2, &kernel));
   dure_binding bindings[] = {{x, 0, 4ull * count, DURE_READ}, {y, 0, 4ull * count, DURE_WRITE}};
   struct {
     uint32_t count;
     float scale;
   } push = {count, scale};
-  succeed(dure_recording_dispatch(recording, kernel, bindings, 2, &push, sizeof(push), (count + 63) / 64, 1, 1));
+  require(dure_recording_dispatch(recording, kernel, bindings, 2, &push, sizeof(push), (count + 63) / 64, 1, 1));
 }
 
 START_TEST(dispatches_in_a_chain_see_each_other_and_replay) {
@@ -170,15 +167,15 @@ START_TEST(dispatches_in_a_chain_see_each_other_and_replay) {
   enum { count = 1000, chain = 400 };
   dure_buffer *x = make_buffer(4 * count), *y = make_buffer(4 * count);
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, "chain", 0, &recording));
+  require(dure_recording_create(device, "chain", 0, &recording));
   for (int i = 0; i < chain; i++)
     record_affine(recording, "smoke_affine", i % 2 ? y : x, i % 2 ? x : y, count, 1.0f, 1.0f);
-  succeed(dure_recording_finish(recording));
+  require(dure_recording_finish(recording));
   float values[count];
   for (int i = 0; i < count; i++) values[i] = (float)i;
-  succeed(dure_stream_upload(stream, x, 0, values, sizeof(values)));
-  for (int i = 0; i < 3; i++) succeed(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
-  succeed(dure_stream_download(stream, x, 0, values, sizeof(values), NULL));
+  require(dure_stream_upload(stream, x, 0, values, sizeof(values)));
+  for (int i = 0; i < 3; i++) require(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_download(stream, x, 0, values, sizeof(values), NULL));
   for (int i = 0; i < count; i++) ck_assert_float_eq(values[i], (float)(i + 3 * chain));
   dure_recording_destroy(recording);
   dure_buffer_destroy(x);
@@ -198,14 +195,14 @@ START_TEST(texel_inputs_read_what_was_written) {
   dure_buffer *x = make_buffer(4 * count), *y = make_buffer(4 * count), *z = make_buffer(4 * count);
   float values[count];
   for (int i = 0; i < count; i++) values[i] = (float)i;
-  succeed(dure_stream_upload(stream, x, 0, values, sizeof(values)));
+  require(dure_stream_upload(stream, x, 0, values, sizeof(values)));
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, "texels", 0, &recording));
+  require(dure_recording_create(device, "texels", 0, &recording));
   record_affine(recording, "smoke_affine", x, y, count, 2.0f, 1.0f);
   record_affine(recording, "smoke_affine_texel", y, z, count, 1.0f, 5.0f);
-  succeed(dure_recording_finish(recording));
-  succeed(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
-  succeed(dure_stream_download(stream, z, 0, values, sizeof(values), NULL));
+  require(dure_recording_finish(recording));
+  require(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_download(stream, z, 0, values, sizeof(values), NULL));
   for (int i = 0; i < count; i++) ck_assert_float_eq(values[i], 2.0f * (float)i + 6.0f);
   dure_recording_destroy(recording);
   dure_buffer_destroy(x);
@@ -220,12 +217,12 @@ START_TEST(wrong_dispatches_are_refused) {
   dure_kernel *kernel = NULL, *again = NULL;
   uint32_t constants[] = {64, 0};
   ck_assert_int_eq(take_code(dure_kernel_get(device, "no_such_kernel", NULL, 0, &kernel)), DURE_UNSUPPORTED);
-  succeed(dure_kernel_get(device, "smoke_affine", constants, 2, &kernel));
-  succeed(dure_kernel_get(device, "smoke_affine", constants, 2, &again));
+  require(dure_kernel_get(device, "smoke_affine", constants, 2, &kernel));
+  require(dure_kernel_get(device, "smoke_affine", constants, 2, &again));
   ck_assert_ptr_eq(kernel, again);
   dure_buffer *x = make_buffer(1024);
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, "wrong", 0, &recording));
+  require(dure_recording_create(device, "wrong", 0, &recording));
   dure_binding bindings[] = {{x, 0, 512, DURE_READ}, {x, 512, 512, DURE_WRITE}};
   dure_binding written[] = {{x, 0, 512, DURE_READ_WRITE}, {x, 512, 512, DURE_WRITE}};
   dure_binding outside[] = {{x, 0, 512, DURE_READ}, {x, 512, 1024, DURE_WRITE}};
@@ -254,22 +251,22 @@ START_TEST(pieces_larger_than_the_staging_ring_stay_in_order) {
   ck_assert(data != NULL && read != NULL);
   dure_buffer *buffer = make_buffer(4ull * words);
   dure_recording *fill = NULL;
-  succeed(dure_recording_create(device, "fill", 0, &fill));
-  succeed(dure_recording_fill(fill, buffer, 4096, 4096, 0xdeadbeef));
-  succeed(dure_recording_finish(fill));
+  require(dure_recording_create(device, "fill", 0, &fill));
+  require(dure_recording_fill(fill, buffer, 4096, 4096, 0xdeadbeef));
+  require(dure_recording_finish(fill));
   for (uint32_t i = 0; i < words; i++) data[i] = i * 3;
   uint64_t points[5];
   uint32_t parts[5][64];
-  succeed(dure_stream_upload(stream, buffer, 0, data, 4ull * words));
+  require(dure_stream_upload(stream, buffer, 0, data, 4ull * words));
   memset(data, 0, 4ull * words);  // it may be reused at once
   for (int i = 0; i < 4; i++) {
-    succeed(dure_stream_download(stream, buffer, 4ull * (uint64_t)i * 1024, parts[i], sizeof(parts[i]), &points[i]));
-    succeed(dure_stream_submit(stream, &fill, 1, NULL, 0, NULL, 0, NULL));
+    require(dure_stream_download(stream, buffer, 4ull * (uint64_t)i * 1024, parts[i], sizeof(parts[i]), &points[i]));
+    require(dure_stream_submit(stream, &fill, 1, NULL, 0, NULL, 0, NULL));
   }
-  succeed(dure_stream_download(stream, buffer, 0, read, 4ull * words, &points[4]));
-  succeed(dure_stream_wait(stream, points[0]));
+  require(dure_stream_download(stream, buffer, 0, read, 4ull * words, &points[4]));
+  require(dure_stream_wait(stream, points[0]));
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(parts[0][i], i * 3);
-  succeed(dure_stream_wait(stream, points[4]));
+  require(dure_stream_wait(stream, points[4]));
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(parts[1][i], 0xdeadbeef);
   for (uint32_t i = 0; i < 64; i++) ck_assert_uint_eq(parts[2][i], (2048 + i) * 3);
   ck_assert_uint_eq(first_wrong(read, 1024, 0, 3), 1024);
@@ -287,8 +284,8 @@ START_TEST(an_upload_replaces_an_earlier_one_of_the_same_bytes) {
   open_device(_i);
   dure_buffer *buffer = make_buffer(64);
   uint32_t value = 0;
-  for (uint32_t i = 1; i <= 50; i++) succeed(dure_stream_upload(stream, buffer, 16, &i, 4));
-  succeed(dure_stream_download(stream, buffer, 16, &value, 4, NULL));
+  for (uint32_t i = 1; i <= 50; i++) require(dure_stream_upload(stream, buffer, 16, &i, 4));
+  require(dure_stream_download(stream, buffer, 16, &value, 4, NULL));
   ck_assert_uint_eq(value, 50);
   dure_buffer_destroy(buffer);
   close_device();
@@ -298,25 +295,25 @@ END_TEST
 START_TEST(work_waits_for_the_host_and_tells_it) {
   open_device(_i);
   dure_event *start = NULL, *done = NULL;
-  succeed(dure_event_create(device, 5, &start));
-  succeed(dure_event_create(device, 0, &done));
+  require(dure_event_create(device, 5, &start));
+  require(dure_event_create(device, 0, &done));
   dure_buffer *buffer = make_buffer(64);
   dure_recording *fill = NULL;
-  succeed(dure_recording_create(device, "fill", 0, &fill));
-  succeed(dure_recording_fill(fill, buffer, 0, 64, 9));
-  succeed(dure_recording_finish(fill));
+  require(dure_recording_create(device, "fill", 0, &fill));
+  require(dure_recording_fill(fill, buffer, 0, 64, 9));
+  require(dure_recording_finish(fill));
   uint64_t value = 0;
   bool reached = true;
-  succeed(dure_stream_submit(stream, &fill, 1, start, 6, done, 3, NULL));
-  succeed(dure_event_wait(done, 3, 20 * 1000000, &reached));
+  require(dure_stream_submit(stream, &fill, 1, start, 6, done, 3, NULL));
+  require(dure_event_wait(done, 3, 20 * 1000000, &reached));
   ck_assert(!reached);
-  succeed(dure_event_read(start, &value));
+  require(dure_event_read(start, &value));
   ck_assert_uint_eq(value, 5);
   ck_assert_int_eq(take_code(dure_event_signal(start, 5)), DURE_INVALID_ARGUMENT);
-  succeed(dure_event_signal(start, 6));
-  succeed(dure_event_wait(done, 3, 20ull * 1000000000, &reached));
+  require(dure_event_signal(start, 6));
+  require(dure_event_wait(done, 3, 20ull * 1000000000, &reached));
   ck_assert(reached);
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_wait(stream, 0));
   dure_event_destroy(start);
   dure_event_destroy(done);
   dure_recording_destroy(fill);
@@ -334,19 +331,19 @@ START_TEST(every_command_is_timed_under_its_label) {
   enum { commands = 300 };  // more than one pool of queries
   dure_buffer *buffer = make_buffer(1 << 20);
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, "timed", DURE_RECORD_TIMESTAMPS, &recording));
-  succeed(dure_recording_fill(recording, buffer, 0, 1 << 20, 0));
+  require(dure_recording_create(device, "timed", DURE_RECORD_TIMESTAMPS, &recording));
+  require(dure_recording_fill(recording, buffer, 0, 1 << 20, 0));
   for (int i = 1; i < commands; i++) {
     if (i == 1 || i == 200) dure_recording_label(recording, i == 1 ? "first" : "second");
-    succeed(dure_recording_fill(recording, buffer, 0, 1 << 20, (uint32_t)i));
+    require(dure_recording_fill(recording, buffer, 0, 1 << 20, (uint32_t)i));
   }
-  succeed(dure_recording_finish(recording));
+  require(dure_recording_finish(recording));
   const dure_command_time *times = NULL;
   size_t count = 0;
   for (int round = 0; round < 2; round++) {
-    succeed(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
-    succeed(dure_stream_wait(stream, 0));
-    succeed(dure_recording_times(recording, &times, &count));
+    require(dure_stream_submit(stream, &recording, 1, NULL, 0, NULL, 0, NULL));
+    require(dure_stream_wait(stream, 0));
+    require(dure_recording_times(recording, &times, &count));
     ck_assert_uint_eq(count, commands);
     double total = 0;
     for (size_t i = 0; i < count; i++) {
@@ -369,22 +366,9 @@ static void print_log(void *context, dure_log_level level, const char *message) 
   fprintf(stderr, "%s\n", message);
 }
 
-static void find_devices(void) {
-  dure_device_info *infos = NULL;
-  size_t count = 0;
-  succeed(dure_devices_list(&infos, &count, NULL));
-  for (size_t i = 0; i < count && device_count < 8; i++) {
-    if (strcmp(infos[i].backend, "vulkan") != 0 || !infos[i].usable) continue;
-    snprintf(identifiers[device_count++], sizeof(identifiers[0]), "%s", infos[i].identifier);
-    printf("%s: %s\n", infos[i].identifier, infos[i].name);
-  }
-  if (device_count == 0) printf("no Vulkan device: nothing to test\n");
-  free(infos);
-}
-
 int main(void) {
   dure_log_set_sink(print_log, NULL);
-  find_devices();
+  device_count = find_vulkan_devices(identifiers, 8);
   Suite *suite = suite_create("vulkan device");
   TCase *group = tcase_create("every device");
   tcase_set_timeout(group, 300);
@@ -403,10 +387,5 @@ int main(void) {
   };
   for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) tcase_add_loop_test(group, tests[i], 0, device_count);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

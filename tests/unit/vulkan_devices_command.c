@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "tests/suite.h"
+
 // Runs the built program with these variables and arguments; its standard output, to be freed.
 static char *run(const char *variables, const char *arguments) {
   const char *program = getenv("DURE_PROGRAM");
@@ -112,9 +114,5 @@ int main(void) {
   tcase_add_test(group, a_profile_is_said_and_its_memory_is_the_most_there_is);
   tcase_add_test(group, the_table_for_people_names_the_devices);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

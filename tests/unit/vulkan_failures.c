@@ -9,6 +9,7 @@
 
 #include "runtime/os.h"
 #include "runtime/vulkan/internal.h"
+#include "tests/suite.h"
 
 // Version 1.3.239 of the validation layer never frees its own records of command buffers.
 #if defined(__SANITIZE_ADDRESS__)
@@ -26,28 +27,15 @@ static const bool leaks_are_counted = false;
 static char identifiers[8][32];
 static int device_count;
 
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
-
-// The failure must have this code, and its message this word in it.
-static void expect(dure_status status, dure_code code, const char *word) {
-  ck_assert_msg(status != NULL, "a failure (%s) was expected", dure_code_name(code));
-  ck_assert_msg(dure_status_code(status) == code, "%s", dure_status_message(status));
-  ck_assert_msg(strstr(dure_status_message(status), word) != NULL, "'%s' lacks '%s'", dure_status_message(status),
-                word);
-  dure_status_free(status);
-}
-
 static dure_device *device;
 static dure_stream *stream;
 static dure_buffer *x, *y;
 
 static void open_device(int index) {
-  succeed(dure_device_open(identifiers[index], &device));
-  succeed(dure_stream_create(device, &stream));
-  succeed(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "x", &x));
-  succeed(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "y", &y));
+  require(dure_device_open(identifiers[index], &device));
+  require(dure_stream_create(device, &stream));
+  require(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "x", &x));
+  require(dure_buffer_create(device, 4096, DURE_MEMORY_DEVICE, "y", &y));
 }
 
 static void close_device(void) {
@@ -60,19 +48,19 @@ static void close_device(void) {
 // y = x, x = y, ... `count` times: each dispatch reads what the one before wrote.
 static dure_recording *record_chain(int count) {
   dure_recording *recording = NULL;
-  succeed(dure_recording_create(device, "the chain", 0, &recording));
+  require(dure_recording_create(device, "the chain", 0, &recording));
   dure_recording_label(recording, "the link");
   uint32_t constants[2] = {64, 0};
   float scale = 1.0f;
   uint32_t push[2] = {1024};
   memcpy(&push[1], &scale, 4);
   dure_kernel *kernel = NULL;
-  succeed(dure_kernel_get(device, "smoke_affine", constants, 2, &kernel));
+  require(dure_kernel_get(device, "smoke_affine", constants, 2, &kernel));
   for (int i = 0; i < count; i++) {
     dure_binding bindings[] = {{i % 2 ? y : x, 0, 4096, DURE_READ}, {i % 2 ? x : y, 0, 4096, DURE_WRITE}};
-    succeed(dure_recording_dispatch(recording, kernel, bindings, 2, push, 8, 16, 1, 1));
+    require(dure_recording_dispatch(recording, kernel, bindings, 2, push, 8, 16, 1, 1));
   }
-  succeed(dure_recording_finish(recording));
+  require(dure_recording_finish(recording));
   return recording;
 }
 
@@ -93,15 +81,15 @@ START_TEST(a_lost_device_names_what_ran_and_refuses_everything_after) {
   open_device(_i);
   dure_recording *chain = record_chain(3);
   uint32_t word = 0;
-  succeed(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL));
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_wait(stream, 0));
   vulkan_device *vulkan = vulkan_device_of(device);
   vulkan->api.QueueSubmit = lose_at_submit;
-  expect(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL), DURE_DEVICE_LOST, "the chain");
-  expect(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL), DURE_DEVICE_LOST, "the link");
-  expect(dure_stream_upload(stream, x, 0, &word, 4), DURE_DEVICE_LOST, "uploading");
-  expect(dure_stream_download(stream, x, 0, &word, 4, NULL), DURE_DEVICE_LOST, "downloading");
-  expect(dure_stream_wait(stream, 0), DURE_DEVICE_LOST, identifiers[_i]);
+  require_failure(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL), DURE_DEVICE_LOST, "the chain");
+  require_failure(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL), DURE_DEVICE_LOST, "the link");
+  require_failure(dure_stream_upload(stream, x, 0, &word, 4), DURE_DEVICE_LOST, "uploading");
+  require_failure(dure_stream_download(stream, x, 0, &word, 4, NULL), DURE_DEVICE_LOST, "downloading");
+  require_failure(dure_stream_wait(stream, 0), DURE_DEVICE_LOST, identifiers[_i]);
   dure_recording_destroy(chain);
   close_device();  // and everything can still be given back
 }
@@ -134,16 +122,16 @@ static VKAPI_ATTR VkResult VKAPI_CALL blame_a_write(VkDevice handle, VkDeviceFau
 START_TEST(a_device_lost_while_it_works_names_the_recording_and_the_driver_s_reason) {
   open_device(_i);
   dure_recording *chains[3] = {record_chain(3), NULL, record_chain(3)};
-  succeed(dure_recording_create(device, "the culprit", 0, &chains[1]));
+  require(dure_recording_create(device, "the culprit", 0, &chains[1]));
   dure_recording_label(chains[1], "its first op");
-  succeed(dure_recording_fill(chains[1], y, 0, 4, 0));
+  require(dure_recording_fill(chains[1], y, 0, 4, 0));
   dure_recording_label(chains[1], "its last op");
-  succeed(dure_recording_fill(chains[1], y, 4, 4, 0));
-  succeed(dure_recording_finish(chains[1]));
+  require(dure_recording_fill(chains[1], y, 4, 4, 0));
+  require(dure_recording_finish(chains[1]));
   vulkan_device *vulkan = vulkan_device_of(device);
   const vulkan_api real = vulkan->api;
-  succeed(dure_stream_submit(stream, chains, 3, NULL, 0, NULL, 0, NULL));
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_submit(stream, chains, 3, NULL, 0, NULL, 0, NULL));
+  require(dure_stream_wait(stream, 0));
   vulkan->api.WaitSemaphores = lose_at_wait;
   vulkan->api.GetSemaphoreCounterValue = one_is_done;
   vulkan->api.GetDeviceFaultInfoEXT = blame_a_write;
@@ -183,23 +171,23 @@ START_TEST(each_recording_is_a_submission_of_its_own) {
   vulkan->api.QueueSubmit = count_lists;
   most_lists = 0;
   dure_event *event = NULL;
-  succeed(dure_event_create(device, 0, &event));
+  require(dure_event_create(device, 0, &event));
   float word = 3, back = 0;
   for (int round = 0; round < 3; round++) {
-    succeed(dure_stream_upload(stream, x, 0, &word, 4));
-    succeed(dure_stream_submit(stream, many, COUNT, round > 0 ? event : NULL, (uint64_t)round, event,
+    require(dure_stream_upload(stream, x, 0, &word, 4));
+    require(dure_stream_submit(stream, many, COUNT, round > 0 ? event : NULL, (uint64_t)round, event,
                                (uint64_t)round + 1, NULL));
     uint64_t point = 0;
-    succeed(dure_stream_download(stream, x, 0, &back, 4, &point));
-    succeed(dure_stream_wait(stream, point));
+    require(dure_stream_download(stream, x, 0, &back, 4, &point));
+    require(dure_stream_wait(stream, point));
     ck_assert(back == word);
   }
-  succeed(dure_stream_submit(stream, NULL, 0, event, 3, event, 4, NULL));  // events alone
+  require(dure_stream_submit(stream, NULL, 0, event, 3, event, 4, NULL));  // events alone
   bool reached = false;
-  succeed(dure_event_wait(event, 4, UINT64_MAX, &reached));
+  require(dure_event_wait(event, 4, UINT64_MAX, &reached));
   ck_assert(reached);
   ck_assert_uint_eq(most_lists, 1);
-  succeed(dure_stream_wait(stream, 0));
+  require(dure_stream_wait(stream, 0));
   vulkan->api.QueueSubmit = real_submit;
   dure_event_destroy(event);
   dure_recording_destroy(chain);
@@ -248,14 +236,14 @@ START_TEST(large_transfers_take_their_own_queue_and_keep_their_order) {
   uint8_t *model[2], *back = malloc(BYTES);
   dure_recording *copies[2] = {NULL};
   for (int i = 0; i < 2; i++) {
-    succeed(dure_buffer_create(device, BYTES, DURE_MEMORY_DEVICE, "large", &buffers[i]));
+    require(dure_buffer_create(device, BYTES, DURE_MEMORY_DEVICE, "large", &buffers[i]));
     model[i] = calloc(1, BYTES);
     ck_assert(model[i] != NULL && back != NULL);
   }
   for (int i = 0; i < 2; i++) {
-    succeed(dure_recording_create(device, "copy", 0, &copies[i]));
-    succeed(dure_recording_copy(copies[i], buffers[i], 0, buffers[1 - i], 0, BYTES));
-    succeed(dure_recording_finish(copies[i]));
+    require(dure_recording_create(device, "copy", 0, &copies[i]));
+    require(dure_recording_copy(copies[i], buffers[i], 0, buffers[1 - i], 0, BYTES));
+    require(dure_recording_finish(copies[i]));
   }
   srand(1);
   for (int step = 0; step < STEPS; step++) {
@@ -263,17 +251,17 @@ START_TEST(large_transfers_take_their_own_queue_and_keep_their_order) {
     const uint64_t size = kind == 1 ? 64 : BYTES - 64, offset = 4 * (uint64_t)(rand() % 16);
     if (kind <= 1) {
       memset(model[i] + offset, step, size);
-      succeed(dure_stream_upload(stream, buffers[i], offset, model[i] + offset, size));
+      require(dure_stream_upload(stream, buffers[i], offset, model[i] + offset, size));
     } else if (kind == 2) {
       memcpy(model[1 - i], model[i], BYTES);
-      succeed(dure_stream_submit(stream, &copies[i], 1, NULL, 0, NULL, 0, NULL));
+      require(dure_stream_submit(stream, &copies[i], 1, NULL, 0, NULL, 0, NULL));
     } else {
-      succeed(dure_stream_download(stream, buffers[i], 0, back, BYTES, NULL));
+      require(dure_stream_download(stream, buffers[i], 0, back, BYTES, NULL));
       ck_assert_int_eq(memcmp(back, model[i], BYTES), 0);
     }
   }
   for (int i = 0; i < 2; i++) {
-    succeed(dure_stream_download(stream, buffers[i], 0, back, BYTES, NULL));
+    require(dure_stream_download(stream, buffers[i], 0, back, BYTES, NULL));
     ck_assert_int_eq(memcmp(back, model[i], BYTES), 0);
   }
   ck_assert_int_gt(queue_changes, 10);
@@ -297,11 +285,11 @@ START_TEST(memory_that_runs_out_is_reported_as_such) {
   PFN_vkAllocateMemory allocate = vulkan->api.AllocateMemory;
   vulkan->api.AllocateMemory = have_no_memory;
   dure_buffer *large = NULL;
-  expect(dure_buffer_create(device, 20 << 20, DURE_MEMORY_DEVICE, "activations", &large), DURE_OUT_OF_MEMORY,
-         "activations");
+  require_failure(dure_buffer_create(device, 20 << 20, DURE_MEMORY_DEVICE, "activations", &large), DURE_OUT_OF_MEMORY,
+                  "activations");
   ck_assert_ptr_null(large);
   vulkan->api.AllocateMemory = allocate;
-  succeed(dure_buffer_create(device, 20 << 20, DURE_MEMORY_DEVICE, "activations", &large));
+  require(dure_buffer_create(device, 20 << 20, DURE_MEMORY_DEVICE, "activations", &large));
   dure_buffer_destroy(large);
   close_device();
 }
@@ -311,14 +299,16 @@ START_TEST(budgets_and_limits_are_kept) {
   open_device(_i);
   dure_buffer *large = NULL;
   uint64_t used = 0, peak = 0, available = 0;
-  succeed(dure_device_memory(device, &used, &peak, &available));
+  require(dure_device_memory(device, &used, &peak, &available));
   ck_assert_uint_ge(used, 8192);
   ck_assert_uint_le(used, 8192 + dure_device_memory_overhead(device));
   ck_assert_uint_gt(available, 1 << 20);
   dure_device_restrict(device, NULL, 1 << 20);
-  expect(dure_buffer_create(device, 2 << 20, DURE_MEMORY_DEVICE, "weights", &large), DURE_OUT_OF_MEMORY, "weights");
+  require_failure(dure_buffer_create(device, 2 << 20, DURE_MEMORY_DEVICE, "weights", &large), DURE_OUT_OF_MEMORY,
+                  "weights");
   uint64_t limit = dure_device_get_info(device)->limits.max_allocation_bytes;
-  expect(dure_buffer_create(device, limit + 1, DURE_MEMORY_DEVICE, "weights", &large), DURE_OUT_OF_MEMORY, "weights");
+  require_failure(dure_buffer_create(device, limit + 1, DURE_MEMORY_DEVICE, "weights", &large), DURE_OUT_OF_MEMORY,
+                  "weights");
   close_device();
 }
 END_TEST
@@ -328,7 +318,7 @@ static char *cache_file(const char *directory) {
   char *folder = dure_os_path_join(directory, "dure"), *path = NULL;
   char **names = NULL;
   size_t count = 0;
-  if (dure_os_is_directory(folder)) succeed(dure_os_list(folder, &names, &count));
+  if (dure_os_is_directory(folder)) require(dure_os_list(folder, &names, &count));
   if (count > 0) path = dure_os_path_join(folder, names[0]);
   dure_os_names_free(names, count);
   free(folder);
@@ -351,7 +341,7 @@ START_TEST(a_damaged_cache_of_kernels_is_ignored_and_replaced) {
   ck_assert_msg(path != NULL, "no cache was written");
   char *whole = NULL, *now = NULL;
   size_t size = 0, size_now = 0;
-  succeed(dure_os_read_file(path, 1 << 30, &whole, &size));
+  require(dure_os_read_file(path, 1 << 30, &whole, &size));
   for (int damage = 0; damage < 4; damage++) {
     char *bytes = malloc(size + 1);
     ck_assert_ptr_nonnull(bytes);
@@ -360,16 +350,16 @@ START_TEST(a_damaged_cache_of_kernels_is_ignored_and_replaced) {
     if (damage == 0) bytes[size / 2] ^= 1;
     if (damage == 1) bytes[size - 1] ^= 0x80;
     size_t damaged_size = damage == 2 ? size - 1 : damage == 3 ? 0 : size;
-    succeed(dure_os_write_file(path, bytes, damaged_size));
+    require(dure_os_write_file(path, bytes, damaged_size));
     free(bytes);
     use_a_kernel(_i);
-    succeed(dure_os_read_file(path, 1 << 30, &now, &size_now));
+    require(dure_os_read_file(path, 1 << 30, &now, &size_now));
     ck_assert_uint_eq(size_now, size);
     free(now);
   }
   free(whole);
   free(path);
-  succeed(dure_os_remove_tree(directory));
+  require(dure_os_remove_tree(directory));
   unsetenv("XDG_CACHE_HOME");
 }
 END_TEST
@@ -389,7 +379,7 @@ START_TEST(validation_is_silent_until_a_barrier_is_dropped) {
     unsetenv("DURE_VULKAN_VALIDATION");
     return;
   }
-  succeed(status);
+  require(status);
   dure_device_close(probe);
   open_device(_i);
   for (uint64_t dropped = 0; dropped < 3; dropped++) {
@@ -397,8 +387,8 @@ START_TEST(validation_is_silent_until_a_barrier_is_dropped) {
     dure_hazards_drop_barrier(dropped);
     dure_recording *chain = record_chain(4);
     dure_hazards_drop_barrier(0);
-    succeed(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL));
-    succeed(dure_stream_wait(stream, 0));
+    require(dure_stream_submit(stream, &chain, 1, NULL, 0, NULL, 0, NULL));
+    require(dure_stream_wait(stream, 0));
     dure_recording_destroy(chain);
     uint64_t messages = dure_vulkan_validation_message_count() - before;
     if (dropped == 0) ck_assert_uint_eq(messages, 0);
@@ -409,21 +399,8 @@ START_TEST(validation_is_silent_until_a_barrier_is_dropped) {
 }
 END_TEST
 
-static void find_devices(void) {
-  dure_device_info *infos = NULL;
-  size_t count = 0;
-  succeed(dure_devices_list(&infos, &count, NULL));
-  for (size_t i = 0; i < count && device_count < 8; i++) {
-    if (strcmp(infos[i].backend, "vulkan") != 0 || !infos[i].usable) continue;
-    snprintf(identifiers[device_count++], sizeof(identifiers[0]), "%s", infos[i].identifier);
-    printf("%s: %s\n", infos[i].identifier, infos[i].name);
-  }
-  if (device_count == 0) printf("no Vulkan device: nothing to test\n");
-  free(infos);
-}
-
 int main(void) {
-  find_devices();
+  device_count = find_vulkan_devices(identifiers, 8);
   Suite *suite = suite_create("vulkan failures");
   TCase *group = tcase_create("every device");
   tcase_set_timeout(group, 120);
@@ -439,10 +416,5 @@ int main(void) {
   };
   for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) tcase_add_loop_test(group, tests[i], 0, device_count);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

@@ -7,13 +7,7 @@
 #include "runtime/hal.h"
 #include "runtime/vulkan/loader.h"
 #include "runtime/vulkan/matmul_selftest.h"
-
-static void succeed(dure_status status) {
-  if (status == NULL) return;
-  fprintf(stderr, "%s\n", dure_status_message(status));
-  dure_status_free(status);
-  ck_abort();
-}
+#include "tests/suite.h"
 
 // ---- the table ----
 
@@ -101,7 +95,7 @@ static void test_register_tiles(dure_device *device) {
                                                   .is_16_bit = true,
                                                   .is_bfloat16 = is_odd};
       if (!dure_vulkan_matmul_gpu_fits(device, variant->gpu, &problem)) continue;
-      succeed(dure_status_prefix(dure_vulkan_matmul_test(device, variant, &problem), "%s", variant->name));
+      require(dure_status_prefix(dure_vulkan_matmul_test(device, variant, &problem), "%s", variant->name));
     }
   }
 }
@@ -109,11 +103,11 @@ static void test_register_tiles(dure_device *device) {
 START_TEST(kernels_for_gpus_multiply_rightly_wherever_they_run) {
   dure_device_info *infos = NULL;
   size_t count = 0;
-  succeed(dure_devices_list(&infos, &count, NULL));
+  require(dure_devices_list(&infos, &count, NULL));
   for (size_t i = 0; i < count; i++) {
     if (infos[i].backend[0] != 'v') continue;
     dure_device *device = NULL;
-    succeed(dure_device_open(infos[i].identifier, &device));
+    require(dure_device_open(infos[i].identifier, &device));
     printf("%s (%s): %u kernels tested\n", infos[i].identifier, infos[i].name, test_device(device));
     test_register_tiles(device);
     dure_device_close(device);
@@ -129,9 +123,5 @@ int main(void) {
   tcase_add_test(tests, long_sums_of_few_tiles_are_cut_by_their_shape);
   tcase_add_test(tests, kernels_for_gpus_multiply_rightly_wherever_they_run);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -9,15 +9,12 @@
 
 #include "runtime/program.h"
 #include "runtime/vulkan/internal.h"
+#include "tests/suite.h"
 
 enum { slots = 60, steps = 1500 };
 
 static char identifiers[8][32];
 static int device_count;
-
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
 
 static uint64_t random_state;
 static uint64_t draw(uint64_t below) {
@@ -64,7 +61,7 @@ static void check_account(dure_device *device) {
   uint64_t taken = 0, used = 0, peak = 0, available = 0;
   for (const vulkan_block *block = vulkan_device_of(device)->first_block; block != NULL; block = block->next)
     taken += block->kind == DURE_MEMORY_DEVICE ? block->size : 0;
-  succeed(dure_device_memory(device, &used, &peak, &available));
+  require(dure_device_memory(device, &used, &peak, &available));
   ck_assert_uint_eq(used, taken);
   ck_assert_uint_ge(peak, used);
 }
@@ -86,7 +83,7 @@ START_TEST(random_creation_and_destruction_keeps_memory_in_order) {
   random_state = seed;
   dure_device *device = NULL;
   dure_buffer *buffers[slots] = {NULL};
-  succeed(dure_device_open(identifiers[_i], &device));
+  require(dure_device_open(identifiers[_i], &device));
   const vulkan_device *vulkan = vulkan_device_of(device);
   for (int step = 0; step < steps; step++) {
     int slot = (int)draw(slots);
@@ -95,7 +92,7 @@ START_TEST(random_creation_and_destruction_keeps_memory_in_order) {
       buffers[slot] = NULL;
     } else {
       dure_memory_kind kind = draw(4) == 0 ? DURE_MEMORY_HOST : DURE_MEMORY_DEVICE;
-      succeed(dure_buffer_create(device, draw_size(), kind, "random", &buffers[slot]));
+      require(dure_buffer_create(device, draw_size(), kind, "random", &buffers[slot]));
       check_overlaps(buffers, slot);
     }
     check_blocks(vulkan, buffers);
@@ -119,17 +116,17 @@ START_TEST(the_overhead_of_small_buffers_is_known_and_small_under_a_budget) {
   for (size_t i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {
     dure_device *device = NULL;
     dure_buffer *small[20] = {NULL}, *large = NULL, *host = NULL;
-    succeed(dure_device_open(identifiers[_i], &device));
+    require(dure_device_open(identifiers[_i], &device));
     dure_device_restrict(device, NULL, budgets[i]);
     uint64_t sizes = 2u << 20, used = 0, peak = 0, available = 0;
-    succeed(dure_buffer_create(device, sizes, DURE_MEMORY_DEVICE, "large", &large));
-    succeed(dure_buffer_create(device, 8u << 20, DURE_MEMORY_HOST, "host", &host));  // does not count
+    require(dure_buffer_create(device, sizes, DURE_MEMORY_DEVICE, "large", &large));
+    require(dure_buffer_create(device, 8u << 20, DURE_MEMORY_HOST, "host", &host));  // does not count
     for (int b = 0; b < 20; b++) {
       uint64_t size = 100 + 3000 * (uint64_t)b;
       sizes += size;
-      succeed(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "small", &small[b]));
+      require(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "small", &small[b]));
     }
-    succeed(dure_device_memory(device, &used, &peak, &available));
+    require(dure_device_memory(device, &used, &peak, &available));
     uint64_t overhead = dure_device_memory_overhead(device);
     ck_assert_uint_ge(used, sizes);
     ck_assert_msg(used <= sizes + 3 * overhead, "%" PRIu64 " bytes for %" PRIu64, used, sizes);
@@ -153,12 +150,12 @@ START_TEST(transfers_work_through_a_small_ring) {
   ck_assert(sent != NULL && back != NULL);
   random_state = 7;
   for (size_t i = 0; i < size; i++) sent[i] = (uint8_t)draw(256);
-  succeed(dure_device_open(identifiers[_i], &device));
+  require(dure_device_open(identifiers[_i], &device));
   dure_device_restrict(device, NULL, 8u << 20);
-  succeed(dure_stream_create(device, &stream));
-  succeed(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "buffer", &buffer));
-  succeed(dure_stream_upload(stream, buffer, 0, sent, size));
-  succeed(dure_stream_download(stream, buffer, 0, back, size, NULL));
+  require(dure_stream_create(device, &stream));
+  require(dure_buffer_create(device, size, DURE_MEMORY_DEVICE, "buffer", &buffer));
+  require(dure_stream_upload(stream, buffer, 0, sent, size));
+  require(dure_stream_download(stream, buffer, 0, back, size, NULL));
   ck_assert_int_eq(memcmp(sent, back, size), 0);
   for (const vulkan_block *block = vulkan_device_of(device)->first_block; block != NULL; block = block->next)
     if (block->kind == DURE_MEMORY_HOST) ck_assert_uint_le(block->size, 512u << 10);
@@ -178,9 +175,9 @@ enum { ROWS = 200, WIDTH = 512 };
 static void run_layers(int index, const dure_limits *limits, float *out, size_t *out_buffers) {
   dure_device *device = NULL;
   dure_stream *stream = NULL;
-  succeed(dure_device_open(identifiers[index], &device));
+  require(dure_device_open(identifiers[index], &device));
   dure_device_restrict(device, limits, 0);
-  succeed(dure_stream_create(device, &stream));
+  require(dure_stream_create(device, &stream));
   dure_program *program = dure_program_create();
   const uint64_t shape[] = {ROWS, WIDTH}, square[] = {WIDTH, WIDTH};
   dure_tensor x = dure_tensor_external(program, "x", DURE_DTYPE_F32, 2, shape, DURE_LIFETIME_INPUT);
@@ -195,7 +192,7 @@ static void run_layers(int index, const dure_limits *limits, float *out, size_t 
   for (int i = 4; i > 0; i--) sum = dure_add(program, sum, made[i]);
   dure_program_call(program, DURE_OP_copy, (dure_tensor[DURE_MAX_OPERANDS]){sum, y}, &(dure_op_attributes){0}, 0);
   dure_executable *executable = NULL;
-  succeed(dure_program_compile(program, device, NULL, 0, NULL, &executable));
+  require(dure_program_compile(program, device, NULL, 0, NULL, &executable));
   *out_buffers = 0;
   for (const dure_buffer *b = device->first_buffer; b != NULL; b = b->next)
     *out_buffers += strstr(b->label, "activations") != NULL;
@@ -203,10 +200,10 @@ static void run_layers(int index, const dure_limits *limits, float *out, size_t 
   ck_assert_ptr_nonnull(data);
   random_state = 3;
   for (size_t i = 0; i < (size_t)WIDTH * WIDTH; i++) data[i] = (float)draw(2001) / 20000 - 0.05f;
-  succeed(dure_executable_write(executable, stream, w, data, sizeof(float) * WIDTH * WIDTH));
-  succeed(dure_executable_write(executable, stream, x, data, sizeof(float) * ROWS * WIDTH));
-  succeed(dure_executable_submit(executable, stream));
-  succeed(dure_executable_read(executable, stream, y, out, sizeof(float) * ROWS * WIDTH));
+  require(dure_executable_write(executable, stream, w, data, sizeof(float) * WIDTH * WIDTH));
+  require(dure_executable_write(executable, stream, x, data, sizeof(float) * ROWS * WIDTH));
+  require(dure_executable_submit(executable, stream));
+  require(dure_executable_read(executable, stream, y, out, sizeof(float) * ROWS * WIDTH));
   free(data);
   dure_executable_destroy(executable);
   dure_program_destroy(program);
@@ -230,20 +227,8 @@ START_TEST(arenas_of_several_buffers_and_tensors_of_several_bindings_compute_the
 }
 END_TEST
 
-static void find_devices(void) {
-  dure_device_info *infos = NULL;
-  size_t count = 0;
-  succeed(dure_devices_list(&infos, &count, NULL));
-  for (size_t i = 0; i < count && device_count < 8; i++) {
-    if (strcmp(infos[i].backend, "vulkan") != 0 || !infos[i].usable) continue;
-    snprintf(identifiers[device_count++], sizeof(identifiers[0]), "%s", infos[i].identifier);
-  }
-  if (device_count == 0) printf("no Vulkan device: nothing to test\n");
-  free(infos);
-}
-
 int main(void) {
-  find_devices();
+  device_count = find_vulkan_devices(identifiers, 8);
   Suite *suite = suite_create("vulkan memory");
   TCase *group = tcase_create("every device");
   tcase_set_timeout(group, 300);
@@ -253,10 +238,5 @@ int main(void) {
   tcase_add_loop_test(group, arenas_of_several_buffers_and_tensors_of_several_bindings_compute_the_same, 0,
                       device_count);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads; leaks are looked for at the end
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

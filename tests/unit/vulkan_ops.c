@@ -14,6 +14,7 @@
 #include "runtime/random.h"
 #include "runtime/vulkan/vulkan_device.h"
 #include "tests/amount.h"
+#include "tests/suite.h"
 
 enum { MOST_DEVICES = 8, SEED = 20261121 };
 static char identifiers[MOST_DEVICES][32];
@@ -22,16 +23,12 @@ static dure_device *device;
 static dure_stream *stream;
 static uint64_t messages_before;
 
-static void succeed(dure_status status) {
-  if (status != NULL) ck_abort_msg("%s", dure_status_message(status));
-}
-
 // Each loop index is a device and a kind of workgroups.
 static void open_device(int index) {
   messages_before = dure_vulkan_validation_message_count();
   setenv("DURE_VULKAN_GROUPS", index % 2 == 0 ? "software" : "gpu", 1);
-  succeed(dure_device_open(identifiers[index / 2], &device));
-  succeed(dure_stream_create(device, &stream));
+  require(dure_device_open(identifiers[index / 2], &device));
+  require(dure_stream_create(device, &stream));
 }
 
 static void close_device(void) {
@@ -73,24 +70,24 @@ static void run(dure_op op, const dure_op_attributes *attributes, array *arrays,
   dure_program_call(program, op, operands, attributes, 0);
   dure_executable *executable = NULL;
   const dure_compile_options options = {.label = "test", .guard_bytes = 256};
-  succeed(dure_program_compile(program, device, NULL, 0, &options, &executable));
+  require(dure_program_compile(program, device, NULL, 0, &options, &executable));
 
   for (uint32_t i = 0; i < count; i++) {
     const uint64_t base_count = arrays[i].shift + count_of(&arrays[i]);
     uint32_t *words = calloc(base_count, 4);
     memcpy(words + arrays[i].shift, arrays[i].data, 4 * count_of(&arrays[i]));
-    succeed(dure_executable_write(executable, stream, bases[i], words, 4 * base_count));
+    require(dure_executable_write(executable, stream, bases[i], words, 4 * base_count));
     free(words);
   }
-  succeed(dure_executable_submit(executable, stream));
+  require(dure_executable_submit(executable, stream));
   for (uint32_t i = 0; i < count; i++) {
     const uint64_t base_count = arrays[i].shift + count_of(&arrays[i]);
     uint32_t *words = malloc(4 * base_count);
-    succeed(dure_executable_read(executable, stream, bases[i], words, 4 * base_count));
+    require(dure_executable_read(executable, stream, bases[i], words, 4 * base_count));
     memcpy(arrays[i].data, words + arrays[i].shift, 4 * count_of(&arrays[i]));
     free(words);
   }
-  succeed(dure_executable_guards(executable, stream));
+  require(dure_executable_guards(executable, stream));
   dure_executable_destroy(executable);
   dure_program_destroy(program);
 }
@@ -259,7 +256,7 @@ START_TEST(both_kinds_of_workgroups_conform) {
   for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
     const dure_conformance_options options = {.op = ops[i], .every = is_full() ? 0 : 4};
     dure_conformance_summary summary;
-    succeed(dure_conformance_run(device, &options, expect_pass, NULL, &summary));
+    require(dure_conformance_run(device, &options, expect_pass, NULL, &summary));
     ck_assert_uint_gt(summary.counts[DURE_CONFORMANCE_PASS], 0);
   }
   close_device();
@@ -268,23 +265,8 @@ END_TEST
 
 // ---- running -----------------------------------------------------------------------------------------------------
 
-static void find_devices(void) {
-  dure_device_info *infos = NULL;
-  size_t count = 0;
-  char *notes = NULL;
-  dure_status status = dure_devices_list(&infos, &count, &notes);
-  for (size_t i = 0; status == NULL && i < count && device_count < MOST_DEVICES; i++) {
-    if (!infos[i].usable || strcmp(infos[i].backend, "vulkan") != 0) continue;
-    memcpy(identifiers[device_count++], infos[i].identifier, sizeof(identifiers[0]));
-  }
-  dure_status_free(status);
-  free(infos);
-  free(notes);
-  if (device_count == 0) printf("no Vulkan device: nothing is tested\n");
-}
-
 int main(void) {
-  find_devices();
+  device_count = find_vulkan_devices(identifiers, MOST_DEVICES);
   Suite *suite = suite_create("vulkan ops");
   TCase *group = tcase_create("every device, both kinds of workgroups");
   tcase_set_timeout(group, 300);
@@ -299,10 +281,5 @@ int main(void) {
     tcase_add_loop_test(group, tests[i], 0, 2 * device_count);
   }
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers keep threads
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_NOFORK);
 }

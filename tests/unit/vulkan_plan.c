@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "runtime/vulkan/plan.h"
+#include "tests/suite.h"
 
 // ---- made-up devices, kernels and environments ----
 
@@ -249,9 +250,5 @@ int main(void) {
   tcase_add_test(group, the_best_device_comes_first);
   tcase_add_test(group, every_row_of_the_shader_tables_requires_known_things);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

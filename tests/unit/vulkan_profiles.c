@@ -7,6 +7,7 @@
 
 #include "runtime/vulkan/plan.h"
 #include "runtime/vulkan/profiles.h"
+#include "tests/suite.h"
 
 // A device that has more of everything than any profile.
 static vulkan_capabilities rich_device(void) {
@@ -166,9 +167,5 @@ int main(void) {
   tcase_add_test(group, a_name_that_is_no_profile_makes_the_device_unusable);
   tcase_add_test(group, kernels_that_ask_for_nothing_run_under_the_minimum);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

@@ -10,10 +10,7 @@
 #include "runtime/random.h"
 #include "runtime/vulkan/specialise.h"
 #include "shaders/shaders.h"
-
-static void expect_success(dure_status status) {
-  ck_assert_msg(status == NULL, "%s", status != NULL ? dure_status_message(status) : "");
-}
+#include "tests/suite.h"
 
 // ---- conversions ------------------------------------------------------------------------------------------------
 
@@ -31,12 +28,12 @@ static void convert_on(dure_device *device, dure_dtype from, const void *x, dure
   dure_program_call(program, DURE_OP_copy, tensors, NULL, 0);
   dure_executable *executable = NULL;
   dure_stream *stream = NULL;
-  expect_success(dure_program_compile(program, device, NULL, 0, NULL, &executable));
+  require(dure_program_compile(program, device, NULL, 0, NULL, &executable));
   dure_program_destroy(program);
-  expect_success(dure_stream_create(device, &stream));
-  expect_success(dure_executable_write(executable, stream, tensors[0], x, COUNT * dure_dtype_size(from)));
-  expect_success(dure_executable_submit(executable, stream));
-  expect_success(dure_executable_read(executable, stream, tensors[1], out_y, COUNT * dure_dtype_size(to)));
+  require(dure_stream_create(device, &stream));
+  require(dure_executable_write(executable, stream, tensors[0], x, COUNT * dure_dtype_size(from)));
+  require(dure_executable_submit(executable, stream));
+  require(dure_executable_read(executable, stream, tensors[1], out_y, COUNT * dure_dtype_size(to)));
   dure_stream_destroy(stream);
   dure_executable_destroy(executable);
 }
@@ -82,11 +79,11 @@ static void check_conversion(dure_device *device, dure_dtype from, dure_dtype to
 START_TEST(float_types_are_converted_as_on_the_host) {
   dure_device_info *infos = NULL;
   size_t count = 0;
-  expect_success(dure_devices_list(&infos, &count, NULL));
+  require(dure_devices_list(&infos, &count, NULL));
   for (size_t i = 0; i < count; i++) {
     if (!infos[i].usable || strcmp(infos[i].backend, "vulkan") != 0) continue;
     dure_device *device = NULL;
-    expect_success(dure_device_open(infos[i].identifier, &device));
+    require(dure_device_open(infos[i].identifier, &device));
     const dure_dtype types[] = {DURE_DTYPE_F32, DURE_DTYPE_BF16, DURE_DTYPE_F16};
     for (int from = 0; from < 3; from++) {
       for (int to = 0; to < 3; to++) {
@@ -117,7 +114,7 @@ START_TEST(specialised_kernels_have_no_constants_left_open) {
     if (dure_shaders[i].words == NULL) continue;
     uint32_t *words = NULL;
     size_t size = 0;
-    expect_success(dure_vulkan_specialise(dure_shaders[i].words, *dure_shaders[i].bytes, constants, 8, &words, &size));
+    require(dure_vulkan_specialise(dure_shaders[i].words, *dure_shaders[i].bytes, constants, 8, &words, &size));
     for (size_t at = 5; at < size / 4;) {
       const instruction found = instruction_at(words, at);
       const bool is_open = found.operation >= 48 && found.operation <= 51;
@@ -181,7 +178,7 @@ START_TEST(operations_on_constants_are_evaluated) {
   const uint32_t given = 2;
   uint32_t *words = NULL;
   size_t size = 0;
-  expect_success(dure_vulkan_specialise(module, sizeof(module), &given, 1, &words, &size));
+  require(dure_vulkan_specialise(module, sizeof(module), &given, 1, &words, &size));
   const uint32_t expected[] = {
       0x07230203,
       0x00010500,
@@ -227,9 +224,5 @@ int main(void) {
   tcase_add_test(tests, specialised_kernels_have_no_constants_left_open);
   tcase_add_test(tests, operations_on_constants_are_evaluated);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run_suite(suite, CK_FORK_GETENV);
 }

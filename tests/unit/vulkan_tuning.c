@@ -9,6 +9,7 @@
 #include "runtime/program.h"
 #include "runtime/vulkan/attention_common.h"
 #include "runtime/vulkan/internal.h"
+#include "tests/suite.h"
 
 static void expect_ok(dure_status status) { ck_assert_msg(status == NULL, "%s", dure_status_message(status)); }
 
@@ -189,11 +190,7 @@ int main(void) {
   tcase_add_test(group, the_choice_follows_the_file_and_nothing_else_changes);
   tcase_add_test(group, a_choice_that_cannot_run_falls_back_to_the_table);
   suite_add_tcase(suite, group);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);  // drivers' threads do not survive a fork
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
+  const int result = run_suite(suite, CK_NOFORK);
   dure_status_free(dure_os_remove_tree(folder));
-  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+  return result;
 }

@@ -8,6 +8,7 @@
 
 #include "runtime/vulkan/internal.h"
 #include "runtime/vulkan/matmul_selftest.h"
+#include "tests/suite.h"
 
 // ---- a driver that has the extension -----------------------------------------------------------------------------
 
@@ -334,9 +335,5 @@ int main(void) {
   tcase_add_test(tests, a_row_becomes_constants_with_the_drivers_workgroup);
   tcase_add_test(tests, it_is_chosen_when_asked_for_and_trusted_never_by_itself);
   suite_add_tcase(suite, tests);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
+  return run_suite(suite, CK_FORK_GETENV);
 }

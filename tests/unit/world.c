@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/world/internal.h"
+#include "tests/suite.h"
 #include "tests/unit/ranks.h"
 
 static const double bound = 30;  // seconds, in which everything here must end; it takes tenths
@@ -371,10 +372,4 @@ static Suite *make_suite(void) {
   return suite;
 }
 
-int main(void) {
-  SRunner *runner = srunner_create(make_suite());
-  srunner_run_all(runner, CK_NORMAL);
-  const int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed == 0 ? 0 : 1;
-}
+int main(void) { return run_suite(make_suite(), CK_FORK_GETENV); }
