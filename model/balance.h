@@ -17,13 +17,18 @@
 // pairs of a tensor made here and its gradient, times `share` f32 [1]. `out_pairs` has room for one a layer; returns
 // how many there are.
 size_t dure_balance_record(dure_program *program, const dure_model_config *config, const dure_router *routers,
-                           uint64_t sequences, dure_tensor share, dure_gradient_target *out_pairs);
+                           uint64_t sequences, dure_tensor share, dure_tensor presence,
+                           dure_gradient_target *out_pairs);
+// presence f32 [R]: 0 for the tokens of sequences that are padding (no label is to be learnt), for others all sequences
+// over those: padding, which ranks have whose batch is not full, counts neither among the choices nor in the means.
+// `sequences` of labels [sequences, tokens].
+void dure_balance_presence(const uint32_t *labels, uint64_t sequences, uint64_t tokens, float *out_presence);
 
 // Records, after the backward pass, the experts' excess of tokens times `share` into the gradients of the routers'
 // biases, of which the optimizer takes the sign (dure_optimizer_attributes). Small enough to leave the gradients' norm
 // as it is. `adds`: to those of earlier micro-steps; nothing else writes them.
 void dure_balance_record_biases(dure_program *program, const dure_model_config *config,
                                 const dure_parameter_layout *layout, const dure_router *routers, dure_tensor share,
-                                bool adds, const dure_tensor *gradients);
+                                dure_tensor presence, bool adds, const dure_tensor *gradients);
 
 #endif  // DURE_MODEL_BALANCE_H_

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/balance.h"
 #include "model/offload.h"
 
 // What a step in flight will be told by the device.
@@ -26,7 +27,7 @@ struct dure_training {
   dure_loss_scaling scaling;                                  // after the last step collected
   dure_buffer *values;                                        // by dure_training_value_offset
   dure_executable *executables[DURE_TRAINING_PROGRAM_COUNT];  // NULL where it is not needed
-  dure_tensor tokens, positions, labels;                      // of micro_step
+  dure_tensor tokens, positions, labels, presence;            // of micro_step
   double limit;                                               // of the gradient norm; 0: none
   dure_norm_agreement agree;                                  // NULL: a rank alone
   void *agreement_context;
@@ -139,6 +140,7 @@ static dure_status compile(dure_training *training, dure_training_program which)
     training->tokens = tensors.tokens;
     training->positions = tensors.positions;
     training->labels = tensors.labels;
+    training->presence = tensors.presence;
   }
   dure_training_tensors_clear(&tensors);
   dure_program_destroy(program);
@@ -307,6 +309,18 @@ static uint64_t micro_step_size(const dure_training *training) {
   return (uint64_t)training->options.batch_size * dure_training_tokens(&training->options);
 }
 
+static dure_status write_presence(dure_training *training, const uint32_t *labels) {
+  const uint64_t tokens = dure_training_tokens(&training->options), bytes = micro_step_size(training) * sizeof(float);
+  if (training->presence.index == 0) return NULL;
+  float *presence = malloc(bytes);
+  if (presence == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing a step");
+  dure_balance_presence(labels, training->options.batch_size, tokens, presence);
+  dure_status status = dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], training->model->stream,
+                                             training->presence, presence, bytes);
+  free(presence);
+  return status;
+}
+
 // Uploads micro-step `index` of a step.
 static dure_status write_micro_step(dure_training *training, uint32_t index, const uint32_t *tokens,
                                     const uint32_t *labels) {
@@ -314,6 +328,7 @@ static dure_status write_micro_step(dure_training *training, uint32_t index, con
   dure_stream *stream = training->model->stream;
   DURE_TRY(dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], stream, training->tokens,
                                  tokens + first, count * sizeof(*tokens)));
+  DURE_TRY(write_presence(training, labels + first));
   return dure_executable_write(training->executables[DURE_TRAINING_MICRO_STEP], stream, training->labels,
                                labels + first, count * sizeof(*labels));
 }

@@ -278,12 +278,17 @@ static dure_status record_gradients(const recorder *r, dure_tensor loss, dure_te
   if (dure_training_scales_loss(r->options)) share = scale_seed(r, share);
   dure_gradient_target *pairs = calloc(r->config->layer_count, sizeof(*pairs));
   if (pairs == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a training step");
-  const size_t count = dure_balance_record(r->program, r->config, routers, r->options->batch_size, share, pairs);
+  const uint64_t rows = (uint64_t)r->options->batch_size * dure_training_tokens(r->options);
+  const dure_tensor presence =
+      dure_tensor_external(r->program, "presence", DURE_DTYPE_F32, 1, &rows, DURE_LIFETIME_INPUT);
+  r->tensors->presence = presence;
+  const size_t count =
+      dure_balance_record(r->program, r->config, routers, r->options->batch_size, share, presence, pairs);
   dure_status status = record_backward(r, loss, seed, accumulates, pairs, count);
   free(pairs);
   DURE_TRY(status);
   if (!(r->options->adamw.bias_rate > 0)) return NULL;
-  dure_balance_record_biases(r->program, r->config, r->layout, routers, share, accumulates,
+  dure_balance_record_biases(r->program, r->config, r->layout, routers, share, presence, accumulates,
                              r->tensors->sets[DURE_TRAINING_GRADIENTS]);
   return NULL;
 }

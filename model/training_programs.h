@@ -121,6 +121,7 @@ typedef struct dure_training_tensors {
   uint32_t forward_calls;                      // of MICRO_STEP: so many come before the backward pass
   dure_tensor values[DURE_TRAINING_VALUE_COUNT];
   dure_tensor tokens, positions, labels;  // [B, T] u32; they get their memory from compile()
+  dure_tensor presence;                   // [B T] f32 (balance.h), likewise; absent without balance
 } dure_training_tensors;
 
 // Records one of the programs into an empty program. Release the tensors with dure_training_tensors_clear, also after a

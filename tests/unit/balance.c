@@ -1,5 +1,6 @@
 // What keeps the experts of a mixture equally busy: the auxiliary loss's gradient beside finite differences of the
-// loss, over whichever tokens it is; and the routers' biases, which move by their rate against the excess of tokens.
+// loss, over whichever tokens it is, sequences of padding left out; and the routers' biases, which move by their rate
+// against the excess of tokens.
 #include "model/balance.h"
 
 #include <check.h>
@@ -10,17 +11,17 @@
 #include "model/training.h"
 #include "runtime/os.h"
 #include "runtime/random.h"
+#include "tests/device.h"
 #include "tests/suite.h"
 
-enum { B = 2, T = 6, R = B * T, E = 5, K = 2, LAYERS = 2, TOTAL = LAYERS * R * E };
+enum { B = 3, T = 6, R = B * T, E = 5, K = 2, LAYERS = 2, TOTAL = LAYERS * R * E };
 static const double weight = 0.7;
 
 static dure_device *device;
 static dure_stream *stream;
 
 static void open_device(void) {
-  const char *name = getenv("DURE_TEST_DEVICE");
-  require(dure_device_open(name != NULL ? name : "reference", &device));
+  require(dure_device_open(device_of_test(), &device));
   require(dure_stream_create(device, &stream));
 }
 
@@ -49,38 +50,46 @@ static void score(const double *logits, bool is_sigmoid, double *out_scores) {
   }
 }
 
+static bool is_padding(int row, int padded) { return row / T % B == padded; }  // a sequence of every layer
+
 // By the header's formula, from the choices (for each entry, whether the row chose it): the loss of rows
-// [first, first + rows) of all layers together.
-static double loss_of(const double *scores, const bool *is_chosen, int first, int rows) {
+// [first, first + rows) of all layers together, but for those of sequence `padded`.
+static double loss_of(const double *scores, const bool *is_chosen, int first, int rows, int padded) {
   double loss = 0;
-  for (int e = 0; e < E; e++) {
+  int present = 0;
+  for (int r = first; r < first + rows; r++) present += !is_padding(r, padded);
+  for (int e = 0; e < E && present > 0; e++) {
     double share = 0, mean = 0;
     for (int r = first; r < first + rows; r++) {
-      share += is_chosen[r * E + e] ? 1.0 / rows : 0;
-      mean += scores[r * E + e] / rows;
+      if (is_padding(r, padded)) continue;
+      share += is_chosen[r * E + e] ? 1.0 / present : 0;
+      mean += scores[r * E + e] / present;
     }
     loss += E * share * mean;
   }
   return weight * loss;
 }
 
-static double total_loss(const double *logits, const bool *is_chosen, size_t kind) {
+static double total_loss(const double *logits, const bool *is_chosen, size_t kind, int padded) {
   double scores[TOTAL], loss = 0;
   score(logits, losses[kind].is_sigmoid, scores);
-  if (losses[kind].scope == DURE_BALANCE_ALL_LAYERS) return loss_of(scores, is_chosen, 0, LAYERS * R);
-  const int parts = losses[kind].scope == DURE_BALANCE_SEQUENCE ? B : 1;
-  for (int i = 0; i < LAYERS * parts; i++) loss += loss_of(scores, is_chosen, i * R / parts, R / parts) / parts / K;
+  if (losses[kind].scope == DURE_BALANCE_ALL_LAYERS) return loss_of(scores, is_chosen, 0, LAYERS * R, padded);
+  const int parts = losses[kind].scope == DURE_BALANCE_SEQUENCE ? B : 1, counted = parts - (parts > 1 && padded < B);
+  for (int i = 0; i < LAYERS * parts; i++)
+    loss += loss_of(scores, is_chosen, i * R / parts, R / parts, padded) / counted / K;
   return loss;
 }
 
 // The gradient of all logits as a program has it, and which experts were chosen.
-static void run_program(dure_model_config *config, const float *logits, float *out_gradient, bool *out_chosen) {
+static void run_program(dure_model_config *config, const float *logits, const float *presence, float *out_gradient,
+                        bool *out_chosen) {
   dure_program *p = dure_program_create();
-  const uint64_t all[2] = {LAYERS * R, E}, one = 1, layer_shape[2] = {R, E}, stride[2] = {E, 1};
+  const uint64_t all[2] = {LAYERS * R, E}, one = 1, rows = R, layer_shape[2] = {R, E}, stride[2] = {E, 1};
   const dure_tensor value = dure_tensor_external(p, "logits", DURE_DTYPE_F32, 2, all, DURE_LIFETIME_PARAMETER);
   const dure_tensor gradient = dure_tensor_external(p, "gradient", DURE_DTYPE_F32, 2, all, DURE_LIFETIME_GRADIENT);
   const dure_tensor seed = dure_tensor_external(p, "seed", DURE_DTYPE_F32, 1, &one, DURE_LIFETIME_INPUT);
   const dure_tensor share = dure_tensor_external(p, "share", DURE_DTYPE_F32, 1, &one, DURE_LIFETIME_INPUT);
+  const dure_tensor present = dure_tensor_external(p, "presence", DURE_DTYPE_F32, 1, &rows, DURE_LIFETIME_INPUT);
   dure_router routers[LAYERS];
   dure_gradient_target pairs[LAYERS];
   for (uint64_t layer = 0; layer < LAYERS; layer++) {
@@ -89,7 +98,7 @@ static void run_program(dure_model_config *config, const float *logits, float *o
     routers[layer].experts = dure_route(p, routers[layer].logits, DURE_ABSENT, &config->experts.route).experts;
   }
   const dure_tensor loss = dure_scale(p, value, 1);
-  ck_assert_uint_eq(dure_balance_record(p, config, routers, B, share, pairs), LAYERS);
+  ck_assert_uint_eq(dure_balance_record(p, config, routers, B, share, present, pairs), LAYERS);
   const dure_gradient_target target = {value, gradient};
   const dure_gradient_options options = {.further = pairs, .further_count = LAYERS};
   require(dure_program_gradient(p, loss, seed, &target, 1, &options));
@@ -99,6 +108,7 @@ static void run_program(dure_model_config *config, const float *logits, float *o
   require(dure_executable_write(executable, stream, value, logits, TOTAL * sizeof(float)));
   require(dure_executable_write(executable, stream, seed, &zero, sizeof(zero)));
   require(dure_executable_write(executable, stream, share, &half, sizeof(half)));
+  require(dure_executable_write(executable, stream, present, presence, R * sizeof(float)));
   require(dure_executable_submit(executable, stream));
   require(dure_executable_read(executable, stream, gradient, out_gradient, TOTAL * sizeof(float)));
   dure_executable_destroy(executable);
@@ -114,25 +124,32 @@ static void run_program(dure_model_config *config, const float *logits, float *o
   }
 }
 
+// Of every kind of loss, without padding and with a sequence of it.
 START_TEST(gradients_are_those_of_the_loss) {
   static dure_model_config config;
-  float logits[TOTAL], gradient[TOTAL];
+  const size_t kind = (size_t)_i / 2;
+  const int padded = _i % 2 == 1 ? 1 : B;
+  float logits[TOTAL], gradient[TOTAL], presence[R];
+  uint32_t labels[R];
   double exact[TOTAL], largest = 0, worst = 0;
   bool is_chosen[TOTAL];
   config = (dure_model_config){.layer_count = LAYERS};
-  config.experts = (dure_expert_config){.count = E, .balance_weight = weight, .balance_scope = losses[_i].scope};
-  config.experts.route = (dure_route_attributes){.count = K, .is_sigmoid = losses[_i].is_sigmoid, .factor = 1};
+  config.experts = (dure_expert_config){.count = E, .balance_weight = weight, .balance_scope = losses[kind].scope};
+  config.experts.route = (dure_route_attributes){.count = K, .is_sigmoid = losses[kind].is_sigmoid, .factor = 1};
   config.is_sparse[0] = config.is_sparse[1] = true;
   for (uint64_t i = 0; i < TOTAL; i++) exact[i] = logits[i] = (float)dure_random_normal(11, 0, 0, i);
+  for (int r = 0; r < R; r++) labels[r] = is_padding(r, padded) ? DURE_IGNORE_LABEL : 1;
+  labels[R - 1] = DURE_IGNORE_LABEL;  // of a sequence that has others
+  dure_balance_presence(labels, B, T, presence);
   open_device();
-  run_program(&config, logits, gradient, is_chosen);
+  run_program(&config, logits, presence, gradient, is_chosen);
   close_device();
   for (int i = 0; i < TOTAL; i++) {
     const double at = exact[i], step = 1e-4;
     exact[i] = at + step;
-    double difference = total_loss(exact, is_chosen, (size_t)_i);
+    double difference = total_loss(exact, is_chosen, kind, padded);
     exact[i] = at - step;
-    difference = (difference - total_loss(exact, is_chosen, (size_t)_i)) / (2 * step) * 0.5;  // half of it: the share
+    difference = (difference - total_loss(exact, is_chosen, kind, padded)) / (2 * step) * 0.5;  // half of it: the share
     exact[i] = at;
     largest = fmax(largest, fabs(difference));
     worst = fmax(worst, fabs(difference - (double)gradient[i]));
@@ -201,10 +218,11 @@ START_TEST(biases_move_against_the_excess) {
 END_TEST
 
 int main(void) {
+  if (is_device_missing()) return SKIPPED;
   Suite *suite = suite_create("balance");
   TCase *tcase = tcase_create("experts");
   tcase_set_timeout(tcase, 120);
-  tcase_add_loop_test(tcase, gradients_are_those_of_the_loss, 0, sizeof(losses) / sizeof(losses[0]));
+  tcase_add_loop_test(tcase, gradients_are_those_of_the_loss, 0, 2 * sizeof(losses) / sizeof(losses[0]));
   tcase_add_loop_test(tcase, biases_move_against_the_excess, 0, 2);
   suite_add_tcase(suite, tcase);
   return run_suite(suite, CK_FORK_GETENV);
