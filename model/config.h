@@ -25,10 +25,11 @@ typedef enum dure_position_kind {
 
 // How a block adds to the residual stream x. a: attention, f: feed-forward, n: norms.
 typedef enum dure_residual_kind {
-  DURE_RESIDUAL_SEQUENTIAL,  // x += a(n1(x)), then x += f(n2(x))
-  DURE_RESIDUAL_PARALLEL,    // x += a(n1(x)) + f(n2(x)); n2 is n1 where a family has one norm
-  DURE_RESIDUAL_POST_NORM,   // x = n1(x + a(x)), then x = n2(x + f(x)) (the original transformer, OPT 350M)
-  DURE_RESIDUAL_BOTH_NORMS,  // x += m1(a(n1(x))), then x += m2(f(n2(x))) (Gemma 2)
+  DURE_RESIDUAL_SEQUENTIAL,   // x += a(n1(x)), then x += f(n2(x))
+  DURE_RESIDUAL_PARALLEL,     // x += a(n1(x)) + f(n2(x)); n2 is n1 where a family has one norm
+  DURE_RESIDUAL_POST_NORM,    // x = n1(x + a(x)), then x = n2(x + f(x)) (the original transformer, OPT 350M)
+  DURE_RESIDUAL_BOTH_NORMS,   // x += m1(a(n1(x))), then x += m2(f(n2(x))) (Gemma 2)
+  DURE_RESIDUAL_NORMS_AFTER,  // x += m1(a(x)), then x += m2(f(x)) (OLMo 2)
 } dure_residual_kind;
 
 typedef enum dure_rotary_scaling {
@@ -70,6 +71,7 @@ typedef enum dure_trait {
   DURE_TRAIT_QUERY_LATENT = 1 << 14,  // queries are made from a narrower vector
   DURE_TRAIT_QUERY_DIRECT = 1 << 15,  // or not, where keys and values are
   DURE_TRAIT_SEQUENTIAL = 1 << 16,    // a block's halves come one after the other, in families where they need not
+  DURE_TRAIT_WHOLE_QUERY_KEY_NORM = 1 << 17,  // all of a token's queries are normalised together, and all its keys
 } dure_trait;
 
 enum { DURE_LAYERS_MOST = 4096 };
@@ -124,11 +126,12 @@ typedef struct dure_model_config {
   dure_rotary_config rotary;
   bool has_local_rotary;  // layers with a window rotate by local_rotary
   dure_rotary_config local_rotary;
-  double alibi_largest;             // exponent of the slopes: 2^(-largest h / H); 8 but for odd configurations
-  bool alibi_is_interleaved;        // how heads beyond a power of two get theirs (MPT)
-  bool alibi_is_scaled;             // slopes too are multiplied by 1 / sqrt(D) (Falcon)
-  uint32_t window;                  // of the layers that are local: positions seen, the token's own included
-  bool is_local[DURE_LAYERS_MOST];  // layers with a window
+  bool is_unrotated[DURE_LAYERS_MOST];  // layers whose queries and keys know no positions (SmolLM3)
+  double alibi_largest;                 // exponent of the slopes: 2^(-largest h / H); 8 but for odd configurations
+  bool alibi_is_interleaved;            // how heads beyond a power of two get theirs (MPT)
+  bool alibi_is_scaled;                 // slopes too are multiplied by 1 / sqrt(D) (Falcon)
+  uint32_t window;                      // of the layers that are local: positions seen, the token's own included
+  bool is_local[DURE_LAYERS_MOST];      // layers with a window
   dure_latent_config latent;
   dure_expert_config experts;
   bool is_sparse[DURE_LAYERS_MOST];  // layers with experts

@@ -152,14 +152,16 @@ dure_tensor decoder_columns(const dure_decoder *decoder, dure_tensor fused, uint
                           (const uint64_t[]){T * row, row, count, 1}, first);
 }
 
-// x += m1(a(n1(x))), then x += m2(f(n2(x)))
-static dure_tensor block_of_both_norms(const dure_decoder *decoder, dure_tensor x, dure_tensor positions,
-                                       uint32_t layer, const dure_decoder_cache *cache) {
+// x += m1(a(n1(x))), then x += m2(f(n2(x))); without n1 and n2 where norms come after alone
+static dure_tensor block_of_output_norms(const dure_decoder *decoder, dure_tensor x, dure_tensor positions,
+                                         uint32_t layer, const dure_decoder_cache *cache) {
   dure_program *p = decoder->program;
-  dure_tensor h = decoder_attention(decoder, attention_norm(decoder, x, layer), positions, DURE_ABSENT, layer, cache);
+  const bool norms_first = decoder->config->residual == DURE_RESIDUAL_BOTH_NORMS;
+  dure_tensor h = norms_first ? attention_norm(decoder, x, layer) : x;
+  h = decoder_attention(decoder, h, positions, DURE_ABSENT, layer, cache);
   x = dure_add(p, x, decoder_norm(decoder, h, DURE_ROLE_ATTENTION_POST_NORM_WEIGHT, DURE_ROLE_COUNT, layer));
   dure_program_scope(p, "layer %u feed-forward", layer);
-  h = decoder_feed_forward(decoder, feed_forward_norm(decoder, x, layer), DURE_ABSENT, layer);
+  h = decoder_feed_forward(decoder, norms_first ? feed_forward_norm(decoder, x, layer) : x, DURE_ABSENT, layer);
   return dure_add(p, x, decoder_norm(decoder, h, DURE_ROLE_FEED_FORWARD_POST_NORM_WEIGHT, DURE_ROLE_COUNT, layer));
 }
 
@@ -168,21 +170,23 @@ static dure_tensor block(const dure_decoder *decoder, dure_tensor x, dure_tensor
   dure_program *p = decoder->program;
   dure_program_block(p, layer + 1);
   dure_program_scope(p, "layer %u attention", layer);
-  if (decoder->config->residual == DURE_RESIDUAL_BOTH_NORMS)
-    return block_of_both_norms(decoder, x, positions, layer, cache);
-  const bool norms_first = decoder->config->residual != DURE_RESIDUAL_POST_NORM;
+  const dure_residual_kind residual = decoder->config->residual;
+  if (residual == DURE_RESIDUAL_BOTH_NORMS || residual == DURE_RESIDUAL_NORMS_AFTER)
+    return block_of_output_norms(decoder, x, positions, layer, cache);
+  const bool norms_first = residual != DURE_RESIDUAL_POST_NORM;
   dure_tensor h = norms_first ? attention_norm(decoder, x, layer) : x;
   const dure_tensor shared = h;
   dure_tensor y = decoder_attention(decoder, h, positions, x, layer, cache);
   if (!norms_first) y = attention_norm(decoder, y, layer);
 
   dure_program_scope(p, "layer %u feed-forward", layer);
-  switch (decoder->config->residual) {
+  switch (residual) {
     case DURE_RESIDUAL_SEQUENTIAL: return decoder_feed_forward(decoder, feed_forward_norm(decoder, y, layer), y, layer);
     case DURE_RESIDUAL_PARALLEL:
       h = dure_model_config_has(decoder->config, DURE_TRAIT_TWO_NORMS) ? feed_forward_norm(decoder, x, layer) : shared;
       return decoder_feed_forward(decoder, h, y, layer);
-    case DURE_RESIDUAL_BOTH_NORMS: break;
+    case DURE_RESIDUAL_BOTH_NORMS:
+    case DURE_RESIDUAL_NORMS_AFTER: break;
     case DURE_RESIDUAL_POST_NORM: return feed_forward_norm(decoder, decoder_feed_forward(decoder, y, y, layer), layer);
   }
   return y;

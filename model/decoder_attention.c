@@ -7,6 +7,10 @@ typedef struct heads {
   dure_tensor q, k, v;
 } heads;
 
+static bool is_rotated(const dure_model_config *config, uint32_t layer) {
+  return config->position == DURE_POSITION_ROTARY && !config->is_unrotated[layer];
+}
+
 // x [B, T, heads, D]
 static dure_tensor rotate(const dure_decoder *decoder, dure_tensor x, dure_tensor positions, uint32_t layer) {
   const dure_model_config *config = decoder->config;
@@ -23,7 +27,7 @@ static heads project_together(const dure_decoder *decoder, dure_tensor h, dure_t
   dure_tensor qkv =
       decoder_project(decoder, h, DURE_ROLE_QKV_WEIGHT, DURE_ROLE_QKV_BIAS, layer);  // [B, T, (H + 2 G) D]
   const dure_tensor v = decoder_columns(decoder, qkv, (H + G) * D, G, D);
-  if (config->position == DURE_POSITION_ROTARY)
+  if (is_rotated(config, layer))
     qkv = rotate(decoder, decoder_columns(decoder, qkv, 0, H + G, D), positions, layer);  // [B, T, H + G, D]
   return (heads){decoder_columns(decoder, qkv, 0, H, D), decoder_columns(decoder, qkv, H * D, G, D), v};
 }
@@ -56,16 +60,25 @@ static dure_tensor project_part(const dure_decoder *decoder, dure_tensor h, uint
                       decoder->config->head_width, layer);
 }
 
+// x [B, T, heads, D], head by head or all heads of a token together.
+static dure_tensor norm_heads(const dure_decoder *decoder, dure_tensor x, dure_role weight, uint32_t layer) {
+  dure_program *p = decoder->program;
+  if (!dure_model_config_has(decoder->config, DURE_TRAIT_WHOLE_QUERY_KEY_NORM))
+    return decoder_norm(decoder, x, weight, DURE_ROLE_COUNT, layer);
+  uint64_t shape[4];
+  for (uint32_t i = 0; i < 4; i++) shape[i] = dure_tensor_dimension(p, x, i);
+  const dure_tensor all = dure_tensor_reshape(p, x, 3, (const uint64_t[]){shape[0], shape[1], shape[2] * shape[3]});
+  return dure_tensor_reshape(p, decoder_norm(decoder, all, weight, DURE_ROLE_COUNT, layer), 4, shape);
+}
+
 // With norms of queries and keys, which take whole tensors.
 static heads project_apart(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
   const dure_model_config *config = decoder->config;
   const uint64_t H = config->head_count, G = config->key_head_count, D = config->head_width;
-  heads made = {
-      decoder_norm(decoder, project_part(decoder, h, 0, H, layer), DURE_ROLE_QUERY_NORM_WEIGHT, DURE_ROLE_COUNT, layer),
-      decoder_norm(decoder, project_part(decoder, h, H * D, G, layer), DURE_ROLE_KEY_NORM_WEIGHT, DURE_ROLE_COUNT,
-                   layer),
-      project_part(decoder, h, (H + G) * D, G, layer)};
-  if (config->position != DURE_POSITION_ROTARY) return made;
+  heads made = {norm_heads(decoder, project_part(decoder, h, 0, H, layer), DURE_ROLE_QUERY_NORM_WEIGHT, layer),
+                norm_heads(decoder, project_part(decoder, h, H * D, G, layer), DURE_ROLE_KEY_NORM_WEIGHT, layer),
+                project_part(decoder, h, (H + G) * D, G, layer)};
+  if (!is_rotated(config, layer)) return made;
   made.q = rotate(decoder, made.q, positions, layer);
   made.k = rotate(decoder, made.k, positions, layer);
   return made;
@@ -146,9 +159,9 @@ static heads project_latent(const dure_decoder *decoder, dure_tensor h, dure_ten
 
 static heads project_heads(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
   if (decoder->config->latent.key_rank > 0) return project_latent(decoder, h, positions, layer);
-  return dure_model_config_has(decoder->config, DURE_TRAIT_QUERY_KEY_NORM)
-             ? project_apart(decoder, h, positions, layer)
-             : project_together(decoder, h, positions, layer);
+  const bool has_norms = dure_model_config_has(decoder->config, DURE_TRAIT_QUERY_KEY_NORM) ||
+                         dure_model_config_has(decoder->config, DURE_TRAIT_WHOLE_QUERY_KEY_NORM);
+  return has_norms ? project_apart(decoder, h, positions, layer) : project_together(decoder, h, positions, layer);
 }
 
 // ---- sequences divided among ranks -------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ typedef enum dure_role {
   DURE_ROLE_QKV_BIAS,
   DURE_ROLE_ATTENTION_OUTPUT_WEIGHT,
   DURE_ROLE_ATTENTION_OUTPUT_BIAS,
-  DURE_ROLE_QUERY_NORM_WEIGHT,  // [D], for every head
+  DURE_ROLE_QUERY_NORM_WEIGHT,  // [D], for every head; or of all heads together
   DURE_ROLE_KEY_NORM_WEIGHT,
-  DURE_ROLE_ATTENTION_POST_NORM_WEIGHT,  // BOTH_NORMS: of the attention's output
+  DURE_ROLE_ATTENTION_POST_NORM_WEIGHT,  // BOTH_NORMS, NORMS_AFTER: of the attention's output
   DURE_ROLE_FEED_FORWARD_POST_NORM_WEIGHT,
   DURE_ROLE_FEED_FORWARD_NORM_WEIGHT,
   DURE_ROLE_FEED_FORWARD_NORM_BIAS,
@@ -229,6 +229,9 @@ void dure_config_common_write(const dure_model_config *config, const dure_config
 // rope_theta, rope_scaling and the newer rope_parameters, into config->rotary (whose width the caller sets).
 DURE_MUST_CHECK dure_status dure_config_rotary(const char *name, const json_t *json, double default_base,
                                                dure_model_config *config);
+// The same over the part of each head that "partial_rotary_factor" says, there or in rope_parameters.
+DURE_MUST_CHECK dure_status dure_config_partial_rotary(const char *name, const json_t *json, double default_base,
+                                                       double default_share, dure_model_config *config);
 // One object of that kind (or NULL: plain rotation) into `out_rotary`, whose width the caller sets.
 DURE_MUST_CHECK dure_status dure_config_rotary_from(const char *name, const json_t *parameters, double default_base,
                                                     const dure_model_config *config, dure_rotary_config *out_rotary);

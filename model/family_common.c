@@ -170,6 +170,20 @@ dure_status dure_config_rotary(const char *name, const json_t *json, double defa
   return dure_config_rotary_from(name, parameters, base, config, &config->rotary);
 }
 
+dure_status dure_config_partial_rotary(const char *name, const json_t *json, double default_base, double default_share,
+                                       dure_model_config *config) {
+  double share;
+  DURE_TRY(dure_config_number(name, json, "partial_rotary_factor", default_share, 0, 1, &share));
+  DURE_TRY(
+      dure_config_number(name, json_object_get(json, "rope_parameters"), "partial_rotary_factor", share, 0, 1, &share));
+  config->rotary.width = (uint32_t)((double)config->head_width * share);
+  if (config->rotary.width == 0 || config->rotary.width % 2 != 0)
+    return dure_fail(DURE_CORRUPT,
+                     "'%s': \"partial_rotary_factor\" must leave an even number of elements of a head; found %u", name,
+                     config->rotary.width);
+  return dure_config_rotary(name, json, default_base, config);
+}
+
 // ---- heads, windows ----------------------------------------------------------------------------------------------
 
 dure_status dure_config_heads(const char *name, const json_t *json, dure_model_config *config) {

@@ -17,26 +17,17 @@ static const dure_config_keys keys = {
 
 static dure_status parse_stablelm(const char *name, const json_t *json, dure_model_config *config) {
   bool is_parallel, has_bias;
-  double share;
   DURE_TRY(dure_config_common(name, json, &keys, config));
   DURE_TRY(dure_config_heads(name, json, config));
   DURE_TRY(dure_config_require(name, json, "qk_layernorm", false, false));
   DURE_TRY(dure_config_boolean(name, json, "use_parallel_residual", false, &is_parallel));
   DURE_TRY(dure_config_boolean(name, json, "use_qkv_bias", false, &has_bias));
-  DURE_TRY(dure_config_number(name, json, "partial_rotary_factor", 0.25, 0, 1, &share));
-  DURE_TRY(
-      dure_config_number(name, json_object_get(json, "rope_parameters"), "partial_rotary_factor", share, 0, 1, &share));
   config->norm = DURE_NORM_LAYER;
   config->is_gated = true;
   config->residual = is_parallel ? DURE_RESIDUAL_PARALLEL : DURE_RESIDUAL_SEQUENTIAL;
   if (!is_parallel) config->traits |= DURE_TRAIT_TWO_NORMS;
   if (has_bias) config->traits |= DURE_TRAIT_QKV_BIAS;
-  config->rotary.width = (uint32_t)((double)config->head_width * share);
-  if (config->rotary.width == 0 || config->rotary.width % 2 != 0)
-    return dure_fail(DURE_CORRUPT,
-                     "'%s': \"partial_rotary_factor\" must leave an even number of elements of a head; found %u", name,
-                     config->rotary.width);
-  return dure_config_rotary(name, json, 10000, config);
+  return dure_config_partial_rotary(name, json, 10000, 0.25, config);
 }
 
 static dure_status write(const dure_model_config *config, json_t *json) {

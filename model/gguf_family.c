@@ -90,6 +90,50 @@ static const dure_gguf_name qwen3_names[] = {
     NAME("model.layers.%u.self_attn.k_norm", "blk.%u.attn_k_norm"),
 };
 
+static const dure_gguf_key qwen3_moe_keys[] = {
+    LLAMA_KEYS,
+    KEY("expert_count", "num_experts", .is_required = true, .is_own = true),
+    KEY("expert_used_count", "num_experts_per_tok", .is_required = true, .is_own = true),
+    KEY("expert_feed_forward_length", "moe_intermediate_size", .is_required = true, .is_own = true),
+};
+static const dure_gguf_name qwen3_moe_names[] = {
+    LLAMA_NAMES(DURE_GGUF_SAME, DURE_GGUF_SAME),
+    NAME("model.layers.%u.self_attn.q_norm", "blk.%u.attn_q_norm"),
+    NAME("model.layers.%u.self_attn.k_norm", "blk.%u.attn_k_norm"),
+    NAME("model.layers.%u.mlp.gate", "blk.%u.ffn_gate_inp"),
+    NAME("model.layers.%u.mlp.experts.%u.gate_proj", "blk.%u.ffn_gate_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.experts.%u.up_proj", "blk.%u.ffn_up_exps", .order = DURE_GGUF_EXPERTS),
+    NAME("model.layers.%u.mlp.experts.%u.down_proj", "blk.%u.ffn_down_exps", .order = DURE_GGUF_EXPERTS),
+};
+static const dure_gguf_name olmo2_names[] = {
+    NAME("model.embed_tokens", "token_embd"),
+    NAME("model.norm", "output_norm"),
+    NAME("lm_head", "output"),
+    NAME("model.layers.%u.self_attn.q_proj", "blk.%u.attn_q"),
+    NAME("model.layers.%u.self_attn.k_proj", "blk.%u.attn_k"),
+    NAME("model.layers.%u.self_attn.v_proj", "blk.%u.attn_v"),
+    NAME("model.layers.%u.self_attn.q_norm", "blk.%u.attn_q_norm"),
+    NAME("model.layers.%u.self_attn.k_norm", "blk.%u.attn_k_norm"),
+    NAME("model.layers.%u.self_attn.o_proj", "blk.%u.attn_output"),
+    NAME("model.layers.%u.post_attention_layernorm", "blk.%u.post_attention_norm"),
+    NAME("model.layers.%u.post_feedforward_layernorm", "blk.%u.post_ffw_norm"),
+    NAME("model.layers.%u.mlp.gate_proj", "blk.%u.ffn_gate"),
+    NAME("model.layers.%u.mlp.up_proj", "blk.%u.ffn_up"),
+    NAME("model.layers.%u.mlp.down_proj", "blk.%u.ffn_down"),
+};
+static const dure_gguf_key phi3_keys[] = {LLAMA_KEYS, KEY("attention.sliding_window", "sliding_window")};
+static const dure_gguf_name phi3_names[] = {
+    NAME("model.embed_tokens", "token_embd"),
+    NAME("model.norm", "output_norm"),
+    NAME("lm_head", "output"),
+    NAME("model.layers.%u.input_layernorm", "blk.%u.attn_norm"),
+    NAME("model.layers.%u.self_attn.qkv_proj", "blk.%u.attn_qkv"),
+    NAME("model.layers.%u.self_attn.o_proj", "blk.%u.attn_output"),
+    NAME("model.layers.%u.post_attention_layernorm", "blk.%u.ffn_norm"),
+    NAME("model.layers.%u.mlp.gate_up_proj", "blk.%u.ffn_up"),
+    NAME("model.layers.%u.mlp.down_proj", "blk.%u.ffn_down"),
+};
+
 static dure_status finish_llama(const dure_gguf *file, json_t *json) {
   int64_t experts, chosen;
   if (dure_gguf_integer(dure_gguf_value_find(file, "llama.expert_count"), 0, &experts) && experts > 0) {
@@ -115,6 +159,24 @@ static dure_status finish_qwen2_moe(const dure_gguf *file, json_t *json) {
     if (!has_tensor(file, name)) json_array_append_new(dense, json_integer((json_int_t)layer));
   }
   json_object_set_new(json, "mlp_only_layers", dense);
+  return NULL;
+}
+
+// The architecture always divides the weights of the chosen experts by their sum.
+static dure_status finish_qwen3_moe(const dure_gguf *file, json_t *json) {
+  json_object_set_new(json, "norm_topk_prob", json_true());
+  return finish_qwen2_moe(file, json);
+}
+
+static dure_status finish_phi3(const dure_gguf *file, json_t *json) {
+  int64_t rotated;
+  const int64_t heads = integer_of(json, "num_attention_heads"), width = integer_of(json, "hidden_size");
+  if (has_tensor(file, "rope_factors_long.weight"))
+    return dure_fail(DURE_UNSUPPORTED, "'%s': the scaling of positions \"longrope\" is not supported",
+                     dure_gguf_path(file));
+  if (dure_gguf_integer(dure_gguf_value_find(file, "phi3.rope.dimension_count"), 0, &rotated) && heads > 0 &&
+      rotated > 0 && rotated < width / heads)
+    json_object_set_new(json, "partial_rotary_factor", json_real((double)rotated / (double)(width / heads)));
   return NULL;
 }
 
@@ -422,6 +484,10 @@ static const dure_gguf_family families[] = {
     FAMILY("qwen2", "qwen2", qwen2_keys, qwen2_names, NULL),
     FAMILY("qwen3", "qwen3", qwen2_keys, qwen3_names, NULL),
     FAMILY("qwen2moe", "qwen2_moe", qwen2_moe_keys, qwen2_moe_names, finish_qwen2_moe),
+    FAMILY("qwen3moe", "qwen3_moe", qwen3_moe_keys, qwen3_moe_names, finish_qwen3_moe),
+    FAMILY("smollm3", "smollm3", qwen2_keys, llama_names, NULL),
+    FAMILY("olmo2", "olmo2", qwen2_keys, olmo2_names, NULL),
+    FAMILY("phi3", "phi3", phi3_keys, phi3_names, finish_phi3),
     FAMILY("deepseek2", "deepseek_v2", deepseek_keys, deepseek_names, finish_deepseek),
     FAMILY("deepseek2", "deepseek_v3", deepseek_keys, deepseek_names, finish_deepseek),
     FAMILY("gemma2", "gemma2", gemma2_keys, gemma_names, finish_gemma),

@@ -24,6 +24,11 @@ dure_status dure_model_config_divide(dure_model_config *config, uint32_t part, u
                      "--tensor-parallel %u: mixtures of experts (%s) are not divided yet; use data parallelism alone "
                      "(--shard)",
                      parts, config->family->model_type);
+  if (dure_model_config_has(config, DURE_TRAIT_WHOLE_QUERY_KEY_NORM))
+    return dure_fail(DURE_UNSUPPORTED,
+                     "--tensor-parallel %u: norms over all heads (%s) are not divided yet; use data parallelism alone "
+                     "(--shard)",
+                     parts, config->family->model_type);
   DURE_TRY(dure_model_config_check_heads(config, "--tensor-parallel", parts));
   if (config->inner_width % parts != 0)
     return dure_fail(DURE_INVALID_ARGUMENT,

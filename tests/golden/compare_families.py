@@ -152,12 +152,38 @@ def make_qwen3(r):
     return dict(make_qwen2(r), attention_bias=r.random() < 0.4)
 
 
+def make_smollm3(r):
+    options = llama(r)
+    options.pop("head_dim")
+    options["hidden_size"] = options["num_attention_heads"] * r.choice([6, 10, 14])
+    layers = options["num_hidden_layers"]
+    return dict(options, attention_bias=r.random() < 0.4, mlp_bias=r.random() < 0.4,
+                **r.choice([dict(no_rope_layer_interval=r.choice([1, 2, 4])),
+                            dict(no_rope_layers=[r.randint(0, 1) for _ in range(layers)])]),
+                **r.choice([{}, dict(use_sliding_window=True, sliding_window=r.choice([4, 17]))]))
+
+
+def make_olmo2(r):
+    return dict(split(r, llama(r)), attention_bias=r.random() < 0.4)
+
+
+def make_phi3(r):
+    options = split(r, llama(r))
+    head = options["hidden_size"] // options["num_attention_heads"]
+    options["rope_parameters"] = dict(rope_type="default", rope_theta=r.choice([500.0, 10000.0]),
+                                      partial_rotary_factor=rotated_part(r, head))
+    return dict(options, sliding_window=r.choice([None, 5, 23]))
+
+
+def rotated_part(r, head):
+    return r.choice([p for p in (0.25, 0.5, 0.75, 1.0) if int(head * p) % 2 == 0 and int(head * p) > 0])
+
+
 def make_stablelm(r):
     options = split(r, llama(r))
     options.pop("rms_norm_eps")
     head = options["hidden_size"] // options["num_attention_heads"]
-    options["rope_parameters"]["partial_rotary_factor"] = r.choice([p for p in (0.25, 0.5, 1.0)
-                                                                    if int(head * p) % 2 == 0 and int(head * p) > 0])
+    options["rope_parameters"]["partial_rotary_factor"] = rotated_part(r, head)
     return dict(options, use_qkv_bias=r.random() < 0.5, use_parallel_residual=r.random() < 0.5,
                 layer_norm_eps=r.choice([1e-5, 1e-3]))
 
@@ -181,6 +207,18 @@ def make_qwen2_moe(r):
                 moe_intermediate_size=r.randint(5, 30), shared_expert_intermediate_size=r.randint(5, 40),
                 norm_topk_prob=r.random() < 0.5, qkv_bias=r.random() < 0.7, decoder_sparse_step=r.choice([1, 1, 2]),
                 mlp_only_layers=r.choice([[], [0]]), **balance(r, "router_aux_loss_coef"))
+
+
+def make_qwen3_moe(r):
+    experts = r.randint(2, 9)
+    options = llama(r)
+    options["num_hidden_layers"] = max(2, options["num_hidden_layers"])  # one has experts
+    return dict(options, num_experts=experts, num_experts_per_tok=r.randint(1, min(4, experts)),
+                moe_intermediate_size=r.randint(5, 30), norm_topk_prob=r.random() < 0.5,
+                attention_bias=r.random() < 0.3, decoder_sparse_step=r.choice([1, 1, 2]),
+                mlp_only_layers=r.choice([[], [0]]),
+                **r.choice([{}, dict(use_sliding_window=True, sliding_window=r.choice([4, 17]))]),
+                **balance(r, "router_aux_loss_coef"))
 
 
 def deepseek(r):

@@ -89,7 +89,7 @@ static dure_convert_summary convert(const char *in, const char *out, const char 
 static const char *const families[] = {
     "llama",     "llama_3_1",   "llama_linear", "llama_yarn", "mistral", "qwen2",  "gpt2",   "gpt_neox_sequential",
     "falcon_7b", "falcon_40b",  "gpt_neox",     "bloom",      "mpt",     "gemma2", "gemma3", "mixtral",
-    "qwen2_moe", "deepseek_v2", "deepseek_v3",  "qwen3"};
+    "qwen2_moe", "deepseek_v2", "deepseek_v3",  "qwen3",      "smollm3", "olmo2",  "phi3",   "qwen3_moe"};
 enum { family_count = sizeof(families) / sizeof(families[0]) };
 
 START_TEST(a_model_comes_back_from_gguf_as_it_was) {

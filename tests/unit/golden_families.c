@@ -12,6 +12,7 @@
 #include "model/training.h"
 #include "runtime/os.h"
 #include "tests/amount.h"
+#include "tests/device.h"
 #include "tests/suite.h"
 
 static const char *const folders[] = {
@@ -34,6 +35,9 @@ static const char *const folders[] = {
     "qwen2",
     "qwen2_window",
     "qwen3",
+    "smollm3",
+    "olmo2",
+    "phi3",
     "stablelm",
     "gemma2",
     "gemma3",
@@ -46,6 +50,7 @@ static const char *const folders[] = {
     "deepseek_v3_balanced",
     "qwen2_moe",
     "qwen2_moe_normalised",
+    "qwen3_moe",
     "falcon_rw",
 };
 enum { folder_count = sizeof(folders) / sizeof(folders[0]), EVERY_ON_DEVICES = 6 };
@@ -60,10 +65,10 @@ static uint32_t count, vocabulary;
 
 static void open_fixture(const char *name) {
   char path[4200];
-  const char *source = getenv("DURE_SOURCE_DIR"), *device_name = getenv("DURE_TEST_DEVICE");
+  const char *source = getenv("DURE_SOURCE_DIR");
   snprintf(folder, sizeof(folder), "%s/tests/golden/families/%s", source != NULL ? source : ".", name);
   snprintf(path, sizeof(path), "%s/expected.safetensors", folder);
-  require(dure_device_open(device_name != NULL ? device_name : "reference", &device));
+  require(dure_device_open(device_of_test(), &device));
   require(dure_stream_create(device, &stream));
   require(dure_safetensors_open(path, &expected));
   require(dure_model_open(folder, device, stream, &model));
@@ -240,8 +245,7 @@ END_TEST
 // The reference takes every family; other devices, whose kernels have cases of their own, one of DURE_TEST_EVERY, drawn
 // by name (DURE_TEST_PART says which), or all with DURE_FULL=1. They compile three programs a family.
 static bool is_drawn(const char *name) {
-  const char *device_name = getenv("DURE_TEST_DEVICE");
-  if (device_name == NULL || strcmp(device_name, "reference") == 0 || is_full()) return true;
+  if (strcmp(device_of_test(), "reference") == 0 || is_full()) return true;
   const uint32_t every = number_from("DURE_TEST_EVERY", EVERY_ON_DEVICES);
   if (every == 0) return true;
   uint32_t hash = 2166136261;  // FNV-1a
@@ -249,19 +253,8 @@ static bool is_drawn(const char *name) {
   return (hash >> 8) % every == number_from("DURE_TEST_PART", 0) % every;
 }
 
-static bool is_missing(const char *device_name) {
-  if (device_name == NULL || strncmp(device_name, "vulkan", 6) != 0) return false;
-  dure_device *found = NULL;
-  dure_status status = dure_device_open(device_name, &found);
-  const bool missing = status != NULL && dure_status_code(status) == DURE_NOT_FOUND;
-  if (missing) printf("skipped: %s\n", dure_status_message(status));
-  dure_status_free(status);
-  dure_device_close(found);
-  return missing;
-}
-
 int main(void) {
-  if (is_missing(getenv("DURE_TEST_DEVICE"))) return 77;
+  if (is_device_missing()) return SKIPPED;
   Suite *suite = suite_create("golden_families");
   TCase *tests = tcase_create("families");
   for (int i = 0; i < folder_count; i++) {

@@ -24,7 +24,8 @@ static const struct {
     {"mistral", 0.02, PLAIN, PLAIN},   {"qwen2", 0.02, PLAIN, PLAIN},        {"mixtral", 0.02, PLAIN, PLAIN},
     {"qwen2_moe", 0.02, PLAIN, PLAIN}, {"deepseek_v2", 0.006, PLAIN, PLAIN}, {"deepseek_v3", 0.006, PLAIN, PLAIN},
     {"gemma2", 0.02, PLAIN, PLAIN},    {"gemma3_text", 0.02, PLAIN, PLAIN},  {"qwen3", 0.02, PLAIN, PLAIN},
-    {"stablelm", 0.02, PLAIN, PLAIN},
+    {"stablelm", 0.02, PLAIN, PLAIN},  {"smollm3", 0.02, PLAIN, PLAIN},      {"olmo2", 0.02, PLAIN, PLAIN},
+    {"phi3", 0.02, PLAIN, PLAIN},      {"qwen3_moe", 0.02, PLAIN, PLAIN},
 };
 enum { family_count = sizeof(wanted) / sizeof(wanted[0]), layers = 3, width = 40 };
 

@@ -1,0 +1,51 @@
+// Phi-3 (Abdin et al. 2024) and Phi-4-mini: LLaMA's block whose files have queries, keys and values in one tensor, gate
+// and up in another. The long variants' own scaling of positions ("longrope") is not there.
+#include "model/family.h"
+
+static const dure_config_keys keys = {
+    .vocabulary = "vocab_size",
+    .context = "max_position_embeddings",
+    .width = "hidden_size",
+    .layers = "num_hidden_layers",
+    .heads = "num_attention_heads",
+    .inner = "intermediate_size",
+    .norm_epsilon = "rms_norm_eps",
+    .activation = "hidden_act",
+    .default_context = 4096,
+    .default_epsilon = 1e-5,
+    .default_activation = DURE_ACTIVATION_SILU,
+};
+
+static dure_status parse_phi3(const char *name, const json_t *json, dure_model_config *config) {
+  DURE_TRY(dure_config_common(name, json, &keys, config));
+  DURE_TRY(dure_config_heads(name, json, config));
+  config->norm = DURE_NORM_RMS;
+  config->is_gated = true;
+  DURE_TRY(dure_config_windows(name, json, 0, NULL, 0, config));
+  return dure_config_partial_rotary(name, json, 10000, 1, config);
+}
+
+static dure_status write(const dure_model_config *config, json_t *json) {
+  dure_config_common_write(config, &keys, json);
+  json_object_set_new(json, "num_key_value_heads", json_integer(config->key_head_count));
+  if (json_object_get(json, "rope_parameters") == NULL)
+    dure_config_set_default(json, "rope_theta", json_real(config->rotary.base));
+  return NULL;
+}
+
+#define LAYER "model.layers.%u."
+// clang-format off
+static const dure_parameter_row rows[] = {
+    DURE_ROW(TOKEN_EMBEDDING, "model.embed_tokens.weight", VOCABULARY, WIDTH, NORMAL),
+    DURE_LAYER_ROW(ATTENTION_NORM_WEIGHT, LAYER "input_layernorm.weight", WIDTH, NONE, ONE),
+    DURE_LAYER_ROW(QKV_WEIGHT, LAYER "self_attn.qkv_proj.weight", QKV, WIDTH, NORMAL),
+    DURE_LAYER_ROW(ATTENTION_OUTPUT_WEIGHT, LAYER "self_attn.o_proj.weight", WIDTH, HEADS, NORMAL),
+    DURE_LAYER_ROW(FEED_FORWARD_NORM_WEIGHT, LAYER "post_attention_layernorm.weight", WIDTH, NONE, ONE),
+    DURE_LAYER_ROW(FEED_FORWARD_INPUT_WEIGHT, LAYER "mlp.gate_up_proj.weight", GATED, WIDTH, NORMAL),
+    DURE_LAYER_ROW(FEED_FORWARD_OUTPUT_WEIGHT, LAYER "mlp.down_proj.weight", WIDTH, INNER, NORMAL),
+    DURE_ROW(FINAL_NORM_WEIGHT, "model.norm.weight", WIDTH, NONE, ONE),
+    DURE_ROW(HEAD, "lm_head.weight", VOCABULARY, WIDTH, NORMAL, .needs = DURE_TRAIT_UNTIED_HEAD),
+};
+// clang-format on
+
+DURE_DEFINE_FAMILY(phi3, "phi3", "Phi3ForCausalLM", rows, write, NULL);
