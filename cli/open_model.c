@@ -23,8 +23,10 @@ static dure_status open_all(const char *device, const char *dtype, const char *w
   if (with_tokenizer) DURE_TRY(dure_weights_tokenizer(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));
-  dure_model_options kept = {
-      .dtype = DURE_DTYPE_F32, .keeps_packed = !is_expanded, .rounds_activations = rounds_activations};
+  dure_model_options kept = {.dtype = DURE_DTYPE_F32,
+                             .keeps_packed = !is_expanded,
+                             .loads_later = true,
+                             .rounds_activations = rounds_activations};
   DURE_TRY(dure_model_choose_dtype(dtype, opened->device, directory, &kept.dtype));
   DURE_TRY(dure_model_open_as(directory, &kept, opened->device, opened->stream, &opened->model));
   uint32_t rows = opened->model->config.vocabulary_size;

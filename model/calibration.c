@@ -83,8 +83,8 @@ static dure_status compile(dure_model *model, dure_program *p, const dure_tensor
   dure_place *places = calloc(model->layout.pool_count + 1, sizeof(*places));
   if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to calibrate");
   dure_parameter_pools_place(&model->weights, pools, places);
-  dure_status status = dure_program_compile(p, model->device, places, model->layout.pool_count,
-                                            &(dure_compile_options){.label = "calibrate"}, &pass->executable);
+  dure_status status = dure_model_compile(model, p, places, model->layout.pool_count,
+                                          &(dure_compile_options){.label = "calibrate"}, &pass->executable);
   free(places);
   return status;
 }

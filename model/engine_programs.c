@@ -237,7 +237,7 @@ static dure_status compile_step(engine_programs *programs, step_shape shape, dur
     r.place_count = model->layout.pool_count;
     record_step(&r, &decoder, shape);
     const dure_compile_options options = {.label = labels[shape.kind]};
-    status = dure_program_compile(r.p, model->device, r.places, r.place_count, &options, out_executable);
+    status = dure_model_compile(model, r.p, r.places, r.place_count, &options, out_executable);
   }
   dure_decoder_clear(&decoder);
   dure_program_destroy(r.p);

@@ -12,6 +12,21 @@
 #include "runtime/log.h"
 #include "runtime/os.h"
 
+static dure_status open_weights(dure_model *model, const char *path) {
+  model->path = strdup(path);
+  if (model->path == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory opening '%s'", path);
+  DURE_TRY(dure_weights_open(path, &model->file));
+  dure_safetensors_read_ahead(model->file);
+  return NULL;
+}
+
+static void close_weights(dure_model *model) {
+  dure_safetensors_close(model->file);
+  free(model->path);
+  model->file = NULL;
+  model->path = NULL;
+}
+
 static dure_status create_buffers(dure_model *model, const dure_model_options *options) {
   const dure_parameter_storage weights = {
       .label = "parameters",
@@ -34,8 +49,8 @@ static dure_status create_buffers(dure_model *model, const dure_model_options *o
   return dure_parameter_buffers_create(model->device, &model->layout, &masters, &model->masters);
 }
 
-// out_file: of a model that has weights, their opened file, which the caller closes; NULL for a new model.
-static dure_status create(const char *config_path, dure_safetensors **out_file, const dure_model_options *options,
+// is_stored: a model that has weights; their file is opened, for dure_model_load.
+static dure_status create(const char *config_path, bool is_stored, const dure_model_options *options,
                           dure_device *device, dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = calloc(1, sizeof(*model));
@@ -46,9 +61,9 @@ static dure_status create(const char *config_path, dure_safetensors **out_file, 
   if (status == NULL) status = dure_model_config_divide(&model->config, options->tensor_part, options->tensor_parts);
   if (status == NULL) status = dure_parameter_layout_create(&model->config, &model->layout);
   if (status == NULL) dure_parameter_layout_divide(&model->layout, options->shards);
-  if (status == NULL && out_file != NULL) status = dure_weights_open(config_path, out_file);
-  if (status == NULL && out_file != NULL && options->keeps_packed)
-    dure_packed_choose(&model->layout, &model->config, *out_file, options->rounds_activations);
+  if (status == NULL && is_stored) status = open_weights(model, config_path);
+  if (status == NULL && is_stored && options->keeps_packed)
+    dure_packed_choose(&model->layout, &model->config, model->file, options->rounds_activations);
   if (status == NULL) status = create_buffers(model, options);
   if (status != NULL) {
     dure_model_destroy(model);
@@ -60,6 +75,7 @@ static dure_status create(const char *config_path, dure_safetensors **out_file, 
 
 void dure_model_destroy(dure_model *model) {
   if (model == NULL) return;
+  close_weights(model);
   // Uploads may still be on their way when opening or compiling failed.
   if (model->stream != NULL) dure_status_free(dure_stream_wait(model->stream, 0));
   dure_parameter_buffers_clear(&model->masters);
@@ -81,14 +97,34 @@ dure_status dure_model_open(const char *directory, dure_device *device, dure_str
   return dure_model_open_as(directory, &(dure_model_options){.dtype = DURE_DTYPE_F32}, device, stream, out_model);
 }
 
-static dure_status load(dure_model *model, const dure_safetensors *file, const char *directory) {
+static dure_status load(dure_model *model) {
+  const dure_safetensors *file = model->file;
+  const char *path = model->path;
   const dure_parameter_buffers *sets[2];
   const size_t count = list_sets(model, sets);
   const uint64_t begun = dure_os_nanoseconds();
-  DURE_TRY(dure_parameters_load(sets, count, &model->layout, &model->config, file, directory, "", model->stream));
-  DURE_TRY(dure_packed_load(&model->weights, &model->layout, &model->config, file, directory, model->stream));
+  DURE_TRY(dure_parameters_load(sets, count, &model->layout, &model->config, file, path, "", model->stream));
+  DURE_TRY(dure_packed_load(&model->weights, &model->layout, &model->config, file, path, model->stream));
   dure_log(DURE_LOG_DEBUG, "loaded the weights in %.2f s", (double)(dure_os_nanoseconds() - begun) / 1e9);
   return NULL;
+}
+
+dure_status dure_model_load(dure_model *model) {
+  if (model->file == NULL) return NULL;
+  dure_status status = load(model);
+  close_weights(model);
+  return status;
+}
+
+dure_status dure_model_compile(dure_model *model, const dure_program *program, const dure_place *places,
+                               size_t place_count, const dure_compile_options *options,
+                               dure_executable **out_executable) {
+  DURE_TRY(dure_program_compile(program, model->device, places, place_count, options, out_executable));
+  dure_status status = dure_model_load(model);
+  if (status == NULL) return NULL;
+  dure_executable_destroy(*out_executable);
+  *out_executable = NULL;
+  return status;
 }
 
 dure_status dure_model_open_as(const char *directory, const dure_model_options *options, dure_device *device,
@@ -99,11 +135,9 @@ dure_status dure_model_open_as(const char *directory, const dure_model_options *
                      "'%s' is neither a model directory (with config.json and model.safetensors) nor a GGUF file",
                      directory);
   }
-  dure_safetensors *file = NULL;
   dure_model *model = NULL;
-  dure_status status = create(directory, &file, options, device, stream, &model);
-  if (status == NULL) status = load(model, file, directory);
-  dure_safetensors_close(file);
+  dure_status status = create(directory, true, options, device, stream, &model);
+  if (status == NULL && !options->loads_later) status = dure_model_load(model);
   if (status != NULL) {
     dure_model_destroy(model);
     return status;
@@ -171,7 +205,7 @@ dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
                                  dure_device *device, dure_stream *stream, dure_model **out_model) {
   *out_model = NULL;
   dure_model *model = NULL;
-  DURE_TRY(create(config_or_directory, NULL, options, device, stream, &model));
+  DURE_TRY(create(config_or_directory, false, options, device, stream, &model));
   dure_status status = initialise(model, seed);
   if (status != NULL) {
     dure_model_destroy(model);

@@ -22,6 +22,7 @@ typedef struct dure_model_options {
   bool shards_weights, shards_masters;  // of which only this one is kept
   uint32_t tensor_part, tensor_parts;   // the model's matrices are divided, of which this part is (tensor_parallel.h)
   bool keeps_packed;        // matrices that a GGUF file has quantised stay so (packed.h): for inference alone
+  bool loads_later;         // the weights stay in their file until dure_model_load or dure_model_compile
   bool rounds_activations;  // with it: inputs of products with 8-bit matrices become 8-bit integers (dynamic INT8)
 } dure_model_options;
 
@@ -33,6 +34,8 @@ typedef struct dure_model {
   dure_companions companions;      // of the model that was opened, written again where it is saved; of a new one none
   dure_device *device;             // borrowed: must outlive the model
   dure_stream *stream;             // borrowed: everything of this model happens on it
+  struct dure_safetensors *file;   // that the weights are still to be loaded from; NULL: they have been
+  char *path;                      // its
 } dure_model;
 
 // Opens a Hugging Face model directory, config.json and model.safetensors (or its shards), or a GGUF file.
@@ -46,6 +49,13 @@ DURE_MUST_CHECK dure_status dure_model_create(const char *config_or_directory, u
 DURE_MUST_CHECK dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
                                                  const dure_model_options *options, dure_device *device,
                                                  dure_stream *stream, dure_model **out_model);
+// Loads weights that `loads_later` has put off; nothing where they are there.
+DURE_MUST_CHECK dure_status dure_model_load(dure_model *model);
+// dure_program_compile for a program with the model's parameters, and then dure_model_load: the disk reads while the
+// driver compiles kernels.
+DURE_MUST_CHECK dure_status dure_model_compile(dure_model *model, const dure_program *program, const dure_place *places,
+                                               size_t place_count, const dure_compile_options *options,
+                                               dure_executable **out_executable);
 void dure_model_destroy(dure_model *model);  // NULL is fine; executables made from it must be gone
 
 // True when `path` is a directory that holds weights, or a GGUF file.

@@ -53,6 +53,9 @@ void dure_safetensors_expect(const dure_safetensors *file, const dure_safetensor
                              uint64_t count);
 void dure_safetensors_release(const dure_safetensors *file, const dure_safetensors_tensor *tensor);
 
+// All of it is read soon: a thread asks the disk for it in the file's order until it is closed (runtime/read_ahead.h).
+void dure_safetensors_read_ahead(dure_safetensors *file);
+
 // A file of another format, seen as one of these: takes `tensors` (from malloc; the names must live as long as
 // `owner`), sorts them, and `owner`, which close() releases by `release`. Takes them even when it fails.
 DURE_MUST_CHECK dure_status dure_safetensors_wrap(const char *path, dure_safetensors_tensor *tensors, size_t count,

@@ -9,6 +9,7 @@
 #include "model/grouped.h"
 #include "runtime/nearest.h"
 #include "runtime/os.h"
+#include "runtime/read_ahead.h"
 
 static const uint64_t max_header_bytes = UINT64_C(100) * 1000 * 1000;  // as the format's own library
 static const uint64_t max_index_bytes = UINT64_C(100) * 1000 * 1000;
@@ -27,6 +28,7 @@ struct dure_safetensors {
   void *owner;  // of a file of another format
   void (*release)(void *owner);
   dure_grouped *grouped;  // what quantised matrices refer to (grouped.h)
+  dure_read_ahead *reader;
 };
 
 static const struct {
@@ -423,6 +425,7 @@ dure_status dure_safetensors_open(const char *file_or_directory, dure_safetensor
 
 void dure_safetensors_close(dure_safetensors *file) {
   if (file == NULL) return;
+  dure_read_ahead_end(file->reader);
   for (size_t i = 0; i < file->file_count; i++) {
     json_decref(file->files[i].header);
     dure_os_unmap(file->files[i].bytes, file->files[i].size);
@@ -491,6 +494,22 @@ void dure_safetensors_expect(const dure_safetensors *file, const dure_safetensor
 
 void dure_safetensors_release(const dure_safetensors *file, const dure_safetensors_tensor *tensor) {
   if (is_mapped(file, tensor)) dure_os_map_release(tensor->data, tensor->size);
+}
+
+static int compare_addresses(const void *a, const void *b) {
+  const dure_read_ahead_range *left = a, *right = b;
+  return (left->bytes > right->bytes) - (left->bytes < right->bytes);
+}
+
+void dure_safetensors_read_ahead(dure_safetensors *file) {
+  if (file->reader != NULL || file->tensor_count == 0) return;
+  dure_read_ahead_range *ranges = calloc(file->tensor_count, sizeof(*ranges));
+  if (ranges == NULL) return;
+  for (size_t i = 0; i < file->tensor_count; i++)
+    ranges[i] = (dure_read_ahead_range){file->tensors[i].data, file->tensors[i].size};
+  qsort(ranges, file->tensor_count, sizeof(*ranges), compare_addresses);
+  file->reader = dure_read_ahead_begin(ranges, file->tensor_count);
+  free(ranges);
 }
 
 dure_status dure_safetensors_read(const dure_safetensors_tensor *tensor, uint64_t first, uint64_t count,

@@ -17,8 +17,7 @@ dure_status inference_compile(dure_model *model, const char *label, dure_program
   if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
   dure_parameter_pools_place(&model->weights, pools, places);
   const dure_compile_options options = {.label = label};
-  dure_status status =
-      dure_program_compile(program, model->device, places, model->layout.pool_count, &options, out_executable);
+  dure_status status = dure_model_compile(model, program, places, model->layout.pool_count, &options, out_executable);
   free(places);
   return status;
 }

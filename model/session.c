@@ -67,7 +67,7 @@ static dure_status record_step(dure_session *session, step_program *step, dure_p
   t->places[t->place_count++] = (dure_place){table, session->block_table, 0};
   t->places[t->place_count++] = (dure_place){logits, session->logits, 0};
   const dure_compile_options options = {.label = step->count == 1 ? "decode" : "prefill"};
-  return dure_program_compile(p, session->model->device, t->places, t->place_count, &options, &step->executable);
+  return dure_model_compile(session->model, p, t->places, t->place_count, &options, &step->executable);
 }
 
 static dure_status compile_step(dure_session *session, step_program *step, uint32_t count) {

@@ -107,7 +107,7 @@ static dure_status compile_recorded(dure_training *training, dure_training_progr
     options.cut_count = tensors->pool_count;
   }
   dure_status status =
-      dure_program_compile(program, training->model->device, places, count, &options, &training->executables[which]);
+      dure_model_compile(training->model, program, places, count, &options, &training->executables[which]);
   free(places);
   return status;
 }
