@@ -287,7 +287,8 @@ static dure_status parse_widths(bench_model_options *options) {
   }
 }
 
-static dure_status check_options(bench_model_options *options) {
+static dure_status check_options(void *chosen) {
+  bench_model_options *options = chosen;
   static const char *const formats[] = {"md", "csv", "json", "jsonl"};
   bool is_known = false;
   for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
@@ -305,7 +306,8 @@ static dure_status check_options(bench_model_options *options) {
   return parse_widths(options);
 }
 
-static dure_status run_all(const bench_model_options *options, const char *path) {
+static dure_status run_all(const void *chosen, const char *path) {
+  const bench_model_options *options = chosen;
   json_t *all = json_array();
   dure_status status = run_devices(options, path, all);
   if (status == NULL && strcmp(options->format, "json") == 0) return output_json(all);
@@ -347,13 +349,5 @@ int bench_model(int argc, char **argv) {
       "dure bench model.gguf --parallel 1,8 --device vulkan",
       1,
       1};
-  const char *const *positional;
-  int status = command_parse(&usage, argc, argv, &positional, NULL);
-  dure_status mistake = status < 0 ? check_options(&chosen) : NULL;
-  if (mistake != NULL) status = command_refuse(argv[0], mistake);
-  if (status < 0) {
-    dure_os_catch_interrupts();
-    status = command_finish(argv[0], run_all(&chosen, positional[0]));
-  }
-  return status;
+  return command_run(&usage, argc, argv, &chosen, check_options, run_all);
 }

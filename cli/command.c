@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/nearest.h"
+#include "runtime/os.h"
 
 const char *command_nearest(const char *text, const char *const *candidates, size_t count) {
   size_t distance = 0;
@@ -189,4 +190,15 @@ int command_refuse(const char *command, dure_status status) {
   bool is_mistake = dure_status_code(status) == DURE_INVALID_ARGUMENT;
   int code = command_finish(command, status);
   return is_mistake ? EXIT_USAGE : code;
+}
+
+int command_run(const command_usage *usage, int argc, char **argv, void *options, command_check check,
+                command_work work) {
+  const char *const *positional;
+  const int status = command_parse(usage, argc, argv, &positional, NULL);
+  if (status >= 0) return status;
+  dure_status mistake = check(options);
+  if (mistake != NULL) return command_refuse(argv[0], mistake);
+  dure_os_catch_interrupts();
+  return command_finish(argv[0], work(options, positional[0]));
 }

@@ -55,6 +55,14 @@ int command_finish(const char *command, dure_status status);
 // The same for a check of the options, before any work: what has no meaning is wrong usage.
 int command_refuse(const char *command, dure_status status);
 
+// A whole command of options and one positional argument: parses, lets `check` look at the options (and complete them),
+// whose complaints are wrong usage, then does the work, which asks dure_os_interrupted whether to end. `options` is
+// what the usage's rows write to. Returns the exit status.
+typedef dure_status (*command_check)(void *options);
+typedef dure_status (*command_work)(const void *options, const char *positional);
+int command_run(const command_usage *usage, int argc, char **argv, void *options, command_check check,
+                command_work work);
+
 // The candidate with the smallest edit distance to `text` if it is near enough to be meant, else NULL.
 const char *command_nearest(const char *text, const char *const *candidates, size_t count);
 

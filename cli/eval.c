@@ -94,7 +94,8 @@ static dure_status print_result(const eval_options *options, const eval_source *
   return output_check();
 }
 
-static dure_status check_options(const eval_options *options) {
+static dure_status check_options(void *chosen) {
+  const eval_options *options = chosen;
   if ((options->text == NULL) == (options->data == NULL)) {
     return dure_fail(DURE_INVALID_ARGUMENT, "say what to score: --text FILE or --data DIR");
   }
@@ -106,7 +107,8 @@ static dure_status check_options(const eval_options *options) {
   return dure_model_parse_dtype(options->dtype, &dtype);
 }
 
-static dure_status evaluate(const eval_options *options, const char *directory) {
+static dure_status evaluate(const void *chosen, const char *directory) {
+  const eval_options *options = chosen;
   opened_model opened;
   DURE_TRY(opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &opened));
   eval_source source;
@@ -156,13 +158,5 @@ int command_eval(int argc, char **argv) {
       "dure eval RUN/checkpoints/latest --text held-out.txt",
       1,
       1};
-  const char *const *positional;
-  int status = command_parse(&usage, argc, argv, &positional, NULL);
-  dure_status mistake = status < 0 ? check_options(&options) : NULL;
-  if (mistake != NULL) status = command_refuse(argv[0], mistake);
-  if (status < 0) {
-    dure_os_catch_interrupts();
-    status = command_finish(argv[0], evaluate(&options, positional[0]));
-  }
-  return status;
+  return command_run(&usage, argc, argv, &options, check_options, evaluate);
 }

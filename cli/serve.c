@@ -114,7 +114,8 @@ static dure_status start(serve_run *run, const char *path) {
   return output_check();
 }
 
-static dure_status serve(const serve_options *options, const char *path) {
+static dure_status serve(const void *chosen, const char *path) {
+  const serve_options *options = chosen;
   serve_run run = {.options = options};
   dure_status status = read_keys(&run);
   if (status == NULL) status = open_all(&run, path);
@@ -129,7 +130,8 @@ static dure_status check_range(const char *name, int64_t value, int64_t least, i
   return dure_fail(DURE_INVALID_ARGUMENT, "--%s must be from %lld to %lld", name, (long long)least, (long long)most);
 }
 
-static dure_status check_options(const serve_options *o) {
+static dure_status check_options(void *chosen) {
+  const serve_options *o = chosen;
   DURE_TRY(check_range("port", o->port, 0, 65535));
   DURE_TRY(check_range("sequences", o->sequences, 1, DURE_ENGINE_SEQUENCES_MOST));
   DURE_TRY(check_range("context", o->context, 0, INT32_MAX));
@@ -213,13 +215,5 @@ int command_serve(int argc, char **argv) {
       "       -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Name three fruits.\"}]}'",
       1,
       1};
-  const char *const *positional;
-  int status = command_parse(&usage, argc, argv, &positional, NULL);
-  dure_status mistake = status < 0 ? check_options(&options) : NULL;
-  if (mistake != NULL) status = command_refuse(argv[0], mistake);
-  if (status < 0) {
-    dure_os_catch_interrupts();
-    status = command_finish(argv[0], serve(&options, positional[0]));
-  }
-  return status;
+  return command_run(&usage, argc, argv, &options, check_options, serve);
 }
