@@ -123,6 +123,14 @@ static dure_status write(const dure_model_config *config, json_t *json) {
   return NULL;
 }
 
+// Whose configurations need not have the key.
+static dure_status write_smollm3(const dure_model_config *config, json_t *json) {
+  const bool has_width = json_object_get(json, "head_dim") != NULL;
+  DURE_TRY(write(config, json));
+  if (!has_width && config->head_width * config->head_count == config->width) json_object_del(json, "head_dim");
+  return NULL;
+}
+
 #define LAYER "model.layers.%u."
 // clang-format off
 static const dure_parameter_row rows[] = {
@@ -162,4 +170,4 @@ DURE_DEFINE_FAMILY(llama, "llama", "LlamaForCausalLM", rows, write, is_ignored);
 DURE_DEFINE_FAMILY(mistral, "mistral", "MistralForCausalLM", rows, write, is_ignored);
 DURE_DEFINE_FAMILY(qwen2, "qwen2", "Qwen2ForCausalLM", rows, write, is_ignored);
 DURE_DEFINE_FAMILY(qwen3, "qwen3", "Qwen3ForCausalLM", rows, write, is_ignored);
-DURE_DEFINE_FAMILY(smollm3, "smollm3", "SmolLM3ForCausalLM", rows, write, is_ignored);
+DURE_DEFINE_FAMILY(smollm3, "smollm3", "SmolLM3ForCausalLM", rows, write_smollm3, is_ignored);
