@@ -416,9 +416,15 @@ static dure_status append_part(void *context, const dure_named_buffers *set, con
   for (uint64_t done = 0; done < part->size;) {
     uint64_t offset, size;
     locate(part, done, &offset, &size);
-    if (size > piece_bytes) size = piece_bytes;
-    DURE_TRY(dure_parameter_pool_read(set->buffers, part->pool, s->stream, offset, s->piece, size));
-    DURE_TRY(dure_safetensors_writer_append(s->writer, s->piece, size));
+    const uint8_t *bytes = set->buffers->storage.home == DURE_HOME_HOST ? set->buffers->mapped[part->pool] : NULL;
+    if (bytes != NULL) {
+      bytes += offset;
+    } else {
+      if (size > piece_bytes) size = piece_bytes;
+      DURE_TRY(dure_parameter_pool_read(set->buffers, part->pool, s->stream, offset, s->piece, size));
+      bytes = s->piece;
+    }
+    DURE_TRY(dure_safetensors_writer_append(s->writer, bytes, size));
     done += size;
   }
   return NULL;

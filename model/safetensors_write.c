@@ -11,6 +11,7 @@ struct dure_safetensors_writer {
   dure_bulk_file *file;
   json_t *header;
   uint64_t declared, written;  // bytes of data
+  bool bypasses_cache;
   bool header_is_written;
 };
 
@@ -88,20 +89,24 @@ dure_status dure_safetensors_writer_declare_alike(dure_safetensors_writer *write
 
 void dure_safetensors_writer_bypass_cache(dure_safetensors_writer *writer) {
   dure_bulk_file_bypass_cache(writer->file);
+  writer->bypasses_cache = true;
 }
 
 static dure_status write_header(dure_safetensors_writer *writer) {
   writer->header_is_written = true;
   char *text = json_dumps(writer->header, JSON_COMPACT);
   if (text == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", writer->path);
-  // Spaces at the end put the data at a multiple of 8.
-  size_t length = strlen(text), padding = (8 - length % 8) % 8;
+  // Spaces at the end put the data at a multiple of 8; of large files at the beginning of a block.
+  const size_t multiple = writer->bypasses_cache ? DURE_BULK_FILE_BLOCK : 8, length = strlen(text);
+  const size_t padding = (multiple - (sizeof(uint64_t) + length) % multiple) % multiple;
   uint64_t total = length + padding;
   uint8_t prefix[8];
   for (int i = 0; i < 8; i++) prefix[i] = (uint8_t)(total >> (8 * i));
   dure_status status = dure_bulk_file_append(writer->file, prefix, sizeof(prefix));
   if (status == NULL) status = dure_bulk_file_append(writer->file, text, length);
-  if (status == NULL) status = dure_bulk_file_append(writer->file, "       ", padding);
+  char spaces[DURE_BULK_FILE_BLOCK];
+  memset(spaces, ' ', sizeof(spaces));
+  if (status == NULL) status = dure_bulk_file_append(writer->file, spaces, padding);
   free(text);
   return status;
 }

@@ -8,13 +8,14 @@
 #include <unistd.h>
 
 // Past the cache, addresses, offsets and sizes must be multiples of the disk's blocks, which are no larger than a page.
-enum { buffer_bytes = 4 << 20, alignment = 4096 };
+enum { buffer_bytes = 4 << 20, direct_least = 1 << 20, alignment = DURE_BULK_FILE_BLOCK };
 
 struct dure_bulk_file {
   char *path;
   int descriptor;
   uint8_t *buffer;  // [buffer_bytes]
   uint64_t held;    // bytes of it that are not written yet
+  bool copies_all;  // the system cannot write from where the caller's bytes lie
 };
 
 dure_status dure_bulk_file_create(const char *path, dure_bulk_file **out_file) {
@@ -48,26 +49,45 @@ static bool set_direct(dure_bulk_file *file, bool is_direct) {
 // A file system that knows no such thing refuses here, or at the first write.
 void dure_bulk_file_bypass_cache(dure_bulk_file *file) { set_direct(file, true); }
 
-static dure_status write_held(dure_bulk_file *file) {
-  if (file->held % alignment != 0) set_direct(file, false);  // the end
-  for (uint64_t done = 0; done < file->held;) {
-    const ssize_t count = write(file->descriptor, file->buffer + done, (size_t)(file->held - done));
+// Fewer than `size` are written where the system cannot reach them: a driver's memory, perhaps.
+static dure_status write_bytes(dure_bulk_file *file, const uint8_t *bytes, uint64_t size, uint64_t *out_done) {
+  *out_done = 0;
+  if (size % alignment != 0) set_direct(file, false);  // the end
+  while (*out_done < size) {
+    const ssize_t count = write(file->descriptor, bytes + *out_done, (size_t)(size - *out_done));
     if (count == 0) {  // some file systems in user space, when they are full
       return dure_fail(DURE_IO, "cannot write '%s': the file system takes no more", file->path);
     } else if (count > 0) {
-      done += (uint64_t)count;
-      if (done % alignment != 0) set_direct(file, false);
+      *out_done += (uint64_t)count;
+      if (*out_done % alignment != 0) set_direct(file, false);
+    } else if (errno == EFAULT && bytes != file->buffer) {
+      file->copies_all = true;
+      return NULL;
     } else if (errno != EINTR && !(errno == EINVAL && set_direct(file, false))) {
       return dure_fail_errno("cannot write '%s'", file->path);
     }
   }
-  file->held = 0;
   return NULL;
+}
+
+static dure_status write_held(dure_bulk_file *file) {
+  const uint64_t size = file->held;
+  uint64_t done;
+  file->held = 0;
+  return write_bytes(file, file->buffer, size, &done);
 }
 
 dure_status dure_bulk_file_append(dure_bulk_file *file, const void *bytes, uint64_t size) {
   const uint8_t *from = bytes;
   while (size > 0) {
+    if (!file->copies_all && size >= direct_least && (uintptr_t)from % alignment == 0 && file->held % alignment == 0) {
+      uint64_t done;
+      DURE_TRY(write_held(file));
+      DURE_TRY(write_bytes(file, from, size / alignment * alignment, &done));
+      from += done;
+      size -= done;
+      continue;
+    }
     const uint64_t room = buffer_bytes - file->held, now = size < room ? size : room;
     memcpy(file->buffer + file->held, from, (size_t)now);
     file->held += now;

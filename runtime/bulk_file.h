@@ -13,6 +13,9 @@ DURE_MUST_CHECK dure_status dure_bulk_file_create(const char *path, dure_bulk_fi
 // What is written from here on goes to the disk past the system's page cache, where the file system can. For what is
 // written beside other work and not soon read: making and filling pages takes the processor seconds a gigabyte.
 void dure_bulk_file_bypass_cache(dure_bulk_file *file);
+// Large pieces go to the disk from where they lie if they begin there and in the file at multiples of
+// DURE_BULK_FILE_BLOCK, others by way of the file's own buffer.
+enum { DURE_BULK_FILE_BLOCK = 4096 };
 DURE_MUST_CHECK dure_status dure_bulk_file_append(dure_bulk_file *file, const void *bytes, uint64_t size);
 // Writes what is held back, and syncs.
 DURE_MUST_CHECK dure_status dure_bulk_file_finish(dure_bulk_file *file);

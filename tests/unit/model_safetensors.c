@@ -51,6 +51,35 @@ static dure_status open_raw(const char *header, size_t data_size) {
   return status;
 }
 
+// Past the page cache: pieces that may be written from where they lie, and others before, between and after them.
+START_TEST(large_files_are_written_whole) {
+  enum { BLOCK = 4096, SMALL = 1000, LARGE = 3 << 20 };
+  static const uint64_t sizes[] = {LARGE, BLOCK, LARGE + SMALL, SMALL, LARGE, LARGE};
+  enum { count = sizeof(sizes) / sizeof(sizes[0]) };
+  uint8_t *bytes = NULL;
+  ck_assert_int_eq(posix_memalign((void **)&bytes, BLOCK, LARGE + SMALL), 0);
+  for (size_t i = 0; i < LARGE + SMALL; i++) bytes[i] = (uint8_t)(i * 2654435761u >> 24);
+  dure_safetensors_writer *writer = NULL;
+  dure_safetensors *file = NULL;
+  require(dure_safetensors_writer_create(path, &writer));
+  dure_safetensors_writer_bypass_cache(writer);
+  for (char name[2] = "a"; name[0] < 'a' + count; name[0]++)
+    require(dure_safetensors_writer_declare(writer, name, DURE_DTYPE_U8, 1, &sizes[name[0] - 'a']));
+  for (size_t i = 0; i < count; i++) require(dure_safetensors_writer_append(writer, bytes, sizes[i]));
+  require(dure_safetensors_writer_finish(writer));
+  dure_safetensors_writer_destroy(writer);
+  require(dure_safetensors_open(path, &file));
+  for (char name[2] = "a"; name[0] < 'a' + count; name[0]++) {
+    const dure_safetensors_tensor *tensor = dure_safetensors_find(file, name);
+    ck_assert_ptr_nonnull(tensor);
+    ck_assert_uint_eq(tensor->size, sizes[name[0] - 'a']);
+    ck_assert_mem_eq(tensor->data, bytes, tensor->size);
+  }
+  dure_safetensors_close(file);
+  free(bytes);
+}
+END_TEST
+
 START_TEST(what_is_written_is_read_back) {
   const uint64_t shape[2] = {3, 5}, one = 1;
   float values[15];
@@ -253,6 +282,7 @@ int main(void) {
   TCase *tests = tcase_create("safetensors");
   tcase_add_checked_fixture(tests, make_folder, remove_folder);
   tcase_add_test(tests, what_is_written_is_read_back);
+  tcase_add_test(tests, large_files_are_written_whole);
   tcase_add_test(tests, a_writer_refuses_more_or_less_than_declared);
   tcase_add_loop_test(tests, a_file_that_lies_is_refused, 0, (int)(sizeof(lies) / sizeof(lies[0])));
   tcase_add_test(tests, a_header_longer_than_the_file_or_the_limit_is_refused);
