@@ -8,7 +8,8 @@
 //   dure_engine_release(engine, id);                         // any thread
 //
 // What a request gets does not depend on what else runs: its sums have the same order at every width on the software
-// drivers, and it draws by its own seed and position. Prompts are taken in pieces between the steps of the others.
+// drivers, and it draws by its own seed and position. Prompts are taken in pieces between the steps of the others,
+// those that come together in one step.
 // Blocks of the cache that are full are shared by all requests that begin alike, and kept until their place is needed.
 // When the cache is full the youngest request waits, and later computes its tokens again.
 //
@@ -133,7 +134,7 @@ void dure_engine_release(dure_engine *engine, uint64_t id);  // cancels it if ne
 typedef struct dure_engine_statistics {
   uint64_t submitted, finished, cancelled, refused;
   uint64_t prompt_tokens, reused_tokens, generated_tokens;  // reused: of the prompts', found in the cache
-  uint64_t prompt_steps, decode_steps;    // pieces of prompts; steps of decoding, whatever their width
+  uint64_t prompt_steps, decode_steps;    // steps of pieces of prompts; of decoding, whatever their width
   uint64_t preempted;                     // times that a request had to wait again
   double prompt_seconds, decode_seconds;  // in such steps
   uint32_t waiting, running;
