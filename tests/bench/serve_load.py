@@ -174,8 +174,9 @@ async def one_rude_client(port, draw, counts, has_chat):
             return
         answer = await asyncio.wait_for(reader.read(), 120)
         is_good = is_right(path, body, answer)
-        counts["answered" if is_good else "wrong"] += 1
-        if not is_good:
+        is_refused = answer.startswith(b"HTTP/1.1 429")
+        counts["answered" if is_good else "refused" if is_refused else "wrong"] += 1
+        if not is_good and not is_refused:
             print(f"{path} {json.dumps(body)}: {answer[:2000]}", file=sys.stderr, flush=True)
         writer.close()
     except (OSError, asyncio.TimeoutError, ValueError) as failure:
@@ -185,7 +186,7 @@ async def one_rude_client(port, draw, counts, has_chat):
 
 async def soak(server, seconds, together, pause):
     """Counts, and the server's resident memory (MiB) after a tenth of the time and at its end."""
-    draw, counts, memory = random.Random(4711), {"left": 0, "answered": 0, "wrong": 0}, []
+    draw, counts, memory = random.Random(4711), {"left": 0, "answered": 0, "refused": 0, "wrong": 0}, []
     _, _, content = server.request("GET", "/v1/models")
     has_chat = json.loads(content)["data"][0]["has_chat_template"]
     begin, running = time.monotonic(), set()
@@ -244,6 +245,7 @@ def main():
     parser.add_argument("--soak", type=float, default=0)
     parser.add_argument("--together", type=int, default=24)
     parser.add_argument("--pause", type=float, default=0, help="seconds between clients of --soak")
+    parser.add_argument("--grammar-memory", default="256MiB")
     parser.add_argument("--connections", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.connections > 0:
@@ -251,7 +253,8 @@ def main():
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     context = ["--context", arguments.context] if arguments.context else []
-    with Server(arguments.device, arguments.model, "--sequences", arguments.sequences, "--read-seconds", 60, *context) as server:
+    with Server(arguments.device, arguments.model, "--sequences", arguments.sequences, "--read-seconds", 60,
+                "--grammar-memory", arguments.grammar_memory, *context) as server:
         if arguments.soak > 0:
             counts, memory = asyncio.run(soak(server, arguments.soak, arguments.together, arguments.pause))
             settle(server)
