@@ -109,6 +109,8 @@ uint32_t dure_cache_blocks_find(dure_cache_blocks *blocks, dure_block_key key) {
   return found;
 }
 
+void dure_cache_blocks_hold(dure_cache_blocks *blocks, uint32_t which) { blocks->blocks[which].holders++; }
+
 void dure_cache_blocks_publish(dure_cache_blocks *blocks, uint32_t which, dure_block_key key) {
   block *self = &blocks->blocks[which];
   if (self->has_key || lookup(blocks, key) != 0) return;

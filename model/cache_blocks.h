@@ -27,6 +27,7 @@ void dure_cache_blocks_destroy(dure_cache_blocks *blocks);  // NULL is fine
 uint32_t dure_cache_blocks_take(dure_cache_blocks *blocks);
 // The block with that key, for one more who has it; 0: there is none.
 uint32_t dure_cache_blocks_find(dure_cache_blocks *blocks, dure_block_key key);
+void dure_cache_blocks_hold(dure_cache_blocks *blocks, uint32_t block);  // one more has it, whom somebody has already
 // Makes a full block findable, unless another already has the key.
 void dure_cache_blocks_publish(dure_cache_blocks *blocks, uint32_t block, dure_block_key key);
 void dure_cache_blocks_drop(dure_cache_blocks *blocks, uint32_t block);  // one less has it; 0 is fine

@@ -170,6 +170,8 @@ void dure_match_destroy(dure_match *match) {
   free(match);
 }
 
+void dure_match_move(dure_match *match, const dure_match *to) { match->set = to->set; }
+
 // Every token whose bytes lead from `set` to a set that is not dead.
 static dure_status walk(dure_constraint *self, uint32_t set, kept_mask *mask) {
   const dure_token_trie *trie = self->trie;

@@ -43,7 +43,8 @@ uint64_t dure_constraint_bytes(const dure_constraint *constraint);
 
 // A text that begins; it holds the constraint. Release with dure_match_destroy.
 DURE_MUST_CHECK dure_status dure_match_create(dure_constraint *constraint, dure_match **out_match);
-void dure_match_destroy(dure_match *match);  // NULL is fine
+void dure_match_destroy(dure_match *match);                     // NULL is fine
+void dure_match_move(dure_match *match, const dure_match *to);  // to where another of the same constraint stands
 // Bits of the tokens that may come next; `words` 32-bit words, those of ids beyond the vocabulary are 0. *out_count
 // says how many there are, *out_may_end whether the text may end here. DURE_UNSUPPORTED where the grammar exceeds a
 // limit.

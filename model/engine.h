@@ -21,9 +21,25 @@
 #include "model/constraint.h"
 #include "model/inference.h"
 
-enum { DURE_ENGINE_SEQUENCES_MOST = 64, DURE_ENGINE_BIASES_MOST = 256, DURE_ENGINE_ALTERNATIVES_MOST = 20 };
+enum {
+  DURE_ENGINE_SEQUENCES_MOST = 64,
+  DURE_ENGINE_BIASES_MOST = 256,
+  DURE_ENGINE_ALTERNATIVES_MOST = 20,
+  DURE_ENGINE_PROPOSALS_MOST = 15
+};
 
 typedef struct dure_engine dure_engine;
+
+// Speculative decoding: several tokens of a sequence in one step, where they can be guessed (model/speculation.h). What
+// a request gets is the same with and without it, whatever it asks of sampling: a guess counts only where it is what is
+// drawn. All zero: off.
+typedef struct dure_engine_speculation {
+  bool looks_up;       // guesses what followed when the end of the text, its prompt included, came before
+  dure_model *draft;   // guesses what this smaller model draws where nothing is found; NULL: none. Borrowed, and must
+                       // outlive the engine. Its tokens must mean what the model's do.
+  uint32_t proposals;  // tokens guessed for a sequence at once, up to DURE_ENGINE_PROPOSALS_MOST; 0: 7
+  bool is_unconditional;  // whatever it costs; else where the times measured so far say that it pays
+} dure_engine_speculation;
 
 typedef struct dure_engine_options {
   uint32_t sequences;  // that run together at most, up to 64; 0: 8
@@ -40,6 +56,7 @@ typedef struct dure_engine_options {
   // key, a value, a query and a result of attention lose half a unit of its last place each; in q8_0 keys and values
   // are rounded, the rest is not.
   dure_dtype cache_type;
+  dure_engine_speculation speculation;
 } dure_engine_options;
 
 typedef struct dure_logit_bias {
@@ -90,19 +107,21 @@ typedef struct dure_scored_token {
   float log_probability;  // nats, of the adjusted logits at temperature 1; 0 where it was not asked for
 } dure_scored_token;
 
-typedef struct dure_progress {
+typedef struct dure_request_progress {
   dure_finish finish;
   bool is_running;                      // not waiting any more
   uint32_t prompt_count, reused_count;  // tokens of the prompt; of those, found in the cache
   uint32_t generated_count;
+  uint32_t proposed_count, accepted_count;  // tokens guessed for it (speculation); of those, right
   uint64_t submitted, started, first,
       last;  // times (dure_os_nanoseconds) of being submitted, begun, the first and last token; 0: not yet
-} dure_progress;
+} dure_request_progress;
 
 DURE_MUST_CHECK dure_status dure_engine_create(dure_model *model, const dure_engine_options *options,
                                                dure_engine **out_engine);
 void dure_engine_destroy(dure_engine *engine);  // NULL is fine; no other thread may use it any more
-// Makes the programs of up to `sequences` together now instead of when they are first needed.
+// Makes the programs of up to `sequences` together, and for what is guessed for them, now instead of when they are
+// first needed.
 DURE_MUST_CHECK dure_status dure_engine_prepare(dure_engine *engine, uint32_t sequences);
 uint32_t dure_engine_context(const dure_engine *engine);
 uint32_t dure_engine_sequences(const dure_engine *engine);
@@ -117,7 +136,7 @@ DURE_MUST_CHECK dure_status dure_engine_step(dure_engine *engine, bool *out_is_b
 // id that is not there (any more). `out_tokens` and `out_count` may be NULL.
 DURE_MUST_CHECK dure_status dure_engine_poll(dure_engine *engine, uint64_t id, uint32_t first,
                                              dure_scored_token *out_tokens, uint32_t capacity, uint32_t *out_count,
-                                             dure_progress *out_progress);
+                                             dure_request_progress *out_progress);
 // The alternatives of generated token `index`, the likeliest first: as many as were asked for, or the number of
 // candidates if that is less. `out_tokens` has room for DURE_ENGINE_ALTERNATIVES_MOST.
 DURE_MUST_CHECK dure_status dure_engine_alternatives(dure_engine *engine, uint64_t id, uint32_t index,
@@ -134,9 +153,11 @@ void dure_engine_release(dure_engine *engine, uint64_t id);  // cancels it if ne
 typedef struct dure_engine_statistics {
   uint64_t submitted, finished, cancelled, refused;
   uint64_t prompt_tokens, reused_tokens, generated_tokens;  // reused: of the prompts', found in the cache
-  uint64_t prompt_steps, decode_steps;    // steps of pieces of prompts; of decoding, whatever their width
-  uint64_t preempted;                     // times that a request had to wait again
-  double prompt_seconds, decode_seconds;  // in such steps
+  uint64_t prompt_steps, decode_steps;        // steps of pieces of prompts; of decoding, whatever their width
+  uint64_t proposed_tokens, accepted_tokens;  // guessed and verified (speculation); of those, right
+  uint64_t draft_steps;                       // of the draft model, for guesses
+  uint64_t preempted;                         // times that a request had to wait again
+  double prompt_seconds, decode_seconds;      // in such steps
   uint32_t waiting, running;
   uint32_t blocks, blocks_used, blocks_kept;  // of the cache; used: by requests; kept: for those that begin alike
 } dure_engine_statistics;

@@ -83,7 +83,7 @@ static uint64_t reserve(uint64_t *end, uint64_t words) {
 uint32_t engine_mask_words(const dure_model *model) { return (model->config.vocabulary_size + 31) / 32; }
 
 static exchange_places places_of(const engine_sizes *sizes, uint32_t mask_words) {
-  const uint64_t most = engine_width(sizes->sequences), chunk = chunks[ENGINE_CHUNKS - 1];
+  const uint64_t most = engine_width(sizes->rows), chunk = chunks[ENGINE_CHUNKS - 1];
   const uint64_t tokens = most > chunk ? most : chunk;
   exchange_places p = {0};
   p.tokens = reserve(&p.end, tokens);
@@ -114,11 +114,20 @@ static void map_exchange(engine_programs *programs) {
       .ids = (uint32_t *)(base + p.ids),
       .changes = (float *)(base + p.changes),
       .mask = (uint32_t *)(base + p.mask),
+      .mask_words = engine_mask_words(programs->model),
       .is_masked = programs->masked_rows,
       .drawn = (const uint32_t *)(base + p.drawn),
   };
   memset(base + p.ids, 0xff, (size_t)(p.changes - p.ids));
   memset(base + p.mask, 0xff, (size_t)(p.drawn - p.mask));
+}
+
+void engine_programs_pad(const engine_programs *programs, uint32_t row) {
+  const engine_exchange *x = &programs->exchange;
+  const uint32_t blocks = programs->sizes.blocks_per_sequence;
+  x->tokens[row] = x->positions[row] = x->lengths[row] = 0;
+  memset(x->table + (size_t)row * blocks, 0, blocks * sizeof(*x->table));
+  memset(x->settings + row * DURE_SAMPLE_COUNT, 0, DURE_SAMPLE_COUNT * sizeof(float));
 }
 
 // ---- recording ---------------------------------------------------------------------------------------------------
@@ -271,7 +280,7 @@ static dure_status allocate(engine_programs *programs) {
   DURE_TRY(dure_buffer_create(device, places_of(sizes, engine_mask_words(programs->model)).end, DURE_MEMORY_HOST,
                               "values of a decoding step", &programs->exchange_buffer));
   const uint64_t row_bytes = (uint64_t)config->vocabulary_size * sizeof(float);
-  DURE_TRY(dure_buffer_create(device, engine_width(sizes->sequences) * row_bytes, DURE_MEMORY_DEVICE, "logits",
+  DURE_TRY(dure_buffer_create(device, engine_width(sizes->rows) * row_bytes, DURE_MEMORY_DEVICE, "logits",
                               &programs->logits));
   map_exchange(programs);
   return NULL;
@@ -279,6 +288,7 @@ static dure_status allocate(engine_programs *programs) {
 
 dure_status engine_programs_create(dure_model *model, const engine_sizes *sizes, engine_programs *out_programs) {
   *out_programs = (engine_programs){.model = model, .sizes = *sizes, .layer_count = model->config.layer_count};
+  if (sizes->rows < sizes->sequences) out_programs->sizes.rows = sizes->sequences;
   dure_status status = allocate(out_programs);
   if (status != NULL) engine_programs_clear(out_programs);
   return status;
@@ -309,6 +319,11 @@ static dure_status run(engine_programs *programs, dure_executable **executable, 
   return dure_stream_wait(stream, 0);
 }
 
+dure_status engine_programs_need(engine_programs *programs, uint32_t width) {
+  dure_executable **executable = &programs->decode[width_index(width)];
+  return *executable != NULL ? NULL : compile_step(programs, (step_shape){STEP_DECODE, width, 1}, executable);
+}
+
 dure_status engine_run_decode(engine_programs *programs, uint32_t width) {
   return run(programs, &programs->decode[width_index(width)], (step_shape){STEP_DECODE, width, 1});
 }
@@ -327,11 +342,8 @@ dure_status engine_run_score(engine_programs *programs) {
   return run(programs, &programs->score, (step_shape){STEP_SCORE, 1, ENGINE_SCORED});
 }
 
-dure_status engine_programs_prepare(engine_programs *programs, uint32_t sequences) {
-  for (uint32_t i = 0; i <= width_index(sequences); i++) {
-    if (programs->decode[i] != NULL) continue;
-    DURE_TRY(compile_step(programs, (step_shape){STEP_DECODE, UINT64_C(1) << i, 1}, &programs->decode[i]));
-  }
+dure_status engine_programs_prepare(engine_programs *programs, uint32_t rows) {
+  for (uint32_t i = 0; i <= width_index(rows); i++) DURE_TRY(engine_programs_need(programs, UINT32_C(1) << i));
   for (uint32_t i = 0; i < ENGINE_CHUNKS && (i == 0 || chunks[i] <= programs->sizes.chunk); i++) {
     for (uint32_t k = 0; k < ENGINE_PROMPTS && has_prompts(&programs->sizes, UINT32_C(1) << 2 * k, chunks[i]); k++) {
       const step_shape shape = {STEP_PREFILL, UINT64_C(1) << 2 * k, chunks[i]};

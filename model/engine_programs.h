@@ -2,6 +2,9 @@
 // and for every length of a piece of a prompt and number of prompts, and the memory through which the host and they
 // exchange values.
 //
+// Rows of a decoding step are sequences, but may as well be successive tokens of one: in each layer all rows' keys and
+// values are put into the cache before any row attends, and a row sees those up to its own position.
+//
 // That memory is mapped: a step is written there, submitted as one program, waited for, and read there. So a token
 // costs one submit, and nothing is uploaded. Programs are made when they are first needed, or by
 // engine_programs_prepare.
@@ -12,14 +15,14 @@
 #include "runtime/program.h"
 
 enum {
-  ENGINE_WIDTHS = 7,     // of decoding: 1, 2, 4, .. 64 sequences
+  ENGINE_WIDTHS = 7,     // of decoding: 1, 2, 4, .. 64 rows
   ENGINE_PROMPTS = 4,    // prompts of which a piece is taken together: 1, 4, 16, 64
   ENGINE_CHUNKS = 4,     // of a prompt: 8, 32, 128, 512 tokens
   ENGINE_SCORED = 32,    // tokens of a prompt whose logits are wanted at a time
   ENGINE_ADJUSTED = 512  // tokens whose logits a sequence may change
 };
 
-// Values of the next step: B sequences of T tokens.
+// Values of the next step: B rows of T tokens.
 typedef struct engine_exchange {
   uint32_t *tokens, *positions;  // [B, T]
   uint32_t *lengths;             // [B] tokens in the cache before
@@ -30,12 +33,14 @@ typedef struct engine_exchange {
   uint32_t *ids;                 // [B, ENGINE_ADJUSTED]; UINT32_MAX: none
   float *changes;                // [B, ENGINE_ADJUSTED, 2]
   uint32_t *mask;                // [B, mask_words]: bits of the tokens that may be drawn
-  bool *is_masked;               // [B] rows some of whose bits are 0; of the host alone
-  const uint32_t *drawn;         // [B] the tokens drawn, after the step
+  uint32_t mask_words;
+  bool *is_masked;        // [B] rows some of whose bits are 0; of the host alone
+  const uint32_t *drawn;  // [B] the tokens drawn, after the step
 } engine_exchange;
 
 typedef struct engine_sizes {
   uint32_t sequences;  // at once at most
+  uint32_t rows;       // of a decoding step at most: sequences, and tokens proposed for them; 0: as sequences
   uint32_t context;    // tokens of a sequence at most
   uint32_t chunk;      // tokens of a prompt at once at most
   uint32_t block_size, block_count, blocks_per_sequence;
@@ -62,15 +67,20 @@ DURE_MUST_CHECK dure_status engine_programs_create(dure_model *model, const engi
                                                    engine_programs *out_programs);
 void engine_programs_clear(engine_programs *programs);  // waits for the stream
 
-// Sequences of the program that decodes `count` of them, and tokens of the one that takes `left` of a prompt.
+// Rows of the program that decodes `count` of them, and tokens of the one that takes `left` of a prompt.
 uint32_t engine_width(uint32_t count);
 uint32_t engine_mask_words(const dure_model *model);  // of a row
 uint32_t engine_chunk(const engine_sizes *sizes, uint32_t left);
 // Prompts of the program that takes a piece of so many tokens of up to `count` of them. All pieces together have no
 // more tokens than the longest one may have.
 uint32_t engine_prompts(const engine_sizes *sizes, uint32_t chunk, uint32_t count);
-// Makes what decoding up to `sequences` together, and prompts, will need.
-DURE_MUST_CHECK dure_status engine_programs_prepare(engine_programs *programs, uint32_t sequences);
+// Makes what decoding up to `rows` rows together, and prompts, will need.
+DURE_MUST_CHECK dure_status engine_programs_prepare(engine_programs *programs, uint32_t rows);
+
+// A row of decoding that is nobody's: one token in block 0.
+void engine_programs_pad(const engine_programs *programs, uint32_t row);
+// Makes the program of one width, unless it is there.
+DURE_MUST_CHECK dure_status engine_programs_need(engine_programs *programs, uint32_t width);
 
 // One step of what the exchange says; waits. `width`, `chunk` and `prompts` as the functions above gave them.
 DURE_MUST_CHECK dure_status engine_run_decode(engine_programs *programs, uint32_t width);

@@ -44,10 +44,12 @@ dure_status engine_sequence_create(const dure_request *request, uint32_t blocks_
 void engine_sequence_leave_grammar(engine_sequence *sequence) {
   dure_match_destroy(sequence->match);
   dure_constraint_release(sequence->request.constraint);
+  dure_match_destroy(sequence->ahead_match);
   free(sequence->mask);
-  sequence->match = NULL;
+  free(sequence->ahead_mask);
+  sequence->match = sequence->ahead_match = NULL;
   sequence->request.constraint = NULL;
-  sequence->mask = NULL;
+  sequence->mask = sequence->ahead_mask = NULL;
 }
 
 void engine_sequence_destroy(engine_sequence *sequence) {
@@ -75,8 +77,7 @@ bool engine_sequence_ends_with(const engine_sequence *sequence, uint32_t token) 
 
 enum { FORBIDDEN = -9999 };  // the log-probability of what a grammar rules out, as OpenAI has it
 
-// log of the sum of exponentials of `count` logits
-static double log_sum_of(const float *logits, uint32_t count) {
+double engine_log_sum(const float *logits, uint32_t count) {
   double maximum = -(double)INFINITY, sum = 0;
   for (uint32_t i = 0; i < count; i++) maximum = fmax(maximum, (double)logits[i]);
   if (!isfinite(maximum)) return maximum;
@@ -121,24 +122,24 @@ static dure_status reserve_generated(engine_sequence *self) {
   return NULL;
 }
 
-static dure_status reserve_token(engine_sequence *self) {
-  if (self->count < self->capacity) return NULL;
-  const uint32_t capacity = self->capacity * 2 + 16;
-  uint32_t *grown = realloc(self->tokens, capacity * sizeof(*grown));
+dure_status engine_sequence_reserve(engine_sequence *sequence, uint32_t count) {
+  if (count <= sequence->capacity - sequence->count) return NULL;
+  const uint32_t capacity = sequence->capacity * 2 + 16 + count;
+  uint32_t *grown = realloc(sequence->tokens, capacity * sizeof(*grown));
   if (grown == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for generated tokens");
-  self->tokens = grown;
-  self->capacity = capacity;
+  sequence->tokens = grown;
+  sequence->capacity = capacity;
   return NULL;
 }
 
 dure_status engine_sequence_add(engine_sequence *sequence, uint32_t token, const float *logits, uint32_t candidates) {
   DURE_TRY(reserve_generated(sequence));
-  DURE_TRY(reserve_token(sequence));
+  DURE_TRY(engine_sequence_reserve(sequence, 1));
   const uint32_t place = sequence->progress.generated_count++;
   sequence->tokens[sequence->count++] = token;
   sequence->generated[place] = (dure_scored_token){token, 0};
   if (logits == NULL) return NULL;
-  const double log_sum = log_sum_of(logits, candidates);
+  const double log_sum = engine_log_sum(logits, candidates);
   sequence->generated[place].log_probability = (float)((double)logits[token] - log_sum);
   const uint32_t most = sequence->request.alternatives;
   if (most > 0) likeliest(logits, candidates, most, log_sum, sequence->alternatives + (size_t)place * most);
@@ -146,10 +147,21 @@ dure_status engine_sequence_add(engine_sequence *sequence, uint32_t token, const
 }
 
 void engine_sequence_score(engine_sequence *sequence, const float *logits, uint32_t candidates) {
-  const double log_sum = log_sum_of(logits, candidates);
+  const double log_sum = engine_log_sum(logits, candidates);
   const uint32_t place = sequence->scored++, most = sequence->request.alternatives;
   sequence->prompt_scores[place] = (float)((double)logits[sequence->tokens[place]] - log_sum);
   if (most > 0) likeliest(logits, candidates, most, log_sum, sequence->prompt_alternatives + (size_t)place * most);
+}
+
+// ---- the device's rows -------------------------------------------------------------------------------------------
+
+void engine_sequence_place(const engine_sequence *sequence, const engine_programs *programs, uint32_t length,
+                           uint32_t row) {
+  const uint32_t blocks = programs->sizes.blocks_per_sequence;
+  uint32_t *table = programs->exchange.table + (size_t)row * blocks;
+  programs->exchange.lengths[row] = length;
+  memcpy(table, sequence->blocks, sequence->block_count * sizeof(*table));
+  memset(table + sequence->block_count, 0, (blocks - sequence->block_count) * sizeof(*table));
 }
 
 // ---- sampling ----------------------------------------------------------------------------------------------------
@@ -178,10 +190,10 @@ static bool has_penalties(const dure_request *request) {
 }
 
 // The latest tokens first: of more different ones than there is room for, the oldest go unpunished.
-static void add_penalties(const engine_sequence *self, adjustments *list) {
+static void add_penalties(const engine_sequence *self, uint32_t ahead, adjustments *list) {
   const dure_request *request = &self->request;
   bool seen[ENGINE_ADJUSTED] = {false};
-  for (uint32_t i = self->count; i-- > 0;) {
+  for (uint32_t i = self->count + ahead; i-- > 0;) {
     const uint32_t place = place_of(list, self->tokens[i]);
     if (place == ENGINE_ADJUSTED) continue;
     float *change = &list->changes[2 * place];
@@ -194,6 +206,24 @@ static void add_penalties(const engine_sequence *self, adjustments *list) {
   }
 }
 
+// The tokens that may come where a match stands, with the request's ends where the text may end there.
+static dure_status write_match_mask(const engine_sequence *self, dure_match *match, uint32_t *mask, uint32_t mask_words,
+                                    bool *out_goes_on, bool *out_is_whole) {
+  uint32_t count = 0;
+  DURE_TRY(dure_match_mask(match, mask, mask_words, &count, out_is_whole));
+  *out_goes_on = count > 0;
+  for (uint32_t i = 0; *out_is_whole && i < self->request.end_count; i++) {
+    const uint32_t end = self->request.ends[i];
+    if (end / 32 < mask_words) mask[end / 32] |= UINT32_C(1) << end % 32;
+  }
+  return NULL;
+}
+
+static dure_status reserve_mask(uint32_t mask_words, uint32_t **mask) {
+  if (*mask == NULL) *mask = malloc(mask_words * sizeof(**mask));
+  return *mask != NULL ? NULL : dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a mask of tokens");
+}
+
 dure_status engine_sequence_constrain(engine_sequence *sequence, uint32_t mask_words, bool *out_goes_on,
                                       bool *out_is_whole) {
   *out_goes_on = true;
@@ -201,32 +231,52 @@ dure_status engine_sequence_constrain(engine_sequence *sequence, uint32_t mask_w
   sequence->is_constrained = true;
   if (sequence->request.constraint == NULL) return NULL;
   if (sequence->match == NULL) DURE_TRY(dure_match_create(sequence->request.constraint, &sequence->match));
-  if (sequence->mask == NULL) sequence->mask = malloc(mask_words * sizeof(*sequence->mask));
-  if (sequence->mask == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for a mask of tokens");
+  DURE_TRY(reserve_mask(mask_words, &sequence->mask));
+  sequence->mask_words = mask_words;
   while (sequence->matched < sequence->progress.generated_count)
     DURE_TRY(dure_match_token(sequence->match, sequence->generated[sequence->matched++].token));
-  uint32_t count = 0;
-  DURE_TRY(dure_match_mask(sequence->match, sequence->mask, mask_words, &count, out_is_whole));
-  *out_goes_on = count > 0;
-  for (uint32_t i = 0; *out_is_whole && i < sequence->request.end_count; i++) {
-    const uint32_t end = sequence->request.ends[i];
-    if (end / 32 < mask_words) sequence->mask[end / 32] |= UINT32_C(1) << end % 32;
-  }
-  return NULL;
+  return write_match_mask(sequence, sequence->match, sequence->mask, mask_words, out_goes_on, out_is_whole);
 }
 
-static void write_mask(const engine_sequence *self, const engine_exchange *exchange, uint32_t row, uint32_t words) {
+static dure_status advance(engine_sequence *self, uint32_t ahead, bool *out_goes_on) {
+  bool is_whole = false;
+  *out_goes_on = false;
+  if (self->ahead_match == NULL) DURE_TRY(dure_match_create(self->request.constraint, &self->ahead_match));
+  DURE_TRY(reserve_mask(self->mask_words, &self->ahead_mask));
+  if (ahead == 0) {
+    dure_match_move(self->ahead_match, self->match);
+  } else {
+    DURE_TRY(dure_match_token(self->ahead_match, self->tokens[self->count + ahead - 1]));
+  }
+  return write_match_mask(self, self->ahead_match, self->ahead_mask, self->mask_words, out_goes_on, &is_whole);
+}
+
+bool engine_sequence_look_ahead(engine_sequence *sequence, uint32_t ahead) {
+  if (sequence->match == NULL) return true;
+  bool goes_on = false;
+  dure_status status = advance(sequence, ahead, &goes_on);
+  const bool may_come = status == NULL && goes_on;
+  dure_status_free(status);  // what is wrong shows again where it is not a guess
+  return may_come;
+}
+
+// The model's own mask, or one of a draft model with another number of rows.
+static void write_mask(const engine_sequence *self, const uint32_t *from, const engine_exchange *exchange,
+                       uint32_t row) {
+  const uint32_t words = exchange->mask_words;
   uint32_t *mask = exchange->mask + (size_t)row * words;
-  if (self->mask != NULL) {
-    memcpy(mask, self->mask, words * sizeof(*mask));
+  if (from != NULL) {
+    const uint32_t shared = words < self->mask_words ? words : self->mask_words;
+    memcpy(mask, from, shared * sizeof(*mask));
+    memset(mask + shared, 0, (words - shared) * sizeof(*mask));
   } else if (exchange->is_masked[row]) {
     memset(mask, 0xff, words * sizeof(*mask));
   }
-  exchange->is_masked[row] = self->mask != NULL;
+  exchange->is_masked[row] = from != NULL;
 }
 
-void engine_sequence_settings(const engine_sequence *sequence, const engine_exchange *exchange, uint32_t row,
-                              uint32_t mask_words) {
+void engine_sequence_settings(const engine_sequence *sequence, uint32_t ahead, const engine_exchange *exchange,
+                              uint32_t row) {
   const dure_request *request = &sequence->request;
   const dure_sampling *sampling = &request->sampling;
   float *settings = exchange->settings + row * DURE_SAMPLE_COUNT;
@@ -237,7 +287,7 @@ void engine_sequence_settings(const engine_sequence *sequence, const engine_exch
   settings[DURE_SAMPLE_TYPICAL_P] = sampling->typical_p;
   // Where the token stands in the whole text, as dure_session_sample has it.
   const uint32_t words[4] = {(uint32_t)sampling->seed, (uint32_t)(sampling->seed >> 32),
-                             sequence->progress.prompt_count + sequence->progress.generated_count, 0};
+                             sequence->progress.prompt_count + sequence->progress.generated_count + ahead, 0};
   memcpy(exchange->random + row * 4, words, sizeof(words));
   adjustments list = {exchange->ids + (size_t)row * ENGINE_ADJUSTED,
                       exchange->changes + (size_t)row * ENGINE_ADJUSTED * 2, 0};
@@ -245,8 +295,8 @@ void engine_sequence_settings(const engine_sequence *sequence, const engine_exch
     const uint32_t place = place_of(&list, request->biases[i].token);
     list.changes[2 * place + 1] += request->biases[i].bias;
   }
-  if (has_penalties(request)) add_penalties(sequence, &list);
-  write_mask(sequence, exchange, row, mask_words);
+  if (has_penalties(request)) add_penalties(sequence, ahead, &list);
+  write_mask(sequence, ahead > 0 && sequence->match != NULL ? sequence->ahead_mask : sequence->mask, exchange, row);
   // What another sequence left in this row.
   for (uint32_t i = list.count; i < ENGINE_ADJUSTED && list.ids[i] != UINT32_MAX; i++) list.ids[i] = UINT32_MAX;
 }

@@ -74,7 +74,7 @@ static dure_status take_end(choice *c, dure_finish how) {
   return dure_bytes_status(&c->text);
 }
 
-static void note_times(choice *c, const dure_progress *progress, uint32_t count) {
+static void note_times(choice *c, const dure_request_progress *progress, uint32_t count) {
   serve_metrics *metrics = &c->owner->server->metrics;
   if (count == 0 || progress->first == 0) return;
   if (c->last_token == 0) {
@@ -87,7 +87,7 @@ static void note_times(choice *c, const dure_progress *progress, uint32_t count)
   c->last_token = progress->last;
 }
 
-static dure_status take_news(choice *c, dure_progress *out_progress) {
+static dure_status take_news(choice *c, dure_request_progress *out_progress) {
   dure_engine *engine = c->owner->server->served.engine;
   dure_scored_token tokens[TOKENS_AT_ONCE];
   uint32_t count = TOKENS_AT_ONCE;
@@ -129,7 +129,7 @@ static void complete(job *self, dure_bytes *events) {
   http_reply_clear(&reply);
 }
 
-static void count_tokens(job *self, const choice *c, const dure_progress *progress) {
+static void count_tokens(job *self, const choice *c, const dure_request_progress *progress) {
   self->generated_tokens += c->seen;
   if (c->index % self->request.best_of == 0) self->reused_tokens += progress->reused_count;  // as its prompt: once
 }
@@ -139,7 +139,7 @@ static bool follow(choice *c) {
   job *self = c->owner;
   dure_server *server = self->server;
   dure_bytes events = {0};
-  dure_progress progress = {0};
+  dure_request_progress progress = {0};
   const bool is_cancelled = atomic_load(&self->is_cancelled);
   dure_status status = is_cancelled ? NULL : take_news(c, &progress);
   const bool has_ended = is_cancelled || status != NULL || c->is_finished;

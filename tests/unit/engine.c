@@ -8,112 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/engine.h"
-#include "tests/amount.h"
-#include "tests/suite.h"
-
-enum { MOST_DEVICES = 8, MOST_TOKENS = 24, PROMPTS = 50, LONGEST_PROMPT = 40 };
-
-static char device_names[MOST_DEVICES][32];
-static int device_count;
-static dure_device *device;
-static dure_stream *stream;
-static dure_model *model;
-
-static void refuse(dure_status status, dure_code code, const char *part) {
-  ck_assert_msg(dure_status_code(status) == code && strstr(dure_status_message(status), part) != NULL, "got '%s'",
-                dure_status_message(status));
-  dure_status_free(status);
-}
-
-static void open_model(const char *device_name, const char *folder) {
-  char path[4096];
-  const char *source = getenv("DURE_SOURCE_DIR");
-  snprintf(path, sizeof(path), "%s/tests/golden/families/%s", source != NULL ? source : ".", folder);
-  require(dure_device_open(device_name, &device));
-  require(dure_stream_create(device, &stream));
-  require(dure_model_open(path, device, stream, &model));
-}
-
-static void close_model(void) {
-  dure_model_destroy(model);
-  dure_stream_destroy(stream);
-  dure_device_close(device);
-}
-
-static dure_engine *create(dure_engine_options options) {
-  dure_engine *engine = NULL;
-  require(dure_engine_create(model, &options, &engine));
-  return engine;
-}
-
-// ---- requests ----------------------------------------------------------------------------------------------------
-
-typedef struct prompt {
-  uint32_t tokens[LONGEST_PROMPT], count;
-} prompt;
-static prompt prompts[PROMPTS];
-
-static void make_prompts(void) {
-  uint32_t state = 12345;
-  for (int i = 0; i < PROMPTS; i++) {
-    state = state * 1664525u + 1013904223u;
-    prompts[i].count = 1 + (state >> 16) % LONGEST_PROMPT;
-    for (uint32_t t = 0; t < prompts[i].count; t++) {
-      state = state * 1664525u + 1013904223u;
-      prompts[i].tokens[t] = (state >> 16) % model->config.vocabulary_size;
-    }
-  }
-}
-
-typedef struct answer {
-  dure_scored_token tokens[MOST_TOKENS];
-  uint32_t count;
-  dure_progress progress;
-} answer;
-
-static dure_request greedy(const prompt *p) {
-  return (dure_request){.tokens = p->tokens,
-                        .count = p->count,
-                        .most_tokens = MOST_TOKENS,
-                        .sampling = {.top_p = 1},
-                        .overflow = DURE_OVERFLOW_STOP,
-                        .with_log_probabilities = true};
-}
-
-static uint64_t submit(dure_engine *engine, dure_request request) {
-  uint64_t id = 0;
-  require(dure_engine_submit(engine, &request, &id));
-  return id;
-}
-
-static void run_all(dure_engine *engine) {
-  for (bool is_busy = true; is_busy;) require(dure_engine_step(engine, &is_busy));
-}
-
-static answer answer_of(dure_engine *engine, uint64_t id) {
-  answer a = {0};
-  require(dure_engine_poll(engine, id, 0, a.tokens, MOST_TOKENS, &a.count, &a.progress));
-  dure_engine_release(engine, id);
-  return a;
-}
-
-static answer answer_alone(dure_engine *engine, dure_request request) {
-  const uint64_t id = submit(engine, request);
-  run_all(engine);
-  return answer_of(engine, id);
-}
-
-static void require_same(const answer *a, const answer *b, const char *what, int which) {
-  ck_assert_msg(a->count == b->count && a->progress.finish == b->progress.finish, "%s, prompt %d: %u tokens, not %u",
-                what, which, a->count, b->count);
-  for (uint32_t i = 0; i < a->count; i++)
-    ck_assert_msg(
-        a->tokens[i].token == b->tokens[i].token && a->tokens[i].log_probability == b->tokens[i].log_probability,
-        "%s, prompt %d: token %u differs", what, which, i);
-}
-
-static int prompt_count(void) { return is_full() ? PROMPTS : 9; }
+#include "tests/unit/engines.h"
 
 // ---- promises ----------------------------------------------------------------------------------------------------
 
@@ -349,8 +244,8 @@ START_TEST(a_narrow_cache_costs_its_rounding) {
     double most = 0;
     if (types[t] == DURE_DTYPE_U8 && model->config.head_width % 32 != 0) {
       dure_engine *engine = NULL;
-      refuse(dure_engine_create(model, &(dure_engine_options){.cache_type = types[t]}, &engine), DURE_INVALID_ARGUMENT,
-             "a q8_0 cache has blocks of 32 elements, and this model's heads have");
+      require_failure(dure_engine_create(model, &(dure_engine_options){.cache_type = types[t]}, &engine),
+                      DURE_INVALID_ARGUMENT, "a q8_0 cache has blocks of 32 elements, and this model's heads have");
       continue;
     }
     score_with_cache(types[t], &prompts[longest], scores);
@@ -402,7 +297,7 @@ START_TEST(the_end_of_the_context_is_refused_reached_or_shifted) {
   request.count = 12;
   uint64_t id = 0;
   request.overflow = DURE_OVERFLOW_REFUSE;
-  refuse(dure_engine_submit(engine, &request, &id), DURE_INVALID_ARGUMENT, "context of 20");
+  require_failure(dure_engine_submit(engine, &request, &id), DURE_INVALID_ARGUMENT, "context of 20");
   request.overflow = DURE_OVERFLOW_STOP;
   answer a = answer_alone(engine, request);
   ck_assert_uint_eq(a.count, 9);  // the last one has no place in it any more
@@ -414,12 +309,12 @@ START_TEST(the_end_of_the_context_is_refused_reached_or_shifted) {
   request.count = LONGEST_PROMPT;
   ck_assert_uint_eq(answer_alone(engine, request).count, MOST_TOKENS);
   request.overflow = DURE_OVERFLOW_STOP;
-  refuse(dure_engine_submit(engine, &request, &id), DURE_INVALID_ARGUMENT, "shorten the prompt");
+  require_failure(dure_engine_submit(engine, &request, &id), DURE_INVALID_ARGUMENT, "shorten the prompt");
   request.count = 0;
-  refuse(dure_engine_submit(engine, &request, &id), DURE_INVALID_ARGUMENT, "at least one token");
+  require_failure(dure_engine_submit(engine, &request, &id), DURE_INVALID_ARGUMENT, "at least one token");
   request.count = 3;
   submit(engine, request);
-  refuse(dure_engine_submit(engine, &request, &id), DURE_UNSUPPORTED, "waiting");
+  require_failure(dure_engine_submit(engine, &request, &id), DURE_UNSUPPORTED, "waiting");
   dure_engine_destroy(engine);
   close_model();
 }
@@ -439,8 +334,8 @@ START_TEST(what_is_cancelled_ends_and_leaves_its_place) {
   ck_assert_int_eq(answer_of(engine, first).progress.finish, DURE_FINISH_CANCELLED);
   ck_assert_uint_eq(answer_of(engine, second).count, MOST_TOKENS);
   require(dure_engine_step(engine, &is_busy));
-  dure_progress progress;
-  refuse(dure_engine_poll(engine, second, 0, NULL, 0, NULL, &progress), DURE_NOT_FOUND, "no request");
+  dure_request_progress progress;
+  require_failure(dure_engine_poll(engine, second, 0, NULL, 0, NULL, &progress), DURE_NOT_FOUND, "no request");
   const dure_engine_statistics s = dure_engine_statistics_get(engine);
   ck_assert_uint_eq(s.running + s.waiting + s.blocks_used, 0);
   ck_assert_uint_eq(s.cancelled, 1);
@@ -465,7 +360,7 @@ static void *be_client(void *argument) {
   client *self = argument;
   for (int i = 0; i < REQUESTS; i++) {
     const dure_request request = greedy(&prompts[self->first + i]);
-    dure_progress progress = {0};
+    dure_request_progress progress = {0};
     uint64_t id = 0;
     dure_status status = dure_engine_submit(self->engine, &request, &id);
     while (status == NULL && progress.finish == DURE_FINISH_NOT_YET) {
@@ -507,21 +402,6 @@ START_TEST(any_thread_may_submit_poll_and_cancel) {
 END_TEST
 
 // ---- running -----------------------------------------------------------------------------------------------------
-
-static void find_devices(void) {
-  const char *wanted = getenv("DURE_TEST_DEVICE");
-  snprintf(device_names[device_count++], sizeof(device_names[0]), "%s", wanted != NULL ? wanted : "reference");
-  dure_device_info *infos = NULL;
-  size_t count = 0;
-  char *notes = NULL;
-  require(dure_devices_list(&infos, &count, &notes));
-  for (size_t i = 0; i < count && wanted == NULL && device_count < (is_full() ? MOST_DEVICES : 2); i++) {
-    if (infos[i].usable && strcmp(infos[i].backend, "vulkan") == 0)
-      snprintf(device_names[device_count++], sizeof(device_names[0]), "%s", infos[i].identifier);
-  }
-  free(infos);
-  free(notes);
-}
 
 int main(void) {
   find_devices();

@@ -76,7 +76,7 @@ static void run_all(dure_engine *engine) {
 
 static answer take(dure_engine *engine, uint64_t id) {
   answer a = {0};
-  dure_progress progress;
+  dure_request_progress progress;
   uint32_t ids[MOST];
   char *text = NULL;
   size_t length = 0;

@@ -99,7 +99,7 @@ static uint32_t generate(dure_model *model, const uint32_t *tokens, dure_scored_
                                 .with_log_probabilities = true};
   uint64_t id = 0;
   uint32_t count = 0;
-  dure_progress progress;
+  dure_request_progress progress;
   require(dure_engine_submit(engine, &request, &id));
   for (bool is_busy = true; is_busy;) require(dure_engine_step(engine, &is_busy));
   require(dure_engine_poll(engine, id, 0, out_tokens, 8, &count, &progress));

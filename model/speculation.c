@@ -1,0 +1,113 @@
+#include "model/speculation.h"
+
+#include <string.h>
+
+// ---- lookup ------------------------------------------------------------------------------------------------------
+
+static speculation_kind kind_of_match(uint32_t length) {
+  if (length >= 8) return SPECULATION_MATCH_8;
+  if (length >= 4) return SPECULATION_MATCH_4;
+  return (speculation_kind)(SPECULATION_MATCH_1 + length - 1);
+}
+
+// Tokens up to place `end` that are the same as those up to the end of the text.
+static uint32_t match_length(const uint32_t *tokens, uint32_t count, uint32_t end) {
+  uint32_t length = 0;
+  while (length <= end && length < SPECULATION_LONGEST_MATCH && tokens[end - length] == tokens[count - 1 - length])
+    length++;
+  return length;
+}
+
+uint32_t speculation_lookup(const uint32_t *tokens, uint32_t count, uint32_t most, uint32_t *out_tokens,
+                            speculation_kind *out_kind) {
+  uint32_t longest = 0, place = 0;
+  *out_kind = SPECULATION_MATCH_1;
+  for (uint32_t end = count > 0 ? count - 1 : 0; end-- > 0 && longest < SPECULATION_LONGEST_MATCH;) {
+    const uint32_t length = match_length(tokens, count, end);
+    if (length <= longest) continue;
+    longest = length;
+    place = end;
+  }
+  if (longest == 0) return 0;
+  *out_kind = kind_of_match(longest);
+  const uint32_t period = count - 1 - place;
+  for (uint32_t i = 0; i < most; i++) out_tokens[i] = i < period ? tokens[place + 1 + i] : out_tokens[i - period];
+  return most;
+}
+
+// ---- what is known -----------------------------------------------------------------------------------------------
+
+speculation_record speculation_record_begin(void) {
+  // Beliefs to begin with; a few steps replace them.
+  return (speculation_record){.shares = {[SPECULATION_MATCH_1] = 0.15f,
+                                         [SPECULATION_MATCH_2] = 0.4f,
+                                         [SPECULATION_MATCH_3] = 0.6f,
+                                         [SPECULATION_MATCH_4] = 0.75f,
+                                         [SPECULATION_MATCH_8] = 0.9f,
+                                         [SPECULATION_DRAFT] = 0.6f}};
+}
+
+void speculation_record_add(speculation_record *record, speculation_kind kind, uint32_t proposed, uint32_t accepted,
+                            float weight) {
+  float *share = &record->shares[kind];
+  for (uint32_t i = 0; i < accepted; i++) *share += weight * (1 - *share);
+  if (accepted < proposed) *share -= weight * *share;
+}
+
+static uint32_t width_of(uint32_t rows) {
+  uint32_t width = 0;
+  while (width + 1 < SPECULATION_WIDTHS && UINT32_C(1) << width < rows) width++;
+  return width;
+}
+
+void speculation_times_add(speculation_times *times, uint32_t rows, double seconds) {
+  const uint32_t width = width_of(rows);
+  for (uint32_t i = 0; i < SPECULATION_WIDTHS; i++) times->seconds[i] *= 0.999;
+  double *known = &times->seconds[width];
+  *known = *known > 0 ? *known + (seconds - *known) / 4 : seconds;
+}
+
+// Seconds of a step. What was never measured is believed to cost what the next narrower width does, and so is tried.
+static double seconds_of(const speculation_times *times, uint32_t rows) {
+  double seconds = 0;
+  for (uint32_t i = 0; i <= width_of(rows); i++) seconds = times->seconds[i] > seconds ? times->seconds[i] : seconds;
+  return seconds > 0 ? seconds : 1;
+}
+
+// ---- the choice --------------------------------------------------------------------------------------------------
+
+// A proposal is never certain, so that of two sequences both get some; nor hopeless.
+static double bounded(float share) { return share < 0.01f ? 0.01 : share > 0.98f ? 0.98 : (double)share; }
+
+// The sequence whose next proposal is the likeliest to count; `count` when none has any left.
+static uint32_t likeliest(const speculation_offer *offers, uint32_t count, const uint32_t *taken,
+                          const double *chances) {
+  uint32_t best = count;
+  for (uint32_t i = 0; i < count; i++) {
+    if (taken[i] < offers[i].count && (best == count || chances[i] > chances[best])) best = i;
+  }
+  return best;
+}
+
+void speculation_choose(const speculation_offer *offers, uint32_t count, uint32_t rows, const speculation_times *times,
+                        uint32_t *out_counts) {
+  uint32_t taken[SPECULATION_SEQUENCES] = {0}, drafted = 0;
+  double chances[SPECULATION_SEQUENCES];  // that the next proposal of each counts
+  memset(out_counts, 0, count * sizeof(*out_counts));
+  for (uint32_t i = 0; i < count; i++) chances[i] = bounded(offers[i].share);
+  double expected = count, best = times != NULL ? expected / seconds_of(times, count) : 0;
+  for (uint32_t used = count; used < rows;) {
+    const uint32_t chosen = likeliest(offers, count, taken, chances);
+    if (chosen == count) return;
+    expected += chances[chosen];
+    chances[chosen] *= bounded(offers[chosen].share);
+    taken[chosen]++;
+    used++;
+    if (offers[chosen].is_drafted && taken[chosen] > drafted) drafted = taken[chosen];
+    const double rate =
+        times != NULL ? expected / (seconds_of(times, used) + drafted * times->draft_seconds) : expected;
+    if (rate <= best) continue;
+    best = rate;
+    memcpy(out_counts, taken, count * sizeof(*out_counts));
+  }
+}
