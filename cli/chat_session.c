@@ -72,7 +72,7 @@ static dure_status save_messages(const session *s, const char *path) {
 typedef struct answer {
   uint64_t id;
   dure_completion *completion;
-  dure_progress progress;
+  dure_request_progress progress;
   uint32_t seen;
   bool has_stopped;
   text_buffer text;
@@ -241,7 +241,9 @@ dure_status chat_session_run(const chat_session_options *options) {
       .sequences = 1,
       .context = context < CHAT_SESSION_CONTEXT_MOST ? context : CHAT_SESSION_CONTEXT_MOST,
       .candidate_count = dure_tokenizer_vocabulary_size(options->tokenizer),
-      .queue = 1};
+      .queue = 1,
+      .cache_type = options->cache_type,
+      .speculation = options->speculation};
   dure_status status = s.messages == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "no memory for a conversation") : NULL;
   if (status == NULL && !dure_chat_has_template(options->chat))
     status = dure_fail(DURE_NOT_FOUND, "the model has no chat template; without one only --prompt can be continued");

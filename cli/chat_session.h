@@ -19,6 +19,8 @@ typedef struct chat_session_options {
   const char *system;    // NULL: none
   const char *stop;      // NULL: none
   dure_request request;  // of every answer but for its tokens
+  dure_dtype cache_type;
+  dure_engine_speculation speculation;
 } chat_session_options;
 
 DURE_MUST_CHECK dure_status chat_session_run(const chat_session_options *options);

@@ -1,4 +1,5 @@
 // dure generate: continues a prompt, writing text as it comes; or many at once, from a file.
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "cli/open_model.h"
 #include "cli/output.h"
 #include "cli/prompts.h"
+#include "model/beam.h"
 #include "model/chat.h"
 #include "model/completion.h"
 #include "model/engine.h"
@@ -16,10 +18,10 @@
 
 typedef struct generate_options {
   const char *device, *dtype, *weights, *cache_type, *prompt, *prompt_file, *prompts, *stop, *system;
-  const char *grammar, *json_schema;
-  int64_t max_tokens, top_k, seed, batch, log_probabilities;
-  double temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty;
-  bool echo, as_json, stops_at_end, shifts, is_chat;
+  const char *grammar, *json_schema, *draft;
+  int64_t max_tokens, top_k, seed, batch, log_probabilities, proposals, beams;
+  double temperature, top_p, min_p, typical_p, repetition_penalty, presence_penalty, frequency_penalty, length_penalty;
+  bool echo, as_json, stops_at_end, shifts, is_chat, looks_up, stops_early;
 } generate_options;
 
 // One prompt and its continuation.
@@ -33,7 +35,8 @@ typedef struct generation {
   bool has_stopped, is_done;
   char *text;  // of the continuation, when it is not printed at once
   size_t text_length, text_capacity;
-  dure_progress progress;
+  dure_request_progress progress;
+  float beam_score;
 } generation;
 
 // Everything of one run of the command.
@@ -42,6 +45,7 @@ typedef struct generate_run {
   opened_model opened;
   prompt_list prompts;
   generation *generations;  // [prompts.count]
+  dure_model *draft;        // NULL: none
   dure_engine *engine;
   opened_constraint constraint;
   dure_chat *chat;  // the model's own ends of texts, and its template
@@ -59,6 +63,7 @@ static void run_clear(generate_run *run) {
   }
   free(run->generations);
   dure_engine_destroy(run->engine);
+  dure_model_destroy(run->draft);
   opened_constraint_close(&run->constraint);
   dure_chat_close(run->chat);
   if (run->opened.model != NULL) opened_model_close(&run->opened);
@@ -116,8 +121,7 @@ static const char *finish_reason(const generation *g) {
   }
 }
 
-// ---- running
-// ---------------------------------------------------------------------------------------------------------
+// ---- running -------------------------------------------------------------------------------------------------------
 
 // The prompt's tokens; of a chat, those of what its template makes of it, which says itself how a text begins.
 static dure_status encode_text(const generate_run *run, generation *g) {
@@ -164,20 +168,29 @@ static dure_status encode_prompts(generate_run *run, uint64_t *out_longest) {
   return NULL;
 }
 
-static dure_status create_engine(generate_run *run) {
-  uint64_t longest = 0;
-  DURE_TRY(encode_prompts(run, &longest));
+// Tokens that the longest prompt and its continuation have, as far as the model goes.
+static uint32_t context_for(const generate_run *run, uint64_t longest) {
   const uint32_t context = run->opened.model->config.context_length;
   const uint64_t wanted = longest + (uint64_t)run->options->max_tokens;
+  return wanted < context ? (uint32_t)wanted : context;
+}
+
+static dure_engine_speculation speculation_of(const generate_run *run) {
+  return (dure_engine_speculation){
+      .looks_up = run->options->looks_up, .draft = run->draft, .proposals = (uint32_t)run->options->proposals};
+}
+
+static dure_status create_engine(generate_run *run, uint64_t longest) {
   const uint64_t together = (uint64_t)run->options->batch;
   dure_dtype cache_type;
   DURE_TRY(dure_model_parse_cache_type(run->options->cache_type, &cache_type));
   const dure_engine_options options = {
       .sequences = (uint32_t)(run->prompts.count < together ? run->prompts.count : together),
-      .context = wanted < context ? (uint32_t)wanted : context,
+      .context = context_for(run, longest),
       .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer),
       .queue = (uint32_t)run->prompts.count,
-      .cache_type = cache_type};
+      .cache_type = cache_type,
+      .speculation = speculation_of(run)};
   return dure_engine_create(run->opened.model, &options, &run->engine);
 }
 
@@ -225,8 +238,58 @@ static dure_status run_engine(generate_run *run) {
   return NULL;
 }
 
-// ---- results
-// ---------------------------------------------------------------------------------------------------------
+// ---- beams ---------------------------------------------------------------------------------------------------------
+
+// A text that is there as a whole: the best that the beams found.
+static dure_status take_text(const generate_run *run, generation *g, const dure_beam_text *text) {
+  const char *bytes = NULL;
+  size_t length = 0;
+  bool has_stopped = false;
+  for (uint32_t i = 0; i < text->count; i++) {
+    g->generated[g->seen++].token = text->tokens[i];
+    DURE_TRY(dure_completion_push(g->completion, text->tokens[i], &bytes, &length, &has_stopped));
+    DURE_TRY(emit(run, g, bytes, length));
+  }
+  g->progress.finish = text->has_ended ? DURE_FINISH_END : DURE_FINISH_LENGTH;
+  g->beam_score = text->score;
+  DURE_TRY(dure_completion_flush(g->completion, &bytes, &length));
+  return emit(run, g, bytes, length);
+}
+
+static dure_status search_beams(const generate_run *run, dure_beams *beams) {
+  for (size_t i = 0; i < run->prompts.count; i++) {
+    generation *g = &run->generations[i];
+    dure_beam_text text;
+    g->progress.started = g->progress.first = dure_os_nanoseconds();
+    dure_status status = dure_beams_run(beams, g->tokens.ids, (uint32_t)g->tokens.count, dure_os_interrupted, &text);
+    g->progress.last = dure_os_nanoseconds();
+    if (status != NULL && run->prompts.count > 1) return dure_status_prefix(status, "prompt %zu", i + 1);
+    DURE_TRY(status);
+    DURE_TRY(take_text(run, g, &text));
+  }
+  return NULL;
+}
+
+static dure_status run_beams(const generate_run *run, uint64_t longest) {
+  const generate_options *o = run->options;
+  const dure_request request = request_of(run);
+  dure_beams *beams = NULL;
+  dure_beam_options options = {.beams = (uint32_t)o->beams,
+                               .most_tokens = request.most_tokens,
+                               .context = context_for(run, longest),
+                               .length_penalty = (float)o->length_penalty,
+                               .early_stopping = o->stops_early ? DURE_EARLY_STOPPING_FULL : DURE_EARLY_STOPPING_LIKELY,
+                               .ends = request.ends,
+                               .end_count = request.end_count,
+                               .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer)};
+  DURE_TRY(dure_model_parse_cache_type(o->cache_type, &options.cache_type));
+  DURE_TRY(dure_beams_create(run->opened.model, &options, &beams));
+  dure_status status = search_beams(run, beams);
+  dure_beams_destroy(beams);
+  return status;
+}
+
+// ---- results -------------------------------------------------------------------------------------------------------
 
 static double seconds_between(uint64_t begin, uint64_t end) { return end > begin ? (double)(end - begin) / 1e9 : 0; }
 
@@ -247,6 +310,8 @@ static dure_status add_log_probabilities(const generate_run *run, const generati
   return NULL;
 }
 
+static bool is_guessing(const generate_run *run) { return run->options->looks_up || run->options->draft != NULL; }
+
 static dure_status print_object(const generate_run *run, const generation *g) {
   json_t *prompt_tokens = json_array(), *tokens = json_array();
   for (size_t i = 0; i < g->tokens.count; i++) json_array_append_new(prompt_tokens, json_integer(g->tokens.ids[i]));
@@ -256,6 +321,11 @@ static dure_status print_object(const generate_run *run, const generation *g) {
                              prompt_tokens, "tokens", tokens, "finish_reason", finish_reason(g), "prompt_seconds",
                              seconds_between(g->progress.started, g->progress.first), "decode_seconds",
                              seconds_between(g->progress.first, g->progress.last));
+  if (object != NULL && run->options->beams > 0) json_object_set_new(object, "score", json_real((double)g->beam_score));
+  if (object != NULL && is_guessing(run)) {
+    json_object_set_new(object, "proposed", json_integer(g->progress.proposed_count));
+    json_object_set_new(object, "accepted", json_integer(g->progress.accepted_count));
+  }
   if (object != NULL && run->options->log_probabilities > 0) DURE_TRY(add_log_probabilities(run, g, object));
   return output_json(object);
 }
@@ -266,12 +336,15 @@ static dure_status print_results(const generate_run *run) {
   } else {
     putchar('\n');
   }
-  if (dure_os_is_terminal(2)) {
+  if (dure_os_is_terminal(2) && run->engine != NULL) {
     const dure_engine_statistics s = dure_engine_statistics_get(run->engine);
     fprintf(stderr, "%llu tokens, %.1f tokens/s (%llu tokens of prompts, %.2f s)",
             (unsigned long long)s.generated_tokens,
             s.decode_seconds > 0 ? (double)s.generated_tokens / s.decode_seconds : 0.0,
             (unsigned long long)s.prompt_tokens, s.prompt_seconds);
+    if (is_guessing(run))
+      fprintf(stderr, "; %llu of %llu tokens guessed right, %llu steps", (unsigned long long)s.accepted_tokens,
+              (unsigned long long)s.proposed_tokens, (unsigned long long)s.decode_steps);
     if (run->prompts.count == 1) fprintf(stderr, "; stopped: %s", finish_reason(&run->generations[0]));
     fputc('\n', stderr);
   }
@@ -285,7 +358,12 @@ static dure_status generate_all(generate_run *run) {
   } else {
     DURE_TRY(prompt_list_one(o->prompt, o->prompt_file, &run->prompts));
   }
-  return create_engine(run);
+  uint64_t longest = 0;
+  DURE_TRY(encode_prompts(run, &longest));
+  if (o->beams == 0) DURE_TRY(create_engine(run, longest));
+  if (o->echo && is_streamed(run)) fwrite(run->prompts.prompts[0].text, 1, run->prompts.prompts[0].length, stdout);
+  DURE_TRY(o->beams > 0 ? run_beams(run, longest) : run_engine(run));
+  return print_results(run);
 }
 
 static bool is_conversation(const generate_options *options) {
@@ -293,34 +371,62 @@ static bool is_conversation(const generate_options *options) {
 }
 
 static dure_status converse(const generate_run *run) {
-  const chat_session_options session = {.model = run->opened.model,
-                                        .tokenizer = run->opened.tokenizer,
-                                        .chat = run->chat,
-                                        .system = run->options->system,
-                                        .stop = run->options->stop,
-                                        .request = request_of(run)};
+  chat_session_options session = {.model = run->opened.model,
+                                  .tokenizer = run->opened.tokenizer,
+                                  .chat = run->chat,
+                                  .system = run->options->system,
+                                  .stop = run->options->stop,
+                                  .request = request_of(run),
+                                  .speculation = speculation_of(run)};
+  DURE_TRY(dure_model_parse_cache_type(run->options->cache_type, &session.cache_type));
   return chat_session_run(&session);
+}
+
+static dure_status open_all(generate_run *run, const char *directory) {
+  const generate_options *o = run->options;
+  DURE_TRY(opened_model_create_as(o->device, o->dtype, o->weights, directory, true, &run->opened));
+  DURE_TRY(dure_chat_open(directory, run->opened.tokenizer, &run->chat));
+  if (o->draft != NULL) DURE_TRY(opened_model_draft(&run->opened, o->dtype, o->weights, o->draft, &run->draft));
+  return opened_constraint_create(o->grammar, o->json_schema, run->opened.tokenizer, &run->constraint);
 }
 
 static dure_status generate(const generate_options *options, const char *directory) {
   generate_run run = {.options = options};
-  dure_status status =
-      opened_model_create_as(options->device, options->dtype, options->weights, directory, true, &run.opened);
-  if (status == NULL) status = dure_chat_open(directory, run.opened.tokenizer, &run.chat);
-  if (status == NULL)
-    status = opened_constraint_create(options->grammar, options->json_schema, run.opened.tokenizer, &run.constraint);
-  if (status == NULL && is_conversation(options)) {
-    status = converse(&run);
-    run_clear(&run);
-    return status;
-  }
-  if (status == NULL) status = generate_all(&run);
-  if (status == NULL && options->echo && is_streamed(&run))
-    fwrite(run.prompts.prompts[0].text, 1, run.prompts.prompts[0].length, stdout);
-  if (status == NULL) status = run_engine(&run);
-  if (status == NULL) status = print_results(&run);
+  dure_status status = open_all(&run, directory);
+  if (status == NULL) status = is_conversation(options) ? converse(&run) : generate_all(&run);
   run_clear(&run);
   return status;
+}
+
+// What beams have no use for is refused rather than ignored.
+static dure_status check_beams(const generate_options *o) {
+  if (o->beams < 0 || o->beams > DURE_BEAMS_MOST)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--beams must be from 1 to %d", DURE_BEAMS_MOST);
+  if (o->beams == 0 && (o->length_penalty != 1 || o->stops_early))
+    return dure_fail(DURE_INVALID_ARGUMENT, "--length-penalty and --early-stopping are for --beams");
+  const struct {
+    const char *name;
+    bool is_given;
+  } others[] = {{"--temperature above 0", o->temperature > 0},
+                {"--repetition-penalty", o->repetition_penalty != 0},
+                {"--presence-penalty", o->presence_penalty != 0},
+                {"--frequency-penalty", o->frequency_penalty != 0},
+                {"--grammar", o->grammar != NULL},
+                {"--json-schema", o->json_schema != NULL},
+                {"--stop", o->stop != NULL},
+                {"--log-probabilities", o->log_probabilities != 0},
+                {"--shift", o->shifts},
+                {"--speculate", o->looks_up},
+                {"--draft", o->draft != NULL},
+                {"a conversation", is_conversation(o)}};
+  for (size_t i = 0; o->beams > 0 && i < sizeof(others) / sizeof(others[0]); i++) {
+    if (others[i].is_given)
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "--beams looks for the likeliest text as a whole, and cannot be had together with %s",
+                       others[i].name);
+  }
+  if (!isfinite(o->length_penalty)) return dure_fail(DURE_INVALID_ARGUMENT, "--length-penalty must be a number");
+  return NULL;
 }
 
 static dure_status check_options(const generate_options *options) {
@@ -344,6 +450,11 @@ static dure_status check_options(const generate_options *options) {
     return dure_fail(DURE_INVALID_ARGUMENT, "--batch must be from 1 to %d", DURE_ENGINE_SEQUENCES_MOST);
   if (options->log_probabilities < 0 || options->log_probabilities > DURE_ENGINE_ALTERNATIVES_MOST)
     return dure_fail(DURE_INVALID_ARGUMENT, "--log-probabilities must be from 0 to %d", DURE_ENGINE_ALTERNATIVES_MOST);
+  if (options->proposals < 0 || options->proposals > DURE_ENGINE_PROPOSALS_MOST)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--proposals must be from 1 to %d", DURE_ENGINE_PROPOSALS_MOST);
+  if (options->proposals > 0 && !options->looks_up && options->draft == NULL)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--proposals is for --speculate and --draft");
+  DURE_TRY(check_beams(options));
   if (options->grammar != NULL && options->json_schema != NULL)
     return dure_fail(DURE_INVALID_ARGUMENT, "--grammar and --json-schema both say what may come; give one of them");
   if (options->system != NULL && !options->is_chat) return dure_fail(DURE_INVALID_ARGUMENT, "--system is for --chat");
@@ -358,7 +469,8 @@ int command_generate(int argc, char **argv) {
   generate_options options = {.device = "auto",
                               .max_tokens = 128,
                               .batch = 8,
-                              .temperature = 0.8,
+                              .temperature = NAN,
+                              .length_penalty = 1,
                               .typical_p = 1,
                               .top_k = 40,
                               .top_p = 1.0,
@@ -375,7 +487,7 @@ int command_generate(int argc, char **argv) {
       {"batch", OPTION_INTEGER, &options.batch, "N", "so many prompts run together at most (8)"},
       {"max-tokens", OPTION_INTEGER, &options.max_tokens, "N", "stop after so many tokens (128)"},
       {"temperature", OPTION_NUMBER, &options.temperature, "T",
-       "0: always the likeliest token; higher: more varied (0.8)"},
+       "0: always the likeliest token; higher: more varied (0.8; with --beams 0)"},
       {"top-k", OPTION_INTEGER, &options.top_k, "K", "draw from the K likeliest tokens, 0: all (40)"},
       {"top-p", OPTION_NUMBER, &options.top_p, "P", "draw from the likeliest tokens that hold this mass (1)"},
       {"min-p", OPTION_NUMBER, &options.min_p, "P", "only from those at least P times as likely as the likeliest (0)"},
@@ -397,6 +509,18 @@ int command_generate(int argc, char **argv) {
        "at the end of the context forget its oldest quarter instead of stopping"},
       {"log-probabilities", OPTION_INTEGER, &options.log_probabilities, "N",
        "with --json: of each token, and of the N likeliest in its place (0: none)"},
+      {"speculate", OPTION_FLAG, &options.looks_up, NULL,
+       "guess tokens from what came before in the text and verify several in a step, where that is faster; the text "
+       "stays the same"},
+      {"draft", OPTION_TEXT, &options.draft, "MODEL",
+       "guess by this smaller model, which must have the same tokenizer; the text stays the same"},
+      {"proposals", OPTION_INTEGER, &options.proposals, "N", "guess so many tokens at once at most (7)"},
+      {"beams", OPTION_INTEGER, &options.beams, "N",
+       "search the likeliest text as a whole with N beams, as transformers' generate(num_beams=N) does"},
+      {"length-penalty", OPTION_NUMBER, &options.length_penalty, "A",
+       "with --beams: texts are compared by their log-probability / length^A; above 0 prefers longer ones (1)"},
+      {"early-stopping", OPTION_FLAG, &options.stops_early, NULL,
+       "with --beams: end as soon as N texts have ended, not when none can become better"},
       {"echo", OPTION_FLAG, &options.echo, NULL, "print the prompt before the continuation"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},
       {"dtype", OPTION_TEXT, &options.dtype, "TYPE", "of weights and activations: auto, f32, bf16 or f16 (auto)"},
@@ -419,6 +543,7 @@ int command_generate(int argc, char **argv) {
       1};
   const char *const *positional;
   int status = command_parse(&usage, argc, argv, &positional, NULL);
+  if (isnan(options.temperature)) options.temperature = options.beams > 0 ? 0 : 0.8;
   dure_status mistake = status < 0 ? check_options(&options) : NULL;
   if (mistake != NULL) status = command_refuse(argv[0], mistake);
   if (status < 0) {

@@ -8,27 +8,35 @@
 #include "model/weights.h"
 #include "runtime/os.h"
 
+// The weights of `path` on a device, with what --dtype and --weights say.
+static dure_status open_weights(const char *dtype, const char *weights, const char *path, dure_device *device,
+                                dure_stream *stream, dure_model **out_model) {
+  dure_model_options kept = {.dtype = DURE_DTYPE_F32,
+                             .keeps_packed = weights == NULL || strcmp(weights, "expanded") != 0,
+                             .loads_later = true,
+                             .rounds_activations = weights != NULL && strcmp(weights, "int8") == 0};
+  DURE_TRY(dure_model_choose_dtype(dtype, device, path, &kept.dtype));
+  return dure_model_open_as(path, &kept, device, stream, out_model);
+}
+
+// Files first: a mistyped path should not wait for a driver.
+static dure_status check_path(const char *path) {
+  if (dure_os_is_directory(path) || dure_gguf_is_file(path)) return NULL;
+  return dure_fail(DURE_NOT_FOUND,
+                   "no model at '%s': expected a directory with config.json and model.safetensors, or a GGUF file",
+                   path);
+}
+
 static dure_status open_all(const char *device, const char *dtype, const char *weights, const char *directory,
                             bool with_tokenizer, opened_model *opened) {
-  const bool is_expanded = weights != NULL && strcmp(weights, "expanded") == 0;
-  const bool rounds_activations = weights != NULL && strcmp(weights, "int8") == 0;
-  if (weights != NULL && !is_expanded && !rounds_activations && strcmp(weights, "quantised") != 0)
+  if (weights != NULL && strcmp(weights, "expanded") != 0 && strcmp(weights, "int8") != 0 &&
+      strcmp(weights, "quantised") != 0)
     return dure_fail(DURE_INVALID_ARGUMENT, "--weights must be quantised, int8 or expanded; found '%.40s'", weights);
-  // Files first: a mistyped path should not wait for a driver.
-  if (!dure_os_is_directory(directory) && !dure_gguf_is_file(directory)) {
-    return dure_fail(DURE_NOT_FOUND,
-                     "no model at '%s': expected a directory with config.json and model.safetensors, or a GGUF file",
-                     directory);
-  }
+  DURE_TRY(check_path(directory));
   if (with_tokenizer) DURE_TRY(dure_weights_tokenizer(directory, &opened->tokenizer));
   DURE_TRY(dure_device_open(device, &opened->device));
   DURE_TRY(dure_stream_create(opened->device, &opened->stream));
-  dure_model_options kept = {.dtype = DURE_DTYPE_F32,
-                             .keeps_packed = !is_expanded,
-                             .loads_later = true,
-                             .rounds_activations = rounds_activations};
-  DURE_TRY(dure_model_choose_dtype(dtype, opened->device, directory, &kept.dtype));
-  DURE_TRY(dure_model_open_as(directory, &kept, opened->device, opened->stream, &opened->model));
+  DURE_TRY(open_weights(dtype, weights, directory, opened->device, opened->stream, &opened->model));
   uint32_t rows = opened->model->config.vocabulary_size;
   if (with_tokenizer && dure_tokenizer_vocabulary_size(opened->tokenizer) > rows) {
     return dure_fail(DURE_CORRUPT,
@@ -57,6 +65,43 @@ void opened_model_close(opened_model *opened) {
   dure_stream_destroy(opened->stream);
   dure_device_close(opened->device);
   memset(opened, 0, sizeof(*opened));
+}
+
+// What one has proposed the other must mean.
+static dure_status check_same_tokens(const dure_tokenizer *tokenizer, const dure_tokenizer *draft) {
+  const uint32_t count = dure_tokenizer_vocabulary_size(tokenizer);
+  if (dure_tokenizer_vocabulary_size(draft) != count)
+    return dure_fail(DURE_INVALID_ARGUMENT, "its tokenizer has %u tokens, the model's %u; they must be the same",
+                     dure_tokenizer_vocabulary_size(draft), count);
+  for (uint32_t id = 0; id < count; id++) {
+    const char *bytes = NULL, *draft_bytes = NULL;
+    size_t length = 0, draft_length = 0;
+    bool is_special = false, is_draft_special = false;
+    dure_tokenizer_token(tokenizer, id, &bytes, &length, &is_special);
+    dure_tokenizer_token(draft, id, &draft_bytes, &draft_length, &is_draft_special);
+    const bool is_same = length == draft_length && (length == 0 || memcmp(bytes, draft_bytes, length) == 0);
+    if (!is_same)
+      return dure_fail(DURE_INVALID_ARGUMENT,
+                       "its token %u is '%.*s', the model's is '%.*s'; their tokenizers must be the same", id,
+                       (int)draft_length, draft_length > 0 ? draft_bytes : "", (int)length, length > 0 ? bytes : "");
+  }
+  return NULL;
+}
+
+static dure_status open_draft(const opened_model *opened, const char *dtype, const char *weights, const char *path,
+                              dure_model **out_draft) {
+  dure_tokenizer *tokenizer = NULL;
+  DURE_TRY(check_path(path));
+  DURE_TRY(dure_weights_tokenizer(path, &tokenizer));
+  dure_status status = check_same_tokens(opened->tokenizer, tokenizer);
+  dure_tokenizer_close(tokenizer);
+  return status != NULL ? status : open_weights(dtype, weights, path, opened->device, opened->stream, out_draft);
+}
+
+dure_status opened_model_draft(const opened_model *opened, const char *dtype, const char *weights, const char *path,
+                               dure_model **out_draft) {
+  *out_draft = NULL;
+  return dure_status_prefix(open_draft(opened, dtype, weights, path, out_draft), "--draft");
 }
 
 static dure_status parse_ids(const char *text, uint32_t vocabulary_size, dure_ids *out_ids) {

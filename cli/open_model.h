@@ -24,6 +24,12 @@ DURE_MUST_CHECK dure_status opened_model_create_as(const char *device, const cha
                                                    opened_model *out_opened);
 void opened_model_close(opened_model *opened);
 
+// A draft model for speculative decoding (model/engine.h), on the model's device and stream, opened as that was.
+// DURE_INVALID_ARGUMENT, naming the first token that differs, when its vocabulary is another. Release with
+// dure_model_destroy.
+DURE_MUST_CHECK dure_status opened_model_draft(const opened_model *opened, const char *dtype, const char *weights,
+                                               const char *path, dure_model **out_draft);
+
 // Reads "1 2 3" (from the option, or from a file when `path` is not NULL) into ids below `vocabulary_size`.
 DURE_MUST_CHECK dure_status parse_token_ids(const char *text, const char *path, uint32_t vocabulary_size,
                                             dure_ids *out_ids);
