@@ -10,10 +10,12 @@
 #include "serve/server.h"
 
 typedef struct serve_options {
-  const char *device, *dtype, *weights, *cache_type, *host, *name, *key, *key_file, *origin, *pooling, *overflow;
-  int64_t port, sequences, context, cache_tokens, chunk, most_tokens, queue, connections;
+  const char *device, *dtype, *weights, *cache_type, *host, *name, *key, *key_file, *origin, *pooling, *overflow,
+      *draft;
+  int64_t port, sequences, context, cache_tokens, chunk, most_tokens, queue, connections, proposals;
   uint64_t body_bytes, grammar_bytes;
   double request_seconds, read_seconds, drain_seconds;
+  bool looks_up;
 } serve_options;
 
 enum { KEYS_MOST = 1024 };
@@ -23,6 +25,7 @@ typedef struct serve_run {
   const serve_options *options;
   opened_model opened;
   dure_chat *chat;
+  dure_model *draft;  // NULL: none
   dure_engine *engine;
   dure_server *server;
   char *key_bytes;  // of the key file, in which `keys` lie
@@ -33,6 +36,7 @@ typedef struct serve_run {
 static void run_clear(serve_run *run) {
   dure_server_stop(run->server);
   dure_engine_destroy(run->engine);
+  dure_model_destroy(run->draft);
   dure_chat_close(run->chat);
   if (run->opened.model != NULL) opened_model_close(&run->opened);
   free(run->key_bytes);
@@ -65,6 +69,7 @@ static dure_status open_all(serve_run *run, const char *path) {
   const serve_options *o = run->options;
   DURE_TRY(opened_model_create_as(o->device, o->dtype, o->weights, path, true, &run->opened));
   DURE_TRY(dure_chat_open(path, run->opened.tokenizer, &run->chat));
+  if (o->draft != NULL) DURE_TRY(opened_model_draft(&run->opened, o->dtype, o->weights, o->draft, &run->draft));
   dure_dtype cache_type;
   DURE_TRY(dure_model_parse_cache_type(o->cache_type, &cache_type));
   const dure_engine_options engine = {.sequences = (uint32_t)o->sequences,
@@ -72,6 +77,7 @@ static dure_status open_all(serve_run *run, const char *path) {
                                       .cache_tokens = (uint64_t)o->cache_tokens,
                                       .chunk = (uint32_t)o->chunk,
                                       .cache_type = cache_type,
+                                      .speculation = {o->looks_up, run->draft, (uint32_t)o->proposals, false},
                                       .candidate_count = dure_tokenizer_vocabulary_size(run->opened.tokenizer)};
   DURE_TRY(dure_engine_create(run->opened.model, &engine, &run->engine));
   return dure_engine_prepare(run->engine, (uint32_t)o->sequences);
@@ -139,6 +145,7 @@ static dure_status check_options(void *chosen) {
   DURE_TRY(check_range("chunk", o->chunk, 8, 512));
   DURE_TRY(check_range("max-tokens", o->most_tokens, 0, INT32_MAX));
   DURE_TRY(check_range("queue", o->queue, 1, 1 << 20));
+  DURE_TRY(check_range("proposals", o->proposals, 0, DURE_ENGINE_PROPOSALS_MOST));
   DURE_TRY(check_range("connections", o->connections, 1, 1 << 20));
   if (o->body_bytes < 1024) return dure_fail(DURE_INVALID_ARGUMENT, "--max-body must be at least 1 KiB");
   if (o->grammar_bytes < 1 << 20) return dure_fail(DURE_INVALID_ARGUMENT, "--grammar-memory must be at least 1 MiB");
@@ -191,6 +198,12 @@ int command_serve(int argc, char **argv) {
        "for all grammars and schemas together; more get 429 (256MiB)"},
       {"queue", OPTION_INTEGER, &options.queue, "N", "sequences that may wait; more get 429 (1024)"},
       {"connections", OPTION_INTEGER, &options.connections, "N", "open at once; more get 503 (16384)"},
+      {"speculate", OPTION_FLAG, &options.looks_up, NULL,
+       "guess tokens from what came before in a text and verify several in a step, where that is faster; answers stay "
+       "the same"},
+      {"draft", OPTION_TEXT, &options.draft, "MODEL",
+       "guess by this smaller model, which must have the same tokenizer; answers stay the same"},
+      {"proposals", OPTION_INTEGER, &options.proposals, "N", "guess so many tokens of a text at once at most (7)"},
       {"request-seconds", OPTION_NUMBER, &options.request_seconds, "S", "for a request to wait and run (600)"},
       {"read-seconds", OPTION_NUMBER, &options.read_seconds, "S", "for a client to send its request (30)"},
       {"drain-seconds", OPTION_NUMBER, &options.drain_seconds, "S", "for running requests when told to stop (30)"},

@@ -103,6 +103,9 @@ static void add_engine(dure_bytes *out, dure_server *server) {
   add_value(out, "dure_prompt_tokens_reused_total", "counter", "Tokens of prompts that were found in the cache.",
             (double)e.reused_tokens);
   add_value(out, "dure_generated_tokens_total", "counter", "Tokens generated.", (double)e.generated_tokens);
+  add_value(out, "dure_proposed_tokens_total", "counter", "Tokens guessed and verified (--speculate, --draft).",
+            (double)e.proposed_tokens);
+  add_value(out, "dure_accepted_tokens_total", "counter", "Of those, right.", (double)e.accepted_tokens);
   add_value(out, "dure_decode_steps_total", "counter", "Steps of decoding, whatever their width.",
             (double)e.decode_steps);
   add_value(out, "dure_decode_seconds_total", "counter", "Seconds in such steps.", e.decode_seconds);

@@ -39,13 +39,17 @@ static void close_model(void) {
   dure_device_close(device);
 }
 
-static dure_engine *create(uint32_t sequences) {
-  const dure_engine_options options = {
-      .sequences = sequences, .context = 40, .candidate_count = dure_tokenizer_vocabulary_size(tokenizer)};
+static dure_engine *create_guessing(uint32_t sequences, dure_engine_speculation speculation) {
+  const dure_engine_options options = {.sequences = sequences,
+                                       .context = 40,
+                                       .candidate_count = dure_tokenizer_vocabulary_size(tokenizer),
+                                       .speculation = speculation};
   dure_engine *engine = NULL;
   require(dure_engine_create(model, &options, &engine));
   return engine;
 }
+
+static dure_engine *create(uint32_t sequences) { return create_guessing(sequences, (dure_engine_speculation){0}); }
 
 typedef struct answer {
   char text[4 * MOST];
@@ -131,6 +135,35 @@ START_TEST(some_have_a_grammar_and_the_others_are_as_ever) {
 }
 END_TEST
 
+// Each guess is looked at with the grammar as it would stand there, also where few tokens or none may follow.
+START_TEST(guesses_keep_to_the_grammar) {
+  static const char *const grammars[] = {"root ::= \"ab\" [0-9]{2,30} \"!\"",
+                                         "root ::= (\"yes \" | \"no \"){2,9} \".\"?"};
+  dure_constraint *constraints[2] = {constraint_of(grammars[0], trie), constraint_of(grammars[1], trie)};
+  dure_engine *plain = create(1);
+  for (int with_draft = 0; with_draft < 2; with_draft++) {
+    const dure_engine_speculation speculation = {
+        .looks_up = true, .draft = with_draft ? model : NULL, .is_unconditional = true};
+    dure_engine *guessing = create_guessing(2, speculation);
+    uint64_t ids[REQUESTS];
+    for (int i = 0; i < REQUESTS; i++) ids[i] = submit(guessing, i, i % 3 == 0 ? NULL : constraints[i % 3 - 1]);
+    run_all(guessing);
+    for (int i = 0; i < REQUESTS; i++) {
+      const uint64_t id = submit(plain, i, i % 3 == 0 ? NULL : constraints[i % 3 - 1]);
+      run_all(plain);
+      const answer expected = take(plain, id), found = take(guessing, ids[i]);
+      ck_assert_int_eq(found.finish, expected.finish);
+      ck_assert_uint_eq(found.count, expected.count);
+      ck_assert_mem_eq(found.tokens, expected.tokens, found.count * sizeof(found.tokens[0]));
+    }
+    ck_assert_uint_gt(dure_engine_statistics_get(guessing).accepted_tokens, 0);
+    dure_engine_destroy(guessing);
+  }
+  dure_engine_destroy(plain);
+  for (int i = 0; i < 2; i++) dure_constraint_release(constraints[i]);
+}
+END_TEST
+
 // Where nothing may follow the text is over, without a token for it.
 START_TEST(a_text_ends_with_its_grammar) {
   dure_constraint *constraint = constraint_of("root ::= \"x\" \"y\" \"z\"", trie);
@@ -171,6 +204,7 @@ int main(void) {
   TCase *group = tcase_create("engine_grammar");
   tcase_add_unchecked_fixture(group, open_model, close_model);
   tcase_add_test(group, some_have_a_grammar_and_the_others_are_as_ever);
+  tcase_add_test(group, guesses_keep_to_the_grammar);
   tcase_add_test(group, a_text_ends_with_its_grammar);
   tcase_add_test(group, a_grammar_that_grows_too_large_ends_its_request_alone);
   suite_add_tcase(suite, group);
