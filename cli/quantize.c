@@ -1,6 +1,7 @@
 // dure quantize: a model with its matrices in 8 or 4 bits, and what that costs on a text.
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/command.h"
@@ -8,11 +9,11 @@
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/text_perplexity.h"
-#include "model/convert.h"
+#include "model/rounded.h"
 #include "runtime/os.h"
 
 typedef struct quantize_options {
-  const char *type, *text, *calibrate, *minima, *device, *dtype;
+  const char *type, *text, *calibrate, *minima, *activations, *device, *dtype;
   int64_t context, group, windows;
   bool as_json;
 } quantize_options;
@@ -25,66 +26,129 @@ static uint32_t group_bits(const quantize_options *options) {
   return strcmp(options->type, "int8") == 0 ? 8 : 0;
 }
 
+// A GGUF file's blocks are groups of 32 without minima.
 static dure_group_type group_type(const quantize_options *options) {
   const uint32_t bits = group_bits(options);
+  if (bits == 0) return (dure_group_type){strcmp(options->type, "q4_0") == 0 ? 4 : 8, 32, false};
   const bool has_minima = options->minima != NULL ? strcmp(options->minima, "on") == 0 : bits == 4;
   return (dure_group_type){bits, (uint32_t)options->group, has_minima};
 }
 
-// A model's loss on the text, before or after.
-typedef struct quantize_side {
-  dure_perplexity_result result;
-  uint64_t weight_bytes;
-} quantize_side;
+// What the text was measured with: the model as it was, as it is written, and that with activations in 8 bits.
+enum { BEFORE, AFTER, INTEGERS, SIDES };
 
-static double perplexity_of(const quantize_side *side) { return exp(side->result.nats / (double)side->result.tokens); }
+typedef struct quantize_report {
+  text_measurement sides[SIDES];
+  dure_convert_summary summary;
+} quantize_report;
 
-static dure_status measure(const quantize_options *options, const char *model, quantize_side *out_side) {
-  const dure_perplexity_options settings = {.context = (uint32_t)options->context};
-  return text_perplexity(options->device, options->dtype, model, options->text, &settings, &out_side->result,
-                         &out_side->weight_bytes);
+static double perplexity_of(const text_measurement *side) {
+  return exp(side->result.nats / (double)side->result.tokens);
 }
 
-static dure_status print_report(const quantize_options *options, const dure_convert_summary *summary,
-                                const quantize_side *before, const quantize_side *after) {
-  const bool is_measured = options->text != NULL;
-  const double increase = is_measured ? 100 * (perplexity_of(after) / perplexity_of(before) - 1) : 0;
-  if (options->as_json) {
-    json_t *object = json_pack("{ss sI sI sI}", "type", options->type, "file_bytes", (json_int_t)summary->bytes,
-                               "elements", (json_int_t)summary->elements, "kept_f16", (json_int_t)summary->kept);
-    if (object != NULL && is_measured) {
-      json_object_set_new(object, "tokens", json_integer((json_int_t)after->result.tokens));
-      json_object_set_new(object, "perplexity_before", json_real(perplexity_of(before)));
-      json_object_set_new(object, "perplexity_after", json_real(perplexity_of(after)));
-      json_object_set_new(object, "increase_percent", json_real(increase));
-      json_object_set_new(object, "weight_bytes_before", json_integer((json_int_t)before->weight_bytes));
-      json_object_set_new(object, "weight_bytes_after", json_integer((json_int_t)after->weight_bytes));
-    }
-    return output_json(object);
+static bool rounds_activations(const quantize_options *options) {
+  return options->activations != NULL && strcmp(options->activations, "int8") == 0;
+}
+
+static dure_status measure(const quantize_options *options, const char *model, const char *weights,
+                           text_measurement *out_side) {
+  const dure_perplexity_options settings = {.context = (uint32_t)options->context};
+  return text_perplexity(options->device, options->dtype, weights, model, options->text, &settings, out_side);
+}
+
+// By how much perplexity rises, in percent, and the standard error of that, from what each token's loss has become.
+typedef struct increase {
+  double percent, error;
+} increase;
+
+static increase increase_of(const text_measurement *before, const text_measurement *after) {
+  const uint64_t n = after->result.tokens;
+  double mean = 0, squares = 0;
+  for (uint64_t i = 0; i < n; i++) mean += ((double)after->losses[i] - (double)before->losses[i]) / (double)n;
+  for (uint64_t i = 0; i < n; i++) {
+    const double from_mean = (double)after->losses[i] - (double)before->losses[i] - mean;
+    squares += from_mean * from_mean;
   }
+  const double error = n > 1 ? sqrt(squares / (double)(n - 1) / (double)n) : 0;
+  return (increase){100 * expm1(mean), 100 * exp(mean) * error};
+}
+
+// ---- the report --------------------------------------------------------------------------------------------------
+
+static void set_number(json_t *object, const char *name, const char *side, double value) {
+  char key[64];
+  snprintf(key, sizeof(key), "%s%s", name, side);
+  json_object_set_new(object, key, json_real(value));
+}
+
+static void add_side(json_t *object, const quantize_report *report, int side) {
+  const char *const suffix = side == INTEGERS ? "_int8_activations" : "";
+  const increase rise = increase_of(&report->sides[BEFORE], &report->sides[side]);
+  set_number(object, "perplexity_after", suffix, perplexity_of(&report->sides[side]));
+  set_number(object, "increase_percent", suffix, rise.percent);
+  set_number(object, "increase_standard_error", suffix, rise.error);
+}
+
+static dure_status print_json(const quantize_options *options, const quantize_report *report) {
+  const dure_convert_summary *summary = &report->summary;
+  const text_measurement *before = &report->sides[BEFORE], *after = &report->sides[AFTER];
+  json_t *object = json_pack("{ss sI sI sI}", "type", options->type, "file_bytes", (json_int_t)summary->bytes,
+                             "elements", (json_int_t)summary->elements, "kept_f16", (json_int_t)summary->kept);
+  if (object != NULL && options->text != NULL) {
+    json_object_set_new(object, "tokens", json_integer((json_int_t)after->result.tokens));
+    json_object_set_new(object, "perplexity_before", json_real(perplexity_of(before)));
+    add_side(object, report, AFTER);
+    if (rounds_activations(options)) add_side(object, report, INTEGERS);
+    json_object_set_new(object, "weight_bytes_before", json_integer((json_int_t)before->weight_bytes));
+    json_object_set_new(object, "weight_bytes_after", json_integer((json_int_t)after->weight_bytes));
+  }
+  return output_json(object);
+}
+
+static void print_side(const quantize_report *report, int side, const char *name) {
+  const increase rise = increase_of(&report->sides[BEFORE], &report->sides[side]);
+  printf("perplexity %s: %.4f (%+.3f %%, standard error %.3f)\n", name, perplexity_of(&report->sides[side]),
+         rise.percent, rise.error);
+}
+
+static dure_status print_report(const quantize_options *options, const quantize_report *report) {
+  const dure_convert_summary *summary = &report->summary;
+  if (options->as_json) return print_json(options, report);
   printf("%s, %.1f MiB, %.2f bits an element\n", options->type, (double)summary->bytes / 1048576,
          8.0 * (double)summary->bytes / (double)summary->elements);
   if (summary->kept > 0)
     printf("%zu matrices have rows that are not whole blocks: they are f16, or as they were\n", summary->kept);
-  if (is_measured)
-    printf(
-        "perplexity of %llu tokens: %.4f before, %.4f after (%+.3f %%); weights in memory: %.1f MiB before, %.1f MiB "
-        "after\n",
-        (unsigned long long)after->result.tokens, perplexity_of(before), perplexity_of(after), increase,
-        (double)before->weight_bytes / 1048576, (double)after->weight_bytes / 1048576);
+  if (options->text != NULL) {
+    const text_measurement *before = &report->sides[BEFORE], *after = &report->sides[AFTER];
+    printf("perplexity of %llu tokens before: %.4f\n", (unsigned long long)before->result.tokens,
+           perplexity_of(before));
+    print_side(report, AFTER, "after");
+    if (rounds_activations(options)) print_side(report, INTEGERS, "after, activations in 8 bits");
+    printf("weights in memory: %.1f MiB before, %.1f MiB after\n", (double)before->weight_bytes / 1048576,
+           (double)after->weight_bytes / 1048576);
+  }
   return output_check();
 }
 
+// ---- making it ---------------------------------------------------------------------------------------------------
+
+static void show_layers(void *context, uint64_t done, uint64_t total) {
+  (void)context;
+  progress_show("calibrating: %.1f %%", 100.0 * (double)done / (double)total);
+}
+
 // Runs the model on the text that rounding is to go by.
-static dure_status calibrate(const quantize_options *options, const char *in, dure_calibration **out_calibration) {
+static dure_status calibrate(const quantize_options *options, const char *in, const dure_convert_grouping *grouping,
+                             dure_rounded **out_rounded) {
   opened_model opened;
-  DURE_TRY(opened_model_create_as(options->device, options->dtype, NULL, in, true, &opened));
+  DURE_TRY(opened_model_create(options->device, options->dtype, in, true, &opened));
   dure_ids ids = {0};
   uint64_t bytes = 0;
   const dure_calibration_options settings = {
-      .context = (uint32_t)options->context, .windows = (uint32_t)options->windows, .progress = text_show_progress};
+      .context = (uint32_t)options->context, .windows = (uint32_t)options->windows, .progress = show_layers};
   dure_status status = text_tokens(opened.tokenizer, options->calibrate, &ids, &bytes);
-  if (status == NULL) status = dure_calibration_create(opened.model, ids.ids, ids.count, &settings, out_calibration);
+  if (status == NULL)
+    status = dure_rounded_create(opened.model, in, grouping, ids.ids, ids.count, &settings, out_rounded);
   progress_clear();
   dure_ids_free(&ids);
   opened_model_close(&opened);
@@ -93,26 +157,47 @@ static dure_status calibrate(const quantize_options *options, const char *in, du
 
 static dure_status convert(const quantize_options *options, const char *in, const char *out,
                            dure_convert_summary *out_summary) {
-  dure_calibration *calibration = NULL;
-  if (options->calibrate != NULL) DURE_TRY(calibrate(options, in, &calibration));
-  const dure_convert_grouping grouping = {group_type(options), calibration, is_mixed(options)};
+  dure_rounded *rounded = NULL;
+  const dure_convert_grouping grouping = {group_type(options), is_mixed(options)};
   const bool is_grouped = group_bits(options) > 0;
-  dure_status status = dure_convert(in, out,
-                                    &(dure_convert_options){.type = is_grouped ? NULL : options->type,
-                                                            .grouping = is_grouped ? &grouping : NULL,
-                                                            .calibration = is_grouped ? NULL : calibration},
-                                    out_summary);
-  dure_calibration_destroy(calibration);
+  if (options->calibrate != NULL) DURE_TRY(calibrate(options, in, &grouping, &rounded));
+  dure_status status = dure_convert(
+      in, out,
+      &(dure_convert_options){
+          .type = is_grouped ? NULL : options->type, .grouping = is_grouped ? &grouping : NULL, .rounded = rounded},
+      out_summary);
+  dure_rounded_destroy(rounded);
   return status;
 }
 
+static dure_status make_and_measure(const quantize_options *options, const char *in, const char *out,
+                                    quantize_report *report) {
+  if (options->text != NULL) DURE_TRY(measure(options, in, NULL, &report->sides[BEFORE]));
+  DURE_TRY(convert(options, in, out, &report->summary));
+  if (options->text != NULL) DURE_TRY(measure(options, out, NULL, &report->sides[AFTER]));
+  if (rounds_activations(options)) DURE_TRY(measure(options, out, "int8", &report->sides[INTEGERS]));
+  return NULL;
+}
+
 static dure_status quantize(const quantize_options *options, const char *in, const char *out) {
-  quantize_side before = {0}, after = {0};
-  dure_convert_summary summary;
-  if (options->text != NULL) DURE_TRY(measure(options, in, &before));
-  DURE_TRY(convert(options, in, out, &summary));
-  if (options->text != NULL) DURE_TRY(measure(options, out, &after));
-  return print_report(options, &summary, &before, &after);
+  quantize_report report = {0};
+  dure_status status = make_and_measure(options, in, out, &report);
+  if (status == NULL) status = print_report(options, &report);
+  for (int i = 0; i < SIDES; i++) free(report.sides[i].losses);
+  return status;
+}
+
+// Integer products take matrices of 8 bits without minima.
+static dure_status check_activations(const quantize_options *options) {
+  if (options->activations == NULL || strcmp(options->activations, "float") == 0) return NULL;
+  if (strcmp(options->activations, "int8") != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--activations must be float or int8; found '%.40s'", options->activations);
+  const dure_group_type type = group_type(options);
+  if (type.bits != 8 || type.has_minima)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--activations int8 is for int8 without minima and q8_0");
+  if (options->text == NULL)
+    return dure_fail(DURE_INVALID_ARGUMENT, "--activations int8 says what to measure: name a text with --text");
+  return NULL;
 }
 
 static dure_status check_options(const quantize_options *options, const char *out) {
@@ -136,6 +221,7 @@ static dure_status check_options(const quantize_options *options, const char *ou
     return dure_fail(DURE_INVALID_ARGUMENT, "--windows must be at least 1");
   if (options->context < 0 || options->context > 1 << 24)
     return dure_fail(DURE_INVALID_ARGUMENT, "--context must be at least 1");
+  DURE_TRY(check_activations(options));
   dure_dtype dtype;
   return dure_model_parse_dtype(options->dtype, &dtype);
 }
@@ -155,6 +241,9 @@ int command_quantize(int argc, char **argv) {
       {"windows", OPTION_INTEGER, &options.windows, "N", "windows of 512 tokens of that text at most (16)"},
       {"text", OPTION_TEXT, &options.text, "FILE", "measure the perplexity of this text before and after"},
       {"report", OPTION_TEXT, &options.text, "FILE", "the same as --text"},
+      {"activations", OPTION_TEXT, &options.activations, "float|int8",
+       "int8: measure also with what q8_0 and int8 matrices are multiplied with rounded to 8 bits as it comes, as "
+       "--weights int8 runs it (float)"},
       {"context", OPTION_INTEGER, &options.context, "T",
        "tokens of a window of the text (the model's context, at most 1024)"},
       {"device", OPTION_TEXT, &options.device, "D", "auto, vulkan[:N], cuda[:N] or reference (auto)"},

@@ -34,22 +34,28 @@ void text_show_progress(void *context, uint64_t done, uint64_t total) {
   progress_show("%.1f %% of %llu tokens", 100.0 * (double)done / (double)total, (unsigned long long)total);
 }
 
-dure_status text_perplexity(const char *device, const char *dtype, const char *model, const char *path,
-                            const dure_perplexity_options *options, dure_perplexity_result *out_result,
-                            uint64_t *out_weight_bytes) {
-  *out_result = (dure_perplexity_result){0};
+dure_status text_perplexity(const char *device, const char *dtype, const char *weights, const char *model,
+                            const char *path, const dure_perplexity_options *options,
+                            text_measurement *out_measurement) {
+  memset(out_measurement, 0, sizeof(*out_measurement));
+  text_measurement *m = out_measurement;
   opened_model opened;
-  DURE_TRY(opened_model_create_as(device, dtype, NULL, model, true, &opened));
+  DURE_TRY(opened_model_create_as(device, dtype, weights, model, true, &opened));
   dure_ids ids = {0};
   uint64_t bytes = 0;
   dure_status status = text_tokens(opened.tokenizer, path, &ids, &bytes);
+  if (status == NULL) {
+    m->losses = malloc((ids.count + 1) * sizeof(*m->losses));
+    if (m->losses == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory measuring '%s'", path);
+  }
   dure_perplexity_options settings = *options;
   settings.first_input = text_first_input(opened.tokenizer);
+  settings.losses = m->losses;
   settings.progress = text_show_progress;
-  if (status == NULL) status = dure_perplexity(opened.model, read_ids, &ids, ids.count, &settings, out_result);
+  if (status == NULL) status = dure_perplexity(opened.model, read_ids, &ids, ids.count, &settings, &m->result);
   progress_clear();
-  for (size_t i = 0; out_weight_bytes != NULL && i < opened.model->layout.pool_count; i++)
-    *out_weight_bytes += dure_parameter_pool_bytes(&opened.model->layout.pools[i], &opened.model->weights.storage);
+  for (size_t i = 0; i < opened.model->layout.pool_count; i++)
+    m->weight_bytes += dure_parameter_pool_bytes(&opened.model->layout.pools[i], &opened.model->weights.storage);
   dure_ids_free(&ids);
   opened_model_close(&opened);
   return status;

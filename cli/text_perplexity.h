@@ -13,10 +13,17 @@ DURE_MUST_CHECK dure_status text_tokens(const dure_tokenizer *tokenizer, const c
 uint32_t text_first_input(const dure_tokenizer *tokenizer);
 // Shows how far it is: for dure_perplexity_options.
 void text_show_progress(void *context, uint64_t done, uint64_t total);
-// Opens a model and measures its loss on a text file with a bar of progress; closes it again. *out_weight_bytes (may be
-// NULL): what its weights take on the device.
-DURE_MUST_CHECK dure_status text_perplexity(const char *device, const char *dtype, const char *model, const char *path,
-                                            const dure_perplexity_options *options, dure_perplexity_result *out_result,
-                                            uint64_t *out_weight_bytes);
+// What a model makes of a text.
+typedef struct text_measurement {
+  dure_perplexity_result result;
+  float *losses;          // [result.tokens], nats; from malloc
+  uint64_t weight_bytes;  // on the device
+} text_measurement;
+
+// Opens a model, its weights kept as `weights` says (opened_model_create_as), and measures its loss on a text file with
+// a bar of progress; closes it again.
+DURE_MUST_CHECK dure_status text_perplexity(const char *device, const char *dtype, const char *weights,
+                                            const char *model, const char *path, const dure_perplexity_options *options,
+                                            text_measurement *out_measurement);
 
 #endif  // DURE_CLI_TEXT_PERPLEXITY_H_

@@ -4,14 +4,15 @@
 #ifndef DURE_MODEL_CONVERT_H_
 #define DURE_MODEL_CONVERT_H_
 
-#include "model/calibration.h"
 #include "model/grouped.h"
 #include "model/weights.h"
 
-// Matrices to groups of 4 or 8 bits (grouped.h), of what rounding to them is told by a calibration (may be NULL).
+// Matrices that a calibration has rounded beforehand (rounded.h).
+typedef struct dure_rounded dure_rounded;
+
+// Matrices to groups of 4 or 8 bits (grouped.h).
 typedef struct dure_convert_grouping {
   dure_group_type type;
-  const dure_calibration *calibration;
   bool is_mixed;  // what feeds the residual stream from the feed-forward part (and tables) has 8 bits in any case
 } dure_convert_grouping;
 
@@ -20,8 +21,9 @@ typedef struct dure_convert_options {
   // become f32.
   const char *type;
   const dure_convert_grouping *grouping;  // NULL: none; of directories alone, with a NULL `type`
-  const dure_calibration *calibration;    // what "q8_0" and "q4_0" are rounded by; NULL: to the nearest
-  uint64_t shard_size;  // bytes of one safetensors file at most (one tensor may be larger); 0: one file
+  const dure_rounded *rounded;  // written in place of what the grouping, "q8_0" or "q4_0" (groups of 32 without
+                                // minima) would make of the same matrices; NULL: all of them to the nearest
+  uint64_t shard_size;          // bytes of one safetensors file at most (one tensor may be larger); 0: one file
 } dure_convert_options;
 
 typedef struct dure_convert_summary {

@@ -57,7 +57,7 @@ static dure_status append(const writing *w, dure_safetensors_writer *writer, con
   bool is_too_narrow;
   const dure_group_plan plan = dure_group_plan_of(w->options->grouping, &w->config, &w->layout, tensor, &is_too_narrow);
   if (is_too_narrow) w->summary->kept++;
-  if (plan.type.bits > 0) return dure_group_plan_append(&plan, w->options->grouping, tensor, writer);
+  if (plan.type.bits > 0) return dure_group_plan_append(&plan, w->options->rounded, tensor, writer);
   if (dtype == DURE_DTYPE_NONE) return dure_safetensors_writer_append(writer, tensor->data, tensor->size);
   for (uint64_t done = 0; done < tensor->count;) {
     const uint64_t size = tensor->count - done < piece_elements ? tensor->count - done : piece_elements;

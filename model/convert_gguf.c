@@ -4,10 +4,9 @@
 #include <string.h>
 
 #include "model/companions.h"
-#include "model/convert_grouped.h"
 #include "model/family.h"
 #include "model/gguf_family.h"
-#include "model/rounding.h"
+#include "model/rounded.h"
 #include "runtime/log.h"
 #include "runtime/os.h"
 
@@ -18,7 +17,6 @@ typedef struct writing {
   const dure_convert_options *options;
   dure_convert_summary *summary;
   dure_model_config config;
-  dure_parameter_layout layout;  // with options->calibration
   const dure_gguf_family *family;
   dure_safetensors *weights;
   dure_gguf_writer *writer;
@@ -32,8 +30,7 @@ typedef struct target {
   const dure_gguf_type *type;
   uint32_t rank;
   uint64_t shape[3];
-  uint64_t experts;         // 0: `source` is all of it; else it is the first expert's
-  dure_rounding *rounding;  // NULL: to the nearest; while the tensor is written
+  uint64_t experts;  // 0: `source` is all of it; else it is the first expert's
 } target;
 
 static bool is_head(const dure_gguf_family *family, const dure_model_config *config, const char *gguf_name) {
@@ -105,25 +102,7 @@ static dure_status plan_tensor(const writing *w, const dure_safetensors_tensor *
   return NULL;
 }
 
-// Whole rows, by what the calibration says.
-static dure_status append_rounded(const writing *w, const target *t, const float *values, uint64_t count) {
-  const uint64_t rows = count / t->shape[t->rank - 1];
-  uint8_t *codes = malloc((size_t)count);
-  uint16_t *scales = malloc((size_t)(count / t->type->elements) * sizeof(*scales));
-  dure_status status = NULL;
-  if (codes == NULL || scales == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", t->name);
-  if (status == NULL) status = dure_convert_check_f16(t->name, values, count);
-  if (status == NULL) {
-    dure_rounding_run(t->rounding, values, rows, codes, scales, NULL);
-    status = dure_gguf_writer_append_codes(w->writer, codes, scales, count);
-  }
-  free(codes);
-  free(scales);
-  return status;
-}
-
 static dure_status append(const writing *w, const target *t, const float *values, uint64_t count) {
-  if (t->rounding != NULL) return append_rounded(w, t, values, count);
   if (strcmp(t->type->name, "F16") == 0) DURE_TRY(dure_convert_check_f16(t->name, values, count));
   return dure_gguf_writer_append(w->writer, values, count);
 }
@@ -182,16 +161,26 @@ static dure_status append_experts(const writing *w, const target *t) {
   return NULL;
 }
 
-// Q8_0 and Q4_0 of matrices whose inputs the calibration knows.
-static dure_status create_rounding(const writing *w, const target *t, dure_rounding **out_rounding) {
-  *out_rounding = NULL;
-  const bool is_q8 = strcmp(t->type->name, "Q8_0") == 0;
-  const float *products = NULL;
-  if (t->experts == 0 && (is_q8 || strcmp(t->type->name, "Q4_0") == 0))
-    products = dure_group_products(w->options->calibration, &w->config, &w->layout, t->source);
-  if (products == NULL) return NULL;
-  const dure_group_type type = {.bits = is_q8 ? 8 : 4, .group = t->type->elements};
-  return dure_rounding_create(&type, t->shape[t->rank - 1], products, out_rounding);
+// What a calibration has made of the matrix, its rows in the file's order.
+static dure_status append_rounded(const writing *w, const target *t, const dure_rounded_matrix *matrix) {
+  const uint64_t row_bytes = matrix->width * matrix->type.bits / 8, groups = matrix->width / matrix->type.group;
+  uint8_t *codes = malloc((size_t)(matrix->rows * row_bytes));
+  uint16_t *scales = malloc((size_t)(matrix->rows * groups) * sizeof(*scales));
+  dure_status status = NULL;
+  if (codes == NULL || scales == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory writing '%s'", t->name);
+  for (uint64_t row = 0; row < matrix->rows && status == NULL; row++) {
+    const uint64_t to = dure_gguf_row(t->order, &w->config, row);
+    if (to >= matrix->rows) {
+      status = dure_fail(DURE_CORRUPT, "'%s': tensor '%s' has too few rows", w->in, t->source->name);
+      break;
+    }
+    memcpy(codes + to * row_bytes, matrix->codes + row * row_bytes, (size_t)row_bytes);
+    memcpy(scales + to * groups, matrix->scales + row * groups, (size_t)groups * sizeof(*scales));
+  }
+  if (status == NULL) status = dure_gguf_writer_append_codes(w->writer, codes, scales, matrix->rows * matrix->width);
+  free(codes);
+  free(scales);
+  return status;
 }
 
 static dure_status append_target(const writing *w, const target *t) {
@@ -199,19 +188,12 @@ static dure_status append_target(const writing *w, const target *t) {
   w->summary->tensors++;
   w->summary->elements += t->source->count * parts;
   w->summary->bytes += t->source->count * parts / t->type->elements * t->type->bytes;
+  const dure_rounded_matrix *rounded = dure_rounded_find(w->options->rounded, t->source->name);
+  if (rounded != NULL) return append_rounded(w, t, rounded);
   if (t->experts > 0) return append_experts(w, t);
   if (t->order == DURE_GGUF_SAME || t->order == DURE_GGUF_PLUS_ONE || t->order == DURE_GGUF_ONE_ROW)
     return append_straight(w, t);
   return append_reordered(w, t);
-}
-
-static dure_status write_target(const writing *w, target *t) {
-  if (dure_os_interrupted()) return dure_fail(DURE_CANCELLED, "interrupted");
-  DURE_TRY(create_rounding(w, t, &t->rounding));
-  dure_status status = append_target(w, t);
-  dure_rounding_destroy(t->rounding);
-  t->rounding = NULL;
-  return status;
 }
 
 static dure_status write_tensors(const writing *w, target *targets) {
@@ -229,7 +211,10 @@ static dure_status write_tensors(const writing *w, target *targets) {
   const uint64_t shape[1] = {factor_count};
   if (factor_count > 0)
     DURE_TRY(dure_gguf_writer_declare(w->writer, "rope_freqs.weight", dure_gguf_type_named("F32"), 1, shape));
-  for (size_t i = 0; i < count; i++) DURE_TRY(write_target(w, &targets[i]));
+  for (size_t i = 0; i < count; i++) {
+    if (dure_os_interrupted()) return dure_fail(DURE_CANCELLED, "interrupted");
+    DURE_TRY(append_target(w, &targets[i]));
+  }
   if (factor_count == 0) return NULL;
   (void)dure_gguf_rope_factors(&w->config, factors);
   return dure_gguf_writer_append(w->writer, factors, factor_count);
@@ -313,7 +298,6 @@ static dure_status write_all(writing *w, const char *out) {
                      w->config.family->model_type);
   }
   DURE_TRY(dure_weights_open(w->in, &w->weights));
-  if (w->options->calibration != NULL) DURE_TRY(dure_parameter_layout_create(&w->config, &w->layout));
   DURE_TRY(dure_gguf_writer_create(out, &w->writer));
   dure_gguf_write_config(w->writer, w->family, &w->config);
   dure_gguf_writer_u32(w->writer, "general.file_type", file_type(w));
@@ -334,7 +318,6 @@ dure_status dure_convert_to_gguf(const char *in, const char *out, const dure_con
   dure_status status = write_all(&w, out);
   dure_gguf_writer_destroy(w.writer);
   dure_safetensors_close(w.weights);
-  dure_parameter_layout_clear(&w.layout);
   if (w.config.family != NULL) dure_model_config_clear(&w.config);
   return status;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "model/packed.h"
-#include "model/rounding.h"
+#include "model/rounded.h"
 #include "runtime/os.h"
 
 // ---- which -------------------------------------------------------------------------------------------------------
@@ -43,26 +43,17 @@ dure_group_plan dure_group_plan_of(const dure_convert_grouping *grouping, const 
   plan.is_transposed = !parameter->row->is_output_first;
   plan.rows = tensor->shape[plan.is_transposed ? 1 : 0];
   plan.width = tensor->shape[plan.is_transposed ? 0 : 1];
-  plan.role = parameter->row->role;
-  plan.layer = parameter->layer;
+  plan.is_table = is_table(parameter->row->role);
+  plan.parameter = parameter;
   const bool fits = plan.width > 0 && plan.rows > 0 && plan.width % grouping->type.group == 0;
   if (is_too_narrow != NULL) *is_too_narrow = !fits;
   if (!fits) return plan;
   plan.type = grouping->type;
-  if (is_table(plan.role) || (grouping->is_mixed && plan.role == DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT)) {
+  if (plan.is_table || (grouping->is_mixed && parameter->row->role == DURE_ROLE_FEED_FORWARD_OUTPUT_WEIGHT)) {
     plan.type.bits = 8;
     plan.type.has_minima = false;
   }
   return plan;
-}
-
-const float *dure_group_products(const dure_calibration *calibration, const dure_model_config *config,
-                                 const dure_parameter_layout *layout, const dure_safetensors_tensor *tensor) {
-  const dure_parameter *parameter =
-      calibration != NULL && tensor->rank == 2 ? find_parameter(config, layout, tensor->name) : NULL;
-  if (parameter == NULL || is_table(parameter->row->role)) return NULL;
-  return dure_calibration_products(calibration, parameter->row->role, parameter->layer,
-                                   tensor->shape[parameter->row->is_output_first ? 1 : 0]);
 }
 
 uint64_t dure_group_plan_bytes(const dure_group_plan *plan) {
@@ -93,60 +84,18 @@ dure_status dure_group_plan_declare(const dure_group_plan *plan, const char *nam
   return plan->type.has_minima ? declare_scales(plan, name, "minima", writer) : NULL;
 }
 
-// The matrix as [out, in].
-static dure_status read_matrix(const dure_group_plan *plan, const dure_safetensors_tensor *tensor, float *out_values) {
-  if (!plan->is_transposed) return dure_safetensors_read(tensor, 0, tensor->count, out_values);
-  float *line = malloc((size_t)plan->rows * sizeof(*line));
-  if (line == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory quantising '%s'", tensor->name);
-  dure_status status = NULL;
-  for (uint64_t k = 0; k < plan->width && status == NULL; k++) {
-    status = dure_safetensors_read(tensor, k * plan->rows, plan->rows, line);
-    for (uint64_t row = 0; row < plan->rows && status == NULL; row++) out_values[row * plan->width + k] = line[row];
-  }
-  free(line);
-  return status;
-}
-
-typedef struct rounded {
-  float *values;
-  uint8_t *codes;
-  uint16_t *scales, *minima;
-  dure_rounding *rounding;
-} rounded;
-
-static dure_status round_matrix(const dure_group_plan *plan, const dure_convert_grouping *grouping,
-                                const dure_safetensors_tensor *tensor, rounded *r) {
-  const uint64_t count = plan->rows * plan->width, groups = count / plan->type.group;
-  const bool is_calibrated = grouping->calibration != NULL && !is_table(plan->role);
-  const float *products =
-      is_calibrated ? dure_calibration_products(grouping->calibration, plan->role, plan->layer, plan->width) : NULL;
-  r->values = malloc((size_t)count * sizeof(*r->values));
-  r->codes = malloc((size_t)(count * plan->type.bits / 8));
-  r->scales = malloc((size_t)groups * sizeof(*r->scales));
-  r->minima = malloc((size_t)groups * sizeof(*r->minima));
-  if (r->values == NULL || r->codes == NULL || r->scales == NULL || r->minima == NULL)
-    return dure_fail(DURE_OUT_OF_MEMORY, "out of memory quantising '%s'", tensor->name);
-  DURE_TRY(read_matrix(plan, tensor, r->values));
-  DURE_TRY(dure_convert_check_f16(tensor->name, r->values, count));
-  DURE_TRY(dure_rounding_create(&plan->type, plan->width, products, &r->rounding));
-  dure_rounding_run(r->rounding, r->values, plan->rows, r->codes, r->scales, plan->type.has_minima ? r->minima : NULL);
-  return NULL;
-}
-
-dure_status dure_group_plan_append(const dure_group_plan *plan, const dure_convert_grouping *grouping,
+dure_status dure_group_plan_append(const dure_group_plan *plan, const dure_rounded *rounded,
                                    const dure_safetensors_tensor *tensor, dure_safetensors_writer *writer) {
   if (dure_os_interrupted()) return dure_fail(DURE_CANCELLED, "interrupted");
   const uint64_t count = plan->rows * plan->width, groups = count / plan->type.group;
-  rounded r = {0};
-  dure_status status = round_matrix(plan, grouping, tensor, &r);
-  if (status == NULL) status = dure_safetensors_writer_append(writer, r.codes, count * plan->type.bits / 8);
-  if (status == NULL) status = dure_safetensors_writer_append(writer, r.scales, groups * sizeof(*r.scales));
+  const dure_rounded_matrix *matrix = dure_rounded_find(rounded, tensor->name);
+  dure_rounded_matrix made = {0};
+  if (matrix == NULL) DURE_TRY(dure_rounded_matrix_make(plan, tensor, NULL, &made));
+  if (matrix == NULL) matrix = &made;
+  dure_status status = dure_safetensors_writer_append(writer, matrix->codes, count * plan->type.bits / 8);
+  if (status == NULL) status = dure_safetensors_writer_append(writer, matrix->scales, groups * sizeof(uint16_t));
   if (status == NULL && plan->type.has_minima)
-    status = dure_safetensors_writer_append(writer, r.minima, groups * sizeof(*r.minima));
-  dure_rounding_destroy(r.rounding);
-  free(r.values);
-  free(r.codes);
-  free(r.scales);
-  free(r.minima);
+    status = dure_safetensors_writer_append(writer, matrix->minima, groups * sizeof(uint16_t));
+  dure_rounded_matrix_clear(&made);
   return status;
 }

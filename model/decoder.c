@@ -165,8 +165,8 @@ static dure_tensor block_of_output_norms(const dure_decoder *decoder, dure_tenso
   return dure_add(p, x, decoder_norm(decoder, h, DURE_ROLE_FEED_FORWARD_POST_NORM_WEIGHT, DURE_ROLE_COUNT, layer));
 }
 
-static dure_tensor block(const dure_decoder *decoder, dure_tensor x, dure_tensor positions, uint32_t layer,
-                         const dure_decoder_cache *cache) {
+dure_tensor dure_decoder_layer(const dure_decoder *decoder, dure_tensor x, dure_tensor positions, uint32_t layer,
+                               const dure_decoder_cache *cache) {
   dure_program *p = decoder->program;
   dure_program_block(p, layer + 1);
   dure_program_scope(p, "layer %u attention", layer);
@@ -192,8 +192,9 @@ static dure_tensor block(const dure_decoder *decoder, dure_tensor x, dure_tensor
   return y;
 }
 
-static dure_tensor embed(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions) {
+dure_tensor dure_decoder_embed(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions) {
   dure_program *p = decoder->program;
+  dure_program_scope(p, "embedding");
   const dure_model_config *config = decoder->config;
   const dure_parameter *table = dure_parameter_find(decoder->layout, DURE_ROLE_TOKEN_EMBEDDING, 0);
   dure_tensor x =
@@ -218,9 +219,9 @@ dure_tensor dure_decoder_hidden(const dure_decoder *decoder, dure_tensor tokens,
                                 const dure_decoder_cache *cache) {
   dure_program *p = decoder->program;
   const dure_model_config *config = decoder->config;
-  dure_program_scope(p, "embedding");
-  dure_tensor x = embed(decoder, tokens, positions);  // [B, T, C]
-  for (uint32_t layer = 0; layer < config->layer_count; layer++) x = block(decoder, x, positions, layer, cache);
+  dure_tensor x = dure_decoder_embed(decoder, tokens, positions);  // [B, T, C]
+  for (uint32_t layer = 0; layer < config->layer_count; layer++)
+    x = dure_decoder_layer(decoder, x, positions, layer, cache);
   dure_program_block(p, 0);
   dure_program_scope(p, "final norm");
   if (dure_model_config_has(config, DURE_TRAIT_FINAL_NORM))

@@ -57,6 +57,10 @@ typedef struct dure_decoder_cache {
 //   tokens, positions [B, T] u32 -> [B, T, C]
 dure_tensor dure_decoder_hidden(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions,
                                 const dure_decoder_cache *cache);
+// Its parts: the stream that enters the first layer [B, T, C], and one layer, stream to stream.
+dure_tensor dure_decoder_embed(const dure_decoder *decoder, dure_tensor tokens, dure_tensor positions);
+dure_tensor dure_decoder_layer(const dure_decoder *decoder, dure_tensor x, dure_tensor positions, uint32_t layer,
+                               const dure_decoder_cache *cache);
 // hidden [.., C] -> logits [.., V]
 dure_tensor dure_decoder_logits(const dure_decoder *decoder, dure_tensor hidden);
 // Cross-entropy of each label, nats: tokens, positions, labels [B, T] u32 -> [B T]

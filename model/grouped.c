@@ -158,16 +158,47 @@ int dure_group_round(const dure_group_type *type, float value, float scale, floa
   return nearest_code(codes_of(type), scale != 0 ? (value - minimum) / scale : 0);
 }
 
-static float loss_of(const dure_group_type *type, const float *values, const float *weights, float scale,
-                     float minimum) {
-  const code_range codes = codes_of(type);
+// A group's values and what the squares of their errors weigh (NULL: 1 each).
+typedef struct weighted_group {
+  const dure_group_type *type;
+  const float *values, *weights;
+} weighted_group;
+
+static float loss_of(const weighted_group *group, float scale, float minimum) {
+  const code_range codes = codes_of(group->type);
   const float inverse = scale != 0 ? 1 / scale : 0;
   float loss = 0;
-  for (uint32_t i = 0; i < type->group; i++) {
-    const float error = values[i] - (scale * (float)nearest_code(codes, (values[i] - minimum) * inverse) + minimum);
-    loss += error * error * (weights != NULL ? weights[i] : 1);
+  for (uint32_t i = 0; i < group->type->group; i++) {
+    const float value = group->values[i];
+    const float error = value - (scale * (float)nearest_code(codes, (value - minimum) * inverse) + minimum);
+    loss += error * error * (group->weights != NULL ? group->weights[i] : 1);
   }
   return loss;
+}
+
+// The scale and the minimum that suit the codes best which these give: a line through (code, value) by least squares.
+static void refit(const weighted_group *group, float *scale, float *minimum) {
+  const code_range codes = codes_of(group->type);
+  const float inverse = *scale != 0 ? 1 / *scale : 0;
+  double weight = 0, q_sum = 0, value_sum = 0, q_square = 0, product = 0;
+  for (uint32_t i = 0; i < group->type->group; i++) {
+    const double w = group->weights != NULL ? (double)group->weights[i] : 1, value = (double)group->values[i];
+    const double q = nearest_code(codes, (group->values[i] - *minimum) * inverse);
+    weight += w;
+    q_sum += w * q;
+    value_sum += w * value;
+    q_square += w * q * q;
+    product += w * q * value;
+  }
+  const double spread = group->type->has_minima ? weight * q_square - q_sum * q_sum : q_square;
+  if (!(spread > 1e-9 * weight * q_square)) return;  // one code alone, or nothing that weighs
+  if (group->type->has_minima) {
+    const double slope = (weight * product - q_sum * value_sum) / spread;
+    *scale = as_f16((float)slope);
+    *minimum = as_f16((float)((value_sum - (double)*scale * q_sum) / weight));
+  } else {
+    *scale = as_f16((float)(product / spread));
+  }
 }
 
 // A range [least, most] shrunk to `part` of it.
@@ -187,16 +218,19 @@ static void range_of(const dure_group_type *type, float least, float most, float
 void dure_group_range(const dure_group_type *type, const float *values, const float *weights, float *out_scale,
                       float *out_minimum) {
   enum { STEPS = 11 };
+  const weighted_group group = {type, values, weights};
   float least = 0, most = 0, best = INFINITY;
   for (uint32_t i = 0; i < type->group; i++) {
     least = fminf(least, values[i]);
     most = fmaxf(most, values[i]);
   }
   *out_scale = *out_minimum = 0;
-  for (int step = 0; step < (type->bits == 4 ? STEPS : 1); step++) {
+  // Of 4 bits each range and then what suits its codes; 8 are too many for that to matter.
+  for (int step = 0; step < (type->bits == 4 ? 2 * STEPS : 1); step++) {
     float scale, minimum;
-    range_of(type, least, most, 1 - 0.04f * (float)step, &scale, &minimum);
-    const float loss = loss_of(type, values, weights, scale, minimum);
+    range_of(type, least, most, 1 - 0.04f * (float)(step / 2), &scale, &minimum);
+    if (step % 2 == 1) refit(&group, &scale, &minimum);
+    const float loss = loss_of(&group, scale, minimum);
     if (!(loss < best)) continue;
     best = loss;
     *out_scale = scale;

@@ -41,7 +41,8 @@ typedef struct dure_group_type {
 } dure_group_type;
 
 // The scale and the minimum (f16 values; 0 without minima) under which the `group` values lose least, by their squares
-// times `weights` (NULL: 1 each): of the whole range and ranges down to 0.6 of it.
+// times `weights` (NULL: 1 each): of the whole range and ranges down to 0.6 of it, each as it is and, of 4 bits, as
+// least squares fit it to the codes that it gives.
 void dure_group_range(const dure_group_type *type, const float *values, const float *weights, float *out_scale,
                       float *out_minimum);
 // The nearest q of one value, and what it stands for.

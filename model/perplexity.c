@@ -67,8 +67,11 @@ static dure_status fill_batch(dure_token_reader reader, void *context, uint64_t 
 static void add_losses(const window_batch *batch, const dure_perplexity_options *options, uint64_t token_count,
                        dure_perplexity_result *result) {
   const uint64_t count = (uint64_t)options->batch_size * options->context;
+  uint64_t token = result->tokens;
   for (uint64_t i = 0; i < count; i++) {
-    if (batch->labels[i] != DURE_IGNORE_LABEL) result->nats += batch->losses[i];
+    if (batch->labels[i] == DURE_IGNORE_LABEL) continue;
+    result->nats += batch->losses[i];
+    if (options->losses != NULL) options->losses[token++] = batch->losses[i];
   }
   result->tokens = batch->counted;
   if (options->progress != NULL) options->progress(options->progress_context, batch->counted, token_count);

@@ -12,6 +12,7 @@ typedef struct dure_perplexity_options {
   uint32_t stride;   // tokens a window moves on: the smaller, the more context each token has, the slower; 0: context
   uint32_t batch_size;   // windows at once; 0: 4
   uint32_t first_input;  // the token before the stream's first one: end-of-text
+  float *losses;         // [token_count]: filled with each token's loss in nats; NULL: nobody asks
   void (*progress)(void *context, uint64_t done, uint64_t total);  // may be NULL
   void *progress_context;
 } dure_perplexity_options;

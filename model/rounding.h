@@ -12,7 +12,7 @@
 
 typedef struct dure_rounding dure_rounding;
 
-// products [width, width]: of a calibration; NULL: to the nearest.
+// products [width, width]: the sum of x x^T; NULL: to the nearest.
 DURE_MUST_CHECK dure_status dure_rounding_create(const dure_group_type *type, uint64_t width, const float *products,
                                                  dure_rounding **out_rounding);
 void dure_rounding_destroy(dure_rounding *rounding);  // NULL is fine

@@ -30,7 +30,7 @@ static const char *model_name = "gpt2/even";  // among the golden ones
 static char *run(const char *command, const char *rest, int expected) {
   char arguments[512], line[2048];
   const char *program = getenv("DURE_PROGRAM"), *source = getenv("DURE_SOURCE_DIR");
-  snprintf(arguments, sizeof(arguments), rest, folder, folder);
+  snprintf(arguments, sizeof(arguments), rest, folder, folder, folder);
   snprintf(line, sizeof(line), "%s %s %s/tests/golden/%s %s 2>%s/errors", program, command, source, model_name,
            arguments, folder);
   FILE *output = popen(line, "r");
@@ -120,12 +120,37 @@ START_TEST(quantizing_reports_the_perplexity_on_both_sides) {
   ck_assert_double_gt(before, 1);
   ck_assert_double_eq_tol(after / before, 1, 0.01);  // rows of 48 are no whole blocks: f16
   ck_assert_uint_gt(json_integer_value(json_object_get(report, "kept_f16")), 0);
+  const double error = json_number_value(json_object_get(report, "increase_standard_error"));
+  ck_assert(error > 0 && error < 1);
   json_decref(report);
   free(text);
   free(run("quantize", "%s/model.safetensors", 2));
   free(run("quantize", "%s/model.gguf --type int4", 2));
   free(run("quantize", "%s/model --type int4 --group 48", 2));
   free(run("quantize", "%s/model.gguf --type q4_0 --minima on", 2));
+  free(run("quantize", "%s/model.gguf --type q4_0 --activations int8 --text x", 2));
+  free(run("quantize", "%s/model.gguf --activations int8", 2));
+  free(run("quantize", "%s/model.gguf --activations int4 --text x", 2));
+}
+END_TEST
+
+START_TEST(activations_in_8_bits_are_reported_beside_weights) {
+  write_file("text", "Some text that the model is measured by, a little of it.");
+  char *text = run("quantize",
+                   "%s/small8 --type int8 --calibrate %s/text --windows 1 --text %s/text --activations int8 "
+                   "--context 16 --device reference --json",
+                   0);
+  json_t *report = parse(text);
+  const double before = json_number_value(json_object_get(report, "perplexity_before"));
+  const double weights = json_number_value(json_object_get(report, "perplexity_after"));
+  const double both = json_number_value(json_object_get(report, "perplexity_after_int8_activations"));
+  const double increase = json_number_value(json_object_get(report, "increase_percent_int8_activations"));
+  ck_assert_double_eq_tol(weights / before, 1, 0.02);
+  ck_assert_double_eq_tol(both / before, 1, 0.05);
+  ck_assert(both != weights);
+  ck_assert_double_eq_tol(increase, 100 * (both / before - 1), 1e-3);
+  json_decref(report);
+  free(text);
 }
 END_TEST
 
@@ -161,6 +186,7 @@ int main(void) {
   tcase_add_checked_fixture(tests, make_folder, remove_folder);
   tcase_add_test(tests, many_prompts_come_back_in_their_order_whatever_runs_together);
   tcase_add_test(tests, a_model_is_measured_and_compared);
+  tcase_add_test(tests, activations_in_8_bits_are_reported_beside_weights);
   tcase_add_test(tests, groups_are_written_to_a_directory_that_runs);
   tcase_add_test(tests, quantizing_reports_the_perplexity_on_both_sides);
   suite_add_tcase(suite, tests);
