@@ -108,14 +108,19 @@ static dure_tensor add_vector(const dure_decoder *decoder, dure_tensor y, dure_t
                           &(dure_matmul_options){.residual = y});
 }
 
+dure_tensor decoder_sum(const dure_decoder *decoder, dure_tensor part, dure_tensor residual) {
+  const dure_tensor y = dure_copy_with_ranks(decoder->program, part, DURE_AMONG_SUM);
+  return residual.index != 0 ? dure_add(decoder->program, residual, y) : y;
+}
+
 dure_tensor decoder_project_out(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
                                 uint32_t layer, dure_tensor residual) {
   if (decoder->config->tensor_parts < 2)
     return decoder_project_with(decoder, x, weight, bias, layer, (dure_matmul_options){.residual = residual});
-  const dure_tensor part = decoder_project(decoder, x, weight, DURE_ROLE_COUNT, layer);
   const dure_tensor vector = decoder_parameter(decoder, bias, layer);
-  dure_tensor y = dure_copy_with_ranks(decoder->program, part, DURE_AMONG_SUM);
-  if (vector.index != 0) y = add_vector(decoder, y, vector);
+  const dure_tensor part = decoder_project(decoder, x, weight, DURE_ROLE_COUNT, layer);
+  if (vector.index == 0) return decoder_sum(decoder, part, residual);
+  const dure_tensor y = add_vector(decoder, decoder_sum(decoder, part, DURE_ABSENT), vector);
   return residual.index != 0 ? dure_add(decoder->program, residual, y) : y;
 }
 

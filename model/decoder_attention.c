@@ -120,6 +120,7 @@ static dure_tensor latent_queries(const dure_decoder *decoder, dure_tensor h, du
     h = decoder_project(decoder, h, DURE_ROLE_QUERY_DOWN_WEIGHT, DURE_ROLE_QUERY_DOWN_BIAS, layer);
     h = latent_norm(decoder, h, DURE_ROLE_QUERY_LATENT_NORM_WEIGHT, layer);
   }
+  h = decoder_enter(decoder, h);
   h = as_heads(decoder, decoder_project(decoder, h, DURE_ROLE_QUERY_UP_WEIGHT, DURE_ROLE_COUNT, layer),
                config->head_width);
   const uint64_t shape[4] = {dure_tensor_dimension(p, h, 0), dure_tensor_dimension(p, h, 1), config->head_count,
@@ -132,20 +133,21 @@ static dure_tensor latent_queries(const dure_decoder *decoder, dure_tensor h, du
 }
 
 // Keys: the plain parts from the latent vector, then the one rotated part; values, filled up with zeros to their width,
-// so that the attention is that of any other model. (A cache of the latent vectors alone would be smaller.)
+// so that the attention is that of any other model. Ranks that share matrices divide what is made from latent vectors,
+// which all of them have. (A cache of the latent vectors alone would be smaller.)
 static heads project_latent(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
   dure_program *p = decoder->program;
   const dure_model_config *config = decoder->config;
   const uint64_t rank = config->latent.key_rank, plain = config->latent.plain_width, value = config->latent.value_width;
   const uint64_t rotated = config->rotary.width, B = dure_tensor_dimension(p, h, 0), T = dure_tensor_dimension(p, h, 1);
   dure_tensor latent = project_rows(decoder, h, DURE_ROLE_KEY_DOWN_WEIGHT, DURE_ROLE_KEY_DOWN_BIAS, 0, 1, rank, layer);
-  latent = dure_tensor_reshape(p, latent_norm(decoder, latent, DURE_ROLE_KEY_LATENT_NORM_WEIGHT, layer), 3,
-                               (const uint64_t[]){B, T, rank});
+  latent = decoder_enter(decoder, latent_norm(decoder, latent, DURE_ROLE_KEY_LATENT_NORM_WEIGHT, layer));
+  latent = dure_tensor_reshape(p, latent, 3, (const uint64_t[]){B, T, rank});
   const dure_tensor made = as_heads(
       decoder, decoder_project(decoder, latent, DURE_ROLE_KEY_UP_WEIGHT, DURE_ROLE_COUNT, layer), plain + value);
   dure_tensor shared =
       project_rows(decoder, h, DURE_ROLE_KEY_DOWN_WEIGHT, DURE_ROLE_KEY_DOWN_BIAS, rank, 1, rotated, layer);
-  shared = rotate(decoder, shared, positions, layer);  // [B, T, 1, rotated]
+  shared = decoder_enter(decoder, rotate(decoder, shared, positions, layer));  // [B, T, 1, rotated]
 
   const uint64_t shape[4] = {B, T, config->head_count, config->head_width};
   const dure_tensor k = dure_tensor_temporary(p, "keys", dure_tensor_dtype(p, h), 4, shape);
@@ -159,6 +161,7 @@ static heads project_latent(const dure_decoder *decoder, dure_tensor h, dure_ten
 
 static heads project_heads(const dure_decoder *decoder, dure_tensor h, dure_tensor positions, uint32_t layer) {
   if (decoder->config->latent.key_rank > 0) return project_latent(decoder, h, positions, layer);
+  h = decoder_enter(decoder, h);
   const bool has_norms = dure_model_config_has(decoder->config, DURE_TRAIT_QUERY_KEY_NORM) ||
                          dure_model_config_has(decoder->config, DURE_TRAIT_WHOLE_QUERY_KEY_NORM);
   return has_norms ? project_apart(decoder, h, positions, layer) : project_together(decoder, h, positions, layer);
@@ -270,7 +273,7 @@ dure_tensor decoder_attention(const dure_decoder *decoder, dure_tensor h, dure_t
       .soft_cap = (float)config->attention_soft_cap,
       .slopes = config->position == DURE_POSITION_ALIBI ? decoder->position_table : DURE_ABSENT,
   };
-  const heads made = project_heads(decoder, decoder_enter(decoder, h), positions, layer);
+  const heads made = project_heads(decoder, h, positions, layer);
   dure_tensor y;  // [B, T, H, D]
   if (cache == NULL) {
     y = attend_with_ranks(decoder, &made, scale, &options);

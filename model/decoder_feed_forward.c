@@ -36,8 +36,10 @@ static dure_tensor expert_matrices(const dure_decoder *decoder, dure_role role, 
   return dure_tensor_view(decoder->program, decoder_parameter(decoder, role, layer), 3, shape, stride, 0);
 }
 
-// What the expert that every token has adds to `sum` [.., C]; h [R, C].
-static dure_tensor add_shared(const dure_decoder *decoder, dure_tensor h, dure_tensor sum, uint32_t layer) {
+// What the expert that every token has adds to `sum` [.., C]; h [R, C], which is `whole` as the ranks that share
+// matrices enter it.
+static dure_tensor add_shared(const dure_decoder *decoder, dure_tensor whole, dure_tensor h, dure_tensor sum,
+                              uint32_t layer) {
   dure_program *p = decoder->program;
   const dure_model_config *config = decoder->config;
   const uint64_t shape[2] = {dure_tensor_dimension(p, h, 0), config->width};
@@ -46,24 +48,25 @@ static dure_tensor add_shared(const dure_decoder *decoder, dure_tensor h, dure_t
   if (!dure_model_config_has(config, DURE_TRAIT_SHARED_GATE)) {
     const dure_matmul_options options = {.residual = dure_tensor_reshape(p, sum, 2, shape)};
     y = decoder_project_with(decoder, y, DURE_ROLE_SHARED_OUTPUT_WEIGHT, DURE_ROLE_COUNT, layer, options);
-    const uint64_t whole[3] = {dure_tensor_dimension(p, sum, 0), dure_tensor_dimension(p, sum, 1), config->width};
-    return dure_tensor_rank(p, sum) == 3 ? dure_tensor_reshape(p, y, 3, whole) : y;
+    const uint64_t rows[3] = {dure_tensor_dimension(p, sum, 0), dure_tensor_dimension(p, sum, 1), config->width};
+    return dure_tensor_rank(p, sum) == 3 ? dure_tensor_reshape(p, y, 3, rows) : y;
   }
   y = decoder_project(decoder, y, DURE_ROLE_SHARED_OUTPUT_WEIGHT, DURE_ROLE_COUNT, layer);
-  const dure_tensor gate = decoder_project(decoder, h, DURE_ROLE_SHARED_GATE_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, 1]
+  const dure_tensor gate =
+      decoder_project(decoder, whole, DURE_ROLE_SHARED_GATE_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, 1]
   const dure_route_attributes sigmoid = {.count = 1, .is_sigmoid = true, .factor = 1};
-  return dure_expert_combine(p, y, dure_route(p, gate, DURE_ABSENT, &sigmoid).weights, DURE_ABSENT, sum);
+  const dure_tensor weights = decoder_enter(decoder, dure_route(p, gate, DURE_ABSENT, &sigmoid).weights);
+  return dure_expert_combine(p, y, weights, DURE_ABSENT, sum);
 }
 
-// sum over the chosen experts of weight * expert(h), and the shared expert's part
-static dure_tensor mixture(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
+// sum over the chosen experts of weight * expert(h) [R, C], added to `sum`, which may be absent
+static dure_tensor add_chosen(const dure_decoder *decoder, dure_tensor whole, dure_tensor h, dure_tensor sum,
+                              uint32_t layer) {
   dure_program *p = decoder->program;
   const dure_model_config *config = decoder->config;
   const uint64_t C = config->width, I = config->experts.width;
-  const uint64_t shape[3] = {dure_tensor_dimension(p, h, 0), dure_tensor_dimension(p, h, 1), C};
-  const uint64_t flat[2] = {shape[0] * shape[1], C};
-  h = dure_tensor_reshape(p, h, 2, flat);
-  const dure_tensor logits = decoder_project(decoder, h, DURE_ROLE_ROUTER_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, E]
+  const dure_tensor logits =
+      decoder_project(decoder, whole, DURE_ROLE_ROUTER_WEIGHT, DURE_ROLE_COUNT, layer);  // [R, E]
   const dure_routing routing =
       dure_route(p, logits, decoder_parameter(decoder, DURE_ROLE_ROUTER_BIAS, layer), &config->experts.route);
   if (decoder->routers != NULL) decoder->routers[layer] = (dure_router){logits, routing.experts};
@@ -73,9 +76,23 @@ static dure_tensor mixture(const dure_decoder *decoder, dure_tensor h, dure_tens
                          true);
   y = dure_expert_matmul(p, apply_gate(decoder, y), order.offsets,
                          expert_matrices(decoder, DURE_ROLE_EXPERTS_OUTPUT_WEIGHT, C, I, layer), true);
-  y = dure_expert_combine(p, y, routing.weights, order.places, residual);
+  return dure_expert_combine(p, y, decoder_enter(decoder, routing.weights), order.places, sum);
+}
+
+// The chosen experts, and the shared one. Ranks that share matrices have a part of every expert: of what they make of
+// their rows, and of the gradients of their weights, there is one sum over the ranks; routers and gates are alike on
+// all.
+static dure_tensor mixture(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {
+  dure_program *p = decoder->program;
+  const dure_model_config *config = decoder->config;
+  const bool is_divided = config->tensor_parts > 1;
+  const uint64_t shape[3] = {dure_tensor_dimension(p, h, 0), dure_tensor_dimension(p, h, 1), config->width};
+  const uint64_t flat[2] = {shape[0] * shape[1], config->width};
+  const dure_tensor whole = dure_tensor_reshape(p, h, 2, flat), entered = decoder_enter(decoder, whole);
+  dure_tensor y = add_chosen(decoder, whole, entered, is_divided ? DURE_ABSENT : residual, layer);
   if (dure_tensor_rank(p, y) == 2) y = dure_tensor_reshape(p, y, 3, shape);
-  return dure_model_config_has(config, DURE_TRAIT_SHARED_EXPERT) ? add_shared(decoder, h, y, layer) : y;
+  if (dure_model_config_has(config, DURE_TRAIT_SHARED_EXPERT)) y = add_shared(decoder, whole, entered, y, layer);
+  return is_divided ? decoder_sum(decoder, y, residual) : y;
 }
 
 dure_tensor decoder_feed_forward(const dure_decoder *decoder, dure_tensor h, dure_tensor residual, uint32_t layer) {

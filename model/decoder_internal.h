@@ -15,7 +15,9 @@ dure_tensor decoder_project(const dure_decoder *decoder, dure_tensor x, dure_rol
 // The product that ends a half block, y = x W + b + residual: W's rows may be divided among ranks, b is added once.
 dure_tensor decoder_project_out(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias,
                                 uint32_t layer, dure_tensor residual);
-// x, where a half block that ranks divide begins.
+// The sum of what the ranks have made, added to `residual` (or absent).
+dure_tensor decoder_sum(const dure_decoder *decoder, dure_tensor part, dure_tensor residual);
+// x, where what ranks divide begins: the same on all, while its gradient is the sum of theirs.
 dure_tensor decoder_enter(const dure_decoder *decoder, dure_tensor x);
 // The family's norm over the last dimension. DURE_ROLE_COUNT: no such parameter.
 dure_tensor decoder_norm(const dure_decoder *decoder, dure_tensor x, dure_role weight, dure_role bias, uint32_t layer);

@@ -24,7 +24,8 @@ typedef struct dure_parameter_part {
 } dure_parameter_part;
 
 // What a part of a model has of a parameter's rows (axis 0) or columns (axis 1): runs of the whole axis, one after the
-// other; of part p each begins p times its length further on (tensor_parallel.h).
+// other; of part p each begins p times its length further on (tensor_parallel.h). Along a longer axis (the rows of
+// experts, one's after another's) they begin again.
 typedef struct dure_parameter_cut_run {
   uint64_t first, count;  // of part 0
 } dure_parameter_cut_run;

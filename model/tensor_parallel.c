@@ -6,10 +6,6 @@
 
 dure_status dure_model_config_check_heads(const dure_model_config *config, const char *option, uint32_t parts) {
   const char *type = config->family->model_type;
-  if (config->latent.key_rank > 0)
-    return dure_fail(DURE_UNSUPPORTED,
-                     "%s %u: latent attention (%s) is not divided yet; use data parallelism alone (--shard)", option,
-                     parts, type);
   if (config->head_count % parts != 0 || config->key_head_count % parts != 0)
     return dure_fail(DURE_INVALID_ARGUMENT,
                      "%s %u does not divide the %u heads and %u key heads of this %s; it must be a divisor of both",
@@ -19,11 +15,6 @@ dure_status dure_model_config_check_heads(const dure_model_config *config, const
 
 dure_status dure_model_config_divide(dure_model_config *config, uint32_t part, uint32_t parts) {
   if (parts < 2) return NULL;
-  if (config->experts.count > 0)
-    return dure_fail(DURE_UNSUPPORTED,
-                     "--tensor-parallel %u: mixtures of experts (%s) are not divided yet; use data parallelism alone "
-                     "(--shard)",
-                     parts, config->family->model_type);
   if (dure_model_config_has(config, DURE_TRAIT_WHOLE_QUERY_KEY_NORM))
     return dure_fail(DURE_UNSUPPORTED,
                      "--tensor-parallel %u: norms over all heads (%s) are not divided yet; use data parallelism alone "
@@ -34,9 +25,16 @@ dure_status dure_model_config_divide(dure_model_config *config, uint32_t part, u
     return dure_fail(DURE_INVALID_ARGUMENT,
                      "--tensor-parallel %u does not divide the %u inner elements of this %s's feed-forward layers",
                      parts, config->inner_width, config->family->model_type);
+  if (config->experts.width % parts != 0 || config->experts.shared_width % parts != 0)
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "--tensor-parallel %u does not divide the %u inner elements of this %s's experts (of the shared "
+                     "one: %u)",
+                     parts, config->experts.width, config->family->model_type, config->experts.shared_width);
   config->head_count /= parts;
   config->key_head_count /= parts;
   config->inner_width /= parts;
+  config->experts.width /= parts;
+  config->experts.shared_width /= parts;
   config->tensor_part = part;
   config->tensor_parts = parts;
   return NULL;
@@ -48,6 +46,8 @@ dure_model_config dure_model_config_whole(const dure_model_config *config) {
   whole.head_count *= config->tensor_parts;
   whole.key_head_count *= config->tensor_parts;
   whole.inner_width *= config->tensor_parts;
+  whole.experts.width *= config->tensor_parts;
+  whole.experts.shared_width *= config->tensor_parts;
   whole.tensor_part = whole.tensor_parts = 0;
   return whole;
 }
@@ -72,8 +72,16 @@ static void find_runs(const dure_model_config *config, dure_dimension kind, dure
       return;
     case DURE_DIMENSION_HEADS: add_run(cut, &begin, queries); return;
     case DURE_DIMENSION_KEYS: add_run(cut, &begin, keys); return;
+    case DURE_DIMENSION_KEY_UP:
+      add_run(cut, &begin, (uint64_t)config->head_count * (config->latent.plain_width + config->latent.value_width));
+      return;
+    case DURE_DIMENSION_VALUES: add_run(cut, &begin, (uint64_t)config->head_count * config->latent.value_width); return;
     case DURE_DIMENSION_GATED: add_run(cut, &begin, config->inner_width); break;
     case DURE_DIMENSION_INNER: break;
+    case DURE_DIMENSION_EXPERTS_GATED:  // again and again: gate and up of every expert
+    case DURE_DIMENSION_EXPERT_INNER: add_run(cut, &begin, config->experts.width); return;
+    case DURE_DIMENSION_SHARED_GATED:
+    case DURE_DIMENSION_SHARED_INNER: add_run(cut, &begin, config->experts.shared_width); return;
     default: return;
   }
   add_run(cut, &begin, config->inner_width);
@@ -100,14 +108,23 @@ uint64_t dure_parameter_cut_first(const dure_parameter *parameter, uint32_t run)
   return parameter->cut.runs[run].first + parameter->cut.part * parameter->cut.runs[run].count;
 }
 
+// Elements of the part's axis after which its runs begin again, further on in the whole one.
+static uint64_t period(const dure_parameter *parameter) {
+  uint64_t count = 0;
+  for (uint32_t i = 0; i < parameter->cut.run_count; i++) count += parameter->cut.runs[i].count;
+  return count;
+}
+
 // The part's place along the axis that is cut, in the whole.
 static uint64_t whole_place(const dure_parameter *parameter, uint64_t place) {
+  const uint64_t again = place / period(parameter) * period(parameter) * parameter->cut.parts;
+  place %= period(parameter);
   for (uint32_t i = 0; i < parameter->cut.run_count; i++) {
     const uint64_t count = parameter->cut.runs[i].count;
-    if (place < count) return dure_parameter_cut_first(parameter, i) + place;
+    if (place < count) return again + dure_parameter_cut_first(parameter, i) + place;
     place -= count;
   }
-  return place;
+  return again;
 }
 
 uint64_t dure_parameter_whole_element(const dure_parameter *parameter, uint64_t element) {
@@ -120,23 +137,24 @@ uint64_t dure_parameter_whole_element(const dure_parameter *parameter, uint64_t 
 }
 
 uint64_t dure_parameter_cut_rows(const dure_parameter *parameter, uint64_t row, uint64_t rows, uint64_t *out_row) {
-  uint64_t before = 0;
   *out_row = row;
   if (!dure_parameter_is_cut(parameter) || parameter->cut.axis != 0) return rows;
+  const uint64_t own = period(parameter), all = own * parameter->cut.parts, within = row % all;
+  uint64_t before = row / all * own;
   for (uint32_t i = 0; i < parameter->cut.run_count; i++) {
     const uint64_t first = dure_parameter_cut_first(parameter, i), end = first + parameter->cut.runs[i].count;
-    if (row < first) {
+    if (within < first) {
       *out_row = DURE_ROW_ELSEWHERE;
-      return first - row < rows ? first - row : rows;
+      return first - within < rows ? first - within : rows;
     }
-    if (row < end) {
-      *out_row = before + row - first;
-      return end - row < rows ? end - row : rows;
+    if (within < end) {
+      *out_row = before + within - first;
+      return end - within < rows ? end - within : rows;
     }
     before += parameter->cut.runs[i].count;
   }
   *out_row = DURE_ROW_ELSEWHERE;
-  return rows;
+  return all - within < rows ? all - within : rows;
 }
 
 void dure_parameter_cut_columns(const dure_parameter *parameter, uint64_t rows, float *values) {

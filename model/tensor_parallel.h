@@ -1,5 +1,6 @@
 // Tensor parallelism (Shoeybi et al. 2019, "Megatron-LM", section 3): each rank of a group has some heads of every
-// attention and some of every feed-forward's inner elements. This is the one place that knows what is cut, and how.
+// attention and some of every feed-forward's inner elements, those of experts likewise: each rank has a part of every
+// expert, and routers are whole. This is the one place that knows what is cut, and how.
 //
 // A rank's model is described by the config of its part: as many parts fewer heads and inner elements, all else as it
 // is. Shapes, programs and memory follow from that as for any model. What a parameter is cut along follows from its
@@ -15,7 +16,7 @@
 #include "model/parameters.h"
 
 // Makes a whole model's config that of one of `parts` parts (0 and 1: leaves it). DURE_INVALID_ARGUMENT for heads or
-// inner elements that cannot be divided, DURE_UNSUPPORTED for models whose layers are not divided yet; both name what.
+// inner elements that cannot be divided; names them.
 DURE_MUST_CHECK dure_status dure_model_config_divide(dure_model_config *config, uint32_t part, uint32_t parts);
 // The whole model's heads and inner elements again; the source stays the config's own.
 dure_model_config dure_model_config_whole(const dure_model_config *config);

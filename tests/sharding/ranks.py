@@ -333,6 +333,39 @@ def check_combinations(device, folder):
         print(f"{ranks} ranks on {machines} machines, {options}, {' '.join(more)}: off by {worst:.1e}", flush=True)
 
 
+def mixture(folder, name):
+    """The config of a mixture of experts, with a vocabulary for the data."""
+    with open(os.path.join(program.SOURCE, "tests", "golden", "families", name, "config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    config["vocab_size"] = 272
+    path = os.path.join(folder, f"{name}.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    return path
+
+
+def check_experts(device, folder):
+    """Ranks that have parts of every expert, behind routers that all have whole; and of latent attention. What balances experts is a product of
+    means over the rows of a rank's micro-step: it is another one where ranks divide rows."""
+    unbalanced = ("--balance-experts", "off")
+    tensors, sequences = ("--tensor-parallel", 2), ("--sequence-parallel", 2)
+    cases = [("qwen2_moe", 2, tensors)]
+    if IS_FULL:
+        cases += [("mixtral_balanced", 2, tensors), ("deepseek_v2", 2, tensors), ("deepseek_v3", 2, tensors),
+                  ("deepseek_v2_lite", 2, (*sequences, *unbalanced)),
+                  ("mixtral", 4, (*tensors, "--shard", "parameters", "--recompute", "block", *unbalanced)),
+                  ("deepseek_v2", 4, (*tensors, *sequences, "--recompute", "block", *unbalanced))]
+    for number, (name, ranks, options) in enumerate(cases):
+        model = ("--model", mixture(folder, name))
+        balance = unbalanced if unbalanced[0] in options else ()
+        one = os.path.join(folder, f"experts-{number}-alone")
+        train(device, 1, one, *model, *balance)
+        out = os.path.join(folder, f"experts-{number}")
+        train(device, ranks, out, *model, *options, "--verify-every", HALF)
+        check_losses(run_directory.losses(out), run_directory.losses(one), f"{name}, {ranks} ranks, {options}")
+        check_gradients(out, one, f"{name}, {ranks} ranks, {options}")
+
+
 def check_refused_parts(device, folder):
     out = os.path.join(folder, "refused-parts")
     for more, reason in ((("--tensor-parallel", 2), "3 heads"), (("--sequence-parallel", 2), "3 heads"),
@@ -447,6 +480,7 @@ PARTS = {
     "skipping": lambda device, folder, expected: check_skipping(device, folder),
     "bad-values": lambda device, folder, expected: check_naming_bad_values(device, folder),
     "refusals": check_all_refusals,
+    "experts": lambda device, folder, expected: check_experts(device, folder),
     "combinations": lambda device, folder, expected: check_combinations(device, folder),
     "devices": check_with_devices,
 }
