@@ -22,7 +22,7 @@ __device__ __forceinline__ void tile_pair_gradient(const attention_arguments &a,
 }
 
 template <typename T, int HEAD>
-__global__ void __launch_bounds__(TILE_THREADS) attention_gradient_q_tile_kernel(attention_arguments a) {
+__global__ void __launch_bounds__(TILE_THREADS, 1) attention_gradient_q_tile_kernel(attention_arguments a) {
   __shared__ __align__(16) float stage[TILE_STAGE];
   __shared__ __align__(16) float weights[TILE_WEIGHTS];
   const uint32_t lane = threadIdx.x % TILE_LANES, group = threadIdx.x / TILE_LANES;
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(TILE_THREADS) attention_gradient_q_tile_kernel
 }
 
 template <typename T, int HEAD>
-__global__ void __launch_bounds__(TILE_THREADS) attention_gradient_k_v_tile_kernel(attention_arguments a) {
+__global__ void __launch_bounds__(TILE_THREADS, 1) attention_gradient_k_v_tile_kernel(attention_arguments a) {
   __shared__ __align__(16) float stage[TILE_STAGE];
   __shared__ __align__(16) float weights[TILE_WEIGHTS];
   const uint32_t lane = threadIdx.x % TILE_LANES, group = threadIdx.x / TILE_LANES;
