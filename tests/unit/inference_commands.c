@@ -72,6 +72,42 @@ START_TEST(many_prompts_come_back_in_their_order_whatever_runs_together) {
 }
 END_TEST
 
+START_TEST(guesses_and_beams) {
+  const char *const prompt = "--prompt abcabcabcabcabc --max-tokens 24 --seed 3 --json --device reference";
+  char plain[256], guessing[256], drafted[512];
+  snprintf(plain, sizeof(plain), "%s --temperature 0.3", prompt);
+  snprintf(guessing, sizeof(guessing), "%s --temperature 0.3 --speculate --proposals 3", prompt);
+  snprintf(drafted, sizeof(drafted), "%s --temperature 0.3 --draft %s/tests/golden/gpt2/odd", prompt,
+           getenv("DURE_SOURCE_DIR"));
+  const char *const ways[] = {guessing, drafted};
+  char *text = run("generate", plain, 0);
+  json_t *expected = parse(text);
+  free(text);
+  for (int i = 0; i < 2; i++) {
+    text = run("generate", ways[i], 0);
+    json_t *found = parse(text);
+    ck_assert(json_equal(json_object_get(found, "tokens"), json_object_get(expected, "tokens")));
+    ck_assert_int_ge(json_integer_value(json_object_get(found, "proposed")),
+                     json_integer_value(json_object_get(found, "accepted")));
+    json_decref(found);
+    free(text);
+  }
+  json_decref(expected);
+  text = run("generate", "--prompt abc --beams 3 --length-penalty 0.5 --max-tokens 6 --json --device reference", 0);
+  json_t *found = parse(text);
+  ck_assert_uint_eq(json_array_size(json_object_get(found, "tokens")), 6);
+  ck_assert_double_lt(json_real_value(json_object_get(found, "score")), 0);
+  json_decref(found);
+  free(text);
+  free(run("generate", "--prompt a --beams 3 --temperature 0.5", 2));
+  free(run("generate", "--prompt a --beams 33", 2));
+  free(run("generate", "--prompt a --beams 2 --speculate", 2));
+  free(run("generate", "--prompt a --early-stopping", 2));
+  free(run("generate", "--prompt a --proposals 3", 2));
+  free(run("generate", "--prompt a --device reference --draft %s/nothing", 1));
+}
+END_TEST
+
 START_TEST(a_model_is_measured_and_compared) {
   char *text =
       run("bench", "--prompt 8 --generate 4 --parallel 1,2 --train 6 --repeats 2 --device reference -o json", 0);
@@ -185,6 +221,7 @@ int main(void) {
   TCase *tests = tcase_create("inference_commands");
   tcase_add_checked_fixture(tests, make_folder, remove_folder);
   tcase_add_test(tests, many_prompts_come_back_in_their_order_whatever_runs_together);
+  tcase_add_test(tests, guesses_and_beams);
   tcase_add_test(tests, a_model_is_measured_and_compared);
   tcase_add_test(tests, activations_in_8_bits_are_reported_beside_weights);
   tcase_add_test(tests, groups_are_written_to_a_directory_that_runs);
