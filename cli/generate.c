@@ -390,7 +390,8 @@ static dure_status open_all(generate_run *run, const char *directory) {
   return opened_constraint_create(o->grammar, o->json_schema, run->opened.tokenizer, &run->constraint);
 }
 
-static dure_status generate(const generate_options *options, const char *directory) {
+static dure_status generate(const void *chosen, const char *directory) {
+  const generate_options *options = chosen;
   generate_run run = {.options = options};
   dure_status status = open_all(&run, directory);
   if (status == NULL) status = is_conversation(options) ? converse(&run) : generate_all(&run);
@@ -429,7 +430,9 @@ static dure_status check_beams(const generate_options *o) {
   return NULL;
 }
 
-static dure_status check_options(const generate_options *options) {
+static dure_status check_options(void *chosen) {
+  generate_options *options = chosen;
+  if (isnan(options->temperature)) options->temperature = options->beams > 0 ? 0 : 0.8;
   const int sources = (options->prompt != NULL) + (options->prompt_file != NULL) + (options->prompts != NULL);
   if (sources > 1)
     return dure_fail(DURE_INVALID_ARGUMENT,
@@ -541,14 +544,5 @@ int command_generate(int argc, char **argv) {
       "dure generate RUN/checkpoints/latest --prompt \"Once upon a time\" --max-tokens 100 --seed 7",
       1,
       1};
-  const char *const *positional;
-  int status = command_parse(&usage, argc, argv, &positional, NULL);
-  if (isnan(options.temperature)) options.temperature = options.beams > 0 ? 0 : 0.8;
-  dure_status mistake = status < 0 ? check_options(&options) : NULL;
-  if (mistake != NULL) status = command_refuse(argv[0], mistake);
-  if (status < 0) {
-    dure_os_catch_interrupts();
-    status = command_finish(argv[0], generate(&options, positional[0]));
-  }
-  return status;
+  return command_run(&usage, argc, argv, &options, check_options, generate);
 }
