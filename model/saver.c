@@ -28,7 +28,7 @@ struct dure_saver {
 
 // A copy may take no more than this part of the memory that is free: what the training touches for the first time later
 // must find room.
-enum { part_of_free_memory = 4 };
+enum { part_of_free_memory = 3 };
 
 dure_status dure_saver_create(const dure_saver_options *options, dure_saver **out_saver) {
   *out_saver = NULL;
