@@ -42,12 +42,12 @@ static uint32_t with_blocks(dure_engine *engine, engine_sequence *s, uint32_t co
 
 static dure_status run_draft(dure_engine *engine, const engine_drafting *drafting, uint32_t count) {
   uint32_t steps = 0;
-  double seconds = 0, *known = &engine->times.draft_seconds;
+  double seconds = 0;
   pthread_mutex_unlock(&engine->mutex);
   dure_status status = engine_draft_run(engine->draft, drafting, count, &steps, &seconds);
   pthread_mutex_lock(&engine->mutex);
   engine->statistics.draft_steps += steps;
-  if (steps > 0) *known = *known > 0 ? *known + (seconds - *known) / 4 : seconds;
+  if (steps > 0) speculation_times_add_draft(&engine->times, seconds);
   return status;
 }
 
@@ -61,6 +61,7 @@ dure_status engine_propose(dure_engine *engine, const engine_plan *plan) {
   for (uint32_t i = 0; i < plan->count; i++) {
     engine_sequence *s = plan->sequences[i];
     const uint32_t count = counts[i] > 0 ? with_blocks(engine, s, counts[i]) : 0;
+    if (counts[i] == 0 && offers[i].count > 0) speculation_record_rest(&s->record, s->proposed_kind);
     if (offers[i].is_drafted && count > 0) drafting[drafted++] = (engine_drafting){s, count};
     if (!offers[i].is_drafted) s->proposed = count;
   }

@@ -37,14 +37,18 @@ uint32_t speculation_lookup(const uint32_t *tokens, uint32_t count, uint32_t mos
 
 // ---- what is known -----------------------------------------------------------------------------------------------
 
-speculation_record speculation_record_begin(void) {
-  // Beliefs to begin with; a few steps replace them.
-  return (speculation_record){.shares = {[SPECULATION_MATCH_1] = 0.15f,
-                                         [SPECULATION_MATCH_2] = 0.4f,
-                                         [SPECULATION_MATCH_3] = 0.6f,
-                                         [SPECULATION_MATCH_4] = 0.75f,
-                                         [SPECULATION_MATCH_8] = 0.9f,
-                                         [SPECULATION_DRAFT] = 0.6f}};
+// Beliefs to begin with; a few steps replace them.
+static const speculation_record beliefs = {.shares = {[SPECULATION_MATCH_1] = 0.15f,
+                                                      [SPECULATION_MATCH_2] = 0.4f,
+                                                      [SPECULATION_MATCH_3] = 0.6f,
+                                                      [SPECULATION_MATCH_4] = 0.75f,
+                                                      [SPECULATION_MATCH_8] = 0.9f,
+                                                      [SPECULATION_DRAFT] = 0.6f}};
+
+speculation_record speculation_record_begin(void) { return beliefs; }
+
+void speculation_record_rest(speculation_record *record, speculation_kind kind) {
+  record->shares[kind] += (beliefs.shares[kind] - record->shares[kind]) / 256;
 }
 
 void speculation_record_add(speculation_record *record, speculation_kind kind, uint32_t proposed, uint32_t accepted,
@@ -60,17 +64,32 @@ static uint32_t width_of(uint32_t rows) {
   return width;
 }
 
-void speculation_times_add(speculation_times *times, uint32_t rows, double seconds) {
-  const uint32_t width = width_of(rows);
-  for (uint32_t i = 0; i < SPECULATION_WIDTHS; i++) times->seconds[i] *= 0.999;
-  double *known = &times->seconds[width];
-  *known = *known > 0 ? *known + (seconds - *known) / 4 : seconds;
+static void add_time(speculation_time *time, double seconds) {
+  if (time->seconds > 0) {
+    time->seconds += (seconds - time->seconds) / 4;
+  } else if (time->is_begun) {
+    time->seconds = seconds;
+  }
+  time->is_begun = true;
 }
 
-// Seconds of a step. What was never measured is believed to cost what the next narrower width does, and so is tried.
+void speculation_times_add(speculation_times *times, uint32_t rows, double seconds) {
+  const double forgotten = 0.99;  // after 100 steps a width is believed to be 2.7 times as fast
+  const uint32_t width = width_of(rows);
+  for (uint32_t i = 0; i < SPECULATION_WIDTHS; i++) times->widths[i].seconds *= i == width ? 1 : forgotten;
+  times->draft.seconds *= forgotten;
+  add_time(&times->widths[width], seconds);
+}
+
+void speculation_times_add_draft(speculation_times *times, double seconds) { add_time(&times->draft, seconds); }
+
+// Seconds of a step. What is not known is believed to cost what the next narrower width does, and so is tried.
 static double seconds_of(const speculation_times *times, uint32_t rows) {
   double seconds = 0;
-  for (uint32_t i = 0; i <= width_of(rows); i++) seconds = times->seconds[i] > seconds ? times->seconds[i] : seconds;
+  for (uint32_t i = 0; i <= width_of(rows); i++) {
+    const double known = times->widths[i].seconds;
+    seconds = known > seconds ? known : seconds;
+  }
   return seconds > 0 ? seconds : 1;
 }
 
@@ -105,7 +124,7 @@ void speculation_choose(const speculation_offer *offers, uint32_t count, uint32_
     used++;
     if (offers[chosen].is_drafted && taken[chosen] > drafted) drafted = taken[chosen];
     const double rate =
-        times != NULL ? expected / (seconds_of(times, used) + drafted * times->draft_seconds) : expected;
+        times != NULL ? expected / (seconds_of(times, used) + drafted * times->draft.seconds) : expected;
     if (rate <= best) continue;
     best = rate;
     memcpy(out_counts, taken, count * sizeof(*out_counts));

@@ -45,15 +45,24 @@ speculation_record speculation_record_begin(void);  // before anything is known
 void speculation_record_add(speculation_record *record, speculation_kind kind, uint32_t proposed, uint32_t accepted,
                             float weight);
 
-// What a step of so many rows takes, measured: of 1, 2, 4, .. rows.
+// Nothing was proposed of what could have been: what is known of that kind goes back a little to what is believed to
+// begin with, so that it is tried again some day.
+void speculation_record_rest(speculation_record *record, speculation_kind kind);
+
+// What a step takes, measured. A first time counts for nothing: much happens then that never does again.
 enum { SPECULATION_WIDTHS = 7 };
+typedef struct speculation_time {
+  double seconds;  // 0: not known yet
+  bool is_begun;
+} speculation_time;
 typedef struct speculation_times {
-  double seconds[SPECULATION_WIDTHS];  // 0: not measured yet
-  double draft_seconds;                // of one step of the draft model
+  speculation_time widths[SPECULATION_WIDTHS];  // of 1, 2, 4, .. rows
+  speculation_time draft;                       // of the draft model
 } speculation_times;
-// Adds a measurement. Widths that are not used are slowly believed to be faster, so that a bad moment is not held
-// against them for ever.
+// Adds a measurement. What is not used is slowly believed to be faster, so that a bad moment is not held against it for
+// ever.
 void speculation_times_add(speculation_times *times, uint32_t rows, double seconds);
+void speculation_times_add_draft(speculation_times *times, double seconds);
 
 // What could be proposed for a sequence.
 typedef struct speculation_offer {
