@@ -472,7 +472,7 @@ int command_generate(int argc, char **argv) {
   generate_options options = {.device = "auto",
                               .max_tokens = 128,
                               .batch = 8,
-                              .temperature = NAN,
+                              .temperature = (double)NAN,
                               .length_penalty = 1,
                               .typical_p = 1,
                               .top_k = 40,
