@@ -448,6 +448,42 @@ static double product_error(const dure_group_type *type, const float *products, 
   return total;
 }
 
+// The squares of a group's errors times their weights.
+static double group_loss(const dure_group_type *type, const float *values, const float *weights, float scale,
+                         float minimum) {
+  double loss = 0;
+  for (uint32_t i = 0; i < type->group; i++) {
+    const int q = dure_group_round(type, values[i], scale, minimum);
+    const double error = (double)values[i] - (double)(scale * (float)q + minimum);
+    loss += (double)weights[i] * error * error;
+  }
+  return loss;
+}
+
+START_TEST(ranges_of_4_bits_suit_what_weighs) {
+  const dure_group_type type = {4, 32, _i == 1};
+  uint32_t state = 362436069u;
+  double chosen = 0, whole = 0;
+  for (int round = 0; round < 50; round++) {
+    float values[32], weights[32], least = 0, most = 0, scale, minimum;
+    for (int i = 0; i < 32; i++) {
+      values[i] = random_normal(&state);
+      weights[i] = expf(random_normal(&state));
+      least = fminf(least, values[i]);
+      most = fmaxf(most, values[i]);
+    }
+    dure_group_range(&type, values, weights, &scale, &minimum);
+    ck_assert_float_eq(scale, dure_f16_to_float(dure_f16_from_float(scale)));
+    ck_assert_float_eq(minimum, dure_f16_to_float(dure_f16_from_float(minimum)));
+    chosen += group_loss(&type, values, weights, scale, minimum);
+    const float extreme = -least > most ? least : most;
+    whole += type.has_minima ? group_loss(&type, values, weights, (most - least) / 15, least)
+                             : group_loss(&type, values, weights, extreme / -8, 0);
+  }
+  ck_assert_msg(chosen < 0.85 * whole, "%g as chosen, %g of whole ranges", chosen, whole);
+}
+END_TEST
+
 START_TEST(calibrated_rounding_changes_products_less) {
   static float x[SAMPLES][WIDTH], products[WIDTH * WIDTH], values[ROWS * WIDTH];
   uint32_t state = 88172645u;
@@ -495,6 +531,7 @@ int main(void) {
   tcase_add_loop_test(codes, codes_are_the_values_that_blocks_expand_to, 0, 10);
   tcase_add_test(codes, other_types_have_no_codes);
   tcase_add_checked_fixture(models, make_folder, remove_folder);
+  tcase_add_loop_test(codes, ranges_of_4_bits_suit_what_weighs, 0, 2);
   tcase_add_test(codes, calibrated_rounding_changes_products_less);
   tcase_add_test(models, layers_are_visited_in_order_with_their_sums);
   tcase_add_loop_test(models, groups_lose_at_most_half_a_step, 0, 4);
