@@ -83,13 +83,16 @@ void speculation_times_add(speculation_times *times, uint32_t rows, double secon
 
 void speculation_times_add_draft(speculation_times *times, double seconds) { add_time(&times->draft, seconds); }
 
-// Seconds of a step. What is not known is believed to cost what the next narrower width does, and so is tried.
+// Seconds of a step. What is not known is believed to cost what the next narrower width does or, where none is known,
+// half of the next wider one, and so is tried.
 static double seconds_of(const speculation_times *times, uint32_t rows) {
   double seconds = 0;
   for (uint32_t i = 0; i <= width_of(rows); i++) {
     const double known = times->widths[i].seconds;
     seconds = known > seconds ? known : seconds;
   }
+  for (uint32_t i = width_of(rows) + 1; i < SPECULATION_WIDTHS && !(seconds > 0); i++)
+    seconds = times->widths[i].seconds / 2;
   return seconds > 0 ? seconds : 1;
 }
 

@@ -94,6 +94,15 @@ START_TEST(what_was_not_measured_is_tried) {
   for (int i = 0; i < 2; i++) speculation_times_add(&times, 8, 20);  // that was a bad idea, or a bad moment
   speculation_choose(&offer, 1, 8, &times, &count);
   ck_assert_uint_lt(count, 4);
+  // Guesses from the first step on, and wrong ones: decoding without any is tried too.
+  speculation_times wide = {0};
+  const speculation_offer poor = {7, 0.1f, false};
+  count = 7;
+  for (int i = 0; i < 20; i++) {
+    speculation_times_add(&wide, 1 + count, 0.01 * (1 + count));
+    speculation_choose(&poor, 1, 8, &wide, &count);
+  }
+  ck_assert_uint_eq(count, 0);
   for (int i = 0; i < 300; i++) speculation_times_add(&times, 1, 1);
   speculation_choose(&offer, 1, 8, &times, &count);
   ck_assert_uint_eq(count, 7);
