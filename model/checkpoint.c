@@ -444,7 +444,8 @@ static dure_status load_values(const dure_named_buffers *set, const dure_model *
                                const char *path, const char *suffix) {
   if (dure_moments_are_coded(set))
     return dure_moments_load(set, &model->layout, &model->config, file, path, suffix, model->stream);
-  return dure_parameters_load(&set->buffers, 1, &model->layout, &model->config, file, path, suffix, model->stream);
+  return dure_parameters_load(&set->buffers, 1, &model->layout, &model->config, file, path, suffix, DURE_POOLS_ALL,
+                              model->stream);
 }
 
 // What one rank has saved of a set: codes are taken as they are by one rank that has codes, by values otherwise.

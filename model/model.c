@@ -103,7 +103,8 @@ static dure_status load(dure_model *model) {
   const dure_parameter_buffers *sets[2];
   const size_t count = list_sets(model, sets);
   const uint64_t begun = dure_os_nanoseconds();
-  DURE_TRY(dure_parameters_load(sets, count, &model->layout, &model->config, file, path, "", model->stream));
+  DURE_TRY(
+      dure_parameters_load(sets, count, &model->layout, &model->config, file, path, "", DURE_POOLS_ALL, model->stream));
   DURE_TRY(dure_packed_load(&model->weights, &model->layout, &model->config, file, path, model->stream));
   dure_log(DURE_LOG_DEBUG, "loaded the weights in %.2f s", (double)(dure_os_nanoseconds() - begun) / 1e9);
   return NULL;
@@ -112,6 +113,33 @@ static dure_status load(dure_model *model) {
 dure_status dure_model_load(dure_model *model) {
   if (model->file == NULL) return NULL;
   dure_status status = load(model);
+  close_weights(model);
+  return status;
+}
+
+static bool is_packed(const dure_model *model) {
+  for (size_t i = 0; i < model->layout.count; i++)
+    if (model->layout.parameters[i].bits > 0) return true;
+  return false;
+}
+
+static dure_status load_pool(dure_model *model, size_t pool) {
+  const dure_parameter_buffers *sets[2];
+  const size_t count = list_sets(model, sets);
+  if (model->pools_loaded++ == 0)
+    DURE_TRY(dure_parameters_check(&model->layout, &model->config, model->file, model->path, ""));
+  return dure_parameters_load(sets, count, &model->layout, &model->config, model->file, model->path, "", pool,
+                              model->stream);
+}
+
+dure_status dure_model_load_pool(dure_model *model, size_t pool) {
+  if (model->file == NULL) return NULL;
+  if (is_packed(model)) return dure_model_load(model);
+  const uint64_t begun = dure_os_nanoseconds();
+  dure_status status = load_pool(model, pool);
+  model->loading_nanoseconds += dure_os_nanoseconds() - begun;
+  if (status == NULL && model->pools_loaded < model->layout.pool_count) return NULL;
+  dure_log(DURE_LOG_DEBUG, "loaded the weights in %.2f s", (double)model->loading_nanoseconds / 1e9);
   close_weights(model);
   return status;
 }

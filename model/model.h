@@ -36,6 +36,8 @@ typedef struct dure_model {
   dure_stream *stream;             // borrowed: everything of this model happens on it
   struct dure_safetensors *file;   // that the weights are still to be loaded from; NULL: they have been
   char *path;                      // its
+  size_t pools_loaded;             // by dure_model_load_pool,
+  uint64_t loading_nanoseconds;    // in this time
 } dure_model;
 
 // Opens a Hugging Face model directory, config.json and model.safetensors (or its shards), or a GGUF file.
@@ -51,6 +53,8 @@ DURE_MUST_CHECK dure_status dure_model_create_as(const char *config_or_directory
                                                  dure_stream *stream, dure_model **out_model);
 // Loads weights that `loads_later` has put off; nothing where they are there.
 DURE_MUST_CHECK dure_status dure_model_load(dure_model *model);
+// Those of one pool, for who uses the others later: all must follow, each once, in any order.
+DURE_MUST_CHECK dure_status dure_model_load_pool(dure_model *model, size_t pool);
 // dure_program_compile for a program with the model's parameters, and then dure_model_load: the disk reads while the
 // driver compiles kernels.
 DURE_MUST_CHECK dure_status dure_model_compile(dure_model *model, const dure_program *program, const dure_place *places,

@@ -88,7 +88,7 @@ dure_status dure_moments_load(const dure_named_buffers *set, const dure_paramete
   dure_parameter_buffers values;
   DURE_TRY(dure_parameter_buffers_create(NULL, layout, &storage, &values));
   const dure_parameter_buffers *target = &values;
-  dure_status status = dure_parameters_load(&target, 1, layout, config, file, path, suffix, stream);
+  dure_status status = dure_parameters_load(&target, 1, layout, config, file, path, suffix, DURE_POOLS_ALL, stream);
   coded_piece *piece = malloc(sizeof(*piece));
   if (status == NULL && piece == NULL) status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", path);
   for (size_t i = 0; status == NULL && i < layout->pool_count; i++)

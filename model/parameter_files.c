@@ -162,8 +162,8 @@ static dure_status check_part(const dure_parameter *parameter, uint32_t part, co
 }
 
 // Everything is checked before anything is loaded.
-static dure_status check_tensors(const dure_parameter_layout *layout, const dure_model_config *config,
-                                 const dure_safetensors *file, const char *path, const char *suffix) {
+dure_status dure_parameters_check(const dure_parameter_layout *layout, const dure_model_config *config,
+                                  const dure_safetensors *file, const char *path, const char *suffix) {
   for (size_t i = 0; i < layout->count; i++) {
     for (uint32_t part = 0; part < layout->parameters[i].part_count; part++)
       DURE_TRY(check_part(&layout->parameters[i], part, config, file, path, suffix));
@@ -317,15 +317,16 @@ static dure_status load_parameter(const loading *l, const dure_parameter *parame
 
 dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, size_t target_count,
                                  const dure_parameter_layout *layout, const dure_model_config *config,
-                                 const dure_safetensors *file, const char *path, const char *suffix,
+                                 const dure_safetensors *file, const char *path, const char *suffix, size_t pool,
                                  dure_stream *stream) {
-  DURE_TRY(check_tensors(layout, config, file, path, suffix));
+  if (pool == DURE_POOLS_ALL) DURE_TRY(dure_parameters_check(layout, config, file, path, suffix));
   float *piece = malloc(piece_elements * sizeof(*piece));
   if (piece == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory reading '%s'", path);
   const loading l = {targets, target_count, config, file, path, suffix, stream, piece};
   dure_status status = NULL;
   for (size_t i = 0; i < layout->count && status == NULL; i++) {
     if (layout->parameters[i].bits > 0) continue;  // dure_packed_load
+    if (pool != DURE_POOLS_ALL && layout->parameters[i].pool != pool) continue;
     status = load_parameter(&l, &layout->parameters[i], i + 1 < layout->count ? &layout->parameters[i + 1] : NULL);
   }
   free(piece);

@@ -427,11 +427,8 @@ void dure_parameter_buffers_clear(dure_parameter_buffers *buffers) {
 dure_status dure_parameter_pool_write(const dure_parameter_buffers *buffers, size_t pool, dure_stream *stream,
                                       uint64_t offset, const void *bytes, uint64_t size) {
   uint8_t *mapped = buffers->mapped[pool];
-  if (mapped == NULL && (mapped = dure_buffer_map(buffers->pools[pool])) != NULL) {
-    DURE_TRY(dure_stream_wait(stream, 0));  // memory of the host after all: no copy by way of the stream's
-  } else if (mapped == NULL) {
-    return dure_stream_upload(stream, buffers->pools[pool], offset, bytes, size);
-  }
+  if (mapped == NULL) mapped = dure_buffer_map(buffers->pools[pool]);  // a software driver's
+  if (mapped == NULL) return dure_stream_upload(stream, buffers->pools[pool], offset, bytes, size);
   memcpy(mapped + offset, bytes, (size_t)size);
   return NULL;
 }

@@ -142,7 +142,7 @@ uint64_t dure_parameter_pool_values(const dure_parameter_pool *pool, const dure_
 uint64_t dure_parameter_pool_bytes(const dure_parameter_pool *pool, const dure_parameter_storage *storage);
 
 // Bytes of a pool's part, to and from the host. write: `bytes` may be reused at once; in stream order, but what the
-// host maps is written at once, so nothing that runs may use it. read: waits.
+// host reaches (all, on software drivers) is written at once, so nothing that runs may use it. read: waits.
 DURE_MUST_CHECK dure_status dure_parameter_pool_write(const dure_parameter_buffers *buffers, size_t pool,
                                                       dure_stream *stream, uint64_t offset, const void *bytes,
                                                       uint64_t size);
@@ -179,11 +179,17 @@ struct dure_safetensors;
 // Fills every set of buffers with the same values, from a file with the parameters' public names, each followed by
 // `suffix` ("" for weights); the family's prefix may be missing. Every parameter must be there with its shape:
 // DURE_CORRUPT says which is not, and what the config expects. Of the tensors that the config has no place for, a layer
-// beyond its last one is a failure, others are a warning in the log. Nothing is loaded when a check fails.
+// beyond its last one is a failure, others are a warning in the log. Nothing is loaded when a check fails. Only the
+// parameters of `pool`, then without those checks, unless it is DURE_POOLS_ALL.
+#define DURE_POOLS_ALL SIZE_MAX
 DURE_MUST_CHECK dure_status dure_parameters_load(const dure_parameter_buffers *const *targets, size_t target_count,
                                                  const dure_parameter_layout *layout, const dure_model_config *config,
                                                  const struct dure_safetensors *file, const char *path,
-                                                 const char *suffix, dure_stream *stream);
+                                                 const char *suffix, size_t pool, dure_stream *stream);
+// All that is checked before.
+DURE_MUST_CHECK dure_status dure_parameters_check(const dure_parameter_layout *layout, const dure_model_config *config,
+                                                  const struct dure_safetensors *file, const char *path,
+                                                  const char *suffix);
 // Whether the file has the first parameter under that suffix, and in which type; NONE: it has not.
 dure_dtype dure_parameters_file_dtype(const dure_parameter_layout *layout, const dure_model_config *config,
                                       const struct dure_safetensors *file, const char *suffix);

@@ -140,6 +140,76 @@ dure_status inference_check_tokens(const dure_model *model, const uint32_t *toke
   return NULL;
 }
 
+// The first call that uses each pool of parameters, so that weights that are still in their file are loaded while the
+// device works with those before.
+typedef struct first_uses {
+  const dure_tensor *pools;
+  size_t count;
+  uint32_t *calls;  // [count]; those that nothing uses: the number of calls
+  uint32_t *cuts;   // [cut_count] the same calls, ascending, but for 0 and the end
+  size_t cut_count;
+  uint32_t call_count;
+} first_uses;
+
+static void note_use(void *context, uint32_t call, dure_tensor external, dure_access access) {
+  const first_uses *uses = context;
+  (void)access;
+  for (size_t i = 0; i < uses->count; i++)
+    if (uses->pools[i].index == external.index && call < uses->calls[i]) uses->calls[i] = call;
+}
+
+static int compare_calls(const void *a, const void *b) {
+  const uint32_t left = *(const uint32_t *)a, right = *(const uint32_t *)b;
+  return (left > right) - (left < right);
+}
+
+// Ascending, each once, without the first call.
+static size_t list_cuts(const first_uses *uses, uint32_t *out_cuts) {
+  size_t count = 0, kept = 0;
+  for (size_t i = 0; i < uses->count; i++)
+    if (uses->calls[i] > 0 && uses->calls[i] < uses->call_count) out_cuts[count++] = uses->calls[i];
+  if (count > 0) qsort(out_cuts, count, sizeof(*out_cuts), compare_calls);
+  for (size_t i = 0; i < count; i++)
+    if (i == 0 || out_cuts[i] != out_cuts[i - 1]) out_cuts[kept++] = out_cuts[i];
+  return kept;
+}
+
+static dure_status compile_logits(dure_model *model, const dure_program *p, const dure_tensor *pools,
+                                  first_uses *out_uses, dure_executable **out_executable) {
+  const size_t count = model->layout.pool_count;
+  *out_uses = (first_uses){pools, count, calloc(2 * count + 1, sizeof(*out_uses->calls)),
+                           .call_count = dure_program_call_count(p)};
+  dure_place *places = calloc(count + 1, sizeof(*places));
+  dure_status status = NULL;
+  if (places == NULL || out_uses->calls == NULL) {
+    status = dure_fail(DURE_OUT_OF_MEMORY, "out of memory recording a model");
+  } else {
+    for (size_t i = 0; i < count; i++) out_uses->calls[i] = out_uses->call_count;
+    out_uses->cuts = out_uses->calls + count;
+    dure_program_visit_uses(p, note_use, out_uses);
+    out_uses->cut_count = list_cuts(out_uses, out_uses->cuts);
+    dure_parameter_pools_place(&model->weights, pools, places);
+    const dure_compile_options options = {.label = "logits", .cuts = out_uses->cuts, .cut_count = out_uses->cut_count};
+    status = dure_program_compile(p, model->device, places, count, &options, out_executable);
+  }
+  free(places);
+  return status;
+}
+
+static dure_status load_and_submit(dure_model *model, dure_executable *executable, const first_uses *uses) {
+  uint32_t first = 0;
+  for (size_t k = 0; k <= uses->cut_count; k++) {
+    const uint32_t end = k < uses->cut_count ? uses->cuts[k] : uses->call_count;
+    for (size_t i = 0; i < uses->count; i++)
+      if (uses->calls[i] == first) DURE_TRY(dure_model_load_pool(model, i));
+    if (first < end) DURE_TRY(dure_executable_submit_calls(executable, model->stream, first, end));
+    first = end;
+  }
+  for (size_t i = 0; i < uses->count; i++)
+    if (uses->calls[i] == uses->call_count) DURE_TRY(dure_model_load_pool(model, i));
+  return NULL;
+}
+
 static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t *tokens, uint32_t count,
                               float *out_logits) {
   const uint64_t shape[2] = {1, count};
@@ -153,18 +223,20 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
   dure_tensor copy[DURE_MAX_OPERANDS] = {result, logits};
   dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
   dure_executable *executable = NULL;
-  dure_status status = inference_compile(model, "logits", p, decoder.pools, &executable);
-  dure_decoder_clear(&decoder);
   dure_stream *stream = model->stream;
+  first_uses uses;
+  dure_status status = compile_logits(model, p, decoder.pools, &uses, &executable);
   if (status == NULL) status = inference_write_positions(model, executable, positions, count, count);
   if (status == NULL) status = dure_executable_write(executable, stream, ids, tokens, count * sizeof(*tokens));
-  if (status == NULL) status = dure_executable_submit(executable, stream);
+  if (status == NULL) status = load_and_submit(model, executable, &uses);
   if (status == NULL) {
     status = dure_executable_read(executable, stream, logits, out_logits,
                                   (uint64_t)count * model->config.vocabulary_size * sizeof(float));
   }
   dure_status waited = executable != NULL ? dure_stream_wait(stream, 0) : NULL;
   dure_executable_destroy(executable);
+  dure_decoder_clear(&decoder);
+  free(uses.calls);
   return dure_status_join(status, waited);
 }
 

@@ -329,6 +329,7 @@ START_TEST(a_step_that_is_not_finite_changes_nothing_and_is_explained) {
   const dure_parameter *poisoned = dure_parameter_find(&model->layout, DURE_ROLE_FEED_FORWARD_INPUT_BIAS, 1);
   const dure_parameter *watched = dure_parameter_find(&model->layout, DURE_ROLE_QKV_WEIGHT, 0);
   const float nan_value = NAN;
+  require(dure_stream_wait(stream, 0));
   require(dure_parameter_upload(&model->weights, poisoned, stream, 3, 1, &nan_value));
   uint32_t *ids = read_stream();
   uint32_t tokens[batch * context], labels[batch * context];
