@@ -45,13 +45,20 @@ static dure_status check_options(const dure_model_config *config, const dure_eng
 
 static uint64_t least_of(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-// Blocks of the cache: as many as could be used, but not more than half of what is free, and one binding, hold.
-static dure_status choose_cache(const dure_model *model, const engine_sizes *sizes, uint64_t *out_blocks) {
-  uint64_t used, peak, available;
+// Blocks of the cache: as many as could be used, but not more than half of what is free, and one binding, hold; of a
+// draft model's cache (NULL: none) beside it as many.
+static dure_status choose_cache(const dure_model *model, const dure_model *draft, const engine_sizes *sizes,
+                                uint64_t *out_blocks) {
+  const dure_model *const models[] = {model, draft};
+  uint64_t used, peak, available, bytes = 0, bound = UINT64_MAX;
   DURE_TRY(dure_device_memory(model->device, &used, &peak, &available));
-  const uint64_t block_bytes = engine_cache_token_bytes(model, sizes->cache_type) * sizes->block_size;
-  const uint64_t bound = model->device->info.limits.max_binding_bytes / (block_bytes / (2 * model->config.layer_count));
-  const uint64_t fit = least_of(available / 2 / block_bytes, bound);
+  for (int i = 0; i < 2 && models[i] != NULL; i++) {
+    const uint64_t own = engine_cache_token_bytes(models[i], sizes->cache_type) * sizes->block_size;
+    const uint64_t bindings = 2 * models[i]->config.layer_count;
+    bound = least_of(bound, models[i]->device->info.limits.max_binding_bytes / (own / bindings));
+    bytes += own;
+  }
+  const uint64_t fit = least_of(available / 2 / bytes, bound);
   *out_blocks =
       least_of((uint64_t)sizes->sequences * sizes->blocks_per_sequence, fit > 0 ? fit - 1 : 0);  // and block 0
   return NULL;
@@ -71,7 +78,7 @@ static dure_status choose_sizes(const dure_model *model, const dure_engine_optio
   sizes->sequences = o->sequences > 0 ? o->sequences : 8;
   sizes->rows = rows_of(o, sizes->sequences);
   sizes->context = o->context > 0 ? o->context : config->context_length;
-  sizes->chunk = o->chunk > 0 ? o->chunk : 512;
+  sizes->chunk = o->chunk > 0 && o->chunk < 512 ? o->chunk : 512;
   sizes->block_size = o->block_size > 0 ? o->block_size : 16;
   sizes->candidate_count = o->candidate_count;
   sizes->cache_type = o->cache_type != DURE_DTYPE_NONE ? o->cache_type : dure_model_dtype(model);
@@ -81,7 +88,7 @@ static dure_status choose_sizes(const dure_model *model, const dure_engine_optio
                      DURE_QUANTIZED_BLOCK, config->head_width);
   sizes->blocks_per_sequence = (sizes->context + sizes->block_size - 1) / sizes->block_size;
   uint64_t blocks = (o->cache_tokens + sizes->block_size - 1) / sizes->block_size;
-  if (blocks == 0) DURE_TRY(choose_cache(model, sizes, &blocks));
+  if (blocks == 0) DURE_TRY(choose_cache(model, o->speculation.draft, sizes, &blocks));
   sizes->block_count = (uint32_t)least_of(blocks, UINT32_MAX / 4);
   if (sizes->block_count > 0) return NULL;
   return dure_fail(DURE_OUT_OF_MEMORY, "there is no memory left for a cache of even one block of %u tokens",

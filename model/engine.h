@@ -31,8 +31,8 @@ enum {
 typedef struct dure_engine dure_engine;
 
 // Speculative decoding: several tokens of a sequence in one step, where they can be guessed (model/speculation.h). What
-// a request gets is the same with and without it, whatever it asks of sampling: a guess counts only where it is what is
-// drawn. All zero: off.
+// a request gets is the same with and without it, whatever it asks of sampling (where kernels differ by width, but for
+// the last bits of logits): a guess counts only where it is what is drawn. All zero: off.
 typedef struct dure_engine_speculation {
   bool looks_up;       // guesses what followed when the end of the text, its prompt included, came before
   dure_model *draft;   // guesses what this smaller model draws where nothing is found; NULL: none. Borrowed, and must
@@ -130,7 +130,8 @@ uint32_t dure_engine_block_size(const dure_engine *engine);
 // DURE_INVALID_ARGUMENT for what can never run (and says why), DURE_UNSUPPORTED when the queue is full.
 DURE_MUST_CHECK dure_status dure_engine_submit(dure_engine *engine, const dure_request *request, uint64_t *out_id);
 // Pieces of prompts, if there are some to take, of a chunk's tokens in all, and one token of every sequence that is
-// past its prompt. *out_is_busy: there is more to do. After a failure every request has finished as failed.
+// past its prompt, more where guesses were right. *out_is_busy: there is more to do. After a failure every request has
+// finished as failed.
 DURE_MUST_CHECK dure_status dure_engine_step(dure_engine *engine, bool *out_is_busy);
 // Copies tokens generated from number `first` on, at most `capacity`; *out_count says how many. DURE_NOT_FOUND for an
 // id that is not there (any more). `out_tokens` and `out_count` may be NULL.

@@ -58,8 +58,9 @@ void engine_draft_destroy(engine_draft *draft) {
   free(draft);
 }
 
-dure_status engine_draft_prepare(engine_draft *draft, uint32_t rows) {
-  return engine_programs_prepare(&draft->programs, rows);
+dure_status engine_draft_prepare(engine_draft *draft, uint32_t sequences) {
+  const uint32_t rows = sequences * LAG_MOST, most = draft->programs.sizes.rows;
+  return engine_programs_prepare(&draft->programs, rows < most ? rows : most);
 }
 
 // ---- what it has -------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ typedef struct engine_drafting {
 DURE_MUST_CHECK dure_status engine_draft_create(dure_model *draft, const dure_model *model, const engine_sizes *sizes,
                                                 uint32_t candidates, engine_draft **out_draft);
 void engine_draft_destroy(engine_draft *draft);  // NULL is fine
-DURE_MUST_CHECK dure_status engine_draft_prepare(engine_draft *draft, uint32_t rows);
+DURE_MUST_CHECK dure_status engine_draft_prepare(engine_draft *draft, uint32_t sequences);
 
 // A block now belongs to other tokens: what the draft model has there is worth nothing.
 void engine_draft_forget(engine_draft *draft, uint32_t block);

@@ -39,6 +39,7 @@ typedef struct engine_plan {
   uint32_t rows;           // of decoding
   uint32_t width, padded;  // of the program: rows, and tokens of each
   bool is_scored;
+  double seconds;  // that it took to write, with what grammars say of guesses
 } engine_plan;
 
 // ---- engine_step.c -----------------------------------------------------------------------------------------------

@@ -28,8 +28,9 @@ static dure_status offer_of(const dure_engine *engine, engine_sequence *s, specu
   const float share = found > 0 ? s->record.shares[kind] : 0, drafted_share = s->record.shares[SPECULATION_DRAFT];
   *out_offer = (speculation_offer){found, share, false};
   s->proposed_kind = kind;
-  if (engine->draft == NULL || drafted_share <= share) return NULL;
-  *out_offer = (speculation_offer){least_of(room, engine_draft_room(engine->draft, s)), drafted_share, true};
+  const uint32_t drafted = engine->draft != NULL ? least_of(room, engine_draft_room(engine->draft, s)) : 0;
+  if (drafted == 0 || drafted_share <= share) return NULL;
+  *out_offer = (speculation_offer){drafted, drafted_share, true};
   s->proposed_kind = SPECULATION_DRAFT;
   return NULL;
 }

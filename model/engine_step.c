@@ -314,10 +314,12 @@ static dure_status plan_tokens(dure_engine *engine, engine_plan *p) {
   gather(engine, p);
   if (p->count == 0) return NULL;
   if (engine_speculates(engine)) DURE_TRY(engine_propose(engine, p));
+  const uint64_t begin = dure_os_nanoseconds();
   for (uint32_t i = 0; i < p->count; i++) {
     p->first[i] = p->rows;
     write_sequence(engine, p->sequences[i], p);
   }
+  p->seconds = (double)(dure_os_nanoseconds() - begin) / 1e9;
   p->width = engine_width(p->rows);
   for (uint32_t row = p->rows; row < p->width; row++) engine_programs_pad(&engine->programs, row);
   return NULL;
@@ -384,6 +386,7 @@ static dure_status apply_rows(dure_engine *engine, engine_sequence *s, uint32_t 
         !is_last && s->progress.finish == DURE_FINISH_NOT_YET && s->count == place + 1 && s->tokens[place] == guess;
     if (!is_last && engine->programs.exchange.drawn[first + accepted] == guess) accepted++;
   }
+  if (proposed == 0) return_blocks(engine, s);  // those for guesses of which none was verified
   if (proposed == 0 || s->is_cancelled) return NULL;
   s->proposed = proposed;  // a sequence that has ended has given up what was proposed for it
   engine_note_proposals(engine, s, accepted);
@@ -428,7 +431,7 @@ static dure_status execute(dure_engine *engine, const engine_plan *p, bool is_pr
   } else {
     statistics->decode_steps++;
     statistics->decode_seconds += seconds;
-    speculation_times_add(&engine->times, p->rows, seconds);
+    speculation_times_add(&engine->times, p->rows, seconds + p->seconds);
   }
   if (status == NULL) status = apply(engine, p, is_prompt);
   constrain_running(engine);

@@ -296,6 +296,7 @@ dure_status grammar_sets_forget(grammar_sets *sets, uint32_t *const *keep, size_
     for (size_t i = 0; i < count; i++) old[i] = sets->sets[*keep[i]];
     status = make_small(sets);
     if (status == NULL) status = begin(sets);
+    for (size_t i = 0; i < count && status != NULL; i++) *keep[i] = GRAMMAR_SET_DEAD;
   }
   for (size_t i = 0; i < count && status == NULL; i++) {
     begin_set(sets);
@@ -306,6 +307,7 @@ dure_status grammar_sets_forget(grammar_sets *sets, uint32_t *const *keep, size_
       if (status == NULL) status = meet(sets, place.state, stack);
     }
     if (status == NULL) status = finish_set(sets, keep[i]);
+    for (size_t k = i; k < count && status != NULL; k++) *keep[k] = GRAMMAR_SET_DEAD;  // what they were is lost
   }
   free(frames);
   free(places);

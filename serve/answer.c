@@ -204,8 +204,10 @@ void answer_end(job *self, dure_bytes *out) {
   dure_bytes_append_text(out, "data: [DONE]\n\n");
 }
 
-// How likely a choice's tokens are on average: what best_of goes by.
-static double mean_log_probability(const choice *c) { return c->seen > 0 ? c->log_probability / c->seen : 0; }
+// How likely a choice's tokens are on average: what best_of goes by. Of no tokens nothing is known: they come last.
+static double mean_log_probability(const choice *c) {
+  return c->seen > 0 && !isnan(c->log_probability) ? c->log_probability / c->seen : -(double)INFINITY;
+}
 
 static int compare_choices(const void *left, const void *right) {
   const choice *a = *(choice *const *)left, *b = *(choice *const *)right;

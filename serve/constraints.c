@@ -65,11 +65,12 @@ static dure_status write_grammar(const generation_request *request, char **out_t
   return dure_json_schema_text(request->schema, "", "", out_text);
 }
 
-// Lets kept ones go, the oldest first, while more than half of the budget is used.
-static void make_room(constraint_cache *cache) {
+// Lets kept ones go, but for `spared`, the oldest first, while more than half of the budget is used.
+static void make_room(constraint_cache *cache, const dure_constraint *spared) {
   pthread_mutex_lock(&cache->lock);
   for (size_t i = 0; i < CONSTRAINTS_KEPT && dure_constraint_budget_used(cache->budget) > cache->bytes / 2; i++) {
     const size_t place = (cache->next + i) % CONSTRAINTS_KEPT;
+    if (cache->kept[place].constraint == spared) continue;
     free(cache->kept[place].text);
     dure_constraint_release(cache->kept[place].constraint);
     cache->kept[place].text = NULL;
@@ -84,7 +85,7 @@ static dure_status compile(constraint_cache *cache, const char *text, dure_const
   DURE_TRY(dure_grammar_parse(text, strlen(text), &grammar));
   DURE_TRY(dure_constraint_create(grammar, cache->trie, out_constraint));
   dure_constraint_share(*out_constraint, cache->budget);
-  make_room(cache);
+  make_room(cache, NULL);
   const uint64_t used = dure_constraint_budget_used(cache->budget), own = dure_constraint_bytes(*out_constraint);
   if (used <= cache->bytes) return NULL;
   dure_constraint_release(*out_constraint);
@@ -103,7 +104,9 @@ dure_status constraint_cache_apply(constraint_cache *cache, generation_request *
   if (text == NULL) return NULL;
   dure_status status = NULL;
   request->constraint = find(cache, text);
-  if (request->constraint == NULL) {
+  if (request->constraint != NULL) {
+    make_room(cache, request->constraint);  // else those at work give back what they make, for what nobody uses
+  } else {
     status = compile(cache, text, &request->constraint);
     if (status == NULL) keep(cache, text, request->constraint);
   }

@@ -207,8 +207,8 @@ START_TEST(windows_and_the_end_of_the_context_change_nothing) {
 }
 END_TEST
 
-// Where the times say that guesses do not pay, there are none, or few; the text is what it is.
-START_TEST(guesses_that_do_not_pay_are_left) {
+// How much is guessed is left to the times (tests/unit/speculation.c); the text is what it is.
+START_TEST(text_is_the_same_where_times_decide) {
   open_model("reference", "llama");
   make_prompts();
   dure_engine *plain = create((dure_engine_options){.sequences = 1});
@@ -249,7 +249,7 @@ int main(void) {
   tcase_add_test(tests, a_full_cache_changes_nothing);
   tcase_add_test(tests, wrong_guesses_are_never_shared);
   tcase_add_loop_test(tests, windows_and_the_end_of_the_context_change_nothing, 0, 2);
-  tcase_add_test(tests, guesses_that_do_not_pay_are_left);
+  tcase_add_test(tests, text_is_the_same_where_times_decide);
   tcase_add_test(tests, a_draft_model_of_other_words_is_refused);
   suite_add_tcase(suite, tests);
   return run_suite(suite, CK_FORK_GETENV);
