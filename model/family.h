@@ -220,6 +220,10 @@ typedef struct dure_config_keys {
   const char *deviation;     // of initial weights; NULL: "initializer_range"
   double default_deviation;  // 0: 0.02
 } dure_config_keys;
+// The names of sizes that most families have had since GPT-NeoX.
+#define DURE_CONFIG_USUAL_KEYS                                                              \
+  .vocabulary = "vocab_size", .context = "max_position_embeddings", .width = "hidden_size", \
+  .layers = "num_hidden_layers", .heads = "num_attention_heads", .inner = "intermediate_size"
 // Reads sizes (head_width = width / heads, one key head a head), epsilon, activation, initializer_range,
 // tie_word_embeddings, the tokens; sets the traits FINAL_NORM and UNTIED_HEAD.
 DURE_MUST_CHECK dure_status dure_config_common(const char *name, const json_t *json, const dure_config_keys *keys,

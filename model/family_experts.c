@@ -6,17 +6,8 @@
 #include "model/family.h"
 
 static const dure_config_keys keys = {
-    .vocabulary = "vocab_size",
-    .context = "max_position_embeddings",
-    .width = "hidden_size",
-    .layers = "num_hidden_layers",
-    .heads = "num_attention_heads",
-    .inner = "intermediate_size",
-    .norm_epsilon = "rms_norm_eps",
-    .activation = "hidden_act",
-    .default_context = 32768,
-    .default_epsilon = 1e-6,
-    .default_activation = DURE_ACTIVATION_SILU,
+    DURE_CONFIG_USUAL_KEYS,   .norm_epsilon = "rms_norm_eps", .activation = "hidden_act",
+    .default_context = 32768, .default_epsilon = 1e-6,        .default_activation = DURE_ACTIVATION_SILU,
 };
 
 static dure_status parse_base(const char *name, const json_t *json, double default_base, dure_model_config *config) {

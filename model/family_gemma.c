@@ -10,17 +10,8 @@
 enum { GEMMA2_PERIOD = 2, GEMMA3_PERIOD = 6 };
 
 static const dure_config_keys gemma2_keys = {
-    .vocabulary = "vocab_size",
-    .context = "max_position_embeddings",
-    .width = "hidden_size",
-    .layers = "num_hidden_layers",
-    .heads = "num_attention_heads",
-    .inner = "intermediate_size",
-    .norm_epsilon = "rms_norm_eps",
-    .activation = "hidden_activation",
-    .default_context = 8192,
-    .default_epsilon = 1e-6,
-    .default_activation = DURE_ACTIVATION_GELU_TANH,
+    DURE_CONFIG_USUAL_KEYS,  .norm_epsilon = "rms_norm_eps", .activation = "hidden_activation",
+    .default_context = 8192, .default_epsilon = 1e-6,        .default_activation = DURE_ACTIVATION_GELU_TANH,
     .default_tied = true,
 };
 

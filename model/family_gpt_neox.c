@@ -5,17 +5,8 @@
 #include "model/family.h"
 
 static const dure_config_keys keys = {
-    .vocabulary = "vocab_size",
-    .context = "max_position_embeddings",
-    .width = "hidden_size",
-    .layers = "num_hidden_layers",
-    .heads = "num_attention_heads",
-    .inner = "intermediate_size",
-    .norm_epsilon = "layer_norm_eps",
-    .activation = "hidden_act",
-    .default_context = 2048,
-    .default_epsilon = 1e-5,
-    .default_activation = DURE_ACTIVATION_GELU_ERF,
+    DURE_CONFIG_USUAL_KEYS,  .norm_epsilon = "layer_norm_eps", .activation = "hidden_act",
+    .default_context = 2048, .default_epsilon = 1e-5,          .default_activation = DURE_ACTIVATION_GELU_ERF,
 };
 
 static dure_status parse(const char *name, const json_t *json, dure_model_config *config) {

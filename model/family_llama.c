@@ -7,17 +7,8 @@
 #include "model/family.h"
 
 static const dure_config_keys keys = {
-    .vocabulary = "vocab_size",
-    .context = "max_position_embeddings",
-    .width = "hidden_size",
-    .layers = "num_hidden_layers",
-    .heads = "num_attention_heads",
-    .inner = "intermediate_size",
-    .norm_epsilon = "rms_norm_eps",
-    .activation = "hidden_act",
-    .default_context = 2048,
-    .default_epsilon = 1e-6,
-    .default_activation = DURE_ACTIVATION_SILU,
+    DURE_CONFIG_USUAL_KEYS,  .norm_epsilon = "rms_norm_eps", .activation = "hidden_act",
+    .default_context = 2048, .default_epsilon = 1e-6,        .default_activation = DURE_ACTIVATION_SILU,
 };
 
 // `default_head`: the width of a head where "head_dim" is missing; 0: what the heads divide the model's width into.
