@@ -64,6 +64,8 @@ typedef struct increase {
 static increase increase_of(const text_measurement *before, const text_measurement *after) {
   const uint64_t n = after->result.tokens;
   double mean = 0, squares = 0;
+  if (before->result.tokens != n)  // another tokenizer: losses are of other tokens
+    return (increase){100 * (perplexity_of(after) / perplexity_of(before) - 1), (double)NAN};
   for (uint64_t i = 0; i < n; i++) mean += ((double)after->losses[i] - (double)before->losses[i]) / (double)n;
   for (uint64_t i = 0; i < n; i++) {
     const double from_mean = (double)after->losses[i] - (double)before->losses[i] - mean;

@@ -64,10 +64,11 @@ static void watch(void *context, dure_role role, uint32_t layer, dure_tensor x) 
   const uint64_t width = dure_tensor_dimension(p, x, rank - 1), rows = dure_tensor_element_count(p, x) / width;
   const uint64_t shape[2] = {width, width};
   const dure_tensor flat = dure_tensor_reshape(p, x, 2, (const uint64_t[]){rows, width});
-  const dure_tensor product = dure_matmul_with(p, flat, flat, &(dure_matmul_options){.transpose_a = true});
   const dure_tensor output = dure_tensor_external(p, "products", DURE_DTYPE_F32, 2, shape, DURE_LIFETIME_OUTPUT);
-  dure_tensor copy[DURE_MAX_OPERANDS] = {product, output};
-  dure_program_call(p, DURE_OP_copy, copy, NULL, 0);
+  // In f32 whatever x is: sums of squares may be beyond f16.
+  dure_tensor operands[DURE_MAX_OPERANDS] = {[DURE_MATMUL_A] = flat, [DURE_MATMUL_B] = flat, [DURE_MATMUL_C] = output};
+  const dure_op_attributes attributes = {.matmul = {.transpose_a = true}};
+  dure_program_call(p, DURE_OP_matmul, operands, &attributes, 0);
   s->calibration->inputs[s->calibration->count++] = (product_input){.role = role, .width = width, .output = output};
 }
 

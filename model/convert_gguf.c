@@ -286,6 +286,9 @@ static dure_status check_expressible(const dure_model_config *config, const char
     return dure_fail(DURE_UNSUPPORTED, "'%s': GGUF's \"falcon\" has no ALiBi", in);
   if (is_latent && config->rotary.width > 0 && !config->rotary.is_interleaved)
     return dure_fail(DURE_UNSUPPORTED, "'%s': GGUF's \"deepseek2\" rotates neighbours (\"rope_interleave\")", in);
+  if (strcmp(config->family->model_type, "qwen3_moe") == 0 && !config->experts.route.is_normalised)
+    return dure_fail(DURE_UNSUPPORTED,
+                     "'%s': GGUF's \"qwen3moe\" divides experts' weights by their sum (\"norm_topk_prob\")", in);
   return NULL;
 }
 

@@ -320,6 +320,12 @@ dure_status dure_exchange_settle(dure_exchange *e, dure_stream *stream) {
   return NULL;
 }
 
+void dure_exchange_join_all(dure_exchange *e, dure_stream *stream) {
+  for (int kind = OF_PARAMETERS; kind <= OF_GRADIENTS; kind++) {
+    for (size_t i = 0; i < e->layout->pool_count; i++) dure_status_free(join(e, e->ranks.within, stream, kind, i));
+  }
+}
+
 static dure_status begin_update(dure_exchange *e, dure_stream *stream, size_t pool) {
   return e->is_begun[pool] ? NULL : begin_gathering(e, stream, pool, e->kept_parameters->pools[pool]);
 }

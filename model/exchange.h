@@ -53,6 +53,8 @@ DURE_MUST_CHECK dure_status dure_exchange_sum(dure_exchange *exchange, dure_stre
 DURE_MUST_CHECK dure_status dure_exchange_parameters(dure_exchange *exchange, dure_stream *stream);
 // The stream waits for parameters that are on their way.
 DURE_MUST_CHECK dure_status dure_exchange_settle(dure_exchange *exchange, dure_stream *stream);
+// The same for every collective that has begun and has not been joined, after a failure too: before their memory goes.
+void dure_exchange_join_all(dure_exchange *exchange, dure_stream *stream);
 // Of all its communicators together, so far.
 dure_communicator_statistics dure_exchange_get_statistics(const dure_exchange *exchange);
 

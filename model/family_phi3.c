@@ -1,4 +1,4 @@
-// Phi-3 (Abdin et al. 2024) and Phi-4-mini: LLaMA's block whose files have queries, keys and values in one tensor, gate
+// Phi-3 (Abdin et al. 2024) and Phi-4: LLaMA's block whose files have queries, keys and values in one tensor, gate
 // and up in another. The long variants' own scaling of positions ("longrope") is not there.
 #include "model/family.h"
 

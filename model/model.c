@@ -113,7 +113,7 @@ static dure_status load(dure_model *model) {
 dure_status dure_model_load(dure_model *model) {
   if (model->file == NULL) return NULL;
   dure_status status = load(model);
-  close_weights(model);
+  if (status == NULL) close_weights(model);  // else nothing may run without them
   return status;
 }
 
@@ -138,10 +138,10 @@ dure_status dure_model_load_pool(dure_model *model, size_t pool) {
   const uint64_t begun = dure_os_nanoseconds();
   dure_status status = load_pool(model, pool);
   model->loading_nanoseconds += dure_os_nanoseconds() - begun;
-  if (status == NULL && model->pools_loaded < model->layout.pool_count) return NULL;
+  if (status != NULL || model->pools_loaded < model->layout.pool_count) return status;
   dure_log(DURE_LOG_DEBUG, "loaded the weights in %.2f s", (double)model->loading_nanoseconds / 1e9);
   close_weights(model);
-  return status;
+  return NULL;
 }
 
 dure_status dure_model_compile(dure_model *model, const dure_program *program, const dure_place *places,

@@ -229,6 +229,7 @@ static dure_status run_logits(dure_model *model, dure_program *p, const uint32_t
   if (status == NULL) status = inference_write_positions(model, executable, positions, count, count);
   if (status == NULL) status = dure_executable_write(executable, stream, ids, tokens, count * sizeof(*tokens));
   if (status == NULL) status = load_and_submit(model, executable, &uses);
+  if (status != NULL) model->pools_loaded = 0;  // whoever tries again loads all of them
   if (status == NULL) {
     status = dure_executable_read(executable, stream, logits, out_logits,
                                   (uint64_t)count * model->config.vocabulary_size * sizeof(float));

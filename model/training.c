@@ -292,7 +292,7 @@ dure_status dure_training_settle(dure_training *training) {
 
 void dure_training_destroy(dure_training *training) {
   if (training == NULL) return;
-  dure_status_free(dure_training_settle(training));
+  if (training->exchange != NULL) dure_exchange_join_all(training->exchange, training->model->stream);
   dure_status_free(dure_stream_wait(training->model->stream, 0));
   dure_offload_destroy(training->offload);
   for (size_t i = 0; i < DURE_TRAINING_PROGRAM_COUNT; i++) dure_executable_destroy(training->executables[i]);
