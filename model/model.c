@@ -3,9 +3,9 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "model/packed.h"
+#include "model/parameter_hash.h"
 #include "model/tensor_parallel.h"
 #include "model/weights.h"
 #include "runtime/workers.h"
@@ -245,49 +245,8 @@ dure_status dure_model_create_as(const char *config_or_directory, uint64_t seed,
 
 bool dure_model_has_weights(const char *path) { return dure_weights_exist(path); }
 
-enum { hashed_bytes = 4 << 20 };  // at a time
-
-// Elements [first, end) of a pool, as far as they are here.
-static dure_status hash_elements(const dure_model *model, size_t pool, uint64_t first, uint64_t end,
-                                 XXH3_state_t *state, uint8_t *bytes) {
-  uint64_t kept_first, kept_end;
-  dure_parameter_shard_range(&model->layout.pools[pool], &model->weights.storage, &kept_first, &kept_end);
-  if (first < kept_first) first = kept_first;
-  if (end > kept_end) end = kept_end;
-  const uint64_t element = dure_dtype_size(model->weights.storage.dtype);
-  const uint64_t total = first < end ? (end - first) * element : 0, start = first < end ? first - kept_first : 0;
-  for (uint64_t done = 0; done < total; done += hashed_bytes) {
-    const uint64_t size = total - done < hashed_bytes ? total - done : hashed_bytes;
-    DURE_TRY(dure_parameter_pool_read(&model->weights, pool, model->stream, start * element + done, bytes, size));
-    XXH3_64bits_update(state, bytes, (size_t)size);
-  }
-  return NULL;
-}
-
-static dure_status hash_parameters(const dure_model *model, bool undivided_alone, XXH3_state_t *state, uint8_t *bytes) {
-  const dure_parameter_layout *layout = &model->layout;
-  for (size_t i = 0; !undivided_alone && i < layout->pool_count; i++)
-    DURE_TRY(hash_elements(model, i, 0, layout->pools[i].count, state, bytes));
-  for (size_t i = 0; undivided_alone && i < layout->count; i++) {
-    const dure_parameter *p = &layout->parameters[i];
-    if (!dure_parameter_is_cut(p))
-      DURE_TRY(hash_elements(model, p->pool, p->offset, p->offset + p->count, state, bytes));
-  }
-  return NULL;
-}
-
 dure_status dure_model_hash(const dure_model *model, bool undivided_alone, uint64_t *out_hash) {
-  *out_hash = 0;
-  uint8_t *bytes = malloc(hashed_bytes);
-  XXH3_state_t *state = XXH3_createState();
-  dure_status status =
-      bytes == NULL || state == NULL ? dure_fail(DURE_OUT_OF_MEMORY, "out of memory comparing parameters") : NULL;
-  if (status == NULL) XXH3_64bits_reset(state);
-  if (status == NULL) status = hash_parameters(model, undivided_alone, state, bytes);
-  if (status == NULL) *out_hash = XXH3_64bits_digest(state);
-  XXH3_freeState(state);
-  free(bytes);
-  return status;
+  return dure_parameters_hash(&model->layout, &model->weights, undivided_alone, model->stream, out_hash);
 }
 
 dure_dtype dure_model_dtype(const dure_model *model) { return model->weights.storage.dtype; }

@@ -225,6 +225,8 @@ static dure_status check_ranges(const dure_train_options *o) {
   DURE_TRY(check_integer("save-every", o->save_every, 0, many));
   DURE_TRY(check_integer("keep", o->keep, 0, 1 << 20));
   DURE_TRY(check_integer("seed", o->seed, 0, INT64_MAX));
+  DURE_TRY(check_integer("verify-every", o->verify_every, 0, many));
+  DURE_TRY(check_integer("repeat-every", o->repeat_every, 0, many));
   DURE_TRY(check_integer("tensor-parallel", o->tensor_parallel, 1, 1024));
   DURE_TRY(check_integer("sequence-parallel", o->sequence_parallel, 1, 1024));
   DURE_TRY(check_number("epochs", o->epochs, 0, 1e9));

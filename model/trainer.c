@@ -692,6 +692,22 @@ static dure_status collect(trainer *t, uint32_t count) {
   return NULL;
 }
 
+// The next step's gradients, twice: a device or memory that errs in silence shows as two results.
+static dure_status repeat_next(trainer *t) {
+  const uint32_t in_flight = dure_training_in_flight(t->training);
+  const uint64_t labels = samples_per_step(t) * t->shape.context;
+  uint64_t sums[2];
+  if (in_flight > 0) DURE_TRY(collect(t, in_flight));
+  DURE_TRY(read_windows(t, t->state.samples));
+  for (int i = 0; i < 2; i++) DURE_TRY(dure_training_checksum(t->training, t->tokens, t->labels, labels, &sums[i]));
+  if (sums[0] == sums[1]) return NULL;
+  return dure_fail(DURE_CORRUPT,
+                   "step %" PRIu64
+                   ", computed twice from the same parameters, gave two results: a device or its memory errs in "
+                   "silence; try 'dure selftest' on each device, and go on from the last checkpoint on others",
+                   t->submitted + 1);
+}
+
 // Begins to save the step submitted last.
 static dure_status begin_saving(trainer *t) {
   // The save before this one may be of a step whose result has not been looked at, and only good steps are written.
@@ -730,6 +746,7 @@ static dure_status run_steps(trainer *t) {
   while (t->state.step < t->last_step) {
     DURE_TRY(vote(t));
     const bool interrupted = t->is_interrupted;
+    if (!interrupted && is_due(t->submitted + 1, t->options->repeat_every)) DURE_TRY(repeat_next(t));
     if (!interrupted) DURE_TRY(submit_next(t));
     const bool saves = !interrupted && saves_at(t, t->submitted);
     const bool saves_behind = saves && t->saver != NULL && t->submitted < t->last_step;

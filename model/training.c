@@ -7,6 +7,7 @@
 
 #include "model/balance.h"
 #include "model/offload.h"
+#include "model/parameter_hash.h"
 
 // What a step in flight will be told by the device.
 typedef struct pending_step {
@@ -499,6 +500,21 @@ dure_status dure_training_collect(dure_training *training, dure_training_result 
   out_result->is_left_out = step->is_left_out;
   training->first_pending = (training->first_pending + 1) % DURE_TRAINING_MAX_IN_FLIGHT;
   training->pending_count--;
+  return NULL;
+}
+
+dure_status dure_training_checksum(dure_training *training, const uint32_t *tokens, const uint32_t *labels,
+                                   uint64_t all_labels, uint64_t *out_sum) {
+  const dure_model *model = training->model;
+  const dure_parameter_buffers *gradients = dure_training_buffers(training, DURE_TRAINING_GRADIENTS);
+  uint64_t hash = 0, valid = 0;
+  uint32_t loss = 0;  // its bits
+  *out_sum = 0;
+  DURE_TRY(submit_micro_steps(training, tokens, labels, all_labels, &valid));
+  DURE_TRY(dure_stream_download(model->stream, training->values, dure_training_value_offset(DURE_TRAINING_LOSS_SUM),
+                                &loss, sizeof(loss), NULL));
+  if (gradients != NULL) DURE_TRY(dure_parameters_hash(&model->layout, gradients, false, model->stream, &hash));
+  *out_sum = hash ^ (loss * UINT64_C(0x9e3779b97f4a7c15));
   return NULL;
 }
 

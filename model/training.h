@@ -76,6 +76,10 @@ DURE_MUST_CHECK dure_status dure_training_collect(dure_training *training, dure_
 // Loss and gradients of one step without an update; `out_loss` as in the result.
 DURE_MUST_CHECK dure_status dure_training_gradients(dure_training *training, const uint32_t *tokens,
                                                     const uint32_t *labels, double *out_loss);
+// Loss and gradients of one step without an update, as a checksum of what this rank has of them: the same to the bit
+// whenever it is computed from the same parameters. Other ranks call it too.
+DURE_MUST_CHECK dure_status dure_training_checksum(dure_training *training, const uint32_t *tokens,
+                                                   const uint32_t *labels, uint64_t all_labels, uint64_t *out_sum);
 // The sum of the losses of one micro-step's labels, nats: for evaluations where parameters are kept in parts.
 DURE_MUST_CHECK dure_status dure_training_forward(dure_training *training, const uint32_t *tokens,
                                                   const uint32_t *labels, double *out_sum);

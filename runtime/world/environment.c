@@ -23,6 +23,14 @@ static dure_status read_number(const char *name, uint64_t limit, uint64_t *out_n
   return NULL;
 }
 
+double dure_world_join_seconds(double asked) {
+  static const double unless_said = 120;
+  const char *text = value_of("DURE_JOIN_SECONDS");
+  const double set = text != NULL ? strtod(text, NULL) : 0;
+  if (asked > 0) return asked;
+  return set > 0 ? set : unless_said;
+}
+
 // The first name of a list of Slurm's: "node[03-10,12],gpu1" begins with node03.
 static void first_of_nodes(const char *list, char *out_host, size_t size) {
   size_t length = strcspn(list, "[,"), used = 0;
@@ -35,6 +43,11 @@ static void first_of_nodes(const char *list, char *out_host, size_t size) {
 }
 
 static dure_status read_address(dure_launch *launch) {
+  const char *file = value_of("DURE_WORLD_FILE");
+  if (file != NULL && strlen(file) >= sizeof(launch->file))
+    return dure_fail(DURE_INVALID_ARGUMENT, "the environment's DURE_WORLD_FILE is longer than %zu bytes",
+                     sizeof(launch->file) - 1);
+  snprintf(launch->file, sizeof(launch->file), "%s", file != NULL ? file : "");
   const char *host = value_of("MASTER_ADDR"), *nodes = value_of("SLURM_STEP_NODELIST");
   if (nodes == NULL) nodes = value_of("SLURM_JOB_NODELIST");
   if (host != NULL)

@@ -10,11 +10,21 @@
 typedef struct dure_launch {
   const char *launcher;  // "mpirun", "srun", "torchrun" (RANK and WORLD_SIZE, from whatever); NULL: started by itself
   uint32_t rank, size;
-  char host[256];  // of rank 0; "" where only MPI knows it
-  uint16_t port;   // 0 where only MPI knows it
+  char host[256];   // of rank 0; "" where only MPI knows it
+  uint16_t port;    // 0 where only MPI knows it
+  char file[1024];  // in which rank 0 says where it is; "": none
 } dure_launch;
 
 DURE_MUST_CHECK dure_status dure_launch_read(dure_launch *out_launch);
+
+// ---- a file that all ranks see (file.c) --------------------------------------------------------------------------
+
+DURE_MUST_CHECK dure_status dure_world_file_write(const char *path, const char *hosts, uint16_t port,
+                                                  const char *secret);
+// Waits for it, `seconds` (0: as for ranks, DURE_JOIN_SECONDS or 120).
+DURE_MUST_CHECK dure_status dure_world_file_read(const char *path, double seconds, char *out_hosts, size_t hosts_size,
+                                                 uint16_t *out_port, char *out_secret, size_t secret_size);
+double dure_world_join_seconds(double asked);  // for all ranks to come
 
 // ---- control connections (control.c) -----------------------------------------------------------------------------
 //

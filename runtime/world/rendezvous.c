@@ -11,18 +11,14 @@
 #include "runtime/os.h"
 #include "runtime/world/control.h"
 
-static const double answer_seconds = 10;         // for a process that has connected to introduce itself
-static const double disagreement_seconds = 3;    // for the others to come as well, after a difference was found
-static const double default_join_seconds = 120;  // for all to come
+static const double answer_seconds = 10;       // for a process that has connected to introduce itself
+static const double disagreement_seconds = 3;  // for the others to come as well, after a difference was found
 static const uint64_t second = 1000000000;
 static const uint64_t least_hearing = UINT64_C(1) * 1000000000;  // of a newcomer, before others may take its place
 enum { newcomers_limit = 128, introduction_limit = 1 << 20 };    // bytes of a message to rank 0
 
 static double join_seconds(const dure_control_options *options) {
-  const char *text = getenv("DURE_JOIN_SECONDS");
-  const double set = text != NULL ? strtod(text, NULL) : 0;
-  if (options->world->join_seconds > 0) return options->world->join_seconds;
-  return set > 0 ? set : default_join_seconds;
+  return dure_world_join_seconds(options->world->join_seconds);
 }
 
 static double silence_seconds(const dure_control_options *options) {

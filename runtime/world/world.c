@@ -66,29 +66,53 @@ static void find_place(dure_world *world) {
   }
 }
 
-typedef struct mpi_greeting {
+// Where rank 0 is, for MPI or a file to carry to the others.
+typedef struct greeting {
   char hosts[1024];
   uint16_t port;
   char secret[40];
-} mpi_greeting;
+} greeting;
 
-// Rank 0 opens its port, and MPI tells the others where.
-static dure_status meet_over_mpi(dure_mpi *mpi, dure_control_options *options, mpi_greeting *greeting) {
-  memset(greeting, 0, sizeof(*greeting));
-  dure_status status = NULL;
-  if (options->rank == 0) {
-    status = dure_socket_listen(0, &options->listener, &greeting->port);
-    dure_socket_local_hosts(greeting->hosts, sizeof(greeting->hosts) - 16);
-    strcat(greeting->hosts, greeting->hosts[0] != '\0' ? ",127.0.0.1" : "127.0.0.1");
-    if (status == NULL) status = dure_world_draw_secret(greeting->secret, sizeof(greeting->secret));
-  }
-  options->listener_port = greeting->port;
-  status = dure_status_join(status, dure_mpi_tell(mpi, greeting, sizeof(*greeting)));
-  if (status == NULL && greeting->port == 0) status = dure_fail(DURE_IO, "rank 0 could not open a port for heartbeats");
-  options->hosts = greeting->hosts;
-  options->secret = greeting->secret;
-  options->port = greeting->port;
+// Rank 0 opens its port.
+static dure_status open_port(dure_control_options *options, greeting *g) {
+  DURE_TRY(dure_socket_listen(0, &options->listener, &g->port));
+  options->listener_port = g->port;
+  dure_socket_local_hosts(g->hosts, sizeof(g->hosts) - 16);
+  strcat(g->hosts, g->hosts[0] != '\0' ? ",127.0.0.1" : "127.0.0.1");
+  return dure_world_draw_secret(g->secret, sizeof(g->secret));
+}
+
+static void take_greeting(dure_control_options *options, const greeting *g) {
+  options->hosts = g->hosts;
+  options->secret = g->secret;
+  options->port = g->port;
+}
+
+static dure_status meet_over_mpi(dure_mpi *mpi, dure_control_options *options, greeting *g) {
+  dure_status status = options->rank == 0 ? open_port(options, g) : NULL;
+  status = dure_status_join(status, dure_mpi_tell(mpi, g, sizeof(*g)));
+  if (status == NULL && g->port == 0) status = dure_fail(DURE_IO, "rank 0 could not open a port for heartbeats");
+  take_greeting(options, g);
   return status;
+}
+
+// The file that all ranks see: rank 0 writes it when its port is open, and removes it when all have met. One that is
+// there before is another run's, or one's that failed: it is left alone.
+static dure_status meet_over_file(const char *path, dure_control_options *options, greeting *g) {
+  if (options->rank > 0) {
+    DURE_TRY(dure_world_file_read(path, options->world->join_seconds, g->hosts, sizeof(g->hosts), &g->port, g->secret,
+                                  sizeof(g->secret)));
+  } else if (dure_os_is_file(path)) {
+    return dure_fail(DURE_INVALID_ARGUMENT,
+                     "'%s' (DURE_WORLD_FILE) is there already: another run meets in it, or one has failed to; take "
+                     "another name, or remove it",
+                     path);
+  } else {
+    DURE_TRY(open_port(options, g));
+    DURE_TRY(dure_world_file_write(path, g->hosts, g->port, g->secret));
+  }
+  take_greeting(options, g);
+  return NULL;
 }
 
 dure_status dure_world_draw_secret(char *out_text, size_t size) {
@@ -109,7 +133,7 @@ static dure_status choose_transport(const char *asked, const dure_launch *launch
                      "%s started this process as rank %u of %u, and what it does is done by one process alone",
                      launch->launcher, launch->rank, launch->size);
   if (strcmp(name, "auto") == 0)
-    *out_is_mpi = strcmp(launch->launcher, "mpirun") == 0 && launch->host[0] == '\0';
+    *out_is_mpi = strcmp(launch->launcher, "mpirun") == 0 && launch->host[0] == '\0' && launch->file[0] == '\0';
   else if (strcmp(name, "tcp") != 0 && !*out_is_mpi)
     return dure_fail(DURE_INVALID_ARGUMENT, "the transport is '%s': expected auto, tcp, mpi or none", name);
   return NULL;
@@ -117,16 +141,18 @@ static dure_status choose_transport(const char *asked, const dure_launch *launch
 
 static dure_status check_address(const dure_launch *launch) {
   if (launch->host[0] != '\0' && launch->port != 0) return NULL;
-  return dure_fail(DURE_INVALID_ARGUMENT,
-                   "%s started this process as rank %u of %u, but where rank 0 is to be found is not known: set "
-                   "MASTER_ADDR (its host) and MASTER_PORT (a free port there) in every rank's environment",
-                   launch->launcher, launch->rank, launch->size);
+  return dure_fail(
+      DURE_INVALID_ARGUMENT,
+      "%s started this process as rank %u of %u, but where rank 0 is to be found is not known: set "
+      "MASTER_ADDR (its host) and MASTER_PORT (a free port there) in every rank's environment, or DURE_WORLD_FILE (a "
+      "new file that all of them see)",
+      launch->launcher, launch->rank, launch->size);
 }
 
 static dure_status connect_session(session *s, const dure_launch *launch, const dure_world_options *options,
                                    bool is_mpi, uint32_t *out_rank) {
   dure_mpi *mpi = NULL;
-  mpi_greeting greeting;
+  greeting own = {.port = 0};
   dure_control_options control = {.rank = launch->rank,
                                   .size = launch->size,
                                   .hosts = launch->host,
@@ -142,12 +168,17 @@ static dure_status connect_session(session *s, const dure_launch *launch, const 
                     "%s says that there are %u ranks, but MPI knows %u: the MPI that libdure_mpi.so was built with "
                     "is another than the launcher's; DURE_TRANSPORT=tcp with MASTER_ADDR and MASTER_PORT needs none",
                     launch->launcher, launch->size, control.size);
-    if (status == NULL) status = meet_over_mpi(mpi, &control, &greeting);
-    if (status != NULL) dure_socket_close(control.listener);
+    if (status == NULL) status = meet_over_mpi(mpi, &control, &own);
+  } else if (launch->file[0] != '\0') {
+    status = meet_over_file(launch->file, &control, &own);
   } else {
     status = check_address(launch);
   }
-  if (status == NULL) status = dure_control_join(&control, &s->control);
+  if (status == NULL)
+    status = dure_control_join(&control, &s->control);
+  else
+    dure_socket_close(control.listener);
+  if (!is_mpi && launch->file[0] != '\0' && control.listener >= 0) dure_status_free(dure_os_remove_tree(launch->file));
   *out_rank = control.rank;
   if (status != NULL) {
     dure_mpi_close(mpi, true);

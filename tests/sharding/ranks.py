@@ -329,7 +329,7 @@ def check_combinations(device, folder):
             alone[key] = run_directory.losses(out)
         out = os.path.join(folder, f"combination-{number}")
         train(device, ranks, out, *model, *more, *options, "--steps", 4, "--stop-after", 3, "--verify-every", 1,
-              machines=machines)
+              "--repeat-every", 3, machines=machines)
         train(device, 1, out, *model, *more, "--steps", 4, "--shard", "none", "--tensor-parallel", 1,
               "--sequence-parallel", 1, "--resume")
         expected = alone[key]

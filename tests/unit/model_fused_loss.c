@@ -64,6 +64,20 @@ static void read_gradients(const dure_training *training, outcome *out) {
   }
 }
 
+// The same step has the same checksum, and another one when one parameter is another.
+static void check_checksums(dure_training *training, dure_model *model) {
+  uint64_t sums[3];
+  const float other = 0.37F;
+  for (int i = 0; i < 3; i++) {
+    if (i == 2)
+      require(
+          dure_parameter_pool_write(&model->weights, model->layout.pool_count - 1, stream, 0, &other, sizeof(other)));
+    require(dure_training_checksum(training, tokens, labels, 0, &sums[i]));
+  }
+  ck_assert_uint_eq(sums[0], sums[1]);
+  ck_assert_uint_ne(sums[0], sums[2]);
+}
+
 static outcome run(bool fuses_loss) {
   const dure_training_options options = {.batch_size = batch_size,
                                          .context = context,
@@ -81,6 +95,7 @@ static outcome run(bool fuses_loss) {
   require(dure_training_create(model, &options, &training));
   require(dure_training_gradients(training, tokens, labels, &out.loss));
   read_gradients(training, &out);
+  check_checksums(training, model);
   dure_training_destroy(training);
   dure_scorer_destroy(scorer);
   dure_model_destroy(model);

@@ -184,6 +184,44 @@ static void meet_among_strangers(uint32_t rank, uint32_t size, void *context) {
 START_TEST(strangers_do_not_hold_ranks_that_meet) { ranks_run(3, meet_among_strangers, NULL); }
 END_TEST
 
+// One file at a time; a second run that is given it is refused, and leaves it alone.
+static void meet_in_a_file(uint32_t rank, uint32_t size, void *context) {
+  unsetenv("MASTER_ADDR");
+  unsetenv("MASTER_PORT");
+  setenv("DURE_WORLD_FILE", context, 1);
+  dure_world *world = NULL;
+  if (rank == 0) dure_os_sleep(60000000);  // the others wait for the file
+  RANK_OK(dure_world_join(NULL, &world));
+  RANK_EXPECT(dure_world_get_place(world).size == size, "place");
+  RANK_OK(dure_world_barrier(world));
+  RANK_EXPECT(!dure_os_is_file(context), "the file is still there");
+  dure_world_leave(world, NULL);
+}
+
+static void meet_in_a_file_of_others(uint32_t rank, uint32_t size, void *context) {
+  (void)size;
+  unsetenv("MASTER_ADDR");
+  setenv("DURE_WORLD_FILE", context, 1);
+  const dure_world_options options = {.join_seconds = 0.2};
+  dure_world *world = NULL;
+  dure_status status = dure_world_join(&options, &world);
+  const char *expected = rank == 0 ? "is there already" : "is not what rank 0 of a run writes";
+  RANK_EXPECT(strstr(dure_status_message(status), expected) != NULL, "rank %u: %s", rank, dure_status_message(status));
+  dure_status_free(status);
+  RANK_EXPECT(dure_os_is_file(context), "the file of others is gone");
+}
+
+START_TEST(ranks_meet_in_a_file_that_all_see) {
+  char folder[] = "/tmp/dure-world-XXXXXX", path[64];
+  ck_assert_ptr_nonnull(mkdtemp(folder));
+  snprintf(path, sizeof(path), "%s/meet", folder);
+  for (int run = 0; run < 2; run++) ranks_run(3, meet_in_a_file, path);
+  require(dure_os_write_file(path, "dure-world 1\nhost\n99999\n\n", 26));
+  ranks_run(2, meet_in_a_file_of_others, path);
+  require(dure_os_remove_tree(folder));
+}
+END_TEST
+
 // Rank 1 says who it is and is gone, or stops, while rank 2 is still awaited (it never comes).
 static void meet_in_vain(uint32_t rank, uint32_t size, void *context) {
   const bool stops = context != NULL;
@@ -364,6 +402,7 @@ static Suite *make_suite(void) {
   tcase_add_test(small, launchers_are_known_by_what_they_leave_in_the_environment);
   tcase_add_loop_test(small, ranks_that_disagree_are_refused_by_name, 0, 3);
   tcase_add_test(small, strangers_do_not_hold_ranks_that_meet);
+  tcase_add_test(small, ranks_meet_in_a_file_that_all_see);
   tcase_add_loop_test(small, a_rank_that_is_lost_while_others_are_awaited_is_named, 0, 2);
   tcase_add_loop_test(small, a_rank_that_dies_hangs_or_gives_up_is_named_by_all_others, 0, 7);
   tcase_add_loop_test(small, a_rank_that_lives_but_does_not_come_is_named, 0, 3);
