@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/decoder.h"
+#include "model/inference_internal.h"
 #include "model/packed.h"
 #include "runtime/os.h"
 
@@ -72,17 +73,6 @@ static void watch(void *context, dure_role role, uint32_t layer, dure_tensor x) 
   s->calibration->inputs[s->calibration->count++] = (product_input){.role = role, .width = width, .output = output};
 }
 
-static dure_status compile(const walk *w, step *s, const dure_tensor *pools) {
-  dure_model *model = w->model;
-  dure_place *places = calloc(model->layout.pool_count + 1, sizeof(*places));
-  if (places == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to calibrate");
-  dure_parameter_pools_place(&model->weights, pools, places);
-  dure_status status = dure_model_compile(model, s->program, places, model->layout.pool_count,
-                                          &(dure_compile_options){.label = "calibrate"}, &s->executable);
-  free(places);
-  return status;
-}
-
 // `layer` of LAYERS: the embedding instead.
 static const uint32_t LAYERS = UINT32_MAX;
 
@@ -122,25 +112,15 @@ static dure_status record(const walk *w, step *s, uint32_t layer) {
   if (status == NULL && s->has_failed)
     status =
         dure_fail(DURE_UNSUPPORTED, "a layer with more than %d kinds of products cannot be calibrated", MOST_INPUTS);
-  if (status == NULL) status = compile(w, s, decoder.pools);
+  if (status == NULL) status = inference_compile(w->model, "calibrate", s->program, decoder.pools, &s->executable);
   dure_decoder_clear(&decoder);
-  return status;
-}
-
-static dure_status write_positions(const walk *w, step *s) {
-  uint32_t *positions = malloc((size_t)w->context * sizeof(*positions));
-  if (positions == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory preparing to calibrate");
-  for (uint32_t i = 0; i < w->context; i++) positions[i] = i;
-  dure_status status =
-      dure_executable_write(s->executable, w->model->stream, s->positions, positions, w->context * sizeof(*positions));
-  free(positions);
   return status;
 }
 
 static dure_status step_create(const walk *w, uint32_t layer, dure_calibration *calibration, step *out_step) {
   *out_step = (step){.calibration = calibration};
   DURE_TRY(record(w, out_step, layer));
-  return write_positions(w, out_step);
+  return inference_write_positions(w->model, out_step->executable, out_step->positions, w->context, w->context);
 }
 
 static void step_clear(const walk *w, step *s) {

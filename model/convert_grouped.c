@@ -19,6 +19,7 @@ static bool is_named(const char *name, const char *public_name, const char *pref
 static const dure_parameter *find_parameter(const dure_model_config *config, const dure_parameter_layout *layout,
                                             const char *name) {
   for (size_t i = 0; i < layout->count; i++) {
+    if (!dure_packed_takes(layout->parameters[i].row->role)) continue;  // experts may have thousands of parts
     for (uint32_t part = 0; part < layout->parameters[i].part_count; part++) {
       if (is_named(name, layout->parameters[i].parts[part].name, config->family->optional_prefix))
         return &layout->parameters[i];

@@ -171,16 +171,21 @@ typedef struct adjustments {
   uint32_t *ids;
   float *changes;
   uint32_t count;
+  uint16_t slots[2 * ENGINE_ADJUSTED];  // by the hash of an id, its place + 1; 0: none
 } adjustments;
 
+_Static_assert(2 * ENGINE_ADJUSTED == 1 << 10, "slots are found by 10 bits");
+
 static uint32_t place_of(adjustments *list, uint32_t token) {
-  for (uint32_t i = 0; i < list->count; i++) {
-    if (list->ids[i] == token) return i;
+  uint32_t slot = token * UINT32_C(2654435761) >> 22;
+  for (; list->slots[slot] != 0; slot = (slot + 1) % (2 * ENGINE_ADJUSTED)) {
+    if (list->ids[list->slots[slot] - 1] == token) return list->slots[slot] - 1u;
   }
   if (list->count == ENGINE_ADJUSTED) return ENGINE_ADJUSTED;
   list->ids[list->count] = token;
   list->changes[2 * list->count] = 1;
   list->changes[2 * list->count + 1] = 0;
+  list->slots[slot] = (uint16_t)(list->count + 1);
   return list->count++;
 }
 
@@ -289,8 +294,8 @@ void engine_sequence_settings(const engine_sequence *sequence, uint32_t ahead, c
   const uint32_t words[4] = {(uint32_t)sampling->seed, (uint32_t)(sampling->seed >> 32),
                              sequence->progress.prompt_count + sequence->progress.generated_count + ahead, 0};
   memcpy(exchange->random + row * 4, words, sizeof(words));
-  adjustments list = {exchange->ids + (size_t)row * ENGINE_ADJUSTED,
-                      exchange->changes + (size_t)row * ENGINE_ADJUSTED * 2, 0};
+  adjustments list = {.ids = exchange->ids + (size_t)row * ENGINE_ADJUSTED,
+                      .changes = exchange->changes + (size_t)row * ENGINE_ADJUSTED * 2};
   for (uint32_t i = 0; i < request->bias_count; i++) {
     const uint32_t place = place_of(&list, request->biases[i].token);
     list.changes[2 * place + 1] += request->biases[i].bias;

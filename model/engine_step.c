@@ -15,10 +15,12 @@ static void drop_blocks(dure_engine *engine, engine_sequence *s) {
   s->key = (dure_block_key){0};
 }
 
-// Blocks that hold what the prompt begins with; at least its last token is left to compute.
+// Blocks that hold what the prompt begins with, or goes on with after whole blocks of its own; at least its last token
+// is left to compute.
 static void reuse_blocks(dure_engine *engine, engine_sequence *s) {
-  const uint32_t size = engine->programs.sizes.block_size;
-  if (engine->options.forgets_prefixes || s->prompt_scores != NULL) return;
+  const uint32_t size = engine->programs.sizes.block_size, before = s->cached;
+  if (engine->options.forgets_prefixes || s->prompt_scores != NULL || before % size != 0) return;
+  while (s->block_count > before / size) dure_cache_blocks_drop(engine->blocks, s->blocks[--s->block_count]);
   while ((s->block_count + 1) * size < s->count) {
     const dure_block_key key = dure_block_key_of(s->key, s->tokens + s->block_count * size, size);
     const uint32_t block = dure_cache_blocks_find(engine->blocks, key);
@@ -28,11 +30,12 @@ static void reuse_blocks(dure_engine *engine, engine_sequence *s) {
     s->key = key;
   }
   s->cached = s->block_count * size;
+  if (s->cached == before) return;
   if (engine->draft != NULL) s->draft_cached = engine_draft_reused(engine->draft, s);
   const bool is_first_time = s->progress.generated_count == 0 && s->progress.reused_count == 0;
   if (!is_first_time) return;
-  s->progress.reused_count = s->cached;
-  engine->statistics.reused_tokens += s->cached;
+  s->progress.reused_count = s->cached - before;
+  engine->statistics.reused_tokens += s->cached - before;
 }
 
 // Makes what has become full findable.
@@ -230,13 +233,28 @@ static engine_sequence *next_prompt(const dure_engine *engine, uint64_t id) {
 
 static uint32_t tokens_left(const engine_sequence *s) { return s->count - s->cached; }
 
+// Whether one in the plan computes the very block that comes next for this one, which then finds it there.
+static bool is_in_plan(const dure_engine *engine, const engine_plan *p, const engine_sequence *s) {
+  const uint32_t size = engine->programs.sizes.block_size;
+  if (engine->options.forgets_prefixes || s->cached % size != 0 || s->cached + size >= s->count) return false;
+  for (uint32_t i = 0; i < p->count; i++) {
+    const engine_sequence *other = p->sequences[i];
+    if (other->cached == s->cached && p->taken[i] >= size && other->key.low == s->key.low &&
+        other->key.high == s->key.high &&
+        memcmp(other->tokens + s->cached, s->tokens + s->cached, size * sizeof(*s->tokens)) == 0)
+      return true;
+  }
+  return false;
+}
+
 // Others whose next piece is as long as that of the first, which is in the plan, as long as there is room for them.
 static void gather_prompts(dure_engine *engine, engine_plan *p) {
   const engine_sizes *sizes = &engine->programs.sizes;
   for (engine_sequence *s = p->sequences[0]; (s = next_prompt(engine, s->id)) != NULL;) {
     if (p->count == engine_prompts(sizes, p->padded, DURE_ENGINE_SEQUENCES_MOST)) break;
+    reuse_blocks(engine, s);
     const uint32_t left = tokens_left(s), taken = left < p->padded ? left : p->padded;
-    if (is_scoring(s) || engine_chunk(sizes, left) != p->padded) continue;
+    if (is_scoring(s) || engine_chunk(sizes, left) != p->padded || is_in_plan(engine, p, s)) continue;
     leave_window(engine, s);
     if (!engine_extend_blocks(engine, s, s->cached + taken)) break;
     p->sequences[p->count] = s;
@@ -250,6 +268,7 @@ static void gather_prompts(dure_engine *engine, engine_plan *p) {
 static bool plan_prompts(dure_engine *engine, engine_plan *p) {
   engine_sequence *first = next_prompt(engine, 0);
   if (first == NULL) return false;
+  reuse_blocks(engine, first);
   const uint32_t left = tokens_left(first);
   const bool scores = is_scoring(first);
   const uint32_t padded = scores ? ENGINE_SCORED : engine_chunk(&engine->programs.sizes, left);

@@ -191,7 +191,8 @@ static void refit(const weighted_group *group, float *scale, float *minimum) {
     product += w * q * value;
   }
   const double spread = group->type->has_minima ? weight * q_square - q_sum * q_sum : q_square;
-  if (!(spread > 1e-9 * weight * q_square)) return;  // one code alone, or nothing that weighs
+  const double least = group->type->has_minima ? 1e-9 * weight * q_square : 0;
+  if (!(spread > least)) return;  // one code alone, or nothing that weighs
   if (group->type->has_minima) {
     const double slope = (weight * product - q_sum * value_sum) / spread;
     *scale = as_f16((float)slope);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <xxhash.h>
 
+#include "model/tensor_parallel.h"
+
 enum { hashed_bytes = 4 << 20 };  // at a time
 
 typedef struct hashing {

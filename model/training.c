@@ -341,11 +341,22 @@ static dure_status write_seed(dure_training *training, const uint32_t *labels, u
   for (uint64_t i = 0; all == 0 && i < count; i++) *out_valid += labels[i] != DURE_IGNORE_LABEL;
   if (*out_valid == 0) return dure_fail(DURE_INVALID_ARGUMENT, "a training step has no label to learn from");
   const float seed = (float)(1.0 / (double)*out_valid);
-  DURE_TRY(write_values(training, DURE_TRAINING_SEED, &seed, 1));
+  return write_values(training, DURE_TRAINING_SEED, &seed, 1);
+}
+
+// The rank's part of the step's labels, over its micro-steps that have any; one of padding alone counts for nothing.
+static dure_status write_share(dure_training *training, uint32_t index, const uint32_t *labels, uint64_t all) {
   if (!training->options.balances_experts) return NULL;
-  uint64_t own = 0;
-  for (uint64_t i = 0; i < count; i++) own += labels[i] != DURE_IGNORE_LABEL;
-  const float share = (float)((double)own / (double)*out_valid / (double)training->options.accumulate);
+  const uint64_t count = micro_step_size(training);
+  uint64_t own = 0, present = 0, here = 0;
+  for (uint64_t m = 0; m < training->options.accumulate; m++) {
+    uint64_t valid = 0;
+    for (uint64_t i = 0; i < count; i++) valid += labels[m * count + i] != DURE_IGNORE_LABEL;
+    own += valid;
+    present += valid > 0;
+    if (m == index) here = valid;
+  }
+  const float share = here > 0 ? (float)((double)own / (double)all / (double)present) : 0;
   return write_values(training, DURE_TRAINING_SHARE, &share, 1);
 }
 
@@ -370,6 +381,7 @@ static dure_status submit_micro_steps(dure_training *training, const uint32_t *t
     DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));
   for (uint32_t i = 0; i < training->options.accumulate; i++) {
     DURE_TRY(write_micro_step(training, i, tokens, labels));
+    DURE_TRY(write_share(training, i, labels, *out_valid));
     DURE_TRY(submit_micro_step(training, i + 1 == training->options.accumulate));
   }
   return sum_over_ranks(training, DURE_TRAINING_LOSS_SUM, false);
@@ -574,6 +586,7 @@ static dure_status explain_among(dure_training *training, const uint32_t *tokens
   for (uint32_t i = 0; i < training->options.accumulate; i++) {
     char text[512];
     DURE_TRY(write_micro_step(training, i, tokens, labels));
+    DURE_TRY(write_share(training, i, labels, valid));
     DURE_TRY(dure_exchange_find_not_finite(training->exchange, training->executables[DURE_TRAINING_MICRO_STEP],
                                            training->executables[DURE_TRAINING_ADD], training->model->stream,
                                            i + 1 == training->options.accumulate, text, sizeof(text)));
@@ -598,6 +611,7 @@ dure_status dure_training_explain(dure_training *training, const uint32_t *token
     DURE_TRY(dure_executable_submit(training->executables[DURE_TRAINING_CLEAR], stream));
   for (uint32_t i = 0; i < training->options.accumulate && !found; i++) {
     DURE_TRY(write_micro_step(training, i, tokens, labels));
+    DURE_TRY(write_share(training, i, labels, valid));
     DURE_TRY(dure_executable_find_not_finite(training->executables[DURE_TRAINING_MICRO_STEP], stream, &found, out_text,
                                              text_size));
   }

@@ -140,13 +140,14 @@ static bool follow(choice *c) {
   dure_server *server = self->server;
   dure_bytes events = {0};
   dure_request_progress progress = {0};
-  const bool is_cancelled = atomic_load(&self->is_cancelled);
+  const bool is_cancelled = atomic_load(&self->is_cancelled), is_first = !c->is_begun;
   dure_status status = is_cancelled ? NULL : take_news(c, &progress);
   const bool has_ended = is_cancelled || status != NULL || c->is_finished;
   if (!is_cancelled && status == NULL && self->request.is_streamed) answer_event(c, &events);
   uint32_t unfinished = 1;
   pthread_mutex_lock(&server->lock);
   if (status != NULL) job_fail(self, http_status_of(status), dure_status_message(status));
+  if (is_first && self->request.echoes) self->echoed += events.size;
   if (has_ended) {
     unfinished = --self->unfinished;
     c->is_finished = true;

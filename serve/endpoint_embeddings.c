@@ -65,6 +65,8 @@ void endpoint_embeddings(const http_request *request, http_reply *reply, job **o
     job_release(self);
     return;
   }
+  json_decref(self->request.body);  // may be large, and its texts are tokens now
+  self->request.body = NULL;
   status = scheduler_submit(self, &status_code);
   if (status == NULL) {
     *out_job = self;

@@ -8,6 +8,8 @@
 #include "serve/messages.h"
 #include "serve/scheduler.h"
 
+enum { ECHOED_BYTES_MOST = 64 << 20 };  // prompts at the beginning of all choices of a request
+
 // A chat's prompt: what its template makes of the messages, which says itself how a text begins.
 static dure_status render(const dure_server *server, generation_request *request) {
   json_t *variables = messages_variables(request->body);
@@ -53,12 +55,25 @@ static bool constrain(dure_server *server, generation_request *request, http_rep
   return false;
 }
 
+// Of a prompt that will be cut the engine needs no more than shows that it is too long.
+static void keep_end(const dure_server *server, dure_ids *tokens) {
+  const size_t most = (size_t)server->context + 1;
+  if (tokens->count <= most) return;
+  uint32_t *kept = malloc(most * sizeof(*kept));
+  if (kept == NULL) return;
+  memcpy(kept, tokens->ids + tokens->count - most, most * sizeof(*kept));
+  dure_ids_free(tokens);
+  *tokens = (dure_ids){.ids = kept, .count = most, .capacity = most};
+}
+
 static dure_status encode_all(const dure_server *server, job *self) {
   generation_request *request = &self->request;
   for (size_t i = 0; i < request->prompts.count; i++) {
     prompt *one = &request->prompts.prompts[i];
     DURE_TRY(dure_status_prefix(encode_prompt(server, one, request->adds_special), "prompt %zu", i));
     self->prompt_tokens += (uint32_t)one->tokens.count;
+    const bool is_whole = request->echoes && (request->with_scores || one->text == NULL);  // asked for, or told
+    if (server->options.overflow == DURE_OVERFLOW_SHIFT && !is_whole) keep_end(server, &one->tokens);
   }
   return NULL;
 }
@@ -110,14 +125,36 @@ static dure_status begin_choices(const dure_server *server, job *self) {
   self->choices = calloc(count, sizeof(*self->choices));
   if (self->choices == NULL) return dure_fail(DURE_OUT_OF_MEMORY, "out of memory for %zu choices", count);
   self->choice_count = (uint32_t)count;
+  size_t echoed = 0;
   for (uint32_t i = 0; i < self->choice_count; i++) {
     choice *c = &self->choices[i];
     c->owner = self;
     c->index = i;
     c->prompt = i / request->best_of;
     DURE_TRY(begin_choice(server, self, c));
+    echoed += c->text.size;
+    if (echoed > ECHOED_BYTES_MOST)
+      return dure_fail(DURE_INVALID_ARGUMENT, "with 'echo' the choices begin with more than %d MiB of prompts together",
+                       ECHOED_BYTES_MOST >> 20);
   }
   return NULL;
+}
+
+// All of the body but the tools, in which calls are looked for, has been read: what else a client sent must not wait
+// with its request, since parsed it takes some hundred times its bytes.
+static void let_body_go(generation_request *request) {
+  json_t *tools = json_incref((json_t *)(uintptr_t)request->tools.tools);
+  for (size_t i = 0; i < request->prompts.count; i++) {
+    prompt *one = &request->prompts.prompts[i];
+    *one = (prompt){.text = one->text != NULL ? "" : NULL, .tokens = one->tokens};
+  }
+  free(request->rendered);
+  json_decref(request->body);
+  request->rendered = NULL;
+  request->body = tools;
+  request->model = request->grammar = request->tools.name = NULL;
+  request->schema = NULL;
+  request->stop_count = 0;
 }
 
 static void submit(job *self, http_reply *reply, job **out_job) {
@@ -156,7 +193,10 @@ static bool prepare(dure_server *server, job *self, http_reply *reply) {
     }
     status = begin_choices(server, self);
   }
-  if (status == NULL) return true;
+  if (status == NULL) {
+    let_body_go(request);
+    return true;
+  }
   http_reply_failure(reply, request->is_chat ? "messages" : "prompt", status);
   return false;
 }

@@ -58,6 +58,7 @@ static void read_stops(field_reader *reader, generation_request *request) {
   const json_t *value = field_value(reader, "stop");
   if (value == NULL) return;
   const size_t count = json_is_array(value) ? json_array_size(value) : 1;
+  size_t bytes = 0;
   if (count > DURE_STOPS_MOST) {
     field_refuse(reader, "stop",
                  dure_fail(DURE_INVALID_ARGUMENT, "'stop' has %zu texts, more than %d", count, DURE_STOPS_MOST));
@@ -69,6 +70,11 @@ static void read_stops(field_reader *reader, generation_request *request) {
     if (text == NULL || strlen(text) != json_string_length(one)) {
       field_refuse(reader, "stop",
                    dure_fail(DURE_INVALID_ARGUMENT, "'stop' must be a text or a list of texts, without NUL"));
+      return;
+    }
+    bytes += strlen(text);
+    if (bytes > STOP_BYTES_MOST) {
+      field_refuse(reader, "stop", dure_fail(DURE_INVALID_ARGUMENT, "'stop' has more than %d bytes", STOP_BYTES_MOST));
       return;
     }
     if (text[0] != '\0') request->stops[request->stop_count++] = text;

@@ -7,12 +7,16 @@
 #include "serve/prompts.h"
 #include "serve/tools.h"
 
-enum { CHOICES_MOST = 2048, CHOICES_OF_PROMPT_MOST = 128 };
+enum {
+  CHOICES_MOST = 2048,
+  CHOICES_OF_PROMPT_MOST = 128,
+  STOP_BYTES_MOST = 4096  // of all stop texts together: each choice has its own copy of them
+};
 
 typedef enum response_kind { RESPONSE_ANYTHING, RESPONSE_JSON } response_kind;
 
 typedef struct generation_request {
-  json_t *body;  // owned; texts below point into it
+  json_t *body;  // owned; texts below point into it; once submitted, the tools alone
   bool is_chat, is_streamed, with_usage, echoes, adds_special, ignores_ends, with_scores, has_seed;
   const char *model;      // NULL: not said
   prompt_set prompts;     // of a completion; of a chat one, rendered later

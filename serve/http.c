@@ -12,6 +12,7 @@
 #include "serve/log_lines.h"
 
 enum { THREADS = 4, MEMORY_OF_CONNECTION = 16384, SURPLUS = 512, INACTIVE_SECONDS = 120 };
+enum { BODIES_MOST = 64 };  // of the largest size, that arrive at once
 
 struct http_transport {
   dure_server *server;
@@ -265,15 +266,31 @@ static enum MHD_Result begin(dure_server *server, struct MHD_Connection *from, c
   return MHD_YES;
 }
 
+static void free_body(exchange *self) {
+  atomic_fetch_sub(&self->server->body_bytes, self->body.size);
+  dure_bytes_free(&self->body);
+}
+
+static void append_body(exchange *self, const char *bytes, size_t size) {
+  const uint64_t most = self->server->options.body_bytes * BODIES_MOST;
+  const uint64_t held = atomic_fetch_add(&self->server->body_bytes, size) + size;
+  const size_t before = self->body.size;
+  if (held <= most) dure_bytes_append(&self->body, bytes, size);
+  atomic_fetch_sub(&self->server->body_bytes, size - (self->body.size - before));
+  if (held <= most) return;
+  free_body(self);
+  http_reply_error(&self->reply, 503, NULL, NULL, "too many large bodies arrive at once; try again later");
+}
+
 // A refused body is read all the same, up to a bound: who is still sending could not read the refusal.
 static enum MHD_Result take_body(exchange *self, const char *bytes, size_t size) {
   const dure_server_options *options = &self->server->options;
   if (self->reply.status == 0 && self->body.size + size > options->body_bytes) {
-    dure_bytes_free(&self->body);
+    free_body(self);
     http_reply_error(&self->reply, 413, "body_too_large", NULL, "the body is larger than this server takes");
   }
   if (self->reply.status == 0) {
-    dure_bytes_append(&self->body, bytes, size);
+    append_body(self, bytes, size);
     return self->body.is_failed ? MHD_NO : MHD_YES;
   }
   self->discarded += size;
@@ -289,7 +306,7 @@ static void handle(exchange *self, struct MHD_Connection *from) {
                                 .length = self->body.size,
                                 .turn = turn_of(self, from)};
   self->row->serve(&request, &self->reply, &self->job);
-  dure_bytes_free(&self->body);
+  free_body(self);
   if (self->job == NULL) return;
   pthread_mutex_lock(&self->server->lock);
   self->job->connection = from;
@@ -339,7 +356,7 @@ static void on_end(void *context, struct MHD_Connection *from, void **state, enu
   }
   connections_set(&server->connections, self->opened, CONNECTION_KEPT);
   http_reply_clear(&self->reply);
-  dure_bytes_free(&self->body);
+  free_body(self);
   free(self->path);
   free(self);
 }

@@ -70,6 +70,7 @@ void job_finish(job *self) {
   *self->place = self->next;
   if (self->next != NULL) self->next->place = self->place;
   self->server->job_count--;
+  self->server->held_bytes -= self->held_bytes;
   serve_metrics_time(&self->server->metrics, METRIC_REQUEST, (double)(dure_os_nanoseconds() - self->arrived) / 1e9, 1);
   job_wake(self);
   job_let_go(self);  // the list's
@@ -98,7 +99,8 @@ void job_cancel(job *self) {
 void job_send(job *self, const dure_bytes *bytes) {
   if (atomic_load(&self->is_cancelled) || bytes->size == 0) return;
   dure_bytes *out = &self->reply.body;
-  if (out->size - self->sent + bytes->size > self->server->options.unsent_bytes || bytes->is_failed) {
+  const uint64_t most = self->server->options.unsent_bytes + self->echoed;
+  if (out->size - self->sent + bytes->size > most || bytes->is_failed) {
     job_hold(self);
     self->is_dropped = true;
     serve_metrics_add(&self->server->metrics, &self->server->metrics.clients_slow, 1);

@@ -56,6 +56,7 @@ struct job {
   atomic_bool is_cancelled;
   http_reply reply;  // complete when done; a stream's: bytes that are not sent yet
   size_t sent;       // of the stream's
+  size_t echoed;     // bytes of its choices' first events, with the prompt: they may wait beside the rest
 
   generation_request request;  // read-only once it is submitted, as the rest
   choice *choices;             // [choice_count]
@@ -66,6 +67,8 @@ struct job {
   bool is_base64;
   float *vectors;  // [texts.count, width]; of the device's thread until done
   size_t embedded;
+
+  uint64_t held_bytes;  // of its prompts, as text and tokens, once submitted
 };
 
 // An empty one with one reference. NULL when out of memory.

@@ -6,7 +6,7 @@
 #include "serve/fields.h"
 
 typedef struct prompt {
-  const char *text;  // owned by the body; NULL: given as ids
+  const char *text;  // owned by the body; NULL: given as ids; once submitted only whether it is NULL counts
   size_t length;
   dure_ids tokens;
 } prompt;

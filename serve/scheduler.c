@@ -7,25 +7,47 @@
 #include "serve/log_lines.h"
 
 enum { COMPLETION_TOKENS = 16 };  // of a completion that does not say how many
+enum { HELD_MOST = 64 };          // of the largest bodies, that prompts of all requests take
 
 // ---- the queue ---------------------------------------------------------------------------------------------------
+
+static uint64_t bytes_of(const job *self) {
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < self->request.prompts.count; i++)
+    bytes += self->request.prompts.prompts[i].tokens.count * sizeof(uint32_t);
+  for (size_t i = 0; i < self->texts.count; i++) bytes += self->texts.prompts[i].tokens.count * sizeof(uint32_t);
+  for (uint32_t i = 0; i < self->choice_count; i++) bytes += self->choices[i].text.size;
+  return bytes;
+}
 
 dure_status scheduler_submit(job *self, int *out_http_status) {
   dure_server *server = self->server;
   const bool is_embedding = self->choices == NULL;
   dure_status status = NULL;
+  const uint64_t bytes = bytes_of(self);
   *out_http_status = 503;
   pthread_mutex_lock(&server->lock);
   if (atomic_load(&server->is_draining)) {
     status = dure_fail(DURE_CANCELLED, "the server is shutting down");
   } else if (atomic_load(&server->is_device_lost)) {
     status = dure_fail(DURE_CANCELLED, "the device is lost; the server must be started again");
+  } else if (self->choice_count > server->options.queue) {
+    *out_http_status = 400;
+    status =
+        dure_fail(DURE_INVALID_ARGUMENT, "%u choices are more than the %u that may wait here; ask for fewer at once",
+                  self->choice_count, server->options.queue);
   } else if (server->waiting_count + self->choice_count > server->options.queue ||
              (is_embedding && server->job_count >= server->options.queue)) {
     *out_http_status = 429;
     status = dure_fail(DURE_CANCELLED, "%u sequences are waiting already; try again later", server->waiting_count);
+  } else if (server->job_count > 0 && server->held_bytes + bytes > server->options.body_bytes * HELD_MOST) {
+    *out_http_status = 429;
+    status = dure_fail(DURE_CANCELLED,
+                       "the prompts of other requests take all the memory there is for them; try again later");
   } else {
     job_hold(self);
+    self->held_bytes = bytes;
+    server->held_bytes += bytes;
     self->next = server->jobs;
     self->place = &server->jobs;
     if (self->next != NULL) self->next->place = &self->next;
@@ -179,7 +201,9 @@ void scheduler_step(dure_server *server, bool *out_has_more) {
   bool is_busy = false;
   pthread_mutex_lock(&server->lock);
   admit(server);
-  const bool is_running = server->running_count > 0;
+  // Also what was cancelled and let go after the last step: it must give back what it holds.
+  const dure_engine_statistics engine = dure_engine_statistics_get(server->served.engine);
+  const bool is_running = server->running_count > 0 || engine.running + engine.waiting > 0;
   job *embedding = server->embeddings;
   if (embedding != NULL) job_hold(embedding);
   pthread_mutex_unlock(&server->lock);

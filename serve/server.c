@@ -104,6 +104,9 @@ void dure_server_stop(dure_server *server) {
   if (server == NULL) return;
   atomic_store(&server->is_draining, true);
   delivery_stop(server);
+  // Those that were just told (503) get to read it; who does not is not waited for.
+  for (int i = 0; i < 100 && server->transport != NULL && connections_busy(&server->connections) > 0; i++)
+    dure_os_sleep(10000000);
   http_stop(server->transport);
   dure_embedder_destroy(server->embedder);
   constraint_cache_clear(&server->constraints);

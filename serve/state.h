@@ -30,11 +30,13 @@ struct dure_server {
   pthread_t delivery;
   bool has_delivery;
   atomic_bool is_draining, is_device_lost;
+  atomic_uint_least64_t body_bytes;  // of bodies that arrive, of all connections
 
   pthread_mutex_t lock;
   pthread_cond_t work, news;  // for the device's thread; for the delivery
   job *jobs;                  // all that are not done
   uint32_t job_count;
+  uint64_t held_bytes;             // of their prompts
   choice *waiting, **waiting_end;  // in the order in which they came
   uint32_t waiting_count, running_count;
   choice *fresh;                          // taken by the engine, not yet seen by the delivery

@@ -8,8 +8,7 @@
 #include <string.h>
 
 #include "runtime/hal.h"
-
-enum { SKIPPED = 77 };  // a test's exit status
+#include "tests/suite.h"
 
 static inline const char *device_of_test(void) {
   const char *name = getenv("DURE_TEST_DEVICE");

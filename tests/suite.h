@@ -24,6 +24,8 @@ static inline void require_failure(dure_status status, dure_code code, const cha
   dure_status_free(status);
 }
 
+enum { SKIPPED = 77 };  // main's result where nothing could be tested, as CMake knows it
+
 // The identifiers of the Vulkan devices that can be used; says so where there is none. At most `most`.
 static inline int find_vulkan_devices(char identifiers[][32], int most) {
   dure_device_info *infos = NULL;

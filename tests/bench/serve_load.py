@@ -160,9 +160,9 @@ def is_right(path, body, answer):
 
 
 async def one_rude_client(port, draw, counts, has_chat):
+    path, body = any_request(draw, has_chat)
     try:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        path, body = any_request(draw, has_chat)
         text = post_bytes(path, body)
         kind = draw.random()
         writer.write(text[:draw.randrange(len(text))] if kind < 0.2 else text)
@@ -179,7 +179,7 @@ async def one_rude_client(port, draw, counts, has_chat):
         if not is_good and not is_refused:
             print(f"{path} {json.dumps(body)}: {answer[:2000]}", file=sys.stderr, flush=True)
         writer.close()
-    except (OSError, asyncio.TimeoutError, ValueError) as failure:
+    except (OSError, asyncio.TimeoutError, ValueError, LookupError, TypeError) as failure:
         counts[type(failure).__name__] = counts.get(type(failure).__name__, 0) + 1
         print(f"{path} {json.dumps(body)}: {failure!r}", file=sys.stderr, flush=True)
 
@@ -260,6 +260,7 @@ def main():
             settle(server)
             print(f"{arguments.soak:.0f} s: {counts}; nothing is left open; resident memory after a tenth and at the end: "
                   f"{', '.join(f'{m:.1f} MiB' for m in memory)}", flush=True)
+            program.check(set(counts) == {"left", "answered", "refused", "wrong"} and not counts["wrong"], "wrong answers")
         elif arguments.connections > 0:
             asyncio.run(connections(server, arguments.connections))
         else:

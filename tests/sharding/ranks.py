@@ -126,7 +126,11 @@ def check_resuming(device, folder, expected):
     cases = [(1, "none", device), (2, "optimizer", device)]
     if IS_FULL:
         other = "reference" if device != "reference" else "lavapipe"
-        cases += [(3, "parameters", device), (2, "gradients", other)]
+        cases += [(3, "parameters", device)]
+        if program.has_device(other):
+            cases += [(2, "gradients", other)]
+        else:
+            print(f"{other} is not installed: nothing goes on with another device", flush=True)
     for ranks, sharding, reader in cases:
         out = os.path.join(folder, f"moved-{ranks}" + ("" if reader == device else "-elsewhere"))
         train(device, saved, out, "--shard", "parameters", "--stop-after", HALF)

@@ -87,6 +87,8 @@ START_TEST(guesses_and_beams) {
     text = run("generate", ways[i], 0);
     json_t *found = parse(text);
     ck_assert(json_equal(json_object_get(found, "tokens"), json_object_get(expected, "tokens")));
+    ck_assert(json_is_integer(json_object_get(found, "proposed")) &&
+              json_is_integer(json_object_get(found, "accepted")));
     ck_assert_int_ge(json_integer_value(json_object_get(found, "proposed")),
                      json_integer_value(json_object_get(found, "accepted")));
     json_decref(found);

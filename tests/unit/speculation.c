@@ -49,7 +49,10 @@ END_TEST
 static speculation_times times_growing(double factor) {
   speculation_times times = {.draft = {0.1, true}};
   double seconds = 1;
-  for (int i = 0; i < SPECULATION_WIDTHS; i++, seconds *= factor) times.widths[i].seconds = seconds;
+  for (int i = 0; i < SPECULATION_WIDTHS; i++) {
+    times.widths[i].seconds = seconds;
+    seconds *= factor;
+  }
   return times;
 }
 

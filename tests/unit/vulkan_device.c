@@ -369,6 +369,7 @@ static void print_log(void *context, dure_log_level level, const char *message) 
 int main(void) {
   dure_log_set_sink(print_log, NULL);
   device_count = find_vulkan_devices(identifiers, 8);
+  if (device_count == 0) return SKIPPED;
   Suite *suite = suite_create("vulkan device");
   TCase *group = tcase_create("every device");
   tcase_set_timeout(group, 300);
