@@ -181,6 +181,8 @@ static void begin_bias_training(uint32_t batch_size, uint32_t accumulate, bool o
   char folder[4096];
   const char *source = getenv("DURE_SOURCE_DIR");
   snprintf(folder, sizeof(folder), "%s/tests/golden/families/deepseek_v3_balanced", source != NULL ? source : ".");
+  *out = (bias_training){0};
+  open_device();  // whose kind decides how the model is kept
   const dure_training_options options = {.batch_size = batch_size,
                                          .context = CONTEXT,
                                          .accumulate = accumulate,
@@ -188,8 +190,6 @@ static void begin_bias_training(uint32_t batch_size, uint32_t accumulate, bool o
                                          .offloads_optimizer = offloads,
                                          .adamw = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .bias_rate = rate}};
   const dure_model_options kept = dure_training_model_options(&options, device);
-  *out = (bias_training){0};
-  open_device();
   require(dure_model_open_as(folder, &kept, device, stream, &out->model));
   require(dure_training_create(out->model, &options, &out->training));
   out->count = out->model->config.experts.count * out->model->config.layer_count;
