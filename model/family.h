@@ -230,6 +230,8 @@ DURE_MUST_CHECK dure_status dure_config_common(const char *name, const json_t *j
                                                dure_model_config *config);
 // The same keys, written; what was read of epsilon and initializer_range stays.
 void dure_config_common_write(const dure_model_config *config, const dure_config_keys *keys, json_t *json);
+// num_key_value_heads, and rope_theta where no rope_parameters have it.
+void dure_config_grouped_write(const dure_model_config *config, json_t *json);
 // rope_theta, rope_scaling and the newer rope_parameters, into config->rotary (whose width the caller sets).
 DURE_MUST_CHECK dure_status dure_config_rotary(const char *name, const json_t *json, double default_base,
                                                dure_model_config *config);

@@ -256,3 +256,9 @@ dure_status dure_config_windows(const char *name, const json_t *json, int64_t de
   }
   return NULL;
 }
+
+void dure_config_grouped_write(const dure_model_config *config, json_t *json) {
+  json_object_set_new(json, "num_key_value_heads", json_integer(config->key_head_count));
+  if (json_object_get(json, "rope_parameters") == NULL)
+    dure_config_set_default(json, "rope_theta", json_real(config->rotary.base));
+}

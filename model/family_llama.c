@@ -107,10 +107,8 @@ static dure_status parse_smollm3(const char *name, const json_t *json, dure_mode
 
 static dure_status write(const dure_model_config *config, json_t *json) {
   dure_config_common_write(config, &keys, json);
-  json_object_set_new(json, "num_key_value_heads", json_integer(config->key_head_count));
+  dure_config_grouped_write(config, json);
   json_object_set_new(json, "head_dim", json_integer(config->head_width));
-  if (json_object_get(json, "rope_parameters") == NULL)
-    dure_config_set_default(json, "rope_theta", json_real(config->rotary.base));
   return NULL;
 }
 
